@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The errors of the package: one tree, sorted by who has to act.
+
+Each error carries what failed (``operation``), on which ``device``, ``why``, and a ``hint``: what to do next. The
+text is built from these fields, so that JSON output and pytest can show them apart.
+"""
+
+import os
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+__all__ = [
+    "AccessDenied",
+    "ClosedError",
+    "DeviceBusy",
+    "DeviceError",
+    "DeviceTimeout",
+    "RemovedError",
+    "SetupError",
+    "UnsupportedError",
+    "UsageError",
+    "VfioImsError",
+    "explain_unknown",
+]
+
+
+class VfioImsError(Exception):
+    """Root of every error that this package raises on purpose.
+
+    ``operation`` is what was tried, in words ("open", "map BAR 2"); ``device`` its name; ``why`` the cause; ``hint``
+    the next step, a command where there is one; ``errno`` the kernel's answer if it was the kernel that refused.
+    """
+
+    def __init__(
+        self, operation: str, *, device: str | None = None, why: str = "", hint: str = "", errno: int | None = None
+    ) -> None:
+        self.operation, self.device, self.why, self.hint = operation, device, why, hint
+        if isinstance(self, OSError):
+            super().__init__(errno, why)
+        else:
+            super().__init__(operation)
+        self.errno = errno
+
+    def __str__(self) -> str:
+        where = f"{self.device}: " if self.device else ""
+        cause = ": ".join(part for part in (self.why, os.strerror(self.errno) if self.errno else "") if part)
+        text = f"{where}{self.operation}" + (f": {cause}" if cause else "")
+        return f"{text}\n  next: {self.hint}" if self.hint else text
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _rebuild, (type(self), self.operation, self.device, self.why, self.hint, self.errno)
+
+
+def _rebuild(
+    kind: type[VfioImsError], operation: str, device: str | None, why: str, hint: str, errno: int | None
+) -> VfioImsError:
+    return kind(operation, device=device, why=why, hint=hint, errno=errno)
+
+
+class UsageError(VfioImsError, ValueError):
+    """The caller asked for something that cannot be: a bad name, range, width or state."""
+
+
+class UnsupportedError(VfioImsError):
+    """This device, kernel or mount has no such feature."""
+
+
+class SetupError(VfioImsError, OSError):
+    """The host is not ready: no driver bound, no IOMMU, no remapping, a group that is not viable."""
+
+
+class AccessDenied(VfioImsError, PermissionError):
+    """The host is ready but this user may not: a node's permissions, a limit, a missing capability."""
+
+
+class DeviceBusy(VfioImsError, OSError):
+    """Somebody else has the device, vector, slot or address."""
+
+
+class DeviceError(VfioImsError, OSError):
+    """The device, or the kernel on its behalf, answered with an error."""
+
+
+class RemovedError(DeviceError):
+    """The device is gone: unplugged, lost, or its server closed the socket."""
+
+
+class DeviceTimeout(VfioImsError, TimeoutError):
+    """The device did not do in time what it must."""
+
+
+class ClosedError(VfioImsError, ValueError):
+    """Used after it was closed; ``why`` names who closed it."""
+
+
+def explain_unknown(kind: str, name: object, known: Iterable[str]) -> str:
+    """Say that ``name`` is no known ``kind``, and which one was perhaps meant."""
+    names = sorted(known)
+    near = get_close_matches(str(name), names, n=1)
+    suggestion = f"; did you mean {near[0]!r}?" if near else ""
+    return f"{kind} must be one of {', '.join(names) or '(none known)'}, not {name!r}{suggestion}"
