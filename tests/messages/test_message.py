@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Messages: what they mean, what a table can hold of them."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vfio_ims.errors import UsageError
+from vfio_ims.messages import Format, Message, MessageLimits, Slot
+
+
+def test_the_message_seen_on_a_real_kernel_decodes_to_its_handle() -> None:
+    message = Message(0xFEE00318, 0)  # reference: read by mmap from a stock kernel's MSI-X table
+    assert (message.format, message.handle) == (Format.VTD, 24)
+    assert str(message) == "0xfee00318/0x0 (VT-d handle 24)"
+
+
+@given(st.integers(0, 0xFFFF))
+def test_a_handle_survives_its_message(handle: int) -> None:
+    assert Message.remappable(handle).handle == handle
+
+
+@given(st.integers(0, 255), st.integers(0, 255))
+def test_a_compatibility_message_names_destination_and_vector(destination: int, vector: int) -> None:
+    message = Message.compatibility(destination, vector)
+    assert message.format is Format.X86
+    assert message.handle is None
+    assert f"APIC {destination} vector {vector:#x}" in str(message)
+
+
+def test_an_its_doorbell_and_plain_memory_are_told_apart() -> None:
+    assert Message(0x8090040, 5).meaning == "GICv3 ITS event 5"
+    assert Message(0x1234_5000, 1).meaning == "memory"
+    assert not Message(0, 0)
+
+
+@pytest.mark.parametrize(("address", "data"), [(1, 0), (1 << 64, 0), (-4, 0), (0, 1 << 32), (0, -1)])
+def test_no_message_outside_its_bits(address: int, data: int) -> None:
+    with pytest.raises(UsageError, match="must be"):
+        Message(address, data)
+
+
+def test_limits_say_why_a_message_does_not_fit() -> None:
+    message = Message(0xFEE00318, 0x12345)
+    assert MessageLimits().refusal(message) is None
+    assert "16 bits of data" in (MessageLimits(data_bits=16).refusal(message) or "")
+    twenty = MessageLimits(address_mask=0xFFFFC, address_fixed=0xFEE00000)
+    assert twenty.refusal(message) is None
+    assert "keep 0xfee00000" in (twenty.refusal(Message(0x1_0000_0000, 0)) or "")
+    shared = MessageLimits(one_address=True)
+    assert shared.refusal(message, (Message(0xFEE00318, 1),)) is None
+    assert "one address for all" in (shared.refusal(message, (Message(0xFEE00338, 0),)) or "")
+
+
+def test_a_slot_refuses_a_pasid_of_more_than_20_bits() -> None:
+    with pytest.raises(UsageError, match="20 bits"):
+        Slot(pasid=1 << 20)
+    assert str(Slot(Message(0xFEE00318, 0), pasid=7)) == "0xfee00318/0x0 (VT-d handle 24), masked, PASID 7"

@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What messages a table's entries can hold: hardware policy that the choice of donors has to respect."""
+
+from dataclasses import dataclass
+
+from vfio_ims.messages.message import Message
+
+__all__ = ["MessageLimits"]
+
+
+@dataclass(frozen=True, slots=True)
+class MessageLimits:
+    """Bits that an entry keeps of a message.
+
+    ``data_bits``: 16 for DesignWare eDMA's channels. ``address_mask``: the address bits that are kept; the others must
+    be those of ``address_fixed`` (DLB 2.0 keeps bits 19:2 under 0xfee). ``one_address``: all entries share one address
+    register, so every message in use must have the same address. Sources: reference drivers named at each layout.
+    """
+
+    data_bits: int = 32
+    address_mask: int = 0xFFFF_FFFF_FFFF_FFFC
+    address_fixed: int = 0
+    one_address: bool = False
+
+    def refusal(self, message: Message, others: tuple[Message, ...] = ()) -> str | None:
+        """Why ``message`` cannot go into an entry beside ``others``; None where it can."""
+        if message.data >> self.data_bits:
+            return f"the table keeps {self.data_bits} bits of data, the message has {message.data:#x}"
+        kept = message.address & self.address_mask | self.address_fixed & ~self.address_mask
+        if kept != message.address:
+            return f"the table would keep {kept:#x} of address {message.address:#x}"
+        if self.one_address:
+            for other in others:
+                if other.address != message.address:
+                    return (
+                        f"the table has one address for all, now {other.address:#x}, the message {message.address:#x}"
+                    )
+        return None

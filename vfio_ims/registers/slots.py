@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where a device's IMS slots are and how an entry is laid out: declared once, used by driver and model."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from vfio_ims.errors import UsageError
+from vfio_ims.messages import Message, MessageLimits, Slot
+from vfio_ims.registers.fields import Bits, bits
+
+__all__ = ["SlotLayout"]
+
+
+_PASID, _NO_LIMITS = bits(31, 12), MessageLimits()
+
+
+@dataclass(frozen=True, slots=True)
+class SlotLayout:
+    """An array of ``count`` entries in BAR ``bar`` from ``offset``, ``stride`` bytes apart, of 32-bit words.
+
+    ``low``, ``high``, ``data`` and ``control`` are the words' byte offsets in an entry (None: no such word). ``mask``,
+    ``pending``, ``ignore``, ``pasid_enable`` are bits of the control word and ``pasid`` its field, None where the
+    table has no such thing. The default is the entry that DSA, IAA, QAT gen4 and DLB 2.5 have in common.
+    """
+
+    bar: int
+    offset: int
+    count: int
+    stride: int = 16
+    low: int = 0
+    high: int | None = 4
+    data: int = 8
+    control: int | None = 12
+    mask: int | None = 0
+    pending: int | None = 1
+    ignore: int | None = None
+    pasid_enable: int | None = None
+    pasid: Bits = _PASID
+    limits: MessageLimits = _NO_LIMITS
+
+    def __post_init__(self) -> None:
+        places = [place for place in (self.low, self.high, self.data, self.control) if place is not None]
+        if len(set(places)) != len(places) or any(at % 4 or not 0 <= at <= self.stride - 4 for at in places):
+            raise UsageError("declare a slot layout", why=f"words must be distinct and within the stride, not {places}")
+        if self.count < 1 or self.offset % 4 or self.stride % 4:
+            raise UsageError("declare a slot layout", why="count must be 1 or more, offset and stride multiples of 4")
+        if self.control is None and any(
+            b is not None for b in (self.mask, self.pending, self.ignore, self.pasid_enable)
+        ):
+            raise UsageError(
+                "declare a slot layout", why="mask, pending, ignore and PASID must be None without a control word"
+            )
+
+    @property
+    def size(self) -> int:
+        """Bytes of the whole table."""
+        return self.stride * (self.count - 1) + self.stride
+
+    @property
+    def has_mask(self) -> bool:
+        return self.mask is not None
+
+    @property
+    def has_pending(self) -> bool:
+        return self.pending is not None
+
+    @property
+    def has_pasid(self) -> bool:
+        return self.pasid_enable is not None
+
+    def at(self, index: int) -> int:
+        """Byte offset in the BAR of entry ``index``; UsageError outside the table."""
+        if not 0 <= index < self.count:
+            raise UsageError("select a slot", why=f"slot must be below {self.count}, not {index}")
+        return self.offset + index * self.stride
+
+    def control_word(self, slot: Slot) -> int:
+        """The whole control word for ``slot``: pending and reserved bits are 0."""
+        word = 0
+        if self.mask is not None and slot.masked:
+            word |= 1 << self.mask
+        if slot.pasid is not None:
+            if self.pasid_enable is None:
+                raise UsageError("encode a slot", why="this table keeps no PASID")
+            word = self.pasid.put(word | 1 << self.pasid_enable, slot.pasid)
+        if slot.ignore and self.ignore is not None:
+            word |= 1 << self.ignore
+        return word
+
+    def is_pending(self, control: int) -> bool:
+        return self.pending is not None and bool(control >> self.pending & 1)
+
+    def decode(self, low: int, high: int, data: int, control: int) -> Slot:
+        """The slot that these words hold. An address's reserved low bits are dropped."""
+        enabled = self.pasid_enable is not None and control >> self.pasid_enable & 1
+        return Slot(
+            Message((high << 32 | low) & ~3, data),
+            masked=self.mask is not None and bool(control >> self.mask & 1),
+            pasid=self.pasid.get(control) if enabled else None,
+            ignore=self.ignore is not None and bool(control >> self.ignore & 1),
+        )
+
+    def decode_entry(self, words: Sequence[int]) -> Slot:
+        """The slot in an entry given as its 32-bit words."""
+        return self.decode(
+            *(0 if at is None else words[at // 4] for at in (self.low, self.high, self.data, self.control))
+        )
