@@ -11,6 +11,7 @@ from difflib import get_close_matches
 
 __all__ = [
     "AccessDenied",
+    "BusFault",
     "ClosedError",
     "DeviceBusy",
     "DeviceError",
@@ -91,6 +92,17 @@ class DeviceTimeout(VfioImsError, TimeoutError):
 
 class ClosedError(VfioImsError, ValueError):
     """Used after it was closed; ``why`` names who closed it."""
+
+
+class BusFault(Exception):
+    """A request of a device's that the platform refused: unmapped, no permission, no such message.
+
+    Outside the tree: it passes between the software platform and a device model, and is never a user's.
+    """
+
+    def __init__(self, iova: int, size: int, *, write: bool, why: str) -> None:
+        super().__init__(f"{'write' if write else 'read'} of {size} bytes at {iova:#x}: {why}")
+        self.iova, self.size, self.write, self.why = iova, size, write, why
 
 
 def explain_unknown(kind: str, name: object, known: Iterable[str]) -> str:

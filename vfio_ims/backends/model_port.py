@@ -12,17 +12,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from vfio_ims.errors import BusFault
 from vfio_ims.verbs import DeviceInfo, IrqInfo, RegionInfo
 
 __all__ = ["Bus", "BusFault", "ModelPort", "SharedArea"]
-
-
-class BusFault(Exception):
-    """A request of the device's that the platform refused: unmapped, no permission, no such message."""
-
-    def __init__(self, iova: int, size: int, *, write: bool, why: str) -> None:
-        super().__init__(f"{'write' if write else 'read'} of {size} bytes at {iova:#x}: {why}")
-        self.iova, self.size, self.write, self.why = iova, size, write, why
 
 
 class Bus(Protocol):
@@ -50,7 +43,11 @@ class Bus(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class SharedArea:
-    """A part of a BAR that lives in shared memory and may be mapped by the client: accesses to it are not seen."""
+    """A part of a BAR that lives in shared memory and may be mapped by the client: accesses to it are not seen.
+
+    ``fd`` is addressed as the region is: its byte ``RegionInfo.offset + offset`` is the area's first (a sparse memfd
+    costs nothing below). vfio-user can say no more than that. All areas of a region share one file.
+    """
 
     region: int
     offset: int
