@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Compiled access to this process's own memory: single loads and stores, waiting for completion records, bulk copies.
+
+Addresses are not checked: they are those of memory that the caller owns (``SharedMemory.address`` and onwards).
+"""
+
+from __future__ import annotations
+
+import array
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from vfio_ims.errors import UsageError
+from vfio_ims.native.lib import native
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer as Buffer
+
+__all__ = ["copy", "fill", "load", "poll_any", "poll_memory", "store"]
+
+_SLICE = 0.1  # seconds of polling in one compiled call; between them Python sees Ctrl-C
+
+
+def copy(to: int, source: int, size: int) -> None:
+    """Copy ``size`` bytes, which may overlap, with the GIL released."""
+    native().lib.memory_copy(to, source, size)
+
+
+def fill(to: int, byte: int, size: int) -> None:
+    """Set ``size`` bytes to ``byte``, with the GIL released."""
+    native().lib.memory_fill(to, byte, size)
+
+
+def load(address: int, width: int) -> int:
+    """One load of ``width`` (1, 2, 4, 8) bytes; later loads come after it."""
+    _check(address, width)
+    return native().lib.memory_load(address, width)
+
+
+def store(address: int, width: int, value: int) -> None:
+    """One store of ``width`` (1, 2, 4, 8) bytes; it comes after earlier stores."""
+    _check(address, width)
+    if not 0 <= value < 1 << 8 * width:
+        raise UsageError(f"store {width} bytes", why=f"the value must be 0..{(1 << 8 * width) - 1:#x}, not {value!r}")
+    native().lib.memory_store(address, width, value)
+
+
+def poll_memory(address: int, width: int, mask: int, expected: int, timeout: float, *, differs: bool = False) -> int:
+    """Load until ``value & mask == expected`` (``!=`` with ``differs``) or ``timeout`` seconds have passed.
+
+    For completion records, which a device writes. Spins; the GIL is released. Returns the last value loaded.
+    """
+    _check(address, width)
+    lib = native().lib
+    deadline = time.monotonic() + timeout
+    while True:
+        left = max(0.0, deadline - time.monotonic())
+        slice_ns = int(min(left, _SLICE) * 1e9)
+        value = lib.memory_poll(address, width, mask, expected, differs, slice_ns)
+        if ((value & mask) == expected) != differs or left <= _SLICE:
+            return value
+
+
+def poll_any(
+    addresses: Sequence[int] | Buffer,
+    width: int,
+    mask: int,
+    expected: int,
+    timeout: float,
+    *,
+    differs: bool = False,
+) -> list[int]:
+    """Which of many places satisfy that: their positions in ``addresses``, once at least one does; [] after the time.
+
+    ``addresses`` are numbers, or a buffer of native uint64, which costs nothing to pass.
+    """
+    ffi, lib = native()
+    given: Any = array.array("Q", addresses) if isinstance(addresses, (list, tuple, range)) else addresses
+    places = ffi.from_buffer("uint64_t[]", given)
+    for place in places[0 : min(1, len(places))]:
+        _check(place, width)
+    found = ffi.new("uint32_t[]", max(1, len(places)))
+    deadline = time.monotonic() + timeout
+    while True:
+        left = max(0.0, deadline - time.monotonic())
+        slice_ns = int(min(left, _SLICE) * 1e9)
+        count = lib.memory_poll_any(places, len(places), width, mask, expected, differs, slice_ns, found)
+        if count or left <= _SLICE:
+            return list(ffi.unpack(found, count)) if count else []
+
+
+def _check(address: int, width: int) -> None:
+    if width not in (1, 2, 4, 8):
+        raise UsageError("access memory", why=f"the width must be 1, 2, 4 or 8 bytes, not {width!r}")
+    if address % width:
+        raise UsageError("access memory", why=f"the address must be a multiple of {width}, not {address:#x}")

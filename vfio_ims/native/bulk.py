@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Many registers in one compiled call: the half of a mapped window that moves more than one value."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from vfio_ims.errors import UnsupportedError, UsageError, VfioImsError
+from vfio_ims.native.lib import CData, native
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer as Buffer
+
+    from vfio_ims.backends.ports import Window
+
+__all__ = ["BulkAccess"]
+
+_SLICE = 0.1  # seconds of polling in one compiled call; between them Python sees Ctrl-C
+
+
+class BulkAccess:
+    """Blocks, tables, polling and portal stores over a compiled window. The GIL is released meanwhile.
+
+    Each call checks its whole range first, so that nothing is done by halves. Where part of a range has no mapping,
+    the whole call goes register by register, each through its mapping or its trap.
+    """
+
+    __slots__ = ()
+
+    label: str
+    _handle: CData
+    _trap: Window | None
+
+    if TYPE_CHECKING:
+        # The single accesses, for what no mapping allows.
+        def read8(self, offset: int) -> int: ...
+        def write32(self, offset: int, value: int) -> None: ...
+        def _refused(self, status: int, operation: str, width: int) -> VfioImsError: ...
+
+    def read_block(self, offset: int, count: int, width: int = 4) -> bytes:
+        """Read ``count`` registers of ``width`` (1, 2, 4, 8) bytes, ascending, each once."""
+        ffi, lib = native()
+        operation = f"read {count} registers of {width} bytes at {offset}"
+        self._check(operation, offset, count, width)
+        out = ffi.new("uint8_t[]", count * width)
+        status = lib.window_read_block(self._handle, offset, count, width, out)
+        if self._takes_trap(status, operation, width):
+            read = getattr(self, f"read{8 * width}")
+            return b"".join(read(offset + i * width).to_bytes(width, "little") for i in range(count))
+        return bytes(ffi.buffer(out))
+
+    def write_block(self, offset: int, data: Buffer, width: int = 4) -> None:
+        """Write ``data`` as registers of ``width`` (1, 2, 4, 8) bytes, ascending, each once."""
+        ffi, lib = native()
+        source = ffi.from_buffer(data)
+        size = len(source)
+        operation = f"write {size} bytes as registers of {width} at {offset}"
+        self._check(operation, offset, size, width)
+        if size % width:
+            raise UsageError(operation, device=self.label, why=f"the data must be a multiple of {width} bytes")
+        status = lib.window_write_block(self._handle, offset, size // width, width, source)
+        if self._takes_trap(status, operation, width):
+            write, view = getattr(self, f"write{8 * width}"), bytes(ffi.buffer(source))
+            for at in range(0, size, width):
+                write(offset + at, int.from_bytes(view[at : at + width], "little"))
+
+    def poll(self, offset: int, width: int, mask: int, expected: int, timeout: float) -> int:
+        """Read a register of ``width`` bytes until ``value & mask == expected`` or ``timeout`` seconds have passed.
+
+        Returns the last value. Spins without sleeping; ClosedError if the window is closed meanwhile.
+        """
+        ffi, lib = native()
+        operation = f"poll {width} bytes at {offset}"
+        self._check(operation, offset, 1, width)
+        value = ffi.new("uint64_t *")
+        deadline = time.monotonic() + timeout
+        while True:
+            left = max(0.0, deadline - time.monotonic())
+            slice_ns = int(min(left, _SLICE) * 1e9)
+            status = lib.window_poll(self._handle, offset, width, mask, expected, slice_ns, value)
+            if self._takes_trap(status, operation, width):
+                assert self._trap is not None
+                return self._trap.poll(offset, width, mask, expected, timeout)
+            last: int = value[0]
+            if last & mask == expected or left <= _SLICE:
+                return last
+
+    def write_table(
+        self, offset: int, stride: int, indices: Buffer, steps: Sequence[tuple[int, int]], words: Buffer
+    ) -> None:
+        """Write rows of a table of 32-bit words: for each row, each step in order, one 32-bit store.
+
+        ``indices``: the rows' numbers as native uint32. ``words``: equally many uint32 for each row. A step
+        ``(at, source)`` stores the row's word ``source`` at ``offset + index * stride + at``.
+        """
+        ffi, lib = native()
+        operation = f"write a table at {offset}"
+        self._check(operation, offset, stride, 4)
+        try:
+            rows, values = ffi.from_buffer("uint32_t[]", indices), ffi.from_buffer("uint32_t[]", words)
+            flat = ffi.new("uint32_t[]", [part for step in steps for part in step])
+        except (ValueError, OverflowError) as error:
+            raise UsageError(operation, device=self.label, why=str(error)) from None
+        count = len(rows)
+        per_row = len(values) // count if count else 0
+        if per_row * count != len(values):
+            why = f"the words must be equally many for each of {count} rows, not {len(values)} in all"
+            raise UsageError(operation, device=self.label, why=why)
+        status = lib.window_write_table(self._handle, offset, stride, rows, count, flat, len(steps), values, per_row)
+        if self._takes_trap(status, operation, 4):
+            for row in range(count):
+                for at, source in steps:
+                    self.write32(offset + rows[row] * stride + at, values[row * per_row + source])
+
+    def store64(self, offset: int, data: Buffer, *, pieces: bool = False) -> None:
+        """Store 64 bytes as one write (MOVDIR64B); ``pieces`` stores 8 times 8 bytes instead, which only models take.
+
+        Raises UnsupportedError where the CPU has no such store.
+        """
+        self.store64_many(offset, data, 1, pieces=pieces)
+
+    def store64_many(
+        self, offset: int, data: Buffer, count: int, *, stride: int = 64, span: int = 4096, pieces: bool = False
+    ) -> None:
+        """Store ``count`` descriptors of 64 bytes, the i-th at ``offset + (i * stride) % span``: round a portal page."""
+        ffi, lib = native()
+        operation = f"store {count} times 64 bytes at {offset}"
+        self._check(operation, offset, count, 64)
+        source = ffi.from_buffer(data)
+        if len(source) != 64 * count:
+            raise UsageError(
+                operation, device=self.label, why=f"the data must be {64 * count} bytes, not {len(source)}"
+            )
+        status = lib.window_store64(self._handle, offset, source, count, stride, span, pieces)
+        if self._takes_trap(status, operation, 64):
+            assert self._trap is not None
+            view = bytes(ffi.buffer(source))
+            for i in range(count):
+                self._trap.store64(offset + i * stride % span, view[64 * i : 64 * i + 64], pieces=pieces)
+
+    def enqueue64(self, offset: int, data: Buffer) -> bool:
+        """Refused: without a PASID of this process's own, ENQCMD raises a general-protection fault, which kills it.
+
+        (Linux: arch/x86/kernel/traps.c fixes the fault up only for a process with an mm PASID; VFIO gives none.)
+        """
+        raise UnsupportedError(
+            f"enqueue 64 bytes at {offset}",
+            device=self.label,
+            why="ENQCMD behind VFIO kills the process: VFIO gives it no PASID of its own",
+            hint="use a dedicated queue and store64",
+        )
+
+    def _check(self, operation: str, offset: int, count: int, width: int) -> None:
+        """What cffi would refuse in its own words, and widths that no register has."""
+        if width not in (1, 2, 4, 8, 64):
+            raise UsageError(operation, device=self.label, why=f"the width must be 1, 2, 4 or 8 bytes, not {width!r}")
+        if offset < 0 or count < 0:
+            raise UsageError(operation, device=self.label, why="offset and count must not be negative")
+
+    def _takes_trap(self, status: int, operation: str, width: int) -> bool:
+        """False: done. True: no mapping allows it, but the trap may. Anything else raises."""
+        if status == 0:
+            return False
+        if status == native().lib.ACCESS_TRAPPED and self._trap is not None:
+            return True
+        raise self._refused(status, operation, width)

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef VFIO_IMS_EVENTS_H
+#define VFIO_IMS_EVENTS_H
+
+#include <stdint.h>
+
+/* An epoll of eventfds, drained in batches. */
+struct poller;
+
+/* NULL with errno. */
+struct poller *poller_new(void);
+/* Wakes the waiters and waits for them; then closes the descriptors. */
+void poller_close(struct poller *p);
+void poller_free(struct poller *p);
+int poller_fileno(struct poller *p);
+
+/* A token (never 0 or less), or -errno. The descriptor must be a non-blocking eventfd. */
+int64_t poller_add(struct poller *p, int fd);
+/* After it returned, no waiter touches the descriptor. 0 or -errno. */
+int poller_remove(struct poller *p, int64_t token);
+/* Make one wait() return, now or the next one. */
+int poller_interrupt(struct poller *p);
+/* How many of the arrays were filled with tokens and their counts, or -errno. */
+int poller_wait(struct poller *p, int timeout_ms, int most, int64_t *tokens, uint64_t *counts);
+
+/* 0 or -errno. */
+int event_signal(int fd, uint64_t count);
+/* The count, which is 0 where nothing was signalled; or -errno. */
+int64_t event_drain(int fd);
+/* 1 if it was added, 0 if one was pending, or -errno. Signals through here only: one pending bit. */
+int event_signal_merged(int fd);
+/* Adds 1 to each; returns 0, or -errno of the last one that failed. */
+int event_signal_many(const int32_t *fds, uint64_t count);
+
+#endif

@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Eventfds, and an epoll that drains them in batches: one compiled call for as many events as there are."""
+
+from __future__ import annotations
+
+import array
+import errno
+import os
+import time
+from collections.abc import Hashable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from vfio_ims.errors import ClosedError, UsageError
+from vfio_ims.lifetime import Owner
+from vfio_ims.native.descriptor import Descriptor
+from vfio_ims.native.failure import failed
+from vfio_ims.native.lib import CData, native
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer as Buffer
+
+__all__ = ["EventFd", "Poller", "signal", "signal_many", "signal_merged"]
+
+_MOST = 4096  # events that one wait returns at most; the rest comes with the next
+
+
+class EventFd(Descriptor):
+    """A counter in the kernel that a descriptor makes readable; non-blocking, closed on exec."""
+
+    def __init__(self, label: str = "eventfd") -> None:
+        try:
+            fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        except OSError as error:
+            raise failed(error.errno or 0, "create an eventfd", label) from error
+        super().__init__(fd, label)
+
+    def signal(self, count: int = 1) -> None:
+        """Add ``count``."""
+        self.check_open("signal an eventfd")
+        _done(native().lib.event_signal(self._fd, count), "signal an eventfd", self.label)
+
+    def drain(self) -> int:
+        """Take the count and leave 0; 0 where nothing was signalled."""
+        self.check_open("drain an eventfd")
+        count = native().lib.event_drain(self._fd)
+        return count if count >= 0 else _done(count, "drain an eventfd", self.label)
+
+
+def signal(fd: int) -> bool:
+    """Add 1 to an eventfd. True: the form of ``signal_merged``."""
+    _done(native().lib.event_signal(fd, 1), "signal an eventfd", f"descriptor {fd}")
+    return True
+
+
+def signal_merged(fd: int) -> bool:
+    """Add 1 to an eventfd unless its count is unread: one pending bit, as a vector has. Whether it was added.
+
+    Exact among signallers that use this function.
+    """
+    return bool(_done(native().lib.event_signal_merged(fd), "signal an eventfd", f"descriptor {fd}"))
+
+
+def signal_many(fds: Sequence[int] | Buffer) -> None:
+    """Add 1 to each eventfd, in one compiled call. A buffer holds native 32-bit numbers."""
+    ffi, lib = native()
+    given: Any = fds if isinstance(fds, (bytes, bytearray, memoryview, array.array)) else array.array("i", fds)  # type: ignore[arg-type]
+    numbers = ffi.from_buffer("int32_t[]", given)
+    _done(lib.event_signal_many(numbers, len(numbers)), "signal eventfds", f"{len(numbers)} eventfds")
+
+
+def _done(result: int, operation: str, label: str) -> int:
+    if result < 0:
+        raise failed(-result, operation, label)
+    return result
+
+
+class Poller(Owner):
+    """Waits for many eventfds and drains them. The cost of a wait grows with events, not with descriptors.
+
+    Several threads may wait, add and remove at once. After ``remove`` returned, no waiter touches the descriptor.
+    """
+
+    def __init__(self, label: str = "poller", parent: Owner | None = None) -> None:
+        ffi, lib = native()
+        handle = lib.poller_new()
+        if handle == ffi.NULL:
+            raise failed(ffi.errno, "create an epoll", label)
+        self._handle: CData = ffi.gc(handle, lib.poller_free)
+        self._keys: dict[int, Hashable] = {}
+        self._tokens: dict[int, int] = {}
+        super().__init__(label, parent)
+
+    def fileno(self) -> int:
+        """Readable while events wait: for ``asyncio``'s add_reader, with ``wait(0)`` as the reader."""
+        self.check_open("use a poller")
+        return native().lib.poller_fileno(self._handle)
+
+    def __len__(self) -> int:
+        return len(self._tokens)
+
+    def add(self, fd: int, key: Hashable = None) -> None:
+        """Watch a non-blocking eventfd; ``wait`` names it by ``key``, or by its number."""
+        self.check_open("watch an eventfd")
+        if fd in self._tokens:
+            raise UsageError("watch an eventfd", device=self.label, why=f"descriptor {fd} is watched already")
+        token = native().lib.poller_add(self._handle, fd)
+        if token == -errno.EINVAL:
+            raise UsageError("watch an eventfd", device=self.label, why=f"descriptor {fd} must be non-blocking")
+        _done(token, f"watch descriptor {fd}", self.label)
+        self._keys[token] = fd if key is None else key
+        self._tokens[fd] = token
+
+    def remove(self, fd: int) -> None:
+        """Watch it no longer. Do it before the eventfd is closed."""
+        self.check_open("stop watching an eventfd")
+        token = self._tokens.pop(fd, None)
+        if token is None:
+            raise UsageError("stop watching an eventfd", device=self.label, why=f"descriptor {fd} is not watched")
+        _done(native().lib.poller_remove(self._handle, token), f"stop watching descriptor {fd}", self.label)
+        self._keys.pop(token, None)
+
+    def wait(self, timeout: float | None = None) -> list[tuple[Any, int]]:
+        """Keys and counts of what was signalled, drained. Empty after ``timeout`` seconds or an ``interrupt``."""
+        self.check_open("wait for events")
+        ffi, lib = native()
+        most = min(max(1, len(self._tokens)), _MOST)
+        tokens, counts = ffi.new("int64_t[]", most), ffi.new("uint64_t[]", most)
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while True:
+            left = -1 if deadline is None else max(0, -int((time.monotonic() - deadline) * 1000 // 1))
+            found = lib.poller_wait(self._handle, min(left, 1 << 30), most, tokens, counts)
+            if found != -errno.EINTR:
+                break
+        if found == -errno.EBADF:
+            self.check_open("wait for events")
+            raise ClosedError("wait for events", device=self.label, why="it was closed meanwhile")
+        _done(found, "wait for events", self.label)
+        keys = self._keys
+        pairs = zip(ffi.unpack(tokens, found), ffi.unpack(counts, found), strict=True) if found else ()
+        return [(keys[token], count) for token, count in pairs if token in keys]
+
+    def interrupt(self) -> None:
+        """Make one ``wait`` return: one under way, or the next."""
+        self.check_open("interrupt a poller")
+        _done(native().lib.poller_interrupt(self._handle), "interrupt a poller", self.label)
+
+    def _release(self) -> None:
+        native().lib.poller_close(self._handle)
+        self._keys.clear()
+        self._tokens.clear()

@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Loads the compiled module, on first use, and types what is in it."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias, cast
+
+import vfio_ims
+from vfio_ims.errors import SetupError
+from vfio_ims.native.stamp import stamp
+
+if TYPE_CHECKING:
+    from _cffi_backend import FFI
+
+__all__ = ["CData", "Lib", "Native", "native"]
+
+CData: TypeAlias = Any
+"""A C value as cffi hands it out; its kind is in the name of the parameter."""
+
+_REBUILD = "pip install -e .   (in the source tree; elsewhere: pip install --force-reinstall vfio-ims)"
+
+
+class Lib(Protocol):
+    """The compiled functions. The headers beside this file say what each does."""
+
+    ACCESS_OK: int
+    ACCESS_BOUNDS: int
+    ACCESS_MISALIGNED: int
+    ACCESS_GUARDED: int
+    ACCESS_TRAPPED: int
+    ACCESS_CLOSED: int
+    ACCESS_FORKED: int
+    ACCESS_GONE: int
+    ACCESS_UNSUPPORTED: int
+    ACCESS_INVALID: int
+
+    def native_stamp(self) -> CData: ...
+
+    def window_new(self, size: int, /) -> CData: ...
+    def window_free(self, window: CData, /) -> None: ...
+    def window_map(self, window: CData, at: int, size: int, fd: int, file_offset: int, writable: bool, /) -> int: ...
+    def window_guard(self, window: CData, start: int, end: int, /) -> None: ...
+    def window_close(self, window: CData, /) -> None: ...
+    def window_mapped(self, window: CData, offset: int, size: int, /) -> int: ...
+    def window_status(self) -> int: ...
+    def window_read8(self, window: CData, offset: int, /) -> int: ...
+    def window_read16(self, window: CData, offset: int, /) -> int: ...
+    def window_read32(self, window: CData, offset: int, /) -> int: ...
+    def window_read64(self, window: CData, offset: int, /) -> int: ...
+    def window_write8(self, window: CData, offset: int, value: int, /) -> int: ...
+    def window_write16(self, window: CData, offset: int, value: int, /) -> int: ...
+    def window_write32(self, window: CData, offset: int, value: int, /) -> int: ...
+    def window_write64(self, window: CData, offset: int, value: int, /) -> int: ...
+    def window_read_block(self, window: CData, offset: int, count: int, width: int, out: CData, /) -> int: ...
+    def window_write_block(self, window: CData, offset: int, count: int, width: int, data: CData, /) -> int: ...
+    def window_poll(
+        self, window: CData, offset: int, width: int, mask: int, expected: int, timeout_ns: int, value: CData, /
+    ) -> int: ...
+    def window_write_table(
+        self,
+        window: CData,
+        offset: int,
+        stride: int,
+        indices: CData,
+        rows: int,
+        steps: CData,
+        step_count: int,
+        words: CData,
+        words_per_row: int,
+        /,
+    ) -> int: ...
+    def window_store64(
+        self, window: CData, offset: int, data: CData, count: int, stride: int, span: int, pieces: bool, /
+    ) -> int: ...
+
+    def poller_new(self) -> CData: ...
+    def poller_close(self, poller: CData, /) -> None: ...
+    def poller_free(self, poller: CData, /) -> None: ...
+    def poller_fileno(self, poller: CData, /) -> int: ...
+    def poller_add(self, poller: CData, fd: int, /) -> int: ...
+    def poller_remove(self, poller: CData, token: int, /) -> int: ...
+    def poller_interrupt(self, poller: CData, /) -> int: ...
+    def poller_wait(self, poller: CData, timeout_ms: int, most: int, tokens: CData, counts: CData, /) -> int: ...
+    def event_signal(self, fd: int, count: int, /) -> int: ...
+    def event_drain(self, fd: int, /) -> int: ...
+    def event_signal_merged(self, fd: int, /) -> int: ...
+    def event_signal_many(self, fds: CData, count: int, /) -> int: ...
+
+    def memory_place(self, address: int, size: int, fd: int, /) -> int: ...
+    def memory_hold(self, address: int, size: int, /) -> int: ...
+    def memory_copy(self, to: int, from_: int, size: int, /) -> None: ...
+    def memory_fill(self, to: int, byte: int, size: int, /) -> None: ...
+    def memory_load(self, address: int, width: int, /) -> int: ...
+    def memory_store(self, address: int, width: int, value: int, /) -> None: ...
+    def memory_poll(
+        self, address: int, width: int, mask: int, expected: int, differs: bool, timeout_ns: int, /
+    ) -> int: ...
+    def memory_poll_any(
+        self,
+        addresses: CData,
+        count: int,
+        width: int,
+        mask: int,
+        expected: int,
+        differs: bool,
+        timeout_ns: int,
+        found: CData,
+        /,
+    ) -> int: ...
+
+    def cpu_has_movdir64b(self) -> int: ...
+    def cpu_has_enqcmd(self) -> int: ...
+
+
+class Native(NamedTuple):
+    """The compiled module's two halves."""
+
+    ffi: FFI
+    lib: Lib
+
+
+@functools.cache
+def native() -> Native:
+    """Load the compiled module.
+
+    Raises SetupError where it is missing, does not load, or was compiled from other sources than those beside it.
+    """
+    try:
+        module = importlib.import_module("vfio_ims.native._native")
+    except ImportError as error:
+        raise SetupError("load the compiled module", why=str(error), hint=_REBUILD) from error
+    ffi, lib = cast("FFI", module.ffi), cast(Lib, module.lib)
+    built = cast(CData, ffi.string(lib.native_stamp())).decode()
+    wanted = stamp(vfio_ims.__version__)
+    if built != wanted:
+        raise SetupError(
+            "load the compiled module",
+            why=f"it was compiled from other sources (it is {built!r}, the files beside it are {wanted!r})",
+            hint=_REBUILD,
+        )
+    return Native(ffi, lib)

@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "memory.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "clock.h"
+#include "mmio.h"
+
+static void *at(uint64_t address)
+{
+    return (void *)(uintptr_t)address;
+}
+
+int memory_place(uint64_t address, uint64_t size, int fd)
+{
+    if (mmap(at(address), size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0) == MAP_FAILED)
+        return -errno;
+    return madvise(at(address), size, MADV_DONTFORK) == 0 ? 0 : -errno;
+}
+
+int memory_hold(uint64_t address, uint64_t size)
+{
+    void *held = mmap(at(address), size, PROT_NONE,
+                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
+
+    return held == MAP_FAILED ? -errno : 0;
+}
+
+void memory_copy(uint64_t to, uint64_t from, uint64_t size)
+{
+    memmove(at(to), at(from), size);
+}
+
+void memory_fill(uint64_t to, uint8_t byte, uint64_t size)
+{
+    memset(at(to), byte, size);
+}
+
+uint64_t memory_load(uint64_t address, uint32_t width)
+{
+    return mmio_load(at(address), width);
+}
+
+void memory_store(uint64_t address, uint32_t width, uint64_t value)
+{
+    switch (width) {
+    case 1:
+        mmio_store8(at(address), (uint8_t)value);
+        break;
+    case 2:
+        mmio_store16(at(address), (uint16_t)value);
+        break;
+    case 4:
+        mmio_store32(at(address), (uint32_t)value);
+        break;
+    default:
+        mmio_store64(at(address), value);
+    }
+}
+
+static int satisfied(uint64_t value, uint64_t mask, uint64_t expected, int differs)
+{
+    return ((value & mask) == expected) != !!differs;
+}
+
+uint64_t memory_poll(uint64_t address, uint32_t width, uint64_t mask, uint64_t expected, int differs,
+                     int64_t timeout_ns)
+{
+    int64_t deadline = now_ns() + timeout_ns;
+
+    for (;;) {
+        uint64_t value = memory_load(address, width);
+        if (satisfied(value, mask, expected, differs) || now_ns() >= deadline)
+            return value;
+        mmio_pause();
+    }
+}
+
+uint64_t memory_poll_any(const uint64_t *addresses, uint64_t count, uint32_t width, uint64_t mask, uint64_t expected,
+                         int differs, int64_t timeout_ns, uint32_t *found)
+{
+    int64_t deadline = now_ns() + timeout_ns;
+    uint64_t filled = 0;
+
+    for (;;) {
+        for (uint64_t i = 0; i < count; i++)
+            if (satisfied(memory_load(addresses[i], width), mask, expected, differs))
+                found[filled++] = (uint32_t)i;
+        if (filled || now_ns() >= deadline)
+            return filled;
+        mmio_pause();
+    }
+}

@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef VFIO_IMS_MEMORY_H
+#define VFIO_IMS_MEMORY_H
+
+#include <stdint.h>
+
+/* Put `fd` over `size` bytes of our own address space at `address`, not inherited by a fork. 0 or -errno. */
+int memory_place(uint64_t address, uint64_t size, int fd);
+/* After a fork: hold the addresses that were not inherited, so that nothing else gets them. 0 or -errno. */
+int memory_hold(uint64_t address, uint64_t size);
+
+void memory_copy(uint64_t to, uint64_t from, uint64_t size);
+void memory_fill(uint64_t to, uint8_t byte, uint64_t size);
+/* One access of `width` bytes, ordered like a register's. */
+uint64_t memory_load(uint64_t address, uint32_t width);
+void memory_store(uint64_t address, uint32_t width, uint64_t value);
+/* Load until (value & mask) == expected, or != if `differs`; the last value loaded. */
+uint64_t memory_poll(uint64_t address, uint32_t width, uint64_t mask, uint64_t expected, int differs,
+                     int64_t timeout_ns);
+/* The indices of the addresses whose value satisfies that, once one does; 0 after the timeout. */
+uint64_t memory_poll_any(const uint64_t *addresses, uint64_t count, uint32_t width, uint64_t mask, uint64_t expected,
+                         int differs, int64_t timeout_ns, uint32_t *found);
+
+#endif

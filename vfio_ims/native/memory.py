@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Memory that devices may share: a memfd, mapped once, not inherited by a fork."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import mmap
+import os
+import weakref
+
+from vfio_ims.errors import SetupError, UsageError
+from vfio_ims.lifetime import Owner
+from vfio_ims.native.descriptor import Descriptor
+from vfio_ims.native.failure import failed
+from vfio_ims.native.lib import native
+
+__all__ = ["GIB", "MIB", "SharedMemory", "view_of"]
+
+MIB, GIB = 1 << 20, 1 << 30
+_HUGE_FLAGS = {2 * MIB: os.MFD_HUGE_2MB, GIB: os.MFD_HUGE_1GB}
+_MAP_NORESERVE = 0x4000  # Linux, asm-generic/mman.h; Python 3.11's mmap does not name it
+_HELD: weakref.WeakSet[SharedMemory] = weakref.WeakSet()
+
+
+class SharedMemory(Descriptor):
+    """At least ``size`` zeroed bytes, page aligned, backed by a sealed memfd: what DMA buffers are made of.
+
+    ``hugepages`` is None, 2 MiB or 1 GiB: the size is rounded up to whole pages of that size. A forked child does not
+    inherit the mapping: touching it there is a fault. Raises SetupError where the kernel has no such pages to give.
+    """
+
+    def __init__(
+        self, size: int, *, hugepages: int | None = None, name: str = "vfio-ims", parent: Owner | None = None
+    ) -> None:
+        if size <= 0:
+            raise UsageError("allocate shared memory", device=name, why=f"the size must be positive, not {size!r}")
+        if hugepages is not None and hugepages not in _HUGE_FLAGS:
+            why = f"hugepages must be None, {2 * MIB} or {GIB}, not {hugepages!r}"
+            raise UsageError("allocate shared memory", device=name, why=why)
+        page = hugepages or mmap.PAGESIZE
+        self.size = -(-size // page) * page
+        self.hugepages = hugepages
+        # Python's mapping object counts the views of its memory and will not close under them. It is made over
+        # nothing, larger by the alignment, and the memfd put over its aligned part.
+        align = max(page, min(1 << (self.size.bit_length() - 1), 2 * MIB))
+        flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _MAP_NORESERVE
+        self._area = mmap.mmap(-1, self.size + align - mmap.PAGESIZE, flags=flags)
+        start = _address_of(self._area)
+        self.address = -(-start // align) * align
+        self._skip = self.address - start
+        super().__init__(_memfd(name, self.size, hugepages), name, parent)
+        error = -native().lib.memory_place(self.address, self.size, self._fd)
+        if error:
+            self.close()
+            raise _no_memory(error, self.size, hugepages, name)
+        _HELD.add(self)
+
+    @property
+    def fd(self) -> int:
+        """The file behind the memory; offset 0 is its start."""
+        return self.fileno()
+
+    @property
+    def view(self) -> memoryview:
+        """The bytes. Release it, and what was cut from it, before closing."""
+        self.check_open("look at shared memory")
+        return memoryview(self._area)[self._skip : self._skip + self.size]
+
+    def close(self) -> None:
+        """Unmap and free it. UsageError while memoryviews of it exist: it then stays as it was."""
+        if not self.closed and self._pid == os.getpid():
+            try:
+                self._area.close()
+            except BufferError:
+                raise UsageError(
+                    "close shared memory",
+                    device=self.label,
+                    why="memoryviews of it are still in use, and would point at nothing",
+                    hint="drop or release() every view, slice and array made from it first",
+                ) from None
+        super().close()
+
+    def __repr__(self) -> str:
+        state = ", closed" if self.closed else f" at {self.address:#x}"
+        return f"<SharedMemory {self.label}: {self.size:#x} bytes{state}>"
+
+
+def view_of(address: int, size: int) -> memoryview:
+    """Memory of this process as bytes, writable. Nothing keeps it alive: its owner must outlive the view."""
+    ffi, _ = native()
+    return memoryview(ffi.buffer(ffi.cast("char *", address), size))
+
+
+def _address_of(area: mmap.mmap) -> int:
+    ffi, _ = native()
+    with ffi.from_buffer(area) as start:
+        return int(ffi.cast("uintptr_t", start))
+
+
+def _memfd(name: str, size: int, hugepages: int | None) -> int:
+    flags = os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING
+    if hugepages is not None:
+        flags |= os.MFD_HUGETLB | _HUGE_FLAGS[hugepages]
+    try:
+        fd = os.memfd_create(name, flags)
+    except OSError as error:
+        raise _no_memory(error.errno or 0, size, hugepages, name) from error
+    try:
+        os.ftruncate(fd, size)
+        # A server that is handed the file cannot cut it under our mapping.
+        fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
+    except OSError as error:
+        os.close(fd)
+        raise _no_memory(error.errno or 0, size, hugepages, name) from error
+    return fd
+
+
+def _no_memory(code: int, size: int, hugepages: int | None, name: str) -> Exception:
+    operation = f"allocate {size:#x} bytes of shared memory"
+    if hugepages is None or code not in (errno.ENOMEM, errno.ENODEV, errno.EINVAL, errno.ENOSPC):
+        return failed(code, operation, name)
+    pool = f"/sys/kernel/mm/hugepages/hugepages-{hugepages // 1024}kB"
+    try:
+        with open(f"{pool}/free_hugepages") as file:
+            free = int(file.read())
+    except OSError:
+        why = f"this kernel has no pages of {hugepages // MIB} MiB"
+        return SetupError(operation, device=name, why=why, hint="ask for other hugepages, or none", errno=code)
+    need = size // hugepages
+    why = f"{need} pages of {hugepages // MIB} MiB are needed and {free} are free"
+    hint = f"echo {need} | sudo tee {pool}/nr_hugepages"
+    return SetupError(operation, device=name, why=why, hint=hint, errno=code)
+
+
+def _after_fork_in_child() -> None:
+    # The mapping objects will unmap these addresses when they are freed: nothing else may be there by then.
+    for memory in list(_HELD):
+        if not memory.closed:
+            native().lib.memory_hold(memory.address, memory.size)
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef VFIO_IMS_WINDOW_H
+#define VFIO_IMS_WINDOW_H
+
+#include <stdint.h>
+
+/* A region of a device: one reservation of addresses with pieces of the device mapped over it. */
+struct window;
+
+/* NULL with errno. The caller frees. */
+struct window *window_new(uint64_t size);
+void window_free(struct window *w);
+
+/* Map `size` bytes of `fd` from `file_offset` at `at`. Whole pages. Returns 0 or -errno. */
+int window_map(struct window *w, uint64_t at, uint64_t size, int fd, uint64_t file_offset, int writable);
+/* Refuse writes that meet [start, end). */
+void window_guard(struct window *w, uint64_t start, uint64_t end);
+/* Take the mappings away; waits until accesses of other threads have left. */
+void window_close(struct window *w);
+/* 1 if every byte of the range can be read through a mapping. */
+int window_mapped(struct window *w, uint64_t offset, uint64_t size);
+
+/* The value, or an access_status. */
+int64_t window_read8(struct window *w, uint64_t offset);
+int64_t window_read16(struct window *w, uint64_t offset);
+int64_t window_read32(struct window *w, uint64_t offset);
+/* The value; all ones may be a failure, and then window_status() of the same thread tells. */
+uint64_t window_read64(struct window *w, uint64_t offset);
+int window_status(void);
+
+int window_write8(struct window *w, uint64_t offset, uint8_t value);
+int window_write16(struct window *w, uint64_t offset, uint16_t value);
+int window_write32(struct window *w, uint64_t offset, uint32_t value);
+int window_write64(struct window *w, uint64_t offset, uint64_t value);
+
+int window_read_block(struct window *w, uint64_t offset, uint64_t count, uint32_t width, void *out);
+int window_write_block(struct window *w, uint64_t offset, uint64_t count, uint32_t width, const void *data);
+int window_poll(struct window *w, uint64_t offset, uint32_t width, uint64_t mask, uint64_t expected,
+                int64_t timeout_ns, uint64_t *value);
+int window_write_table(struct window *w, uint64_t offset, uint64_t stride, const uint32_t *indices, uint64_t rows,
+                       const uint32_t *steps, uint32_t step_count, const uint32_t *words, uint32_t words_per_row);
+/* The i-th 64 bytes go to offset + (i * stride) % span. `pieces`: eight 8-byte stores each instead of one. */
+int window_store64(struct window *w, uint64_t offset, const void *data, uint64_t count, uint64_t stride,
+                   uint64_t span, int pieces);
+
+#endif
