@@ -9,6 +9,7 @@ from vfio_ims.pci.config import ConfigSource, ConfigSpace
 from vfio_ims.pci.header import Command, Header, HeaderType, Status
 from vfio_ims.pci.image import ConfigImage
 from vfio_ims.pci.selector import IdSelector, Selector, SlotSelector
+from vfio_ims.pci.siov import ims_hint, pasid_hint
 
 __all__ = [
     "Bar",
@@ -27,5 +28,7 @@ __all__ = [
     "SlotSelector",
     "Status",
     "decode",
+    "ims_hint",
     "is_model",
+    "pasid_hint",
 ]

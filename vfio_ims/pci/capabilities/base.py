@@ -120,9 +120,15 @@ class Capability:
             values.append(FieldValue(name, value, as_text(value)))
         return (*values, *self._undeclared(there))
 
+    def spelled_out(self) -> tuple[int, int]:
+        """The part that properties in ``shown`` decode where no field is declared: first byte, and first byte after."""
+        return 0, 0
+
     def _undeclared(self, there: list[Declared[Any]]) -> list[FieldValue]:
         left = bytearray(self.data)
         left[: 4 if self.extended else 2] = bytes(4 if self.extended else 2)
+        start, end = self.spelled_out()
+        left[start:end] = bytes(end - start)
         for item in there:
             item.write(left, 0)
         padded = bytes(left) + bytes(-len(left) % 4)

@@ -10,10 +10,13 @@ from typing import TypeVar
 from vfio_ims.pci.capabilities.base import Capability, ExtendedCapability, StandardCapability
 from vfio_ims.pci.capabilities.diagnosis import Diagnosis, Fault
 from vfio_ims.pci.capabilities.dvsec import Dvsec, SiovDvsec
+from vfio_ims.pci.capabilities.errors import AdvancedErrorReporting
 from vfio_ims.pci.capabilities.express import Express
 from vfio_ims.pci.capabilities.interrupts import Msi, Msix
 from vfio_ims.pci.capabilities.power import PowerManagement
+from vfio_ims.pci.capabilities.translation import AddressTranslation, PageRequest, Pasid
 from vfio_ims.pci.capabilities.vendor import ModelMark
+from vfio_ims.pci.capabilities.virtual import ScalableIov, SrIov
 from vfio_ims.pci.capabilities.walk import walk_extended, walk_standard
 from vfio_ims.pci.config import STANDARD_SIZE, ConfigSource, ConfigSpace
 
@@ -85,6 +88,32 @@ class Capabilities:
     @property
     def express(self) -> Express | None:
         return self.find(Express)
+
+    @property
+    def aer(self) -> AdvancedErrorReporting | None:
+        return self.find(AdvancedErrorReporting)
+
+    @property
+    def ats(self) -> AddressTranslation | None:
+        return self.find(AddressTranslation)
+
+    @property
+    def pri(self) -> PageRequest | None:
+        return self.find(PageRequest)
+
+    @property
+    def pasid(self) -> Pasid | None:
+        """None says little where the source hides it: see ``complete``."""
+        return self.find(Pasid)
+
+    @property
+    def sriov(self) -> SrIov | None:
+        return self.find(SrIov)
+
+    @property
+    def siov(self) -> ScalableIov | None:
+        """The SIOV capability of PCIe 7.0, which is not Intel's DVSEC."""
+        return self.find(ScalableIov)
 
     @property
     def dvsecs(self) -> tuple[Dvsec, ...]:

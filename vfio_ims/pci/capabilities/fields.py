@@ -45,6 +45,7 @@ class Declared(Generic[T]):
 
     ``access`` is what software may do: "ro", "rw", or "w1c" (writing 1 clears). A bit that always reads as 0, such as
     one that starts a reset, is "ro" here: who models it looks at the write. ``words`` puts a value in words.
+    ``shift``: the value is the bits times ``2 ** shift``, as in an address whose low bits are not stored.
     """
 
     is_flag = False
@@ -56,11 +57,12 @@ class Declared(Generic[T]):
         low: int | None = None,
         *,
         access: Access = "ro",
+        shift: int = 0,
         words: Mapping[int, str] | Callable[[int], str] | None = None,
         note: str = "",
     ) -> None:
         self.offset, self.high, self.low = offset, high, high if low is None else low
-        self.access, self.words, self.note = access, words, note
+        self.access, self.shift, self.words, self.note = access, shift, words, note
         self.name = ""
 
     def __set_name__(self, owner: type, name: str) -> None:
@@ -84,24 +86,26 @@ class Declared(Generic[T]):
     @property
     def last(self) -> int:
         """The greatest value that fits."""
-        return (1 << self.high - self.low + 1) - 1
+        return (1 << self.high - self.low + 1) - 1 << self.shift
 
     def read(self, data: bytes) -> int | None:
         """The value in ``data``, or None where that is too short."""
         if len(data) < self.end:
             return None
-        return int.from_bytes(data[self.offset : self.end], "little") >> self.low & self.last
+        return int.from_bytes(data[self.offset : self.end], "little") >> self.low << self.shift & self.last
 
     def write(self, data: bytearray, value: int) -> None:
         """Put ``value`` there. Raises UsageError if it does not fit, or ``data`` has no such bytes."""
-        if not 0 <= value <= self.last:
-            why = f"{self.name} must be 0 to {self.last:#x}, not {value!r}"
+        if not 0 <= value <= self.last or value & ~self.last:
+            step = f" in steps of {1 << self.shift}" if self.shift else ""
+            why = f"{self.name} must be 0 to {self.last:#x}{step}, not {value!r}"
             raise UsageError("build a capability", why=why)
         if len(data) < self.end:
             why = f"{self.name} lies at {self.offset:#x}, past the end of this form of the capability"
             raise UsageError("build a capability", why=why)
-        kept = int.from_bytes(data[self.offset : self.end], "little") & ~(self.last << self.low)
-        data[self.offset : self.end] = (kept | value << self.low).to_bytes(self.end - self.offset, "little")
+        kept = int.from_bytes(data[self.offset : self.end], "little") & ~(self.last >> self.shift << self.low)
+        bits = kept | value >> self.shift << self.low
+        data[self.offset : self.end] = bits.to_bytes(self.end - self.offset, "little")
 
     def show(self, data: bytes) -> FieldValue:
         """The field as it prints."""

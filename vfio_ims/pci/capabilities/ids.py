@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every capability id by name: PCI-SIG's code and id assignments as pciutils' lib/header.h lists them (end of 2025).
+From the kernel's pci_regs.h: 0x0c and 0x14; recalled from PCIe 6.0: 0x2d.
 
 ``title`` is what lspci prints, ``short`` what setpci takes after ``CAP_`` and ``ECAP_``.
 """
@@ -66,6 +67,7 @@ EXTENDED_IDS = _table(
     (0x11, "MRIOV", "Multi-Root I/O Virtualization"),
     (0x12, "MCAST", "Multicast"),
     (0x13, "PRI", "Page Request Interface (PRI)"),
+    (0x14, "AMD", "Reserved for AMD"),
     (0x15, "REBAR", "Physical Resizable BAR"),
     (0x16, "DPA", "Dynamic Power Allocation"),
     (0x17, "TPH", "Transaction Processing Hints"),

@@ -29,7 +29,7 @@ class Msi(StandardCapability):
     maskable = Flag(0x02, 8)
     extended_data_capable = Flag(0x02, 9)
     extended_data_enabled = Flag(0x02, 10, access="rw")
-    address_low = Bits(0x04, 31, 2, access="rw", words=lambda value: f"{value << 2:#x}")
+    address_low = Bits(0x04, 31, 2, access="rw", shift=2)
 
     @classmethod
     def extent(cls, data: bytes) -> tuple[int, int]:
@@ -52,6 +52,9 @@ class Msi(StandardCapability):
     def problems(self) -> tuple[str, ...]:
         return ("more than 32 vectors",) if self.multiple_capable > 5 or self.multiple_enabled > 5 else ()
 
+    def spelled_out(self) -> tuple[int, int]:
+        return 0x08, self.size
+
     def _u(self, offset: int, size: int) -> int | None:
         return int.from_bytes(self.data[offset : offset + size], "little") if offset + size <= self.size else None
 
@@ -67,7 +70,7 @@ class Msi(StandardCapability):
     @property
     def address(self) -> int:
         high = self._u(0x08, 4) if self.wide else 0
-        return self.address_low << 2 | (high or 0) << 32
+        return self.address_low | (high or 0) << 32
 
     @property
     def message_data(self) -> int | None:
@@ -110,9 +113,9 @@ class Msix(StandardCapability):
     masked = Flag(0x02, 14, access="rw")
     enabled = Flag(0x02, 15, access="rw")
     table_bar = Bits(0x04, 2, 0, words=lambda bar: f"BAR{bar}")
-    table_units = Bits(0x04, 31, 3, words=lambda units: f"{units << 3:#x}")
+    table_offset = Bits(0x04, 31, 3, shift=3)
     pba_bar = Bits(0x08, 2, 0, words=lambda bar: f"BAR{bar}")
-    pba_units = Bits(0x08, 31, 3, words=lambda units: f"{units << 3:#x}")
+    pba_offset = Bits(0x08, 31, 3, shift=3)
 
     @classmethod
     def new(cls, vectors: int, table: tuple[int, int], pba: tuple[int, int]) -> Self:
@@ -127,9 +130,9 @@ class Msix(StandardCapability):
             cls.minimum,
             last_vector=vectors - 1,
             table_bar=table[0],
-            table_units=table[1] >> 3,
+            table_offset=table[1],
             pba_bar=pba[0],
-            pba_units=pba[1] >> 3,
+            pba_offset=pba[1],
         )
 
     @property
@@ -143,7 +146,7 @@ class Msix(StandardCapability):
     @property
     def table(self) -> tuple[int, int]:
         """(BAR, offset in bytes) of the table: 16 bytes a vector."""
-        return self.table_bar, self.table_units << 3
+        return self.table_bar, self.table_offset
 
     @property
     def table_size(self) -> int:
@@ -153,7 +156,7 @@ class Msix(StandardCapability):
     @property
     def pba(self) -> tuple[int, int]:
         """(BAR, offset in bytes) of the pending bits: 8 bytes for each 64 vectors."""
-        return self.pba_bar, self.pba_units << 3
+        return self.pba_bar, self.pba_offset
 
     @property
     def pba_size(self) -> int:

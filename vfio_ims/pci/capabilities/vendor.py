@@ -6,18 +6,14 @@ PCIe base spec 6.0, sections 7.9.4 and 7.9.5.
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import ClassVar, Self
 
 from vfio_ims.pci.capabilities.base import Capability, ExtendedCapability, StandardCapability
-from vfio_ims.pci.capabilities.fields import Bits, Declared, FieldValue, Flag
+from vfio_ims.pci.capabilities.fields import Bits, Flag
 
 __all__ = ["MODEL_MARK", "ExtendedVendorSpecific", "ModelMark", "VendorSpecific"]
 
 MODEL_MARK = b"vfio-ims"
-
-
-def _body(data: bytes) -> list[FieldValue]:
-    return [FieldValue("body", data.hex(), data.hex(" "))] if data else []
 
 
 class VendorSpecific(StandardCapability):
@@ -26,6 +22,7 @@ class VendorSpecific(StandardCapability):
     capability_id = 0x09
     minimum = 3
     reference = "PCIe 6.0 7.9.4"
+    shown: ClassVar[tuple[str, ...]] = ("contents",)
 
     length = Bits(0x02, 7, 0)
 
@@ -53,8 +50,13 @@ class VendorSpecific(StandardCapability):
     def problems(self) -> tuple[str, ...]:
         return (f"length {self.length} is less than the header's 3",) if self.length < 3 else ()
 
-    def _undeclared(self, there: list[Declared[Any]]) -> list[FieldValue]:
-        return _body(self.body)
+    def spelled_out(self) -> tuple[int, int]:
+        return self.size - len(self.body), self.size
+
+    @property
+    def contents(self) -> str:
+        """The vendor's bytes, for printing."""
+        return self.body.hex(" ")
 
 
 class ModelMark(VendorSpecific):
@@ -66,6 +68,7 @@ class ModelMark(VendorSpecific):
     capability_id = VendorSpecific.capability_id
     minimum = 13
     reference = "vfio-ims"
+    shown = ()
 
     mark_version = Bits(0x0B, 7, 0)
     store_in_pieces = Flag(0x0C, 0)  # a 64-byte portal store may arrive as eight 8-byte stores
@@ -78,8 +81,8 @@ class ModelMark(VendorSpecific):
         made = cls.make(cls.minimum, length=cls.minimum, **flags)
         return cls(made.data[:3] + MODEL_MARK + made.data[3 + len(MODEL_MARK) :])
 
-    def _undeclared(self, there: list[Declared[Any]]) -> list[FieldValue]:
-        return _body(self.data[self.minimum :])
+    def spelled_out(self) -> tuple[int, int]:
+        return 3, 3 + len(MODEL_MARK)
 
 
 class ExtendedVendorSpecific(ExtendedCapability):
@@ -88,6 +91,7 @@ class ExtendedVendorSpecific(ExtendedCapability):
     capability_id = 0x0B
     minimum = 8
     reference = "PCIe 6.0 7.9.5"
+    shown = ("contents",)
 
     vsec_id = Bits(0x04, 15, 0)
     vsec_revision = Bits(0x04, 19, 16)
@@ -113,5 +117,10 @@ class ExtendedVendorSpecific(ExtendedCapability):
     def problems(self) -> tuple[str, ...]:
         return (f"length {self.length} is less than the header's 8",) if self.length < self.minimum else ()
 
-    def _undeclared(self, there: list[Declared[Any]]) -> list[FieldValue]:
-        return _body(self.body)
+    def spelled_out(self) -> tuple[int, int]:
+        return self.size - len(self.body), self.size
+
+    @property
+    def contents(self) -> str:
+        """The vendor's bytes, for printing."""
+        return self.body.hex(" ")
