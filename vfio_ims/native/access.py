@@ -87,7 +87,7 @@ def poll_any(
         slice_ns = int(min(left, _SLICE) * 1e9)
         count = lib.memory_poll_any(places, len(places), width, mask, expected, differs, slice_ns, found)
         if count or left <= _SLICE:
-            return list(ffi.unpack(found, count)) if count else []
+            return [found[i] for i in range(count)]
 
 
 def _check(address: int, width: int) -> None:

@@ -74,7 +74,7 @@ class BuildNative(build_ext):
         missing = []
         if shutil.which(compiler) is None:
             missing.append(f"a C compiler ({compiler} is not there)")
-        if not any((Path(folder) / "Python.h").exists() for folder in [header.parent, *self.include_dirs]):
+        if not any((Path(folder) / "Python.h").exists() for folder in [header.parent, *self.compiler.include_dirs]):
             missing.append(f"Python's headers ({header} is not there)")
         if missing:
             raise CompileError(f"vfio-ims needs {' and '.join(missing)}: apt install gcc python3-dev")

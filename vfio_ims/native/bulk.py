@@ -124,7 +124,7 @@ class BulkAccess:
     def store64_many(
         self, offset: int, data: Buffer, count: int, *, stride: int = 64, span: int = 4096, pieces: bool = False
     ) -> None:
-        """Store ``count`` descriptors of 64 bytes, the i-th at ``offset + (i * stride) % span``: round a portal page."""
+        """Store ``count`` descriptors of 64 bytes, the i-th at ``offset + i * stride % span``: round a page."""
         ffi, lib = native()
         operation = f"store {count} times 64 bytes at {offset}"
         self._check(operation, offset, count, 64)

@@ -7,6 +7,7 @@ import array
 import errno
 import os
 import time
+import weakref
 from collections.abc import Hashable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -89,6 +90,7 @@ class Poller(Owner):
         self._keys: dict[int, Hashable] = {}
         self._tokens: dict[int, int] = {}
         super().__init__(label, parent)
+        _POLLERS.add(self)
 
     def fileno(self) -> int:
         """Readable while events wait: for ``asyncio``'s add_reader, with ``wait(0)`` as the reader."""
@@ -148,3 +150,14 @@ class Poller(Owner):
         native().lib.poller_close(self._handle)
         self._keys.clear()
         self._tokens.clear()
+
+
+_POLLERS: weakref.WeakSet[Poller] = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    for poller in list(_POLLERS):
+        native().lib.poller_close(poller._handle)  # an epoll is shared with the parent: drop this copy of it
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -5,14 +5,11 @@ from __future__ import annotations
 
 import functools
 import importlib
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias, cast
+from typing import Any, NamedTuple, Protocol, TypeAlias, cast
 
 import vfio_ims
 from vfio_ims.errors import SetupError
 from vfio_ims.native.stamp import stamp
-
-if TYPE_CHECKING:
-    from _cffi_backend import FFI
 
 __all__ = ["CData", "Lib", "Native", "native"]
 
@@ -35,6 +32,59 @@ class Lib(Protocol):
     ACCESS_GONE: int
     ACCESS_UNSUPPORTED: int
     ACCESS_INVALID: int
+
+    # uapi.h: requests and flags of the kernel
+    IOC_GET_API_VERSION: int
+    IOC_CHECK_EXTENSION: int
+    IOC_SET_IOMMU: int
+    IOC_GROUP_GET_STATUS: int
+    IOC_GROUP_SET_CONTAINER: int
+    IOC_GROUP_UNSET_CONTAINER: int
+    IOC_GROUP_GET_DEVICE_FD: int
+    IOC_DEVICE_GET_INFO: int
+    IOC_DEVICE_GET_REGION_INFO: int
+    IOC_DEVICE_GET_IRQ_INFO: int
+    IOC_DEVICE_SET_IRQS: int
+    IOC_DEVICE_RESET: int
+    IOC_IOMMU_GET_INFO: int
+    IOC_IOMMU_MAP_DMA: int
+    IOC_IOMMU_UNMAP_DMA: int
+    IOC_DEVICE_FEATURE: int
+    IOC_DEVICE_BIND_IOMMUFD: int
+    IOC_DEVICE_ATTACH_PT: int
+    IOC_DEVICE_DETACH_PT: int
+    IOC_IOMMUFD_DESTROY: int
+    IOC_IOAS_ALLOC: int
+    IOC_IOAS_RANGES: int
+    IOC_IOAS_MAP: int
+    IOC_IOAS_UNMAP: int
+    IOC_HWPT_ALLOC: int
+    IOC_GET_HW_INFO: int
+    IOC_TYPE1V2: int
+    IOC_GROUP_VIABLE: int
+    IOC_GROUP_CONTAINER_SET: int
+    IOC_DEVICE_CAPS: int
+    IOC_REGION_MMAP: int
+    IOC_REGION_CAPS: int
+    IOC_CAP_SPARSE_MMAP: int
+    IOC_CAP_MSIX_MAPPABLE: int
+    IOC_IOMMU_PGSIZES: int
+    IOC_IOMMU_CAPS: int
+    IOC_CAP_IOVA_RANGE: int
+    IOC_CAP_DMA_AVAIL: int
+    IOC_DMA_READ: int
+    IOC_DMA_WRITE: int
+    IOC_FEATURE_GET: int
+    IOC_FEATURE_SET: int
+    IOC_FEATURE_PROBE: int
+    IOC_ATTACH_PASID: int
+    IOC_IOAS_FIXED: int
+    IOC_IOAS_WRITABLE: int
+    IOC_IOAS_READABLE: int
+    IOC_HWPT_PASID: int
+
+    def ioc_call(self, fd: int, request: int, argument: CData, /) -> int: ...
+    def ioc_call_value(self, fd: int, request: int, argument: int, /) -> int: ...
 
     def native_stamp(self) -> CData: ...
 
@@ -117,7 +167,7 @@ class Lib(Protocol):
 class Native(NamedTuple):
     """The compiled module's two halves."""
 
-    ffi: FFI
+    ffi: Any  # cffi's own class knows nothing of the fields of our structures
     lib: Lib
 
 
@@ -131,8 +181,8 @@ def native() -> Native:
         module = importlib.import_module("vfio_ims.native._native")
     except ImportError as error:
         raise SetupError("load the compiled module", why=str(error), hint=_REBUILD) from error
-    ffi, lib = cast("FFI", module.ffi), cast(Lib, module.lib)
-    built = cast(CData, ffi.string(lib.native_stamp())).decode()
+    ffi, lib = module.ffi, cast(Lib, module.lib)
+    built = ffi.string(lib.native_stamp()).decode()
     wanted = stamp(vfio_ims.__version__)
     if built != wanted:
         raise SetupError(
