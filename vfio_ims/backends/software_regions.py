@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Regions of a device in software: trapped access as vfio-pci splits and filters it, and windows."""
+
+from __future__ import annotations
+
+import errno
+import mmap
+import weakref
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from vfio_ims.backends.software_window import SoftwareWindow
+from vfio_ims.errors import DeviceError, UsageError, VfioImsError
+from vfio_ims.native.window import MappedWindow, Piece
+from vfio_ims.verbs import RegionFlags, RegionIndex, RegionInfo
+
+if TYPE_CHECKING:
+    from vfio_ims.backends.ports import Window
+    from vfio_ims.backends.software import SoftwareDevice
+
+__all__ = ["RegionAccess"]
+
+
+def _split(offset: int, size: int, widest: int) -> Iterator[tuple[int, int]]:
+    """Aligned accesses that make up a range: the widest that fit, as vfio-pci does it."""
+    end = offset + size
+    while offset < end:
+        width = widest
+        while offset % width or offset + width > end:
+            width //= 2
+        yield offset, width
+        offset += width
+
+
+class RegionAccess:
+    """What one device's regions answer. Memory BARs answer only while the function decodes memory."""
+
+    def __init__(self, device: SoftwareDevice) -> None:
+        self._device = device
+        self._windows: weakref.WeakSet[SoftwareWindow] = weakref.WeakSet()
+        self._decoding = True
+
+    def _check(self, info: RegionInfo, offset: int, size: int, verb: str, right: RegionFlags) -> None:
+        operation = f"{verb} {size} bytes at {offset:#x} of region {info.index}"
+        if not info.flags & right or not 0 <= offset < info.size or size < 0 or offset + size > info.size:
+            why = f"the region has {info.size:#x} bytes" if info.flags & right else f"the region allows no {verb}"
+            raise UsageError(operation, device=self._device.label, why=why, errno=errno.EINVAL)
+        if not self._decoding and info.index <= RegionIndex.ROM:
+            raise self._asleep(operation)
+
+    def _asleep(self, operation: str) -> VfioImsError:
+        why = "the function does not decode memory now"
+        hint = "set bit 1 of the command register (config space 0x04)"
+        return DeviceError(operation, device=self._device.label, why=why, hint=hint, errno=errno.EIO)
+
+    def read(self, info: RegionInfo, offset: int, size: int) -> bytes:
+        """One read of the region's file: split into aligned accesses. The MSI-X table reads as ones."""
+        self._check(info, offset, size, "read", RegionFlags.READ)
+        device, index, shadow = self._device, info.index, self._device.shadow
+        parts = []
+        if index == RegionIndex.CONFIG:
+            return b"".join([device.read_config(at, width) for at, width in _split(offset, size, 4)])
+        for at, width in _split(offset, size, 8):
+            hidden = shadow.trap(index, at, width) if shadow is not None else None
+            parts.append(device.link.read(index, at, width) if hidden is None else hidden)
+        return b"".join(parts)
+
+    def write(self, info: RegionInfo, offset: int, data: bytes) -> None:
+        """One write of the region's file. Writes to the MSI-X table are dropped."""
+        self._check(info, offset, len(data), "write", RegionFlags.WRITE)
+        device, index, shadow = self._device, info.index, self._device.shadow
+        for at, width in _split(offset, len(data), 4 if index == RegionIndex.CONFIG else 8):
+            piece = data[at - offset : at - offset + width]
+            if index == RegionIndex.CONFIG:
+                device.write_config(at, piece)
+            elif shadow is None or not shadow.drops(index, at, width):
+                device.link.write(index, at, piece)
+
+    def decode(self, on: bool) -> None:
+        """The command register's memory bit changed."""
+        if on != self._decoding:
+            self._decoding = on
+            for window in list(self._windows):
+                window.suspend(None if on else self._asleep)
+
+    def window(self, info: RegionInfo, guard: tuple[int, int] | None) -> Window:
+        """A window over a BAR: what the device shares as memory is mapped, the rest goes over the link."""
+        device = self._device
+        if info.size == 0 or info.index >= RegionIndex.CONFIG:
+            why = f"region {info.index} is no BAR with memory"
+            raise UsageError("open a window", device=device.label, why=why, errno=errno.EINVAL)
+        label = f"{device.label} region {info.index}"
+        trap = SoftwareWindow(
+            device.link, info.index, info.size, label, guard=guard, shadow=device.shadow, parent=device
+        )
+        self._windows.add(trap)
+        if not self._decoding:
+            trap.suspend(self._asleep)
+        pieces = self._pieces(info)
+        if not pieces:
+            return trap
+        return MappedWindow(info.size, pieces, guard=guard, trap=trap, label=label, parent=device)
+
+    def _pieces(self, info: RegionInfo) -> list[Piece]:
+        """Whole pages of the shared areas, those with the MSI-X structures left out."""
+        fd = self._device.link.mapping_fd(info.index)
+        if fd is None:
+            return []
+        page = mmap.PAGESIZE
+        shadow = self._device.shadow
+        low, high = shadow.hull(info.index) if shadow is not None else (0, 0)
+        low, high = low // page * page, -(-high // page) * page
+        pieces = []
+        for area in info.areas:
+            start, end = -(-area.offset // page) * page, area.end // page * page
+            spans = [(start, end)] if end <= low or high <= start else [(start, low), (high, end)]
+            pieces += [Piece(fd, info.offset + at, at, stop - at) for at, stop in spans if at < stop]
+        return pieces

@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A PCI function on the platform: its requester id, its address spaces, its interrupts. It is the model's bus."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vfio_ims.errors import BusFault
+from vfio_ims.messages import INTERRUPT_RANGE, Message
+from vfio_ims.platform.faults import Fault, FaultKind
+from vfio_ims.platform.iommu import IoAddressSpace
+from vfio_ims.verbs import IrqIndex
+
+if TYPE_CHECKING:
+    from vfio_ims.platform.irqs import Irqs
+    from vfio_ims.platform.platform import Platform
+
+__all__ = ["Function"]
+
+_LOW, _HIGH = INTERRUPT_RANGE.start, INTERRUPT_RANGE.stop
+
+
+class Function:
+    """Made by ``Platform.add``. ``read``, ``write``, ``views`` and ``interrupt`` are the ``Bus`` of a device model.
+
+    ``space``: where plain requests go, ``pasids`` where tagged ones go. ``bus_master``: nothing leaves the function
+    while it is off.
+    """
+
+    def __init__(self, platform: Platform, requester: int) -> None:
+        self.platform, self.requester = platform, requester
+        self.space: IoAddressSpace | None = None
+        self.pasids: dict[int, IoAddressSpace] = {}
+        self.irqs: Irqs | None = None
+        self.bus_master = False
+
+    def write(self, iova: int, data: bytes, pasid: int | None = None) -> None:
+        """A memory write. 4 bytes without PASID to 0xfeexxxxx are a message; refused messages go to the fault log.
+
+        Tagged or of another size they are refused (VT-d: only untagged dword writes are interrupts). Elsewhere DMA:
+        raises BusFault where it cannot go.
+        """
+        if _LOW <= iova < _HIGH:
+            if len(data) != 4 or pasid is not None or iova & 3:
+                why = "a write with PASID is no interrupt" if pasid is not None else "a message is 4 aligned bytes"
+                self._log(FaultKind.MESSAGE, iova, len(data), why, pasid)
+            elif not self.bus_master:
+                self._log(FaultKind.MESSAGE, iova, 4, "bus mastering is off", None)
+            else:
+                self.platform.deliver(self.requester, iova, int.from_bytes(data, "little"))
+            return
+        try:
+            self._space(iova, len(data), True, pasid).write(iova, data)
+        except BusFault as fault:
+            self._log(FaultKind.DMA_WRITE, iova, len(data), fault.why, pasid)
+            raise
+
+    def read(self, iova: int, size: int, pasid: int | None = None) -> bytes:
+        """A memory read. Raises BusFault."""
+        try:
+            return self._space(iova, size, False, pasid).read(iova, size)
+        except BusFault as fault:
+            self._log(FaultKind.DMA_READ, iova, size, fault.why, pasid)
+            raise
+
+    def views(self, iova: int, size: int, *, write: bool, pasid: int | None = None) -> list[memoryview]:
+        """The memory itself, in pieces; not to be used after ``act`` has returned. Raises BusFault."""
+        try:
+            return self._space(iova, size, write, pasid).views(iova, size, write=write)
+        except BusFault as fault:
+            self._log(FaultKind.DMA_WRITE if write else FaultKind.DMA_READ, iova, size, fault.why, pasid)
+            raise
+
+    def interrupt(self, index: int, vector: int) -> None:
+        """The device raises a standard interrupt. MSI and MSI-X send the kernel's message, so remapping applies."""
+        irqs = self.irqs
+        if irqs is None:
+            return
+        if index == IrqIndex.MSIX:
+            if irqs.msix.enabled and 0 <= vector < irqs.table.count and self.bus_master:
+                with self.platform.lock:
+                    raised = irqs.table.raised(vector)
+                if raised is not None:
+                    self.platform.deliver(self.requester, *raised)
+        elif index == IrqIndex.MSI:
+            message = irqs.msi.message(vector)
+            if message is not None and self.bus_master:
+                self.platform.deliver(self.requester, message.address, message.data)
+        elif index == IrqIndex.INTX:
+            irqs.intx.deliver()
+        else:
+            irqs.singles[IrqIndex(index)].deliver()
+
+    def move(self, vector: int, cpu: int, *, settle: bool = True) -> Message | None:
+        """The administrator (or irqbalance) moves a vector; the message that raises it now."""
+        irqs = self.irqs
+        if irqs is None:
+            return None
+        return (irqs.msi if irqs.msi.enabled else irqs.msix).move(vector, cpu, settle=settle)
+
+    def _space(self, iova: int, size: int, write: bool, pasid: int | None) -> IoAddressSpace:
+        if not self.bus_master:
+            raise BusFault(iova, size, write=write, why="bus mastering is off")
+        space = self.space if pasid is None else self.pasids.get(pasid)
+        if space is None:
+            why = "no address space attached" if pasid is None else f"PASID {pasid} is not attached"
+            raise BusFault(iova, size, write=write, why=why)
+        return space
+
+    def _log(self, kind: FaultKind, iova: int, size: int, why: str, pasid: int | None) -> None:
+        self.platform.faults.record(Fault(kind, self.requester, iova, size, why, pasid=pasid))

@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The software platform: the part of the kernel, the IOMMU and the interrupt controller where there is none.
+
+One platform is one host: its devices share the remapping table, so one function's message can meet another's entry.
+"""
+
+from __future__ import annotations
+
+import errno
+import threading
+
+from vfio_ims.messages import Message
+from vfio_ims.platform.cpu_vectors import CpuVectors
+from vfio_ims.platform.faults import Fault, FaultKind, FaultLog
+from vfio_ims.platform.function import Function
+from vfio_ims.platform.message_irqs import Controller
+from vfio_ims.platform.refusals import refusal
+from vfio_ims.platform.remapping import RemappingTable
+from vfio_ims.platform.vectors import Merge, merging
+from vfio_ims.verbs import Evidence
+
+__all__ = ["Platform"]
+
+
+class Platform:
+    """A host in software.
+
+    ``remapping``: interrupts are remapped (messages are handles); off, messages name CPU vectors. ``merge``, ``seed``:
+    how messages in flight merge (``vectors.merging``). ``dynamic_msix``: MSI-X vectors can be added one at a time.
+    ``msix_mappable``: a window over the MSI-X table shows it. ``entries``: size of the remapping table. ``cpus``: how
+    many there are without remapping. ``address_bits``: width of I/O addresses. ``page_size``: the IOMMU's pages.
+    ``pasids``: the IOMMU takes tagged requests.
+    """
+
+    def __init__(
+        self,
+        *,
+        remapping: bool = True,
+        merge: Merge = "always",
+        seed: int | None = None,
+        dynamic_msix: bool = True,
+        msix_mappable: bool = True,
+        entries: int = 1 << 16,
+        cpus: int = 4,
+        address_bits: int = 48,
+        page_size: int = 4096,
+        pasids: bool = True,
+    ) -> None:
+        self.controller: Controller = RemappingTable(entries) if remapping else CpuVectors(cpus)
+        self.signal = merging(merge, seed)
+        self.dynamic_msix, self.msix_mappable, self.pasids = dynamic_msix, msix_mappable, pasids
+        self.address_bits, self.page_size = address_bits, page_size
+        self.faults = FaultLog()
+        self.delivered = 0
+        # Guards the table, the controller and every vector's descriptor; held for one delivery, never while waiting.
+        self.lock = threading.Lock()
+        self._functions: dict[int, Function] = {}
+
+    @property
+    def remapping(self) -> bool:
+        return self.controller.remaps
+
+    def add(self, requester: int | None = None) -> Function:
+        """A new function; ``requester`` is its bus/device/function number in 16 bits (None: the next free one)."""
+        with self.lock:
+            if requester is None:
+                requester = next(free for free in range(0x0008, 1 << 16, 8) if free not in self._functions)
+            if not 0 <= requester < 1 << 16 or requester in self._functions:
+                why = f"requester id must be 16 bits and new, not {requester!r}"
+                raise refusal(errno.EEXIST if requester in self._functions else errno.EINVAL, "add a function", why=why)
+            function = self._functions[requester] = Function(self, requester)
+        return function
+
+    def remove(self, function: Function) -> None:
+        """The function is gone: nothing it sends arrives any more."""
+        function.bus_master, function.space = False, None
+        function.pasids.clear()
+        with self.lock:
+            if self._functions.get(function.requester) is function:
+                del self._functions[function.requester]
+
+    @property
+    def functions(self) -> tuple[Function, ...]:
+        return tuple(self._functions.values())
+
+    def deliver(self, requester: int, address: int, data: int) -> None:
+        """A message from ``requester`` arrives at the interrupt controller."""
+        with self.lock:
+            target = self.controller.resolve(requester, address, data)
+            if not isinstance(target, str):
+                target.deliver()
+                self.delivered += 1
+                return
+        self.faults.record(Fault(FaultKind.MESSAGE, requester, address, 4, target, data))
+
+    def set_affinity(self, function: Function, vector: int, cpu: int, *, settle: bool = True) -> Message | None:
+        """Move a function's vector to a CPU. Without remapping its message changes and every copy of it goes stale.
+
+        ``settle`` False: the old vector lives on until a message has reached the new one, as the kernel does it.
+        """
+        return function.move(vector, cpu, settle=settle)
+
+    def interrupt_remapping(self) -> Evidence:
+        """Whether messages are remapped here."""
+        text = "the software platform remaps interrupts" if self.remapping else "the software platform does not remap"
+        return Evidence(self.remapping, text)
