@@ -40,6 +40,11 @@ class MsixShadow:
         bar, low, high = self._spans()[1]
         return region == bar and offset < high and low < offset + size
 
+    def shows(self, region: int, offset: int, size: int) -> bool:
+        """Whether a window shows these bytes as a mapping of the table would."""
+        bar, low, high = self._spans()[0]
+        return self._mappable and region == bar and low <= offset and offset + size <= high
+
     def read(self, region: int, offset: int, size: int) -> bytes | None:
         """Through a window; None where it is neither the table nor the pending bits."""
         if self._table_at(region, offset, size):

@@ -59,7 +59,7 @@ class RegionAccess:
         device, index, shadow = self._device, info.index, self._device.shadow
         parts = []
         if index == RegionIndex.CONFIG:
-            return b"".join([device.read_config(at, width) for at, width in _split(offset, size, 4)])
+            return b"".join([device.state.read(at, width) for at, width in _split(offset, size, 4)])
         for at, width in _split(offset, size, 8):
             hidden = shadow.trap(index, at, width) if shadow is not None else None
             parts.append(device.link.read(index, at, width) if hidden is None else hidden)
@@ -72,7 +72,7 @@ class RegionAccess:
         for at, width in _split(offset, len(data), 4 if index == RegionIndex.CONFIG else 8):
             piece = data[at - offset : at - offset + width]
             if index == RegionIndex.CONFIG:
-                device.write_config(at, piece)
+                device.state.write(at, piece)
             elif shadow is None or not shadow.drops(index, at, width):
                 device.link.write(index, at, piece)
 

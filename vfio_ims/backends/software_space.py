@@ -6,7 +6,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
-from vfio_ims.errors import DeviceError, UsageError, VfioImsError
+from vfio_ims.errors import ClosedError, RemovedError, UsageError, VfioImsError
 from vfio_ims.lifetime import Owner
 from vfio_ims.platform import IoAddressSpace
 from vfio_ims.platform.iommu import Mapping
@@ -95,12 +95,14 @@ class SoftwareAddressSpace(Owner):
             for link in list(self._links):
                 try:
                     link.unmap(mapping.iova, mapping.size)
-                except VfioImsError as error:  # the device is gone, and with it its use of the memory
+                except (RemovedError, ClosedError):  # the device is gone, and with it its use of the memory
+                    continue
+                except VfioImsError as error:
                     failure = failure or error
         if gone:
             for _, _, link in self._tagged:
                 self._drain(link)
-        if failure is not None and not isinstance(failure, DeviceError):
+        if failure is not None:
             raise failure
         return sum(mapping.size for mapping in gone)
 
