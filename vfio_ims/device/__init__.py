@@ -1,1 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
+"""An open device: its config space, BARs, interrupts, memory and reset, on whatever mount."""
+
+from vfio_ims.device.bar import Bar
+from vfio_ims.device.config import Config
+from vfio_ims.device.device import Device
+
+__all__ = ["Bar", "Config", "Device"]

@@ -1,1 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
+"""Memory that devices may reach: I/O address spaces, IOVA allocation, buffers."""
+
+from vfio_ims.dma.allocator import IovaAllocator
+from vfio_ims.dma.buffer import Buffer
+from vfio_ims.dma.space import AddressSpace, Share
+
+__all__ = ["AddressSpace", "Buffer", "IovaAllocator", "Share"]

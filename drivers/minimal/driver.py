@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The driver of the example device."""
+
+from vfio_ims.driver import Driver, FireReport
+from vfio_ims.ims import FireStatus, SlotArray
+
+from .registers import SLOTS, Bar0
+
+
+class Minimal(Driver):
+    """Raises any slot, and any MSI-X vector, on request."""
+
+    reserved_vectors = ()  # every MSI-X vector may be a donor
+
+    def start(self) -> None:
+        self.regs = self.device.bar(0).bind(Bar0)
+        self.regs.ID.expect(Bar0.ID.reset)
+        self.regs.RESET.write(1)
+
+    def ims_table(self) -> SlotArray:
+        return SlotArray(self.device, SLOTS)
+
+    def fire(self, slot: int, *, pasid: int | None = None) -> FireReport:
+        self.regs.FIRE.write(slot)
+        status = self.regs.STATUS.read()  # flushes: the message has left, or is pending
+        if status.bad_slot:
+            return FireReport(FireStatus.REFUSED, "no such slot", int(status))
+        return FireReport(FireStatus.PENDING if status.pended else FireStatus.SENT)
+
+    def fire_vector(self, vector: int) -> None:
+        self.regs.FIRE_VECTOR.write(vector)
+
+    def stop(self) -> None:
+        self.regs.RESET.write(1)

@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A BAR: the window on it, and the registers that a driver binds to it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, TypeVar
+
+from vfio_ims.registers import Block
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
+    from vfio_ims.backends.ports import Window
+    from vfio_ims.device.device import Device
+
+__all__ = ["Bar"]
+
+B = TypeVar("B", bound=Block)
+
+
+class Bar:
+    """BAR ``number`` of a device. Reads and writes are the window's own: one access each, checked, at its cost."""
+
+    def __init__(self, device: Device, number: int, window: Window, *, pieces: bool) -> None:
+        self.device, self.number, self.window, self._pieces = device, number, window, pieces
+        self.size = window.size
+        self.read8, self.read16, self.read32, self.read64 = window.read8, window.read16, window.read32, window.read64
+        self.write8, self.write16 = window.write8, window.write16
+        self.write32, self.write64 = window.write32, window.write64
+        self.read_block, self.write_block = window.read_block, window.write_block
+        self.poll, self.mapped = window.poll, window.mapped
+
+    def bind(self, block: type[B], base: int = 0) -> B:
+        """The registers of ``block`` on this BAR, from ``base`` bytes."""
+        return block(self.window, base, self.device.name)
+
+    def store64(self, offset: int, data: ReadableBuffer) -> None:
+        """Store 64 bytes to a portal as one write.
+
+        Models (known by their vendor-specific capability) may get it in pieces where the processor has no MOVDIR64B;
+        hardware never: it raises UnsupportedError there.
+        """
+        self.window.store64(offset, data, pieces=self._pieces)
+
+    def enqueue64(self, offset: int, data: ReadableBuffer) -> bool:
+        """ENQCMD: whether the device took the 64 bytes (False: retry). UnsupportedError on hardware behind VFIO."""
+        return self.window.enqueue64(offset, data)
+
+    def write_table(
+        self, offset: int, stride: int, indices: ReadableBuffer, steps: Sequence[tuple[int, int]], words: ReadableBuffer
+    ) -> None:
+        """Write rows of 32-bit words in one compiled call: see ``Window.write_table``."""
+        self.window.write_table(offset, stride, indices, steps, words)
+
+    def __repr__(self) -> str:
+        return f"<BAR {self.number} of {self.device.name}, {self.size:#x} bytes>"

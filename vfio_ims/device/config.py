@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Config space through the device's own mount: VFIO shows what it lets a user see, and hides some capabilities."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vfio_ims.errors import UsageError
+from vfio_ims.pci.capabilities import Capabilities, decode
+from vfio_ims.pci.config import ConfigSource, ConfigSpace
+from vfio_ims.verbs import RegionIndex
+
+if TYPE_CHECKING:
+    from vfio_ims.backends.ports import DevicePort
+
+__all__ = ["Config"]
+
+_COMMAND, _MEMORY, _BUS_MASTER = 0x04, 1 << 1, 1 << 2  # PCI base specification, "Command Register"
+
+
+class Config:
+    """Reads and writes of 1, 2 or 4 aligned bytes; the whole as a snapshot; the command register's two switches."""
+
+    def __init__(self, port: DevicePort) -> None:
+        self._port = port
+        self.size = port.region_info(RegionIndex.CONFIG).size
+
+    def read(self, offset: int, width: int) -> int:
+        """One read of ``width`` bytes."""
+        self._check(offset, width)
+        return int.from_bytes(self._port.read_region(RegionIndex.CONFIG, offset, width), "little")
+
+    def write(self, offset: int, value: int, width: int) -> None:
+        """One write of ``width`` bytes. The kernel keeps some registers to itself and drops writes to them."""
+        self._check(offset, width)
+        self._port.write_region(RegionIndex.CONFIG, offset, value.to_bytes(width, "little"))
+
+    def _check(self, offset: int, width: int) -> None:
+        if width not in (1, 2, 4) or offset % width or not 0 <= offset <= self.size - width:
+            why = f"an access must be 1, 2 or 4 aligned bytes below {self.size:#x}, not {width} at {offset:#x}"
+            raise UsageError("access config space", device=self._port.name, why=why)
+
+    def snapshot(self) -> ConfigSpace:
+        """All of it, read now."""
+        data = b"".join(self._port.read_region(RegionIndex.CONFIG, at, 4) for at in range(0, self.size, 4))
+        return ConfigSpace(data, ConfigSource.VFIO, self._port.name)
+
+    def capabilities(self) -> Capabilities:
+        """Every capability that this mount shows, decoded."""
+        return decode(self.snapshot())
+
+    @property
+    def bus_master(self) -> bool:
+        """Whether the device may write to memory: DMA and every message need it."""
+        return bool(self.read(_COMMAND, 2) & _BUS_MASTER)
+
+    @bus_master.setter
+    def bus_master(self, on: bool) -> None:
+        self._command(_BUS_MASTER, on)
+
+    @property
+    def memory(self) -> bool:
+        """Whether the BARs answer."""
+        return bool(self.read(_COMMAND, 2) & _MEMORY)
+
+    @memory.setter
+    def memory(self, on: bool) -> None:
+        self._command(_MEMORY, on)
+
+    def _command(self, bit: int, on: bool) -> None:
+        command = self.read(_COMMAND, 2)
+        self.write(_COMMAND, command | bit if on else command & ~bit, 2)

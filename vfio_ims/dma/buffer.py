@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A piece of memory that the process and its devices share."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vfio_ims.lifetime import Owner
+
+if TYPE_CHECKING:
+    from vfio_ims.dma.space import AddressSpace
+    from vfio_ims.native.memory import SharedMemory
+
+__all__ = ["Buffer"]
+
+
+class Buffer(Owner):
+    """``size`` bytes at ``view`` for us and at ``iova`` for the devices of its address space.
+
+    Closing takes the devices' access away first, then the memory. Release memoryviews and slices of ``view`` before.
+    """
+
+    def __init__(self, space: AddressSpace, memory: SharedMemory, iova: int, size: int) -> None:
+        super().__init__(f"{space.label} buffer at {iova:#x}", space)
+        self.space, self.iova, self.size, self.address = space, iova, size, memory.address
+        self._memory, self.mapped = memory, memory.size
+
+    @property
+    def view(self) -> memoryview:
+        """The bytes, writable. A memoryview's stores are not single accesses: for registers there are windows."""
+        self.check_open("use a buffer")
+        return self._memory.view[: self.size]
+
+    def __len__(self) -> int:
+        return self.size
+
+    def holds(self, iova: int, size: int = 1) -> bool:
+        return self.iova <= iova and iova + size <= self.iova + self.size
+
+    def _release(self) -> None:
+        self.space.give_back(self)
+        self._memory.close()
+
+    def __repr__(self) -> str:
+        return f"<Buffer {self.size:#x} bytes at IOVA {self.iova:#x}{', closed' if self.closed else ''}>"

@@ -1,0 +1,193 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The contract of a vendor driver, and how families of devices are declared.
+
+A family is a folder under ``drivers/``: it declares its ids, its driver and its models once; listing, probing, udev
+rules and docs derive from that.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from importlib import import_module
+from typing import TYPE_CHECKING, ClassVar, Self, cast
+
+from vfio_ims.errors import UnsupportedError
+from vfio_ims.ims import FireReport, ImsDomain, ImsTable, ImsVerdict
+from vfio_ims.ims.parking import Parking
+from vfio_ims.ims.verdict import judge
+from vfio_ims.lifetime import Owner
+
+if TYPE_CHECKING:
+    from vfio_ims.device import Device
+    from vfio_ims.models import DeviceModel
+
+__all__ = ["Driver", "Family", "FireReport"]
+
+
+class Driver(Owner, ABC):
+    """A vendor driver over an open ``Device``. ``open`` quiesces the slots, lets the device master the bus, starts it.
+
+    Each callback's guarantee is what the conformance suite tests.
+    """
+
+    reserved_vectors: ClassVar[tuple[int, ...]] = ()
+    """MSI-X vectors that the device needs for itself: they are never donors."""
+
+    def __init__(self, device: Device) -> None:
+        super().__init__(device.name)
+        self.device = device
+        self._started = False
+
+    # --- what a vendor implements ---------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def start(self) -> None:
+        """Bring the device up from any state. On return it can take work and raise any slot, and has raised none.
+
+        Bus mastering is on. Called again after every reset.
+        """
+
+    @abstractmethod
+    def ims_table(self) -> ImsTable:
+        """The slot table. May read the device, changes nothing, and works before ``start``."""
+
+    @abstractmethod
+    def fire(self, slot: int, *, pasid: int | None = None) -> FireReport:
+        """Make the device raise ``slot`` once, for work tagged ``pasid`` (None: untagged).
+
+        On return the message has left, is pending, or was refused: the report is the device's own word, independent of
+        the interrupt. The slot's message and mask are not touched.
+        """
+
+    def fired(self, slots: Sequence[int]) -> Sequence[int] | None:
+        """Those of ``slots`` that have fired since this was last asked, in one compiled call; None: cannot tell.
+
+        Called while events are drained: it must not wait. A slot that fired is told at least once.
+        """
+        return None
+
+    def fire_vector(self, vector: int) -> None:
+        """Make the device raise its own MSI-X ``vector`` once. UnsupportedError where it has no way to."""
+        raise UnsupportedError(f"fire vector {vector}", device=self.label, why="this driver knows no way to")
+
+    def quiesce(self, slot: int) -> None:
+        """On return nothing in the device refers to ``slot``: no queue, no work in flight raises it any more."""
+
+    def stop(self) -> None:
+        """Leave the device disabled. Works from any state, also on a device that no longer answers."""
+
+    def status(self) -> str:
+        """The device's status and error registers in words, for a failed check's report; "" where all is well."""
+        return ""
+
+    # --- what every driver has ------------------------------------------------------------------------------------------
+
+    @classmethod
+    def open(cls, name: str, *, share: Device | None = None) -> Self:
+        """Open the device called ``name``, and start this driver on it. ``share``: join that one's address space."""
+        from vfio_ims.names import open_device
+
+        return cls.start_on(open_device(name, share=share))
+
+    @classmethod
+    def start_on(cls, device: Device) -> Self:
+        """Start this driver on an open device, which it owns from now on, also when this fails."""
+        try:
+            driver = cls(device)
+            try:
+                driver._bring_up()
+            except BaseException:
+                with contextlib.suppress(Exception):
+                    driver.close()
+                raise
+        except BaseException:
+            with contextlib.suppress(Exception):
+                device.close()
+            raise
+        return driver
+
+    def _bring_up(self) -> None:
+        self.device.config.memory = True
+        table = self.ims_table()
+        parking = Parking(self.device, table)
+        parking.quiesce(range(table.size))  # a former user's slots would fire as soon as the device masters the bus
+        self.device.config.bus_master = True
+        self.start()
+        parking.close()
+        self._started = True
+
+    @cached_property
+    def ims(self) -> ImsDomain:
+        """The domain of the slot table: allocate interrupts here."""
+        self.check_open("use IMS")
+        return ImsDomain(self.device, self.ims_table(), self, reserved=self.reserved_vectors)
+
+    @property
+    def verdict(self) -> ImsVerdict:
+        """May this device use IMS here, and why."""
+        self.check_open("judge")
+        return judge(self.device, self.ims_table(), self.reserved_vectors)
+
+    def reset(self) -> None:
+        """Quiesce, reset the function, start again, write the slots again and wake every waiter once.
+
+        Without a function reset the driver's ``start`` is what resets.
+        """
+        self.check_open("reset")
+        domain = self.__dict__.get("ims")
+        if domain is not None:
+            domain.parking.quiesce(range(domain.table.size))
+        self.stop()
+        if self.device.can_reset:
+            self.device.reset()
+        self.device.config.memory = True
+        self.device.config.bus_master = True
+        self.start()
+        if domain is not None:
+            domain.resync()
+
+    def _release(self) -> None:
+        with contextlib.ExitStack() as stack:  # each step runs, whatever the one before it raised
+            stack.callback(self.device.close)
+            if self._started:
+                stack.callback(self.stop)
+            domain = self.__dict__.get("ims")
+            if domain is not None:
+                stack.callback(domain.close)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.label}{' closed' if self.closed else ''}>"
+
+
+@dataclass(frozen=True)
+class Family:
+    """Devices that one folder knows. ``driver`` and ``models`` name classes as ``module:Class`` inside the folder, so
+
+    that declaring them loads nothing.
+    """
+
+    name: str
+    ids: Sequence[str]
+    driver: str
+    models: Mapping[str, str] = field(default_factory=dict)
+    title: str = ""
+    package: str = ""
+
+    def matches(self, vendor: int, device: int) -> bool:
+        return f"{vendor:04x}:{device:04x}" in self.ids
+
+    def load_driver(self) -> type[Driver]:
+        """The driver's class."""
+        return cast("type[Driver]", self._load(self.driver))
+
+    def load_model(self, name: str) -> type[DeviceModel]:
+        """The class of the model called ``name``."""
+        return cast("type[DeviceModel]", self._load(self.models[name]))
+
+    def _load(self, where: str) -> object:
+        module, _, attribute = where.partition(":")
+        return getattr(import_module(f"{self.package}.{module}"), attribute)

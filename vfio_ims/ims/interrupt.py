@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One allocated slot: wait for it, hold it back, close it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Generator
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from vfio_ims.errors import ClosedError, UsageError
+
+if TYPE_CHECKING:
+    from vfio_ims.ims.domain import ImsDomain
+    from vfio_ims.interrupts import Wakeup
+    from vfio_ims.messages import Message
+
+__all__ = ["ImsInterrupt"]
+
+
+class ImsInterrupt:
+    """Slot ``slot`` of a domain. Its owner is woken at least once after each fire; wake-ups merge, are never counts,
+
+    and may be spurious. The domain closes what its owner forgot.
+    """
+
+    __slots__ = ("__weakref__", "_closed_by", "domain", "slot", "wakeup")
+
+    def __init__(self, domain: ImsDomain, slot: int, wakeup: Wakeup) -> None:
+        self.domain, self.slot, self.wakeup = domain, slot, wakeup
+        self._closed_by: str | None = None
+
+    def _open(self, operation: str) -> None:
+        if self._closed_by is not None:
+            raise ClosedError(
+                f"{operation} slot {self.slot}", device=self.domain.label, why=f"closed by {self._closed_by}"
+            )
+        self.domain.check_open(operation)
+
+    @property
+    def donor(self) -> int:
+        """The MSI-X vector whose message the slot holds."""
+        self._open("look up the donor of")
+        return self.domain.donor_of(self.slot).vector
+
+    @property
+    def message(self) -> Message:
+        """The message that the slot must hold."""
+        self._open("look up the message of")
+        return self.domain.donor_of(self.slot).message
+
+    @property
+    def cookie(self) -> object:
+        """What the owner gave at allocation: a queue, a PASID, anything."""
+        return self.domain.records.cookie.get(self.slot)
+
+    @property
+    def pasid(self) -> int | None:
+        """The PASID whose work may raise the slot; None: work without one."""
+        return self.domain.records.pasid.get(self.slot)
+
+    @property
+    def masked(self) -> bool:
+        return bool(self.domain.records.masked[self.slot])
+
+    @property
+    def pending(self) -> bool:
+        """Whether the entry holds an interrupt back: one read of the device."""
+        self._open("read the pending bit of")
+        return self.domain.table.pending(self.slot)
+
+    def mask(self) -> None:
+        """Hold interrupts back. When this returns no message leaves the slot; one already sent may still be seen."""
+        self._open("mask")
+        self.domain.set_masked(self.slot, True)
+
+    def unmask(self) -> None:
+        """Let interrupts through; a pending one leaves at once."""
+        self._open("unmask")
+        self.domain.set_masked(self.slot, False)
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Block until woken; False after ``timeout`` seconds (None: for ever). ClosedError if closed meanwhile."""
+        self._open("wait for")
+        return self.wakeup.wait(timeout) or self.domain.recheck(self.wakeup)
+
+    def __await__(self) -> Generator[object, None, None]:
+        self._open("wait for")
+        return self.wakeup.__await__()
+
+    def __aiter__(self) -> AsyncIterator[None]:
+        self._open("wait for")
+        return self.wakeup.__aiter__()
+
+    def fileno(self) -> int:
+        """The donor's event descriptor, for a loop of your own, which then reads its 8-byte counts.
+
+        Only with an exclusive donor: a shared one wakes several owners, so its descriptor is the hub's.
+        """
+        self._open("hand out the descriptor of")
+        donor = self.domain.donor_of(self.slot)
+        if not donor.exclusive:
+            raise UsageError(
+                f"hand out the descriptor of slot {self.slot}",
+                device=self.domain.label,
+                why=f"its donor, vector {donor.vector}, is shared by {donor.load} slots",
+                hint="allocate(exclusive=True), or wait on domain.hub.fileno() and call domain.hub.drain()",
+            )
+        self.domain.hub.remove(donor.event)
+        return donor.event.fileno()
+
+    @property
+    def closed(self) -> bool:
+        return self._closed_by is not None
+
+    def close(self) -> None:
+        """Quiesce the slot and give it back; safe to call again."""
+        if self._closed_by is None:
+            self.domain.release([self.slot], "its owner")
+
+    def mark_closed(self, who: str) -> None:
+        """The domain has taken the slot back: waiters raise ClosedError."""
+        self._closed_by = who
+        self.wakeup.fail(ClosedError(f"wait for slot {self.slot}", device=self.domain.label, why=f"closed by {who}"))
+
+    def __enter__(self) -> Self:
+        self._open("use")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __str__(self) -> str:
+        if self._closed_by is not None:
+            return f"slot {self.slot} (closed)"
+        donor = self.domain.donor_of(self.slot)
+        return f"slot {self.slot} <- vector {donor.vector}: {donor.message}{', masked' if self.masked else ''}"
+
+    def __repr__(self) -> str:
+        return f"<ImsInterrupt {self.domain.label} {self}>"

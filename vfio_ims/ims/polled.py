@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Polled slots: their message is a write to ordinary DMA memory, so that firing sets a word instead of interrupting."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from vfio_ims.errors import ClosedError, DeviceBusy
+from vfio_ims.messages import Message
+from vfio_ims.native.access import load, poll_memory, store
+
+if TYPE_CHECKING:
+    from vfio_ims.device import Device
+    from vfio_ims.dma import Buffer
+    from vfio_ims.ims.domain import ImsDomain
+
+__all__ = ["PolledSlot", "PolledWord", "PolledWords"]
+
+_FIRED = 1
+_WORDS_A_PAGE = 1024
+
+
+class PolledWord:
+    """A 32-bit word of DMA memory, and the message that sets it."""
+
+    def __init__(self, address: int, iova: int) -> None:
+        self.address, self.message = address, Message(iova, _FIRED)
+
+
+class PolledWords:
+    """Pages of words, mapped as they are needed. A word is handed out cleared."""
+
+    def __init__(self, device: Device) -> None:
+        self._device = device
+        self._pages: list[Buffer] = []
+        self._free: list[PolledWord] = []
+        self._used: dict[Message, PolledWord] = {}
+
+    def take(self) -> PolledWord:
+        if not self._free:
+            page = self._device.dma.allocate(4 * _WORDS_A_PAGE)
+            self._pages.append(page)
+            self._free = [PolledWord(page.address + 4 * n, page.iova + 4 * n) for n in reversed(range(_WORDS_A_PAGE))]
+        word = self._free.pop()
+        store(word.address, 4, 0)
+        self._used[word.message] = word
+        return word
+
+    def give_back(self, message: Message) -> None:
+        word = self._used.pop(message, None)
+        if word is not None:
+            self._free.append(word)
+
+    def close(self) -> None:
+        for page in self._pages:
+            page.close()
+        self._pages.clear()
+        self._free.clear()
+
+
+class PolledSlot:
+    """A level flag that its owner clears: it says that the slot fired, not how often."""
+
+    def __init__(self, domain: ImsDomain, slot: int, word: PolledWord) -> None:
+        self.domain, self.slot, self._word = domain, slot, word
+        self._closed = False
+
+    def _open(self, operation: str) -> None:
+        if self._closed:
+            raise ClosedError(f"{operation} slot {self.slot}", device=self.domain.label, why="closed by its owner")
+        self.domain.check_open(operation)
+        if self.domain.records.message.get(self.slot) is not self._word.message:
+            raise DeviceBusy(
+                f"{operation} slot {self.slot}", device=self.domain.label, why="it was given to another owner"
+            )
+
+    @property
+    def message(self) -> Message:
+        return self._word.message
+
+    @property
+    def value(self) -> int:
+        """The word now: 0 until the slot fires. Reading leaves it."""
+        self._open("read")
+        return load(self._word.address, 4)
+
+    def poll(self) -> bool:
+        """Whether the slot fired since it was last asked; clears the flag. A fire between look and clear is kept: the
+
+        flag is cleared before the owner looks at what happened.
+        """
+        self._open("poll")
+        if not load(self._word.address, 4):
+            return False
+        store(self._word.address, 4, 0)
+        return True
+
+    def wait(self, timeout: float) -> bool:
+        """Poll in one compiled loop; False after ``timeout`` seconds."""
+        self._open("poll")
+        poll_memory(self._word.address, 4, 0xFFFF_FFFF, _FIRED, timeout)
+        return self.poll()
+
+    def close(self) -> None:
+        """Quiesce the slot and give it back; safe to call again."""
+        if not self._closed:
+            self._closed = True
+            self.domain.release([self.slot], "its owner")
+
+    def __enter__(self) -> Self:
+        self._open("use")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __str__(self) -> str:
+        return f"slot {self.slot} -> {self.message}"

@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a domain holds now, for people and for JSON."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from vfio_ims.messages import Message, Slot
+
+if TYPE_CHECKING:
+    from vfio_ims.ims.domain import ImsDomain
+
+__all__ = ["DomainReport", "DonorReport", "SlotReport"]
+
+
+@dataclass(frozen=True, slots=True)
+class DonorReport:
+    """One donor: its vector and message, how many slots copy it, and how many events were drained."""
+
+    vector: int
+    message: Message
+    exclusive: bool
+    slots: int
+    events: int
+
+    def __str__(self) -> str:
+        use = "exclusive" if self.exclusive else f"shared by {self.slots}"
+        return f"vector {self.vector}: {self.message}, {use}, {self.events} events"
+
+
+@dataclass(frozen=True, slots=True)
+class SlotReport:
+    """One allocated slot: what it must hold, what the device has, whether an interrupt is held back."""
+
+    slot: int
+    vector: int | None
+    expected: Slot
+    found: Slot
+    pending: bool
+    cookie: object
+
+    @property
+    def in_order(self) -> bool:
+        return self.found == self.expected
+
+    def __str__(self) -> str:
+        origin = "memory" if self.vector is None else f"vector {self.vector}"
+        notes = [" pending"] if self.pending else []
+        if not self.in_order:
+            notes.append(f" BUT the device has {self.found}")
+        return f"slot {self.slot} <- {origin}: {self.expected}{','.join(notes)}"
+
+
+@dataclass(frozen=True, slots=True)
+class DomainReport:
+    """Every donor, every allocated slot."""
+
+    device: str
+    size: int
+    donors: tuple[DonorReport, ...]
+    slots: tuple[SlotReport, ...]
+
+    def __str__(self) -> str:
+        lines = [f"{self.device}: {len(self.slots)} of {self.size} slots in use, {len(self.donors)} donors"]
+        return "\n  ".join([*lines, *map(str, self.donors), *map(str, self.slots)])
+
+
+def report_of(domain: ImsDomain) -> DomainReport:
+    records = domain.records
+    donors = tuple(
+        DonorReport(donor.vector, donor.message, donor.exclusive, donor.load, donor.count)
+        for donor in sorted(domain.pool.donors.values(), key=lambda donor: donor.vector)
+    )
+    slots = tuple(
+        SlotReport(
+            slot=index,
+            vector=None if (donor := records.donor[index]) is None else donor.vector,
+            expected=records.slot(index),
+            found=domain.table.read(index),
+            pending=domain.table.pending(index),
+            cookie=records.cookie.get(index),
+        )
+        for index in records.allocated
+    )
+    return DomainReport(domain.label, records.size, donors, slots)

@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a driver tells the domain about the source of its slots' interrupts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+__all__ = ["FireReport", "FireStatus", "ImsSource"]
+
+
+class FireStatus(StrEnum):
+    """What the device says of a fire, independent of the interrupt."""
+
+    SENT = "sent"
+    PENDING = "pending"
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True, slots=True)
+class FireReport:
+    """The device's own report of one fire. ``code`` and ``detail``: its status, for a refusal what it objected to."""
+
+    status: FireStatus
+    detail: str = ""
+    code: int | None = None
+
+    def __str__(self) -> str:
+        return self.status.value + (f" ({self.detail})" if self.detail else "")
+
+
+class ImsSource(Protocol):
+    """The part of a driver that the domain calls."""
+
+    def fired(self, slots: Sequence[int]) -> Sequence[int] | None:
+        """Those of ``slots`` whose source has fired since it was last asked; None: this device cannot tell."""
+        ...
+
+    def quiesce(self, slot: int) -> None:
+        """On return nothing in the device refers to ``slot`` any more: no queue, no descriptor raises it."""
+        ...

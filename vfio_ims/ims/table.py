@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the domain asks of a slot table, wherever the vendor keeps it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Protocol
+
+from vfio_ims.messages import MessageLimits, Slot
+
+__all__ = ["ImsTable"]
+
+
+class ImsTable(Protocol):
+    """A table of ``size`` slots. Control words are written whole: mask changes go through the domain's record.
+
+    Every method reaches the device. An index outside the table raises UsageError. ``SlotArray`` is this for a plain
+    array of entries; a table behind a command or in queue memory implements it itself.
+    """
+
+    @property
+    def size(self) -> int: ...
+    @property
+    def limits(self) -> MessageLimits: ...
+    @property
+    def has_mask(self) -> bool: ...
+    @property
+    def has_pending(self) -> bool: ...
+    @property
+    def has_pasid(self) -> bool: ...
+
+    def read(self, index: int) -> Slot:
+        """The entry as the device has it."""
+        ...
+
+    def write(self, index: int, slot: Slot) -> None:
+        """The whole entry: masked first, then the message, ``slot``'s own mask last; flushed when it returns."""
+        ...
+
+    def write_control(self, index: int, slot: Slot) -> None:
+        """Only mask and PASID of ``slot``; flushed when it returns."""
+        ...
+
+    def write_many(self, slots: Iterable[tuple[int, Slot]]) -> None:
+        """``write`` for each, in one compiled call where the table allows it."""
+        ...
+
+    def write_pattern(self, indices: Sequence[int], pattern: Sequence[Slot]) -> None:
+        """``write`` of ``pattern[n % len(pattern)]`` to the n-th index: many slots, few different values."""
+        ...
+
+    def pending(self, index: int) -> bool:
+        """Whether an interrupt is held back in the entry. False where the table has no such bit."""
+        ...
+
+    def pending_among(self, indices: Sequence[int]) -> list[int]:
+        """Those of ``indices`` with a pending interrupt."""
+        ...

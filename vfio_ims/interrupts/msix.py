@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+"""MSI-X vectors through VFIO: attached one a call, never naming a live one."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+from vfio_ims.errors import DeviceBusy, UnsupportedError, UsageError
+from vfio_ims.messages import Message
+from vfio_ims.pci.capabilities import MSIX_ENTRY_SIZE
+from vfio_ims.verbs import IrqFlags, IrqIndex, IrqSet
+
+if TYPE_CHECKING:
+    from vfio_ims.device import Device
+    from vfio_ims.native.events import EventFd
+
+__all__ = ["MsixVectors"]
+
+_ATTACH = IrqSet.DATA_EVENTFD | IrqSet.ACTION_TRIGGER
+_READS = 8
+
+
+class MsixVectors:
+    """Which vectors have an event descriptor, and what message the kernel wrote for each.
+
+    Where the kernel cannot grow the set (NORESIZE, before Linux 6.5 commit e4163438e015), the first ``attach`` enables
+    all vectors at once, because growing later would change every message.
+    """
+
+    def __init__(self, device: Device) -> None:
+        self._device = device
+        self._lock = threading.RLock()
+        info = device.port.irq_info(IrqIndex.MSIX)
+        self.count = info.count
+        self.dynamic = not info.flags & IrqFlags.NORESIZE
+        self._attached: dict[int, EventFd] = {}
+        self._enabled = 0
+
+    @property
+    def attached(self) -> tuple[int, ...]:
+        """The vectors in use, ascending."""
+        return tuple(sorted(self._attached))
+
+    def attach(self, vector: int, event: EventFd) -> None:
+        """Let ``vector`` signal ``event``. UsageError outside the table, DeviceBusy if the vector is in use."""
+        device = self._device
+        with self._lock:
+            device.check_open(f"attach vector {vector}")
+            if not 0 <= vector < self.count:
+                why = (
+                    f"the function has {self.count} MSI-X vectors, 0 to {self.count - 1}" if self.count else "no MSI-X"
+                )
+                raise UsageError(f"attach vector {vector}", device=device.name, why=why)
+            if vector in self._attached:
+                raise DeviceBusy(f"attach vector {vector}", device=device.name, why="it is attached already")
+            if not self.dynamic and not self._enabled:
+                descriptors = [event.fileno() if index == vector else -1 for index in range(self.count)]
+                device.port.set_irqs(IrqIndex.MSIX, _ATTACH, 0, self.count, descriptors)
+                self._enabled = self.count
+            else:
+                device.port.set_irqs(IrqIndex.MSIX, _ATTACH, vector, 1, [event.fileno()])
+                self._enabled = max(self._enabled, vector + 1)
+            self._attached[vector] = event
+
+    def detach(self, vector: int) -> None:
+        """Take the descriptor off. The kernel clears the vector's message: slots must not hold it any more."""
+        with self._lock:
+            if self._attached.pop(vector, None) is None:
+                return
+            if self._attached:
+                self._device.port.set_irqs(IrqIndex.MSIX, _ATTACH, vector, 1, [-1])
+            else:
+                self.disable()
+
+    def disable(self) -> None:
+        """Free every vector. Their remapping entries go to whoever asks next."""
+        with self._lock:
+            self._attached.clear()
+            if self._enabled:
+                self._enabled = 0
+                self._device.port.set_irqs(IrqIndex.MSIX, IrqSet.DATA_NONE | IrqSet.ACTION_TRIGGER, 0, 0)
+
+    @property
+    def readable(self) -> bool:
+        """Whether the messages can be read: only a mapping of the table shows them."""
+        place = self._device.msix_table
+        return place is not None and self._device.bar(place[0]).mapped(place[1].offset, place[1].size)
+
+    def message(self, vector: int) -> Message:
+        """The message that the kernel wrote for an attached ``vector``, read twice alike with an address.
+
+        UnsupportedError where the table cannot be mapped.
+        """
+        place, name = self._device.msix_table, self._device.name
+        if place is None or not self.readable:
+            raise UnsupportedError(
+                f"read the message of vector {vector}",
+                device=name,
+                why="the MSI-X table cannot be mapped, and VFIO shows it no other way",
+                hint="Linux 4.16 or later maps it (commit a32295c612c5)",
+            )
+        bar, entry = self._device.bar(place[0]), place[1].offset + MSIX_ENTRY_SIZE * vector
+        before: tuple[int, int, int] | None = None
+        for _ in range(_READS):
+            words = bar.read32(entry), bar.read32(entry + 4), bar.read32(entry + 8)
+            if words == before and words[0] | words[1]:
+                return Message(words[1] << 32 | words[0], words[2])
+            before = words
+        raise UsageError(
+            f"read the message of vector {vector}",
+            device=name,
+            why=f"the table's entry holds no settled message: {before}",
+        )

@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One standard interrupt vector with its event descriptor."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Generator
+from typing import TYPE_CHECKING
+
+from vfio_ims.lifetime import Owner
+from vfio_ims.verbs import IrqSet
+
+if TYPE_CHECKING:
+    from vfio_ims.device import Device
+    from vfio_ims.interrupts.hub import EventHub
+    from vfio_ims.native.events import EventFd
+
+__all__ = ["VectorInterrupt"]
+
+
+class VectorInterrupt(Owner):
+    """``wait``, ``await``, ``async for`` or ``fileno()`` for vector ``vector`` of kind ``index``.
+
+    Who uses ``fileno()`` reads the 8-byte count itself and does not use the other ways beside it. Closing detaches the
+    vector.
+    """
+
+    def __init__(
+        self, device: Device, index: int, vector: int, hub: EventHub, event: EventFd, detach: Callable[[], None]
+    ) -> None:
+        super().__init__(f"{device.name} vector {vector}", device)
+        self.device, self.index, self.vector, self._event = device, index, vector, event
+        self._hub, self._detach = hub, detach
+        self.count = 0
+        """Events drained so far. Interrupts in flight together merge, so this is not the number of interrupts."""
+        self._wakeup = hub.wakeup()
+        self._shared = True
+        hub.add(event, self._arrived)
+
+    def _arrived(self, count: int) -> None:
+        self.count += count
+        self._wakeup.wake()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Block until the interrupt came; False after ``timeout`` seconds."""
+        self.check_open("wait")
+        return self._wakeup.wait(timeout)
+
+    def __await__(self) -> Generator[object, None, None]:
+        self.check_open("wait")
+        return self._wakeup.__await__()
+
+    def __aiter__(self) -> AsyncIterator[None]:
+        self.check_open("wait")
+        return self._wakeup.__aiter__()
+
+    def fileno(self) -> int:
+        """The event descriptor, for a loop of your own; from now on the hub leaves it alone."""
+        self.check_open("hand out the descriptor")
+        if self._shared:
+            self._hub.remove(self._event)
+            self._shared = False
+        return self._event.fileno()
+
+    def trigger(self) -> None:
+        """Make the kernel signal the descriptor as if the device had interrupted: a loopback without the device."""
+        self.check_open("trigger")
+        flags = IrqSet.DATA_NONE | IrqSet.ACTION_TRIGGER
+        self.device.port.set_irqs(self.index, flags, self.vector, 1)
+
+    def mask(self) -> None:
+        """Hold the interrupt back. INTx only: VFIO has no mask for MSI and MSI-X."""
+        self.check_open("mask")
+        self.device.port.set_irqs(self.index, IrqSet.DATA_NONE | IrqSet.ACTION_MASK, self.vector, 1)
+
+    def unmask(self) -> None:
+        """Let it through again. The kernel masks INTx at each interrupt: unmask when the device is quiet."""
+        self.check_open("unmask")
+        self.device.port.set_irqs(self.index, IrqSet.DATA_NONE | IrqSet.ACTION_UNMASK, self.vector, 1)
+
+    def _release(self) -> None:
+        try:
+            self._detach()
+        finally:
+            if self._shared:
+                self._hub.remove(self._event)
+            self._event.close()
+            self._hub.kick()

@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A flag that interrupts raise and one owner waits for: as a thread, as a task, or by looking."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Generator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from vfio_ims.interrupts.hub import EventHub
+
+__all__ = ["Wakeup"]
+
+
+class Wakeup:
+    """At least one wake-up after each event; wake-ups merge and may be spurious. They are not counts.
+
+    Made by an ``EventHub``, which raises it. ``operation`` and ``device`` word the errors.
+    """
+
+    __slots__ = ("__weakref__", "_futures", "_raised", "_reason", "hub")
+
+    def __init__(self, hub: EventHub) -> None:
+        self.hub = hub
+        self._raised = False
+        self._futures: list[asyncio.Future[None]] = []
+        self._reason: Exception | None = None
+
+    @property
+    def raised(self) -> bool:
+        """Whether a wake-up is waiting to be taken."""
+        return self._raised
+
+    def take(self) -> bool:
+        """Take the wake-up if there is one. Raises what ``fail`` was given."""
+        if self._raised:
+            if self._reason is not None:
+                raise self._reason
+            self._raised = False
+            return True
+        return False
+
+    def wake(self) -> None:
+        """Raise the flag and resume waiting tasks. Called by the hub, in whatever thread drains it."""
+        self._raised = True
+        if self._futures:
+            futures, self._futures = self._futures, []
+            here = self.hub.draining_loop
+            for future in futures:
+                loop = future.get_loop()
+                if loop is here:
+                    if not future.done():
+                        future.set_result(None)
+                elif not loop.is_closed():
+                    loop.call_soon_threadsafe(_resume, future)
+
+    def fail(self, reason: Exception) -> None:
+        """From now on every wait raises ``reason``; those under way at once."""
+        self._reason = reason
+        self.wake()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Block until woken; False after ``timeout`` seconds (None: for ever)."""
+        return self.take() or self.hub.wait_for(self, timeout)
+
+    async def wait_async(self) -> None:
+        """Wait in a task. Wrap it in ``asyncio.timeout`` for a limit."""
+        while not self.take():
+            loop = asyncio.get_running_loop()
+            self.hub.serve_loop(loop)
+            future = loop.create_future()
+            self._futures.append(future)
+            if self._raised:  # raised by another thread between the look and the entry in the list
+                continue
+            try:
+                await future
+            finally:
+                if future in self._futures:
+                    self._futures.remove(future)
+
+    def __await__(self) -> Generator[object, None, None]:
+        return self.wait_async().__await__()
+
+    async def __aiter__(self) -> AsyncIterator[None]:
+        while True:
+            await self.wait_async()
+            yield
+
+
+def _resume(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)

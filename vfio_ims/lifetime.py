@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who owns what, and in which order it is closed: children first, each once, never by a forked child."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import warnings
+import weakref
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from vfio_ims.errors import ClosedError
+
+__all__ = ["Owner"]
+
+_PACKAGE = str(Path(__file__).parent)
+_closing = threading.Lock()
+
+
+def _caller() -> str:
+    """The nearest frame outside the package, as ``file:line``."""
+    frame = sys._getframe(2)
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+        frame = frame.f_back
+    return f"{frame.f_code.co_filename}:{frame.f_lineno}"
+
+
+class Owner:
+    """Something that holds a resource of a device. A subclass releases it in ``_release``, once.
+
+    ``close`` is idempotent and closes children first, newest first. Use after it raises ClosedError naming who closed
+    it. In a forked child every use raises, and nothing is released there: it is the parent's device.
+    """
+
+    def __init__(self, label: str, parent: Owner | None = None) -> None:
+        self.label = label
+        self._pid = os.getpid()
+        self._closed_by: str | None = None
+        self._made_by = _caller()
+        self._children: list[weakref.ref[Owner]] = []
+        if parent is not None:
+            parent._children = [child for child in parent._children if child() is not None]
+            parent._children.append(weakref.ref(self))
+
+    @property
+    def closed(self) -> bool:
+        return self._closed_by is not None
+
+    def check_open(self, operation: str) -> None:
+        """Raise ClosedError where this is closed, or belongs to the process that this one was forked from."""
+        if self._closed_by is not None:
+            raise ClosedError(operation, device=self.label, why=f"closed by {self._closed_by}")
+        if self._pid != os.getpid():
+            raise ClosedError(
+                operation,
+                device=self.label,
+                why=f"it belongs to process {self._pid}, this one is a fork of it",
+                hint="open the device in the child, or start workers with the spawn method",
+            )
+
+    def close(self) -> None:
+        """Release everything; safe to call again and from several threads."""
+        with _closing:
+            if self._closed_by is not None:
+                return
+            self._closed_by = _caller()
+        if self._pid != os.getpid():
+            return
+        failures: list[Exception] = []
+        for reference in reversed(self._children):
+            child = reference()
+            if child is not None:
+                try:
+                    child.close()
+                except Exception as failure:  # noqa: BLE001 - the others are closed all the same; raised below
+                    failures.append(failure)
+        self._children.clear()
+        try:
+            self._release()
+        except Exception as failure:  # noqa: BLE001
+            failures.append(failure)
+        if failures:
+            raise failures[0]
+
+    def _release(self) -> None:
+        """Give the resource back; called once, with every child closed."""
+
+    def __enter__(self) -> Self:
+        self.check_open("use")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        if getattr(self, "_closed_by", "never made") is not None or self._pid != os.getpid():
+            return
+        warnings.warn(f"{self.label} was not closed (opened at {self._made_by})", ResourceWarning, 2, self)
+        try:
+            self.close()
+        except Exception:  # noqa: BLE001 - a finaliser has nobody to tell
+            return

@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A BAR of a model: registers, perhaps a slot table, perhaps a range that the model answers for itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import vfio_ims.pci.capabilities as pci
+from vfio_ims.registers import Block, SlotLayout
+
+__all__ = ["Bar", "Msix"]
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """``size`` bytes (a power of two, 4 KiB or more), the block of registers at its start, and the slots inside it.
+
+    Accesses that meet neither go to the model's ``read_other`` and ``write_other``.
+    """
+
+    size: int
+    block: type[Block] = Block
+    slots: SlotLayout | None = None
+    prefetchable: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Msix:
+    """MSI-X: how many vectors, and in which BAR at which offsets the table and the pending bits are."""
+
+    vectors: int
+    bar: int
+    table: int
+    pba: int
+
+    def capability(self) -> pci.Msix:
+        """The capability that announces it."""
+        return pci.Msix.new(self.vectors, (self.bar, self.table), (self.bar, self.pba))

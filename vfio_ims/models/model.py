@@ -1,0 +1,228 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The base of every device model: config space, registers, slots, interrupts; the vendor's model adds behaviour."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from vfio_ims.backends.model_port import SharedArea
+from vfio_ims.models.bar import Bar, Msix
+from vfio_ims.models.config_space import ModelConfig
+from vfio_ims.models.defects import DEFECTS
+from vfio_ims.models.hooks import collect
+from vfio_ims.models.options import Option, Value, parse_options
+from vfio_ims.models.register_file import RegisterFile
+from vfio_ims.models.slot_store import SlotStore
+from vfio_ims.models.watcher import Watcher
+from vfio_ims.pci.capabilities import Dvsec, Express, SiovDvsec
+from vfio_ims.verbs import (
+    Area,
+    DeviceFlags,
+    DeviceInfo,
+    IrqFlags,
+    IrqIndex,
+    IrqInfo,
+    RegionFlags,
+    RegionIndex,
+    RegionInfo,
+)
+
+if TYPE_CHECKING:
+    from vfio_ims.backends.model_port import Bus
+    from vfio_ims.pci.builder import ConfigBuilder
+
+__all__ = ["DeviceModel"]
+
+_CONFIG_SIZE = 4096
+_DVSECS = ("ims", "no-ims", "absent", "second")
+
+
+class DeviceModel:
+    """One PCI function. A subclass declares ``id``, ``bars`` and ``msix``, and hooks registers with ``on_write``.
+
+    An access is answered first; what it sets off (hooks, unmasked slots) runs in ``act``. ``bus`` is the way out: it
+    carries nothing while bus mastering is off, as hardware. ``lock`` is held in every method that a mount calls.
+    """
+
+    id: ClassVar[str]
+    class_code: ClassVar[int] = 0x088000  # base system peripheral, other
+    bars: ClassVar[dict[int, Bar]] = {}
+    msix: ClassVar[Msix | None] = None
+    options: ClassVar[dict[str, Option]] = {}
+    common_options: ClassVar[dict[str, Option]] = {
+        "defect": Option("none", "a fault built in on purpose", ("none", *DEFECTS)),
+        "flr": Option(True, "whether the function has a reset"),
+        "dvsec": Option(
+            "ims", "the SIOV DVSEC: with the IMS bit, without it, none, or after another vendor's", _DVSECS
+        ),
+        "map_slots": Option(False, "offer the slot table as shared memory for mapping"),
+    }
+
+    def __init__(self, name: str = "", **given: Value) -> None:
+        self.name = name or type(self).__name__
+        self.option = parse_options(self.common_options | self.options, given)
+        self.lock = threading.RLock()
+        self._bus: Bus | None = None
+        self._actions: deque[tuple[Callable[..., Any], tuple[Any, ...]]] = deque()
+        self._after_write, self._before_read = collect(self, "_after_write"), collect(self, "_before_read")
+        self._files = {number: RegisterFile(bar.block, bar.size) for number, bar in self.bars.items()}
+        self.config = ModelConfig(self)
+        self.stores = {number: self._slot_store(bar) for number, bar in self.bars.items() if bar.slots is not None}
+        self._watcher = Watcher(self) if any(store.fd >= 0 for store in self.stores.values()) else None
+
+    def _slot_store(self, bar: Bar) -> SlotStore:
+        assert bar.slots is not None
+        kind = DEFECTS.get(str(self.option["defect"]), SlotStore)
+        return kind(bar.slots, self.send, shared=bool(self.option["map_slots"]))
+
+    # --- what a vendor's model uses and overrides ---------------------------------------------------------------------
+
+    takes_enqcmd: ClassVar[bool] = False
+
+    def capabilities(self, config: ConfigBuilder) -> None:
+        """Declare the capabilities; override to place them. The mark of a model is added by itself."""
+        config.add(Express.new(flr=bool(self.option["flr"])))
+        if self.msix is not None:
+            config.add(self.msix.capability())
+        for dvsec in self.siov_dvsecs():
+            config.add(dvsec)
+
+    def siov_dvsecs(self) -> list[Dvsec]:
+        """The DVSECs that the ``dvsec`` option asks for."""
+        match self.option["dvsec"]:
+            case "absent":
+                return []
+            case "second":
+                return [Dvsec.make(0x10, vendor=0x1234, dvsec_id=5, length=0x10), SiovDvsec.new()]
+        return [SiovDvsec.new(ims=self.option["dvsec"] == "ims")]
+
+    @property
+    def slots(self) -> SlotStore:
+        """The one slot table."""
+        (store,) = self.stores.values()
+        return store
+
+    def registers(self, bar: int = 0) -> RegisterFile:
+        return self._files[bar]
+
+    def read_other(self, region: int, offset: int, size: int) -> bytes:
+        """Answer a read of a BAR outside its registers and slots; zeros unless overridden."""
+        return bytes(size)
+
+    def write_other(self, region: int, offset: int, data: bytes) -> None:
+        """Take a write to a BAR outside its registers and slots; dropped unless overridden."""
+
+    def after(self, action: Callable[..., Any], *arguments: Any) -> None:
+        """Run ``action`` once the access under way is answered."""
+        self._actions.append((action, arguments))
+
+    @property
+    def bus(self) -> Bus | None:
+        """The bus, or None while bus mastering is off or nobody is attached."""
+        return self._bus if self.config.bus_master else None
+
+    def send(self, address: int, data: int) -> None:
+        """Write a message: 4 bytes, posted, lost while bus mastering is off (PCIe base spec, "Bus Master Enable")."""
+        bus = self.bus
+        if bus is not None:
+            bus.write(address, data.to_bytes(4, "little"))
+
+    def raise_vector(self, vector: int) -> None:
+        """Raise an MSI-X vector of the function."""
+        bus = self.bus
+        if bus is not None:
+            bus.interrupt(IrqIndex.MSIX, vector)
+
+    def reset(self) -> None:
+        """As after power-on: registers and slots. Config space is kept: whoever resets restores it."""
+        self._actions.clear()
+        for file in self._files.values():
+            file.reset()
+        for store in self.stores.values():
+            store.reset()
+
+    # --- what a mount calls (ModelPort) -------------------------------------------------------------------------------
+
+    def attach(self, bus: Bus) -> None:
+        self._bus = bus
+
+    def device_info(self) -> DeviceInfo:
+        flags = DeviceFlags.PCI | (DeviceFlags.RESET if self.option["flr"] else DeviceFlags(0))
+        return DeviceInfo(flags, regions=len(RegionIndex), irqs=len(IrqIndex))
+
+    def region_info(self, index: int) -> RegionInfo:
+        readwrite = RegionFlags.READ | RegionFlags.WRITE
+        if index == RegionIndex.CONFIG:
+            return RegionInfo(index, readwrite, _CONFIG_SIZE)
+        if index not in self.bars:
+            return RegionInfo(index, RegionFlags(0), 0)
+        areas = tuple(Area(area.offset, area.size) for area in self.shared_areas() if area.region == index)
+        return RegionInfo(
+            index, readwrite | (RegionFlags.MMAP if areas else RegionFlags(0)), self.bars[index].size, areas=areas
+        )
+
+    def irq_info(self, index: int) -> IrqInfo:
+        if index == IrqIndex.MSIX and self.msix is not None:
+            return IrqInfo(index, IrqFlags.EVENTFD, self.msix.vectors)
+        if index in (IrqIndex.ERR, IrqIndex.REQ):
+            return IrqInfo(index, IrqFlags.EVENTFD, 1)
+        return IrqInfo(index, IrqFlags(0), 0)
+
+    def shared_areas(self) -> Sequence[SharedArea]:
+        return [
+            SharedArea(number, store.layout.offset, store.layout.size, store.fd)
+            for number, store in self.stores.items()
+            if store.fd >= 0
+        ]
+
+    def read(self, region: int, offset: int, size: int) -> bytes:
+        if region == RegionIndex.CONFIG:
+            return self.config.load(offset, size)
+        store = self.stores.get(region)
+        if store is not None and 0 <= offset - store.layout.offset < store.layout.size:
+            return store.load(offset - store.layout.offset, size)
+        file = self._files[region]
+        place = file.place(offset)
+        if place is None and not self._covers(file, offset, size):
+            return self.read_other(region, offset, size)
+        if place is not None and (hook := self._before_read.get(place.register)) is not None:
+            hook() if place.row is None else hook(place.row)
+        return file.load(offset, size)
+
+    @staticmethod
+    def _covers(file: RegisterFile, offset: int, size: int) -> bool:
+        return any(file.place(byte) is not None for byte in range(offset, offset + min(size, 64)))
+
+    def write(self, region: int, offset: int, data: bytes) -> None:
+        if region == RegionIndex.CONFIG:
+            self.config.store(offset, data)
+            return
+        store = self.stores.get(region)
+        if store is not None and 0 <= offset - store.layout.offset < store.layout.size:
+            for index in store.store(offset - store.layout.offset, data):
+                self.after(store.discharge, index)
+            return
+        touched = self._files[region].store(offset, data)
+        for place, value in touched:
+            hook = self._after_write.get(place.register)
+            if hook is not None:
+                self.after(hook, *((value,) if place.row is None else (place.row, value)))
+        if not touched:
+            self.write_other(region, offset, data)
+
+    def act(self) -> None:
+        while self._actions:
+            action, arguments = self._actions.popleft()
+            action(*arguments)
+        if self._watcher is not None:
+            self._watcher.look()
+
+    def close(self) -> None:
+        self._bus = None
+        if self._watcher is not None:
+            self._watcher.close()
+        for store in self.stores.values():
+            store.close()

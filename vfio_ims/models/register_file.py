@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The registers of a model: bytes that honour each register's access, and who has to be told of a write."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from vfio_ims.registers import Block, Register, RegisterValue, Repeat
+
+__all__ = ["Place", "RegisterFile", "View"]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One register of the file: ``row`` is its index where its block is repeated, None where it stands alone."""
+
+    register: Register
+    offset: int
+    row: int | None = None
+
+
+class View:
+    """The registers of one block in the file, from ``base``: what the model itself reads and sets, access ignored."""
+
+    __slots__ = ("_base", "_bytes")
+
+    def __init__(self, data: bytearray, base: int) -> None:
+        self._bytes, self._base = data, base
+
+    def get(self, register: Register) -> RegisterValue:
+        at = self._base + register.offset
+        return RegisterValue.of(register, int.from_bytes(self._bytes[at : at + register.size], "little"))
+
+    def set(self, register: Register, value: int = 0, **fields: int) -> None:
+        at = self._base + register.offset
+        number = register.value(value, **fields) if fields else value
+        self._bytes[at : at + register.size] = int(number).to_bytes(register.size, "little")
+
+    def update(self, register: Register, **fields: int) -> None:
+        self.set(register, self.get(register), **fields)
+
+
+class RegisterFile(View):
+    """``size`` bytes holding the registers of ``block``; bytes that no register declares read zero and keep nothing."""
+
+    __slots__ = ("_changes", "_clears", "_hidden", "_image", "_places", "size")
+
+    def __init__(self, block: type[Block], size: int) -> None:
+        super().__init__(bytearray(size), 0)
+        self.size = size
+        self._image, self._changes, self._clears, self._hidden = (bytearray(size) for _ in range(4))
+        self._places: dict[int, Place] = {}
+        self._declare(block, 0, None)
+        self.reset()
+
+    def _declare(self, block: type[Block], base: int, row: int | None) -> None:
+        for register in block.registers.values():
+            at, size = base + register.offset, register.size
+            span = slice(at, at + size)
+            self._image[span] = register.reset.to_bytes(size, "little")
+            self._changes[span] = register.mask("rw", "wo").to_bytes(size, "little")
+            self._clears[span] = register.mask("rw1c").to_bytes(size, "little")
+            self._hidden[span] = register.mask("wo").to_bytes(size, "little")
+            place = Place(register, at, row)
+            for byte in range(at, at + size):
+                self._places[byte] = place
+        for repeat in block.repeats.values():
+            for index in range(repeat.count):
+                self._declare(repeat.block, base + repeat.offset + index * repeat.stride, index)
+
+    def row(self, repeat: Repeat[Block], index: int) -> View:
+        """The registers of one row of a repeated block."""
+        return View(self._bytes, repeat.offset + index * repeat.stride)
+
+    def reset(self) -> None:
+        """Every register to its declared reset value."""
+        self._bytes[:] = self._image
+
+    def place(self, offset: int) -> Place | None:
+        """The register that has the byte at ``offset``."""
+        return self._places.get(offset)
+
+    def load(self, offset: int, size: int) -> bytes:
+        """What the device's side of a read sees: write-only bits as zero."""
+        data = self._bytes[offset : offset + size]
+        hidden = self._hidden[offset : offset + size]
+        if any(hidden):
+            return bytes(byte & ~gone for byte, gone in zip(data, hidden, strict=True))
+        return bytes(data)
+
+    def store(self, offset: int, data: bytes) -> list[tuple[Place, RegisterValue]]:
+        """Take a write: writable bits change, write-1-to-clear bits clear. Tells which registers it touched, with the
+
+        value written to each (bytes that the write left out are the register's own).
+        """
+        touched: list[tuple[Place, RegisterValue]] = []
+        end = offset + len(data)
+        at = offset
+        while at < end:
+            place = self._places.get(at)
+            if place is None:
+                at += 1
+                continue
+            stop = min(end, place.offset + place.register.size)
+            written = bytearray(self._bytes[place.offset : place.offset + place.register.size])
+            written[at - place.offset : stop - place.offset] = data[at - offset : stop - offset]
+            touched.append((place, RegisterValue.of(place.register, int.from_bytes(written, "little"))))
+            for byte in range(at, stop):
+                new, change = data[byte - offset], self._changes[byte]
+                self._bytes[byte] = (self._bytes[byte] & ~change | new & change) & ~(new & self._clears[byte])
+            at = stop
+        return touched

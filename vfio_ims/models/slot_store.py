@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The IMS slots of a model: what an entry keeps, when it sends, when it pends."""
+
+from __future__ import annotations
+
+import mmap
+import os
+from collections.abc import Callable
+from enum import Enum
+from struct import Struct
+
+from vfio_ims.messages import Slot
+from vfio_ims.registers import SlotLayout
+
+__all__ = ["Outcome", "SlotStore"]
+
+_WORD = Struct("<I")
+
+
+class Outcome(Enum):
+    """What became of a fire."""
+
+    SENT = "sent"
+    PENDING = "pending"
+    REFUSED = "refused"
+
+
+class SlotStore:
+    """A table laid out by ``layout``. ``send(address, data)`` is the bus write that a fire ends in.
+
+    An entry keeps its declared bits, reserved ones read as zero, pending is read-only. After reset an entry is masked
+    and zero: inferred, the reset value of DSA's slots is not public (``reset_masked=False`` gives DLB 2.5's).
+
+    ``shared``: the table is a memory file that a client maps. Its stores are then not seen: pending is kept here and
+    mirrored into the entry, and ``watch`` finds slots that were unmasked meanwhile.
+    """
+
+    def __init__(
+        self, layout: SlotLayout, send: Callable[[int, int], None], *, shared: bool = False, reset_masked: bool = True
+    ) -> None:
+        self.layout, self._send = layout, send
+        self.pending: set[int] = set()
+        self.fd = -1
+        self._memory: bytearray | mmap.mmap
+        if shared:
+            self.fd = os.memfd_create("vfio-ims-slots", os.MFD_CLOEXEC)
+            size = -(-layout.size // mmap.PAGESIZE) * mmap.PAGESIZE
+            os.ftruncate(self.fd, size)
+            self._memory = mmap.mmap(self.fd, size)
+        else:
+            self._memory = bytearray(layout.size)
+        self._reset_control = layout.control_word(Slot(masked=reset_masked))
+        self._kept = self._kept_bits()
+        self.reset()
+
+    def _kept_bits(self) -> int:
+        layout = self.layout
+        bits = sum(1 << bit for bit in (layout.mask, layout.ignore, layout.pasid_enable) if bit is not None)
+        return bits | (layout.pasid.mask if layout.has_pasid else 0)
+
+    def reset(self) -> None:
+        """Every entry as after power-on; pending bits are forgotten."""
+        self.pending.clear()
+        entry = bytearray(self.layout.stride)
+        if self.layout.control is not None:
+            _WORD.pack_into(entry, self.layout.control, self._reset_control)
+        self._memory[: self.layout.size] = bytes(entry) * self.layout.count
+
+    def words(self, index: int) -> tuple[int, int, int, int]:
+        """Address low, high, data, control; a word that the layout lacks is 0."""
+        base, layout = index * self.layout.stride, self.layout
+        low, high, data, control = (
+            0 if at is None else int(_WORD.unpack_from(self._memory, base + at)[0])
+            for at in (layout.low, layout.high, layout.data, layout.control)
+        )
+        return low, high, data, control
+
+    def slot(self, index: int) -> Slot:
+        return self.layout.decode(*self.words(index))
+
+    def load(self, offset: int, size: int) -> bytes:
+        """A read by the client, ``offset`` from the table's start."""
+        return bytes(self._memory[offset : offset + size])
+
+    def store(self, offset: int, data: bytes) -> list[int]:
+        """A write by the client; returns the entries whose control word it touched."""
+        touched: list[int] = []
+        layout = self.layout
+        for at in range(offset & ~3, offset + len(data), 4):
+            index, word = divmod(at, layout.stride)
+            if index >= layout.count or word not in (layout.low, layout.high, layout.data, layout.control):
+                continue
+            first, last = max(at, offset), min(at + 4, offset + len(data))
+            cell = bytearray(self._memory[at : at + 4])
+            cell[first - at : last - at] = data[first - offset : last - offset]
+            if word == layout.control:
+                kept = _WORD.unpack(cell)[0] & self._kept | self._pending_bit(index)
+                _WORD.pack_into(cell, 0, kept)
+                touched.append(index)
+            self._memory[at : at + 4] = bytes(cell)
+        return touched
+
+    def fire(self, index: int, pasid: int | None = None) -> Outcome:
+        """The device raises slot ``index`` for work tagged ``pasid``."""
+        slot = self.slot(index)
+        if not slot.ignore and self.layout.has_pasid and slot.pasid != pasid:
+            return Outcome.REFUSED
+        if slot.masked:
+            self._set_pending(index)
+            return Outcome.PENDING
+        self.emit(index, slot)
+        return Outcome.SENT
+
+    def emit(self, index: int, slot: Slot) -> None:
+        """Send the slot's message."""
+        self._send(slot.message.address, slot.message.data)
+
+    def discharge(self, index: int) -> None:
+        """Send what is pending if the entry is unmasked now: called after its control word was written."""
+        if index in self.pending:
+            slot = self.slot(index)
+            if not slot.masked:
+                self.pending.discard(index)
+                self._mirror(index)
+                self.emit(index, slot)
+
+    def watch(self) -> bool:
+        """Discharge every pending entry that the client has unmasked through its mapping. Whether any is left."""
+        for index in sorted(self.pending):
+            self.discharge(index)
+            if index in self.pending:
+                self._mirror(index)
+        return bool(self.pending)
+
+    def _set_pending(self, index: int) -> None:
+        if self.layout.has_pending:
+            self.pending.add(index)
+            self._mirror(index)
+
+    def _pending_bit(self, index: int) -> int:
+        return 1 << self.layout.pending if self.layout.pending is not None and index in self.pending else 0
+
+    def _mirror(self, index: int) -> None:
+        at = index * self.layout.stride + (self.layout.control or 0)
+        control = _WORD.unpack_from(self._memory, at)[0] & self._kept | self._pending_bit(index)
+        self._memory[at : at + 4] = _WORD.pack(control)
+
+    def close(self) -> None:
+        if isinstance(self._memory, mmap.mmap):
+            self._memory.close()
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1

@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Names of devices: what to open, on which mount, with which options.
+
+``0000:6a:01.0[,iommu=type1|iommufd]``     a function bound to vfio-pci
+``mock:MODEL[,option=value]...``           a model in this process, on a software platform
+``vfio-user:PATH[,option=value]...``       a vfio-user server's socket, on a software platform
+
+A platform's options: ``merge``, ``remapping``, ``dynamic``, ``mappable``, ``seed``; the others are the model's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from vfio_ims.device import Device
+from vfio_ims.errors import UsageError, explain_unknown
+from vfio_ims.models.options import Option, parse_options
+
+if TYPE_CHECKING:
+    from vfio_ims.backends.ports import DevicePort
+    from vfio_ims.driver import Driver
+    from vfio_ims.models.options import Value
+    from vfio_ims.platform import Platform
+
+__all__ = ["Name", "open_device", "open_driver", "open_port"]
+
+_PLATFORM = {
+    "merge": Option("always", "whether interrupts in flight on one vector merge", ("always", "random", "never")),
+    "remapping": Option(True, "whether the platform remaps interrupts"),
+    "dynamic": Option(True, "whether MSI-X vectors can be added one at a time"),
+    "mappable": Option(True, "whether the MSI-X table can be mapped"),
+    "seed": Option(0, "for random merging; 0: a new one each time"),
+}
+_KERNEL = {"iommu": Option("auto", "which of VFIO's interfaces", ("auto", "type1", "iommufd"))}
+
+
+@dataclass(frozen=True)
+class Name:
+    """A parsed name: its mount ("kernel", "mock", "vfio-user"), what on it, and the options after commas."""
+
+    mount: str
+    target: str
+    options: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def parse(cls, text: str) -> Name:
+        """UsageError where ``text`` names nothing that could be opened."""
+        head, *rest = text.strip().split(",")
+        options = {key: value for key, _, value in (part.partition("=") for part in rest)}
+        scheme, colon, target = head.partition(":")
+        if colon and scheme in ("mock", "vfio-user"):
+            if not target:
+                wanted = "a model" if scheme == "mock" else "a socket's path"
+                raise UsageError("read a device's name", why=f"{scheme}: must be followed by {wanted}")
+            return cls(scheme, target, options)
+        from vfio_ims.pci.address import PciAddress
+
+        try:
+            return cls("kernel", str(PciAddress.parse(head)), options)
+        except UsageError as error:
+            raise UsageError(
+                "read a device's name",
+                why=f"{text!r} is neither a PCI address such as 0000:6a:01.0, nor mock:MODEL, nor vfio-user:PATH",
+                hint="vfio-ims list shows the functions of this machine, vfio-ims demo needs none",
+            ) from error
+
+    def __str__(self) -> str:
+        options = "".join(f",{key}={value}" if value else f",{key}" for key, value in self.options.items())
+        return f"{'' if self.mount == 'kernel' else self.mount + ':'}{self.target}{options}"
+
+
+def open_port(name: str | Name, *, share: Device | None = None, platform: Platform | None = None) -> DevicePort:
+    """Open the port that ``name`` stands for. ``share``: join that device's address space (and platform)."""
+    parsed = name if isinstance(name, Name) else Name.parse(name)
+    if parsed.mount == "kernel":
+        from vfio_ims.backends.kernel import open_kernel
+
+        chosen = _options(_KERNEL, parsed.options)
+        space = None if share is None else share.port.space
+        return open_kernel(parsed.target, iommu=str(chosen["iommu"]), space=space)
+    return _open_software(parsed, share, platform)
+
+
+def _options(known: Mapping[str, Option], given: Mapping[str, str]) -> dict[str, Value]:
+    return parse_options(known, {key: value or "yes" for key, value in given.items()})
+
+
+def _open_software(name: Name, share: Device | None, platform: Platform | None) -> DevicePort:
+    from vfio_ims.backends.in_process import InProcessLink
+    from vfio_ims.backends.software import SoftwareDevice
+    from vfio_ims.backends.software_space import SoftwareAddressSpace
+    from vfio_ims.families import family_of_model
+    from vfio_ims.platform import Platform as SoftwarePlatform
+
+    ours = {key: value for key, value in name.options.items() if key in _PLATFORM}
+    theirs = {key: value or "yes" for key, value in name.options.items() if key not in _PLATFORM}
+    space = None
+    if share is not None:
+        port = share.port
+        if not isinstance(port, SoftwareDevice) or not isinstance(port.space, SoftwareAddressSpace):
+            why = f"{share.name} is not on a software platform, so {name} cannot share its address space"
+            raise UsageError(f"open {name}", why=why)
+        platform, space = port.platform, port.space
+    if platform is None:
+        chosen = _options(_PLATFORM, ours)
+        platform = SoftwarePlatform(
+            merge=str(chosen["merge"]),  # type: ignore[arg-type]
+            remapping=bool(chosen["remapping"]),
+            dynamic_msix=bool(chosen["dynamic"]),
+            msix_mappable=bool(chosen["mappable"]),
+            seed=int(chosen["seed"]) or None,
+        )
+    if name.mount == "mock":
+        model = family_of_model(name.target).load_model(name.target)(str(name), **theirs)
+        return SoftwareDevice(InProcessLink(model), platform, str(name), space)
+    if theirs:
+        raise UsageError(f"open {name}", why=explain_unknown("option of vfio-user:", next(iter(theirs)), _PLATFORM))
+    from vfio_ims.vfio_user.client import SocketLink
+
+    return SoftwareDevice(SocketLink(name.target), platform, str(name), space)
+
+
+def open_device(name: str | Name, *, share: Device | None = None, platform: Platform | None = None) -> Device:
+    """Open the bare device called ``name``; no driver runs. See the module's text for names.
+
+    Opening through VFIO resets the function where it can and leaves bus mastering off.
+    """
+    port = open_port(name, share=share, platform=platform)
+    try:
+        return Device(port)
+    except BaseException:
+        port.close()
+        raise
+
+
+def open_driver(name: str | Name, *, share: Device | None = None, platform: Platform | None = None) -> Driver:
+    """Open ``name``, find its family by its ids, and start the vendor's driver on it."""
+    from vfio_ims.families import family_for
+
+    device = open_device(name, share=share, platform=platform)
+    try:
+        header = device.config.snapshot().header
+        driver = family_for(header.vendor, header.device, device.name).load_driver()
+    except BaseException:
+        device.close()
+        raise
+    return driver.start_on(device)
