@@ -42,7 +42,7 @@ class Driver(Owner, ABC):
         self.device = device
         self._started = False
 
-    # --- what a vendor implements ---------------------------------------------------------------------------------------
+    # --- what a vendor implements -------------------------------------------------------------------------------------
 
     @abstractmethod
     def start(self) -> None:
@@ -84,7 +84,7 @@ class Driver(Owner, ABC):
         """The device's status and error registers in words, for a failed check's report; "" where all is well."""
         return ""
 
-    # --- what every driver has ------------------------------------------------------------------------------------------
+    # --- what every driver has ----------------------------------------------------------------------------------------
 
     @classmethod
     def open(cls, name: str, *, share: Device | None = None) -> Self:

@@ -29,7 +29,7 @@ class SlotArray:
             raise UsageError(
                 "find the slot table",
                 device=device.name,
-                why=f"BAR {layout.bar} has {self._bar.size:#x} bytes, no room for {layout.count} slots at {layout.offset:#x}",
+                why=f"BAR {layout.bar} of {self._bar.size:#x} bytes cannot hold {layout.count} at {layout.offset:#x}",
             )
         # Masked first, the message, the slot's own control last.
         steps = [(layout.control, _HELD), (layout.low, _LOW), (layout.high, _HIGH), (layout.data, _DATA)]
