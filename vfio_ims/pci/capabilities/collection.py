@@ -163,7 +163,7 @@ def _one(
     if at + needed > limit:
         why = f"{kind.__name__} of {needed} bytes runs past the end of what could be read, {limit:#x}"
         faults.append(Diagnosis(Fault.PAST_END, at, why))
-    elif at + needed > follower:
+    if follower < min(at + needed, limit):
         why = f"{kind.__name__} of {needed} bytes overlaps the capability at {follower:#x}"
         faults.append(Diagnosis(Fault.OVERLAP, at, why))
     data = rest[: max(needed, min(wanted, follower - at))]

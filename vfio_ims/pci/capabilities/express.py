@@ -190,7 +190,8 @@ class Express(StandardCapability):
             if version >= 2:
                 values |= {"supported_speeds": (1 << speed) - 1, "target_link_speed": speed}
         if version >= 2:
-            values["ltr_supported"] = ltr
+            # An endpoint that makes requests must have a completion timeout that can be turned off (7.5.3.15).
+            values |= {"ltr_supported": ltr, "completion_timeout_disable_supported": 1}
         return cls.make(size, **values)
 
     @property
