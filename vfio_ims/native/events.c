@@ -14,7 +14,7 @@
 
 #include "fault.h"
 
-enum { BATCH = 256, WAKE = 0 };
+enum { BATCH = EVENTS_AT_ONCE, WAKE = 0 };
 
 /* A token is the entry's index with its generation above it, so that a descriptor removed and replaced while a
  * waiter was on its way back is not taken for its successor. Entry 0 is the wake-up descriptor. */
@@ -264,23 +264,15 @@ static int drain_batch(struct poller *p, const struct epoll_event *ready, int fo
 int poller_wait(struct poller *p, int timeout_ms, int most, int64_t *tokens, uint64_t *counts)
 {
     struct epoll_event ready[BATCH];
-    int filled = 0, found, room;
+    int found;
 
     atomic_fetch_add(&p->waiters, 1);
-    if (atomic_load(&p->closed))
-        filled = -EBADF;
-    do {
-        if (filled < 0)
-            break;
-        room = most - filled < BATCH ? most - filled : BATCH;
-        found = epoll_wait(p->epoll, ready, room, filled ? 0 : timeout_ms);
-        if (found < 0) {
-            if (!filled)
-                filled = -errno;
-            break;
-        }
-        filled += drain_batch(p, ready, found, tokens + filled, counts + filled);
-    } while (found == BATCH && filled < most);
+    if (atomic_load(&p->closed)) {
+        found = -EBADF;
+    } else {
+        found = epoll_wait(p->epoll, ready, most < BATCH ? most : BATCH, timeout_ms);
+        found = found < 0 ? -errno : drain_batch(p, ready, found, tokens, counts);
+    }
     atomic_fetch_sub(&p->waiters, 1);
-    return filled;
+    return found;
 }

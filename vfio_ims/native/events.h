@@ -4,6 +4,8 @@
 
 #include <stdint.h>
 
+enum event_limits { EVENTS_AT_ONCE = 256 };
+
 /* An epoll of eventfds, drained in batches. */
 struct poller;
 
@@ -20,7 +22,7 @@ int64_t poller_add(struct poller *p, int fd);
 int poller_remove(struct poller *p, int64_t token);
 /* Make one wait() return, now or the next one. */
 int poller_interrupt(struct poller *p);
-/* How many of the arrays were filled with tokens and their counts, or -errno. */
+/* How many of the arrays were filled with tokens and their counts, at most EVENTS_AT_ONCE; or -errno. */
 int poller_wait(struct poller *p, int timeout_ms, int most, int64_t *tokens, uint64_t *counts);
 
 /* 0 or -errno. */

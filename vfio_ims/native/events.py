@@ -6,12 +6,13 @@ from __future__ import annotations
 import array
 import errno
 import os
+import threading
 import time
 import weakref
 from collections.abc import Hashable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from vfio_ims.errors import ClosedError, UsageError
+from vfio_ims.errors import UsageError
 from vfio_ims.lifetime import Owner
 from vfio_ims.native.descriptor import Descriptor
 from vfio_ims.native.failure import failed
@@ -89,6 +90,9 @@ class Poller(Owner):
         self._handle: CData = ffi.gc(handle, lib.poller_free)
         self._keys: dict[int, Hashable] = {}
         self._tokens: dict[int, int] = {}
+        self._retired: list[int] = []
+        self._waiting = 0
+        self._lock = threading.Lock()
         super().__init__(label, parent)
         _POLLERS.add(self)
 
@@ -105,41 +109,66 @@ class Poller(Owner):
         self.check_open("watch an eventfd")
         if fd in self._tokens:
             raise UsageError("watch an eventfd", device=self.label, why=f"descriptor {fd} is watched already")
-        token = native().lib.poller_add(self._handle, fd)
-        if token == -errno.EINVAL:
-            raise UsageError("watch an eventfd", device=self.label, why=f"descriptor {fd} must be non-blocking")
-        _done(token, f"watch descriptor {fd}", self.label)
-        self._keys[token] = fd if key is None else key
-        self._tokens[fd] = token
+        with self._lock:  # no waiter looks for the key before it is there
+            token = native().lib.poller_add(self._handle, fd)
+            if token == -errno.EINVAL:
+                raise UsageError("watch an eventfd", device=self.label, why=f"descriptor {fd} must be non-blocking")
+            _done(token, f"watch descriptor {fd}", self.label)
+            self._keys[token] = fd if key is None else key
+            self._tokens[fd] = token
 
     def remove(self, fd: int) -> None:
-        """Watch it no longer. Do it before the eventfd is closed."""
+        """Watch it no longer. Do it before the eventfd is closed.
+
+        A ``wait`` under way in another thread may still return what it drained before.
+        """
         self.check_open("stop watching an eventfd")
-        token = self._tokens.pop(fd, None)
-        if token is None:
-            raise UsageError("stop watching an eventfd", device=self.label, why=f"descriptor {fd} is not watched")
-        _done(native().lib.poller_remove(self._handle, token), f"stop watching descriptor {fd}", self.label)
-        self._keys.pop(token, None)
+        with self._lock:
+            token = self._tokens.pop(fd, None)
+            if token is None:
+                raise UsageError("stop watching an eventfd", device=self.label, why=f"descriptor {fd} is not watched")
+            _done(native().lib.poller_remove(self._handle, token), f"stop watching descriptor {fd}", self.label)
+            self._retired.append(token)
+            self._forget()
+
+    def _forget(self) -> None:
+        """Drop the keys of what was removed, unless a waiter may hold a count for one. The lock is held."""
+        if not self._waiting:
+            for token in self._retired:
+                del self._keys[token]
+            self._retired.clear()
 
     def wait(self, timeout: float | None = None) -> list[tuple[Any, int]]:
         """Keys and counts of what was signalled, drained. Empty after ``timeout`` seconds or an ``interrupt``."""
         self.check_open("wait for events")
+        with self._lock:
+            self._waiting += 1
+        try:
+            counts = self._drain(timeout)
+            with self._lock:
+                return [(self._keys[token], count) for token, count in counts]
+        finally:
+            with self._lock:
+                self._waiting -= 1
+                self._forget()
+
+    def _drain(self, timeout: float | None) -> list[tuple[int, int]]:
         ffi, lib = native()
-        most = min(max(1, len(self._tokens)), _MOST)
-        tokens, counts = ffi.new("int64_t[]", most), ffi.new("uint64_t[]", most)
+        size = lib.EVENTS_AT_ONCE
+        tokens, counts = ffi.new("int64_t[]", size), ffi.new("uint64_t[]", size)
         deadline = None if timeout is None else time.monotonic() + timeout
+        drained: list[tuple[int, int]] = []
         while True:
             left = -1 if deadline is None else max(0, -int((time.monotonic() - deadline) * 1000 // 1))
-            found = lib.poller_wait(self._handle, min(left, 1 << 30), most, tokens, counts)
-            if found != -errno.EINTR:
-                break
-        if found == -errno.EBADF:
-            self.check_open("wait for events")
-            raise ClosedError("wait for events", device=self.label, why="it was closed meanwhile")
-        _done(found, "wait for events", self.label)
-        keys = self._keys
-        pairs = zip(ffi.unpack(tokens, found), ffi.unpack(counts, found), strict=True) if found else ()
-        return [(keys[token], count) for token, count in pairs if token in keys]
+            found = lib.poller_wait(self._handle, 0 if drained else min(left, 1 << 30), size, tokens, counts)
+            if found > 0:
+                drained += zip(ffi.unpack(tokens, found), ffi.unpack(counts, found), strict=True)
+            if found in (-errno.EINTR, size) and len(drained) < _MOST:
+                continue  # a signal's handler has run, or there is more
+            if found < 0 and not drained:
+                self.check_open("wait for events")  # closed meanwhile
+                _done(found, "wait for events", self.label)
+            return drained
 
     def interrupt(self) -> None:
         """Make one ``wait`` return: one under way, or the next."""
@@ -148,8 +177,6 @@ class Poller(Owner):
 
     def _release(self) -> None:
         native().lib.poller_close(self._handle)
-        self._keys.clear()
-        self._tokens.clear()
 
 
 _POLLERS: weakref.WeakSet[Poller] = weakref.WeakSet()

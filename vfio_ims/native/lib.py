@@ -33,6 +33,8 @@ class Lib(Protocol):
     ACCESS_UNSUPPORTED: int
     ACCESS_INVALID: int
 
+    EVENTS_AT_ONCE: int
+
     # uapi.h: requests and flags of the kernel
     IOC_GET_API_VERSION: int
     IOC_CHECK_EXTENSION: int
