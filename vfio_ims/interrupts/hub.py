@@ -29,8 +29,8 @@ class EventHub(Owner):
     """
 
     def __init__(self, device: Device) -> None:
+        self._poller = Poller()  # before the owner is made: it must not be closed half-made
         super().__init__(device.name, device)
-        self._poller = Poller()
         self._sinks: dict[int, Sink] = {}
         self._turn = threading.Condition(threading.RLock())
         self._draining = False

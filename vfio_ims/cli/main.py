@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``vfio-ims``: the verbs, each loaded when it is called, so that ``--help`` needs neither native code nor udev."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+
+try:
+    import click
+except ImportError:  # the library works without the command line's packages
+    sys.exit("vfio-ims: the command line needs click and rich: pip install 'vfio-ims[cli]'")
+
+from vfio_ims import __version__
+
+__all__ = ["cli", "main"]
+
+_VERBS = {
+    "list": "The PCI functions of this machine that have, or may have, IMS.",
+    "show": "What a device is: identity, BARs, capabilities, interrupts, and whether IMS can be used.",
+    "selftest": "Fire every slot of a device and reconcile every interrupt.",
+    "serve": "Serve a device model on a vfio-user socket.",
+    "demo": "A device with IMS, in software: open it, fire a slot, receive the interrupt.",
+}
+
+
+class Verbs(click.Group):
+    """A group whose commands are modules of this folder."""
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        return list(_VERBS)
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        if name not in _VERBS:
+            return None
+        command: click.Command = import_module(f"vfio_ims.cli.{name}").command
+        command.help = f"{_VERBS[name]}\n\n{command.help or ''}"
+        return command
+
+    def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(_VERBS.items()))
+
+
+@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, "-V", "--version", prog_name="vfio-ims")
+@click.option("-v", "--verbose", count=True, help="Log to stderr; twice: everything.")
+@click.option(
+    "--driver",
+    "folders",
+    multiple=True,
+    type=click.Path(exists=True, file_okay=False),
+    help="Load a private driver folder.",
+)
+def cli(verbose: int, folders: tuple[str, ...]) -> None:
+    """Bring up and test the Interrupt Message Store (IMS) of PCIe devices, through VFIO, from user space.
+
+    DEVICE is a PCI address (0000:6a:01.0), mock:MODEL, or vfio-user:SOCKET.
+
+    Exit status: 0 all well; 1 a check or the device failed; 2 wrong usage; 3 the host is not ready;
+    4 nothing to do; 130 interrupted.
+    """
+    if verbose:
+        import logging
+
+        logging.basicConfig(level=logging.INFO if verbose == 1 else logging.DEBUG, format="%(name)s: %(message)s")
+    if folders:
+        from vfio_ims.families import load_folder
+
+        for folder in folders:
+            load_folder(folder)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The console script. Errors of ours are one message and a status, never a traceback."""
+    from vfio_ims.cli import exits
+
+    try:
+        status = cli.main(arguments, prog_name="vfio-ims", standalone_mode=False)
+    except click.exceptions.Abort:
+        sys.exit(exits.INTERRUPTED)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(exits.USAGE)
+    except KeyboardInterrupt:
+        sys.exit(exits.INTERRUPTED)
+    except BrokenPipeError:
+        sys.stderr.close()  # whoever read our output has left: `vfio-ims show DEVICE | head`
+        sys.exit(exits.OK)
+    except Exception as error:  # noqa: BLE001 - raised again where it is not ours
+        sys.exit(exits.report(error))
+    sys.exit(status if isinstance(status, int) else exits.OK)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the verbs print: people's text through rich, or one JSON document."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from vfio_ims import __version__
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+__all__ = ["console", "device_options", "json_option", "print_json", "progress", "with_interface"]
+
+SCHEMA_VERSION = "1.0"
+"""Of every JSON answer. A new field raises the second number; a field that goes or changes, the first."""
+
+json_option = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+
+
+def device_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The DEVICE argument and ``--iommu``."""
+    choice = click.Choice(["auto", "type1", "iommufd"])
+    iommu = click.option("--iommu", type=choice, help="VFIO's interface: the same as ,iommu= in the name.")
+    return click.argument("device")(iommu(command))
+
+
+def with_interface(device: str, iommu: str | None) -> str:
+    """``device`` with the interface as an option of its name."""
+    return f"{device},iommu={iommu}" if iommu else device
+
+
+def print_json(kind: str, content: dict[str, Any]) -> None:
+    """``content`` in the envelope that every answer has."""
+    envelope = {"schema": f"vfio-ims/{kind}", "schema_version": SCHEMA_VERSION, "tool_version": __version__}
+    click.echo(json.dumps(envelope | content, indent=2))
+
+
+def console() -> Console:
+    """For stdout. Colour obeys NO_COLOR, FORCE_COLOR and TERM; piped text is never cut at a width."""
+    from rich.console import Console
+
+    wide = None if sys.stdout.isatty() else 160
+    return Console(highlight=False, soft_wrap=not sys.stdout.isatty(), width=wide)
+
+
+@contextmanager
+def progress(title: str) -> Iterator[Callable[[str, int, int], None]]:
+    """Yields ``tell(step, done, total)``. Shown on a terminal's stderr only, gone when it ends."""
+    if not sys.stderr.isatty():
+        yield lambda step, done, total: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed}/{task.total}"),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(title, total=None)
+        yield lambda step, done, total: bar.update(task, description=f"{title}: {step}", completed=done, total=total)
