@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What provision.sh has put on this machine. The script alone knows the names in the cache, so it is asked."""
+
+from __future__ import annotations
+
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+PROVISION = HERE / "provision.sh"
+HINT = "run tests/vm/provision.sh"
+
+
+class LabError(Exception):
+    """The lab could not do its part; the command under test is not to blame."""
+
+
+class NotProvisioned(LabError):
+    """A piece of the lab is missing on this machine."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pieces:
+    qemu: Path
+    kernel: Path
+
+
+def find() -> Pieces:
+    """Where the pieces are; raises NotProvisioned with the names of those that are not there."""
+    asked = subprocess.run(["bash", str(PROVISION), "--paths"], capture_output=True, text=True, check=False)
+    if asked.returncode:
+        raise LabError(f"{PROVISION.name} --paths failed: {asked.stderr.strip()}")
+    paths = {name: Path(path) for name, _, path in (line.partition("=") for line in asked.stdout.splitlines())}
+    missing = [f"{name} ({path})" for name, path in paths.items() if not path.exists()]
+    if missing:
+        raise NotProvisioned(f"the VM lab lacks {', '.join(missing)}: {HINT}")
+    return Pieces(**paths)
+
+
+def why_not() -> str:
+    """Why no guest can be started here, in a few words; empty when one can."""
+    try:
+        find()
+    except LabError as error:
+        return str(error)
+    return ""

@@ -1,0 +1,188 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# Puts the pieces of the VM lab into ${VFIO_IMS_CACHE:-~/.cache/vfio-ims}: QEMU with vfio-user, and a guest kernel.
+#
+#   provision.sh           builds what is missing; about 7 minutes on 2 cores the first time, no time after
+#   provision.sh --paths   prints where each piece is, or would be
+#
+# Each piece is a folder named after the hash of what it is made from. It is made under another name and renamed when
+# complete, so a folder that exists is whole. Nothing on the host changes but the cache and, as root, missing build tools.
+set -euo pipefail
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+cache=${VFIO_IMS_CACHE:-$HOME/.cache/vfio-ims}
+suite=trixie # the oldest Debian suite whose backports have what we need
+
+say() { echo "provision: $*"; }
+die() {
+    echo "provision: $*" >&2
+    exit 1
+}
+
+key() { sha256sum | cut -c1-12; }
+
+qemu=$cache/qemu-$(echo "1 $suite" | key)
+kernel=$cache/kernel-$({ echo "1 $suite" && cat "$here/kernel.config"; } | key)
+
+# --- fetching: an apt of our own, which reads no state of the host's and installs nothing on it ---
+
+# Prints the mirror that the host's own apt uses for Debian.
+mirror() {
+    apt-get indextargets --format '$(ORIGIN) $(COMPONENT) $(CODENAME) $(REPO_URI)' 'Created-By: Packages' |
+        awk '$1 ~ /^Debian/ && $2 == "main" && $3 !~ /-security$/ { print $4; exit }'
+}
+
+private_apt() {
+    local apt=$work/apt base keyring=/usr/share/keyrings/debian-archive-keyring.gpg
+    [[ -e $apt/apt.conf ]] && return
+    base=$(mirror)
+    if [[ -z $base && $(id -u) == 0 ]]; then
+        say "reading the host's package lists"
+        apt-get update -qq
+        base=$(mirror)
+    fi
+    [[ -n $base ]] || die "no Debian mirror among this machine's apt sources (apt-get update, then try again)"
+    [[ -e $keyring ]] || die "$keyring is missing: install debian-archive-keyring"
+    mkdir -p "$apt"/{state/lists/partial,cache/archives/partial,none}
+    : >"$apt/status" # nothing is installed, so every dependency is fetched
+    for pocket in "$suite" "$suite-backports"; do
+        echo "deb [signed-by=$keyring] $base $pocket main"
+    done >"$apt/sources.list"
+    cat >"$apt/apt.conf" <<EOF
+Dir::State "$apt/state";
+Dir::State::status "$apt/status";
+Dir::Cache "$apt/cache";
+Dir::Etc::sourcelist "$apt/sources.list";
+Dir::Etc::sourceparts "$apt/none";
+Dir::Etc::preferences "$apt/none/preferences";
+Dir::Etc::preferencesparts "$apt/none";
+APT::Install-Recommends "false";
+APT::Default-Release "$suite-backports";
+APT::Sandbox::User "";
+EOF
+    say "reading the package lists of $suite and its backports"
+    APT_CONFIG=$apt/apt.conf apt-get update -qq
+}
+
+# --- QEMU ---
+
+speaks_vfio_user() { "$1" -device help 2>/dev/null | grep '"vfio-user-pci"' >/dev/null; }
+
+make_qemu() {
+    local to=$1 own package
+    mkdir -p "$to/root"
+    own=$(command -v qemu-system-x86_64 || true)
+    if [[ -n $own ]] && speaks_vfio_user "$own"; then
+        say "qemu: this machine's own will do"
+        printf '#!/bin/sh\nexec %q "$@"\n' "$own" >"$to/run"
+    else
+        private_apt
+        say "qemu: fetching it with all its libraries"
+        APT_CONFIG=$work/apt/apt.conf apt-get install -qq -y --download-only qemu-system-x86 >/dev/null
+        for package in "$work"/apt/cache/archives/*.deb; do
+            dpkg-deb --extract "$package" "$to/root"
+        done
+        rm -rf "$to"/root/usr/share/{doc,man,locale} "$work"/apt/cache/archives/*.deb
+        # Started through its own loader it needs neither a chroot nor this machine's C library.
+        cat >"$to/run" <<'EOF'
+#!/bin/sh
+root=$(dirname "$(readlink -f "$0")")/root/usr
+exec "$root/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2" --library-path "$root/lib/x86_64-linux-gnu" \
+    "$root/bin/qemu-system-x86_64" -L "$root/share/qemu" -L "$root/share/seabios" -L "$root/lib/ipxe/qemu" "$@"
+EOF
+    fi
+    chmod +x "$to/run"
+    speaks_vfio_user "$to/run" || die "qemu: it starts, but has no vfio-user-pci (version 10.1 or later is needed)"
+}
+
+# --- the kernel ---
+
+build_tools() {
+    local missing=() tool header
+    for tool in gcc make flex bison bc xz; do
+        command -v "$tool" >/dev/null || missing+=("${tool/%xz/xz-utils}")
+    done
+    for header in gelf.h:libelf-dev openssl/opensslv.h:libssl-dev; do
+        echo "#include <${header%:*}>" | gcc -E - >/dev/null 2>&1 || missing+=("${header#*:}")
+    done
+    ((${#missing[@]})) || return 0
+    [[ $(id -u) == 0 ]] || die "kernel: it cannot be built without ${missing[*]}: install them"
+    say "kernel: installing ${missing[*]}"
+    apt-get update -qq
+    DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends gcc libc6-dev "${missing[@]}" >/dev/null
+}
+
+make_kernel() {
+    local to=$1 source line name
+    build_tools
+    private_apt
+    source=$(APT_CONFIG=$work/apt/apt.conf apt-cache depends linux-source | awk '/Depends: linux-source-/ { print $2; exit }')
+    [[ -n $source ]] || die "kernel: no linux-source in $suite-backports"
+    say "kernel: fetching and unpacking $source"
+    mkdir -p "$work/linux"
+    (cd "$work/linux" && APT_CONFIG=$work/apt/apt.conf apt-get download -qq "$source")
+    dpkg-deb --extract "$work/linux/$source"_*.deb "$work/linux"
+    rm "$work/linux/$source"_*.deb
+    tar -xf "$work/linux/usr/src/$source.tar.xz" -C "$work/linux"
+    rm -r "$work/linux/usr"
+    cd "$work/linux/$source"
+
+    make KCONFIG_ALLCONFIG="$here/kernel.config" allnoconfig >"$work/kernel.log" 2>&1
+    while read -r line; do
+        name=${line%%=*}
+        case $line in
+        *=n) ! grep -q "^$name=" .config ;;
+        *) grep -qxF "$line" .config ;;
+        esac || die "kernel: $source did not take over $line of kernel.config"
+    done < <(grep '^CONFIG_' "$here/kernel.config")
+
+    say "kernel: building with $(nproc) jobs (some 5 minutes on 2 cores)"
+    KBUILD_BUILD_USER=vfio-ims KBUILD_BUILD_HOST=lab \
+        setpriv --pdeathsig TERM nice -n 10 make -j"$(nproc)" bzImage >>"$work/kernel.log" 2>&1 || {
+        tail -n 30 "$work/kernel.log" >&2
+        die "kernel: the build failed"
+    }
+    mkdir -p "$to"
+    cp arch/x86/boot/bzImage .config "$to"
+    make -s kernelrelease >"$to/release"
+    cd "$here"
+    say "kernel: $(cat "$to/release"), $(du -h "$to/bzImage" | cut -f1)"
+}
+
+# --- one after the other, one run at a time ---
+
+provide() { # what, where
+    if [[ -d $2 ]]; then
+        return
+    fi
+    local started=$SECONDS
+    "make_$1" "$work/$1"
+    mv -T "$work/$1" "$2"
+    say "$1: ready after $((SECONDS - started)) s"
+}
+
+case ${1-} in
+--paths)
+    printf 'qemu=%s\nkernel=%s\n' "$qemu/run" "$kernel/bzImage"
+    exit
+    ;;
+"") ;;
+*) die "usage: provision.sh [--paths]" ;;
+esac
+
+if [[ ! -d $qemu || ! -d $kernel ]]; then
+    [[ $(uname -m) == x86_64 ]] || die "the lab needs an x86-64 machine"
+    mkdir -p "$cache"
+    exec 9>"$cache/.lock"
+    if ! flock --nonblock 9; then
+        say "waiting for another run"
+        flock 9
+    fi
+    rm -rf "$cache"/work.* # left by a run that was killed; whoever has the lock is alone here
+    work=$(mktemp -d "$cache/work.XXXXXX")
+    trap 'rm -rf "$work"' EXIT
+    chmod 755 "$work"
+    provide qemu "$qemu"
+    provide kernel "$kernel"
+fi
+say "ready in $cache"
