@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reads and writes of a region over the socket: one round trip each, or many writes in one message."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import groupby
+from typing import NoReturn
+
+from vfio_ims.vfio_user.ask import Asker
+from vfio_ims.vfio_user.messages import REGION_ACCESS, REGION_MESSAGE, WRITE_COUNT, WRITE_ONE
+from vfio_ims.vfio_user.version import Capabilities
+from vfio_ims.vfio_user.wire import COMMAND, MAX_TRANSFER, NO_REPLY, Command, WireError, malformed
+
+__all__ = ["Accesses"]
+
+_Writes = Sequence[tuple[int, bytes]]
+_WRITES_A_MESSAGE = 2048
+_BYTES_A_POST = 64 << 10
+_HEAD = REGION_ACCESS.size
+
+
+class Accesses:
+    """Accesses to what ``asker`` talks to, whose server can take what ``server`` says."""
+
+    def __init__(self, asker: Asker, server: Capabilities) -> None:
+        self._asker, self._multi = asker, server.write_multiple
+        self._most = min(server.max_data_xfer_size, MAX_TRANSFER)
+
+    def read(self, region: int, offset: int, size: int) -> bytes:
+        if size > self._most:
+            half = size // 2
+            return self.read(region, offset, half) + self.read(region, offset + half, size - half)
+        request = REGION_ACCESS.pack(offset, region, size)
+        payload = self._asker.ask(Command.REGION_READ, request).payload
+        if len(payload) != _HEAD + size or not payload.startswith(request):
+            self._unlike(Command.REGION_READ, request, payload, size)
+        return payload[_HEAD:]
+
+    def write(self, region: int, offset: int, data: bytes) -> None:
+        if len(data) > self._most:
+            for at in range(0, len(data), self._most):
+                self.write(region, offset + at, data[at : at + self._most])
+            return
+        request = REGION_ACCESS.pack(offset, region, len(data))
+        payload = self._asker.ask(Command.REGION_WRITE, request + data).payload
+        if not payload.startswith(request):
+            self._unlike(Command.REGION_WRITE, request, payload, 0)
+
+    def _unlike(self, command: Command, request: bytes, payload: bytes, data: int) -> NoReturn:
+        """A reply that is not to the request: say which of its fields is wrong."""
+        try:
+            said = REGION_ACCESS.unpack(payload)
+            for field, value, asked in zip(REGION_ACCESS.names, said, REGION_ACCESS.unpack(request), strict=True):
+                if value != asked:
+                    malformed(field, f"{asked}, as asked", value)
+            malformed("data", f"{data} bytes", len(payload) - _HEAD)
+        except WireError as error:
+            raise self._asker.lie(command, error) from error
+
+    def write_many(self, region: int, writes: _Writes) -> None:
+        """In order, with as few messages and as little waiting as the server allows."""
+        for small, group in groupby(writes, lambda write: 0 < len(write[1]) <= 8):
+            if not small:
+                for offset, data in group:
+                    self.write(region, offset, data)
+            elif self._multi:
+                self._write_multi(region, list(group))
+            else:
+                self._write_posted(region, list(group))
+
+    def _write_multi(self, region: int, writes: _Writes) -> None:
+        """REGION_WRITE_MULTI, all sent before the first reply is waited for."""
+        calls = []
+        for at in range(0, len(writes), _WRITES_A_MESSAGE):
+            part = writes[at : at + _WRITES_A_MESSAGE]
+            body = WRITE_COUNT.pack(len(part)) + b"".join(
+                WRITE_ONE.pack(offset, region, len(data), data) for offset, data in part
+            )
+            calls.append((self._asker.channel.begin(Command.REGION_WRITE_MULTI, body), len(part)))
+        for call, count in calls:
+            reply = self._asker.wait(call)
+            (done,) = self._asker.believe(reply, WRITE_COUNT.unpack)
+            if done != count:
+                raise self._asker.lie(reply.command, WireError("wr_cnt", f"{count}, as asked", done))
+
+    def _write_posted(self, region: int, writes: _Writes) -> None:
+        """Posted writes, the last one answered. What else the server refuses is not told: as on hardware."""
+        batch = bytearray()
+        for offset, data in writes[:-1]:
+            size = REGION_MESSAGE.size + len(data)
+            batch += REGION_MESSAGE.pack(
+                0, Command.REGION_WRITE, size, COMMAND | NO_REPLY, 0, offset, region, len(data)
+            )
+            batch += data
+            if len(batch) >= _BYTES_A_POST:
+                self._asker.channel.post(batch)
+                batch = bytearray()
+        if batch:
+            self._asker.channel.post(batch)
+        self.write(region, *writes[-1])

@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Requests of the client's whose replies are checked: what the server refuses or gets wrong is a DeviceError."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from vfio_ims.errors import DeviceError
+from vfio_ims.vfio_user.channel import Call, Channel
+from vfio_ims.vfio_user.transport import Message, close_all
+from vfio_ims.vfio_user.wire import ERROR, Command, WireError, explain_errno, name_of
+
+__all__ = ["Asker"]
+
+T = TypeVar("T")
+
+
+class Asker:
+    """Asks over ``channel`` for the device ``name``."""
+
+    def __init__(self, channel: Channel, name: str) -> None:
+        self.channel, self.name = channel, name
+
+    def ask(self, command: Command, payload: bytes, fds: Sequence[int] = (), *, takes_fds: bool = False) -> Message:
+        """Ask and wait. Raises DeviceError where the server refuses, RemovedError where it is gone."""
+        return self._granted(self.channel.call(command, payload, fds, takes_fds=takes_fds))
+
+    def wait(self, call: Call) -> Message:
+        return self._granted(self.channel.wait(call))
+
+    def _granted(self, message: Message) -> Message:
+        if message.flags & ERROR:
+            close_all(message.fds)
+            number, _ = explain_errno(message.error)
+            raise DeviceError(name_of(message.command), device=self.name, why="the server refused", errno=number)
+        return message
+
+    def believe(self, message: Message, decode: Callable[[bytes], T]) -> T:
+        """What the payload says; DeviceError, naming the field, where that cannot be."""
+        try:
+            return decode(message.payload)
+        except WireError as error:
+            raise self.lie(message.command, error) from error
+
+    def lie(self, command: int, error: WireError) -> DeviceError:
+        why = f"the server's answer is wrong: {error}"
+        return DeviceError(name_of(command), device=self.name, why=why, hint="mend the server")

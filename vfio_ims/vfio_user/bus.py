@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The way out of a served model: the client's memory where it gave a file, messages elsewhere, eventfds."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vfio_ims.errors import BusFault, RemovedError
+
+if TYPE_CHECKING:
+    from vfio_ims.vfio_user.dma import ClientMemory
+    from vfio_ims.vfio_user.irqs import IrqTable
+    from vfio_ims.vfio_user.requests import Requests
+
+__all__ = ["ServerBus"]
+
+# The interrupt address range of x86 (Intel SDM vol. 3, "Message Address Register Format"). It wins over a window.
+_MESSAGES = range(0xFEE0_0000, 0xFEF0_0000)
+
+
+class ServerBus:
+    """Satisfies ``Bus``. It outlives clients; without one everything faults and interrupts go nowhere.
+
+    vfio-user's messages carry no PASID: a request tagged with one goes the function's own way.
+    """
+
+    def __init__(self) -> None:
+        self._client: tuple[ClientMemory, IrqTable, Requests] | None = None
+
+    def connect(self, memory: ClientMemory, irqs: IrqTable, requests: Requests) -> None:
+        self._client = memory, irqs, requests
+
+    def disconnect(self) -> None:
+        self._client = None
+
+    def read(self, iova: int, size: int, pasid: int | None = None) -> bytes:
+        memory, _, requests = self._parts(iova, size, write=False)
+        pieces = memory.pieces(iova, size, write=False)
+        return b"".join(
+            piece.view.tobytes() if piece.view is not None else requests.read(piece.iova, piece.size)
+            for piece in pieces
+        )
+
+    def write(self, iova: int, data: bytes, pasid: int | None = None) -> None:
+        memory, _, requests = self._parts(iova, len(data), write=True)
+        try:
+            if len(data) == 4 and (iova in _MESSAGES or not memory.holds(iova, 4)):
+                requests.write(iova, data)  # the client's platform decides what it is: an ARM doorbell, a fault
+                return
+            pieces = memory.pieces(iova, len(data), write=True)
+            for piece in pieces:
+                at = piece.iova - iova
+                if piece.view is not None:
+                    piece.view[:] = data[at : at + piece.size]
+                else:
+                    requests.write(piece.iova, data[at : at + piece.size])
+        except RemovedError as error:
+            raise BusFault(iova, len(data), write=True, why=error.why) from error
+
+    def views(self, iova: int, size: int, *, write: bool, pasid: int | None = None) -> list[memoryview]:
+        memory, _, _ = self._parts(iova, size, write=write)
+        views = [piece.view for piece in memory.pieces(iova, size, write=write)]
+        found = [view if write else view.toreadonly() for view in views if view is not None]
+        if len(found) != len(views):
+            raise BusFault(iova, size, write=write, why="memory without a file has no view: read or write it")
+        return found
+
+    def interrupt(self, index: int, vector: int) -> None:
+        client = self._client
+        if client is not None:
+            client[1].trigger(index, vector)
+
+    def _parts(self, iova: int, size: int, *, write: bool) -> tuple[ClientMemory, IrqTable, Requests]:
+        client = self._client
+        if client is None:
+            raise BusFault(iova, size, write=write, why="no client is connected")
+        return client

@@ -1,0 +1,224 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The client's end of the conversation: requests with their replies, and the server's own requests in between.
+
+Whoever waits for a reply receives, if nobody else does; the watcher's thread receives while nobody waits. So an access
+costs no switch between threads, the server is heard at all times, and messages are handled in their order.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import select
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+from vfio_ims.errors import RemovedError, VfioImsError
+from vfio_ims.vfio_user.transport import Connection, Message, close_all
+from vfio_ims.vfio_user.watcher import Watcher
+from vfio_ims.vfio_user.wire import COMMAND, ERROR, HEADER, NO_REPLY, REPLY, TYPE_MASK, name_of
+
+__all__ = ["Call", "Channel"]
+
+_LISTEN = select.EPOLLIN | select.EPOLLONESHOT
+_DRAIN = select.EPOLLOUT | select.EPOLLONESHOT
+_MUTE = select.EPOLLONESHOT  # with nothing asked for; a hang-up is told once all the same
+
+
+class Call:
+    """A request under way. ``takes_fds``: its reply may carry descriptors, which are then the caller's."""
+
+    __slots__ = ("command", "done", "failed", "message", "takes_fds")
+
+    def __init__(self, command: int, takes_fds: bool) -> None:
+        self.command, self.takes_fds = command, takes_fds
+        self.message: Message | None = None
+        self.failed = False
+        self.done = threading.Lock()
+        self.done.acquire()
+
+
+class Channel:
+    """Talks over ``connection``. ``serve`` answers a request of the server's: errno (0: done) and the reply's payload.
+
+    Nothing waits longer than ``timeout`` seconds for a reply: then the server is given up, as QEMU gives it up. A
+    failure ends everything: all who wait and all who come later get it.
+    """
+
+    def __init__(
+        self, connection: Connection, watcher: Watcher, timeout: float, serve: Callable[[Message], tuple[int, bytes]]
+    ) -> None:
+        self._connection, self._watcher, self._timeout, self._serve = connection, watcher, timeout, serve
+        self._numbers = itertools.count(1)
+        self._open: dict[int, Call] = {}
+        self._failure: VfioImsError | None = None
+        self._ending = threading.Lock()
+        self._receiving = threading.RLock()  # whoever serves a request may make one
+        self._socket = connection.fileno()
+        self._outlet = os.dup(self._socket)  # the same socket, to be waited for on its own
+        watcher.add(self._socket, _LISTEN, self._on_input)
+        watcher.add(self._outlet, _MUTE, self._on_room)
+
+    # --- requests -----------------------------------------------------------------------------------------------------
+
+    def call(self, command: int, payload: bytes, fds: Sequence[int] = (), *, takes_fds: bool = False) -> Message:
+        """Ask and wait. The reply may say ERROR: that is the caller's to see."""
+        return self.wait(self.begin(command, payload, fds, takes_fds=takes_fds))
+
+    def begin(self, command: int, payload: bytes, fds: Sequence[int] = (), *, takes_fds: bool = False) -> Call:
+        """Send a request; ``wait`` for its reply later."""
+        call = Call(command, takes_fds)
+        number = next(self._numbers) & 0xFFFF
+        while self._open.setdefault(number, call) is not call:
+            number = next(self._numbers) & 0xFFFF
+        if self._failure is not None:
+            self._open.pop(number, None)
+            raise self._again(self._failure)
+        self._send(HEADER.pack(number, command, HEADER.size + len(payload), COMMAND, 0) + payload, fds)
+        return call
+
+    def post(self, messages: bytes | bytearray) -> None:
+        """Send whole messages that want no reply."""
+        if self._failure is not None:
+            raise self._again(self._failure)
+        self._send(messages)
+
+    def _send(self, data: bytes | bytearray, fds: Sequence[int] = ()) -> None:
+        try:
+            if not self._connection.send(data, fds):
+                self._watcher.arm(self._outlet, _DRAIN)
+        except RemovedError as error:
+            raise self.fail(error) from error
+
+    def wait(self, call: Call) -> Message:
+        """The reply to ``call``. Raises what ended the channel."""
+        deadline = time.monotonic() + self._timeout
+        while call.message is None:
+            if call.failed:
+                assert self._failure is not None
+                raise self._again(self._failure)
+            if self._receiving.acquire(blocking=False):
+                try:
+                    self._receive_for(call, deadline)
+                finally:
+                    self._receiving.release()
+                    self._listen()
+            elif not call.done.acquire(timeout=max(deadline - time.monotonic(), 0)):
+                self.fail(self._late(call))
+        return call.message
+
+    # --- receiving ----------------------------------------------------------------------------------------------------
+
+    def _receive_for(self, call: Call, deadline: float) -> None:
+        self._watcher.arm(self._socket, _MUTE)
+        try:
+            self._handle_all()
+            while call.message is None and not call.failed:
+                came = self._fill_and_flush(deadline) if self._connection.queued else self._connection.fill()
+                if not came and time.monotonic() > deadline:
+                    raise self._late(call)
+                self._handle_all()
+        except VfioImsError as error:
+            self.fail(error)
+
+    def _fill_and_flush(self, deadline: float) -> bool:
+        """Something is queued: see to both directions."""
+        poller = select.poll()
+        poller.register(self._socket, select.POLLIN | select.POLLOUT)
+        poller.poll(max(deadline - time.monotonic(), 0) * 1000)
+        self._connection.flush()
+        return self._connection.fill(wait=False)
+
+    def _on_input(self) -> None:
+        if self._receiving.acquire(blocking=False):  # else somebody receives, and will listen again
+            try:
+                self._handle_all()
+                self._connection.fill(wait=False)
+                self._handle_all()
+            except VfioImsError as error:
+                self.fail(error)
+            finally:
+                self._receiving.release()
+                self._listen()
+
+    def _listen(self) -> None:
+        """Let the watcher hear the socket again: after the release, so that it finds nobody receiving."""
+        if self._failure is None:
+            self._watcher.arm(self._socket, _LISTEN)
+
+    def _on_room(self) -> None:
+        try:
+            if not self._connection.flush():
+                self._watcher.arm(self._outlet, _DRAIN)
+        except VfioImsError as error:
+            self.fail(error)
+
+    def _handle_all(self) -> None:
+        while (message := self._connection.pop()) is not None:
+            kind = message.flags & TYPE_MASK
+            if kind == REPLY and not message.fault:
+                self._settle(message)
+                continue
+            close_all(message.fds)
+            if message.fault or kind != COMMAND:
+                raise self._broken(message.fault or f"message type must be 0 or 1, not {kind}")
+            error, body = self._serve(message)
+            if not message.flags & NO_REPLY:
+                flags = REPLY | ERROR if error else REPLY
+                self._send(HEADER.pack(message.id, message.command, HEADER.size + len(body), flags, error) + body)
+
+    def _settle(self, message: Message) -> None:
+        call = self._open.get(message.id)
+        if call is None or call.command != message.command:
+            close_all(message.fds)
+            asked = "a request under way" if call is None else name_of(call.command)
+            raise self._broken(f"a reply must be to {asked}, not to {name_of(message.command)} (id {message.id})")
+        del self._open[message.id]
+        if message.fds and not call.takes_fds:
+            close_all(message.fds)
+        call.message = message
+        call.done.release()
+
+    # --- the end ------------------------------------------------------------------------------------------------------
+
+    def _error(self, why: str, hint: str) -> RemovedError:
+        return RemovedError("talk vfio-user", device=self._connection.name, why=why, hint=hint)
+
+    def _late(self, call: Call) -> RemovedError:
+        why = f"no answer to {name_of(call.command)} within {self._timeout:g} s"
+        return self._error(why, "see whether the server hangs, or serves another client")
+
+    def _broken(self, why: str) -> RemovedError:
+        return self._error(f"the server breaks the protocol: {why}", "mend the server: nothing it says is believed now")
+
+    @staticmethod
+    def _again(failure: VfioImsError) -> VfioImsError:
+        """The same error once more, for another thread to raise."""
+        return type(failure)(
+            failure.operation, device=failure.device, why=failure.why, hint=failure.hint, errno=failure.errno
+        )
+
+    def fail(self, error: VfioImsError) -> VfioImsError:
+        """End it all with ``error``; the first one counts, and is returned as new."""
+        with self._ending:
+            if self._failure is None:
+                self._failure = error
+            for call in list(self._open.values()):
+                if not call.failed:
+                    call.failed = True
+                    with contextlib.suppress(RuntimeError):  # its reply came just now
+                        call.done.release()
+        self._connection.shutdown()
+        return self._again(self._failure)
+
+    def close(self, error: VfioImsError) -> None:
+        """End it with ``error`` and give everything back, the watcher's thread too; called once."""
+        self.fail(error)
+        self._watcher.close()
+        taken = self._receiving.acquire(timeout=self._timeout)  # who still receives comes back at once
+        os.close(self._outlet)
+        self._connection.close()
+        if taken:
+            self._receiving.release()

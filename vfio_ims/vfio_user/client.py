@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A link to a device on the far side of a vfio-user socket: our own server's, or anybody's."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Sequence
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+from vfio_ims.errors import ClosedError
+from vfio_ims.lifetime import Owner
+from vfio_ims.verbs import DeviceInfo, IrqInfo, IrqSet, RegionInfo
+from vfio_ims.vfio_user.accesses import Accesses
+from vfio_ims.vfio_user.answering import Answering
+from vfio_ims.vfio_user.ask import Asker
+from vfio_ims.vfio_user.channel import Channel
+from vfio_ims.vfio_user.dial import dial
+from vfio_ims.vfio_user.infos import decode_device_info, decode_irq_info, decode_region_info
+from vfio_ims.vfio_user.messages import DEVICE_INFO, DMA_MAP, DMA_UNMAP, IRQ_INFO, IRQ_SET, REGION_INFO, DmaFlags
+from vfio_ims.vfio_user.transport import MAX_FDS, close_all
+from vfio_ims.vfio_user.watcher import VectorEvents, Watcher
+from vfio_ims.vfio_user.wire import MAX_TRANSFER, Command, WireError, malformed
+
+if TYPE_CHECKING:
+    from vfio_ims.backends.model_port import Bus
+
+__all__ = ["SocketLink"]
+
+_ROOM_FOR_INFO = 4096
+
+
+class SocketLink(Owner):
+    """Satisfies ``Link`` over the socket ``path``. Safe for threads; the constructor connects and negotiates.
+
+    ``timeout``: seconds within which the server answers; one that does not is given up, and every call from then on
+    raises RemovedError. A server that says what cannot be raises DeviceError where one reply is wrong, RemovedError
+    where the stream is. The bus is called in whichever thread receives: it must not wait for another one that is in
+    a call here.
+    """
+
+    mount = "vfio-user"
+    settle = 0.1
+
+    def __init__(self, path: str | os.PathLike[str], *, timeout: float = 5.0) -> None:
+        self.path = os.fspath(path)
+        name = f"vfio-user:{self.path}"
+        connection, self._server = dial(self.path, name, timeout)
+        try:
+            watcher = Watcher(f"{name} receiver")
+        except BaseException:
+            connection.close()
+            raise
+        super().__init__(name)
+        self._answering = Answering(name)
+        self._channel = Channel(connection, watcher, timeout, self._answering.answer)
+        self._events = VectorEvents(watcher, self._answering.interrupt)
+        self._asker = Asker(self._channel, name)
+        self._accesses = Accesses(self._asker, self._server)
+        self._files: dict[int, int] = {}
+        self._lock = threading.Lock()
+        watcher.start()
+
+    @property
+    def name(self) -> str:
+        return self.label
+
+    def connect(self, bus: Bus) -> None:
+        """Give the device its way out: from now on it may reach memory and raise interrupts."""
+        self.check_open("connect")
+        self._answering.bus = bus
+
+    def _release(self) -> None:
+        self._channel.close(ClosedError("talk vfio-user", device=self.label, why=f"closed by {self._closed_by}"))
+        self._events.close_all()
+        with self._lock:
+            close_all(self._files.values())
+            self._files.clear()
+
+    # --- what the device is -------------------------------------------------------------------------------------------
+
+    def device_info(self) -> DeviceInfo:
+        self.check_open("device info")
+        reply = self._asker.ask(Command.DEVICE_GET_INFO, DEVICE_INFO.pack(DEVICE_INFO.size, 0, 0, 0))
+        return self._asker.believe(reply, decode_device_info)
+
+    def irq_info(self, index: int) -> IrqInfo:
+        self.check_open("IRQ info")
+        reply = self._asker.ask(Command.DEVICE_GET_IRQ_INFO, IRQ_INFO.pack(IRQ_INFO.size, 0, index, 0))
+        return self._asker.believe(reply, lambda payload: decode_irq_info(payload, index))
+
+    def region_info(self, index: int) -> RegionInfo:
+        self.check_open("region info")
+        info, missing = self._region_info(index, _ROOM_FOR_INFO)
+        if missing:
+            info, missing = self._region_info(index, missing)
+        if missing:
+            error = WireError("argsz", "the same twice", missing)
+            raise self._asker.lie(Command.DEVICE_GET_REGION_INFO, error)
+        return info
+
+    def _region_info(self, index: int, room: int) -> tuple[RegionInfo, int]:
+        """The region, and 0; or the room that its full description needs. The file of a mappable one is kept."""
+        request = REGION_INFO.pack(room, 0, index, 0, 0, 0)
+        reply = self._asker.ask(Command.DEVICE_GET_REGION_INFO, request, takes_fds=True)
+        fds = list(reply.fds)
+        try:
+            info, full = decode_region_info(reply.payload, index)
+            if full > len(reply.payload):
+                if not room < full <= MAX_TRANSFER:
+                    malformed("argsz", f"the {len(reply.payload)} bytes that came", full)
+                return info, full
+            if info.areas:
+                self._keep_file(info, fds)
+            return info, 0
+        except WireError as error:
+            raise self._asker.lie(reply.command, error) from error
+        finally:
+            close_all(fds)
+
+    def _keep_file(self, info: RegionInfo, fds: list[int]) -> None:
+        """Take the region's file out of ``fds``. It must hold what it is said to: touching more of it would kill."""
+        if len(fds) != 1:
+            malformed("descriptors", "one, of a region that can be mapped", len(fds))
+        need, size = info.offset + info.areas[-1].end, os.fstat(fds[0]).st_size
+        if size < need:
+            malformed("descriptor", f"a file of {need:#x} bytes at least", f"{size:#x} bytes")
+        with self._lock:
+            if info.index not in self._files:
+                self._files[info.index] = fds.pop()
+
+    def mapping_fd(self, index: int) -> int | None:
+        """The region's file where it has one, once ``region_info`` was asked. It stays the link's."""
+        return self._files.get(index)
+
+    # --- accesses -----------------------------------------------------------------------------------------------------
+
+    def read(self, region: int, offset: int, size: int) -> bytes:
+        self.check_open("read")
+        return self._accesses.read(region, offset, size)
+
+    def write(self, region: int, offset: int, data: bytes) -> None:
+        self.check_open("write")
+        self._accesses.write(region, offset, data)
+
+    def write_many(self, region: int, writes: Sequence[tuple[int, bytes]]) -> None:
+        self.check_open("write")
+        self._accesses.write_many(region, writes)
+
+    # --- interrupts, memory, reset ------------------------------------------------------------------------------------
+
+    def set_vectors(self, index: int, start: int, armed: Sequence[bool]) -> None:
+        """One eventfd a vector, made here; in as few messages as the server takes descriptors."""
+        self.check_open("set vectors")
+        at = start
+        for on, group in groupby(armed):
+            vectors = range(at, at + len(list(group)))
+            if on:
+                self._arm(index, vectors)
+            else:
+                self._disarm(index, vectors)
+            at = vectors.stop
+
+    def _arm(self, index: int, vectors: range) -> None:
+        most = max(min(self._server.max_msg_fds, MAX_FDS), 1)
+        for first in range(vectors.start, vectors.stop, most):
+            part = range(first, min(first + most, vectors.stop))
+            self._set_irqs(index, IrqSet.DATA_EVENTFD, part, [self._events.open(index, vector) for vector in part])
+
+    def _disarm(self, index: int, vectors: range) -> None:
+        """Without descriptors the server forgets its own; the last one out disables the whole kind."""
+        had = self._events.armed(index)
+        for vector in vectors:
+            self._events.close(index, vector)
+        if self._events.armed(index):
+            self._set_irqs(index, IrqSet.DATA_EVENTFD, vectors, [])
+        elif had:
+            self._set_irqs(index, IrqSet.DATA_NONE, range(0), [])
+
+    def _set_irqs(self, index: int, data: IrqSet, vectors: range, fds: Sequence[int]) -> None:
+        flags = data | IrqSet.ACTION_TRIGGER
+        request = IRQ_SET.pack(IRQ_SET.size, flags, index, vectors.start, len(vectors))
+        self._asker.ask(Command.DEVICE_SET_IRQS, request, fds)
+
+    def map(self, iova: int, size: int, fd: int, offset: int, *, read: bool, write: bool) -> None:
+        self.check_open("map")
+        flags = (DmaFlags.READ if read else 0) | (DmaFlags.WRITE if write else 0)
+        request = DMA_MAP.pack(DMA_MAP.size, flags, offset if fd >= 0 else 0, iova, size)
+        self._asker.ask(Command.DMA_MAP, request, (fd,) if fd >= 0 else ())
+
+    def unmap(self, iova: int, size: int) -> None:
+        self.check_open("unmap")
+        self._asker.ask(Command.DMA_UNMAP, DMA_UNMAP.pack(DMA_UNMAP.size, 0, iova, size))
+
+    def reset(self) -> None:
+        self.check_open("reset")
+        self._asker.ask(Command.DEVICE_RESET, b"")

@@ -1,0 +1,206 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The client's memory as the server reaches it: DMA windows, each file mapped once, its descriptor closed.
+
+A guest that maps a gigabyte page by page sends a quarter of a million windows with the same file; one mapping or one
+descriptor each would run into the process's limits.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import mmap
+import os
+import stat
+import threading
+from dataclasses import dataclass
+
+from vfio_ims.errors import BusFault
+from vfio_ims.vfio_user.messages import DmaFlags
+from vfio_ims.vfio_user.windows import Window, WindowMap
+from vfio_ims.vfio_user.wire import Refused
+
+__all__ = ["ClientMemory", "Piece"]
+
+_MOST_WINDOWS = 1 << 20
+_LARGEST_WINDOW = 8 << 40  # libvfio-user's bound
+_SPACE = 1 << 64
+_PERMISSIONS = DmaFlags.READ | DmaFlags.WRITE
+_BY_MESSAGE = 0  # the file number of windows without a file
+
+
+class _File:
+    """A client's file, mapped whole. ``windows`` counts who needs it."""
+
+    def __init__(self, fd: int, size: int, writable: bool) -> None:
+        protection = mmap.PROT_READ | (mmap.PROT_WRITE if writable else 0)
+        self.memory = mmap.mmap(fd, size, flags=mmap.MAP_SHARED, prot=protection)  # keeps a descriptor of its own
+        self.view = memoryview(self.memory)
+        self.windows = 0
+        try:
+            self._sealed = bool(fcntl.fcntl(fd, fcntl.F_GET_SEALS) & fcntl.F_SEAL_SHRINK)
+        except OSError:
+            self._sealed = False
+
+    def here(self, end: int) -> bool:
+        """Whether the file still reaches to ``end``: touching what its owner has cut off would kill this process."""
+        return self._sealed or self.memory.size() >= end
+
+    def close(self) -> None:
+        # A model may hold a view against the rules: the mapping then goes with the last of them.
+        with contextlib.suppress(BufferError):
+            self.view.release()
+            self.memory.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A run of client memory: ``view``, or None where it is reached by message only."""
+
+    iova: int
+    size: int
+    view: memoryview | None
+
+
+class ClientMemory:
+    """The windows of one client. Safe for threads. ``map`` and ``unmap`` raise Refused, ``pieces`` raises BusFault."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._windows = WindowMap()
+        self._files: dict[int, _File] = {}
+        self._numbers: dict[tuple[int, int, bool], int] = {}
+        self._next = _BY_MESSAGE + 1
+
+    def __len__(self) -> int:
+        return len(self._windows)
+
+    def map(self, address: int, size: int, flags: int, offset: int, fd: int | None) -> None:
+        """Add a window. ``fd`` is the caller's to close, always."""
+        known = _PERMISSIONS | DmaFlags.MMAP | DmaFlags.FILE_IO
+        if flags & ~known:
+            raise Refused(errno.EINVAL, f"flags must be among {known:#x}, not {flags:#x}")
+        if fd is None and flags & (DmaFlags.MMAP | DmaFlags.FILE_IO):
+            raise Refused(errno.EINVAL, "a window that is to be mapped needs a descriptor")
+        if size > _LARGEST_WINDOW:
+            raise Refused(errno.ENOSPC, f"size must be at most {_LARGEST_WINDOW:#x}, not {size:#x}")
+        if not size or address + size > _SPACE or offset + size > _SPACE // 2:
+            raise Refused(errno.EINVAL, f"the window {address:#x}+{size:#x} (file offset {offset:#x}) does not exist")
+        with self._lock:
+            if self._same(address, size, flags, offset, fd):
+                return
+            if self._windows.meets(address, size):
+                raise Refused(errno.EEXIST, f"the window {address:#x}+{size:#x} overlaps another")
+            if len(self._windows) >= _MOST_WINDOWS:
+                raise Refused(errno.EINVAL, f"there are {_MOST_WINDOWS} windows already")
+            number = _BY_MESSAGE if fd is None else self._file(fd, offset + size, bool(flags & DmaFlags.WRITE))
+            if number != _BY_MESSAGE:
+                self._files[number].windows += 1
+            self._windows.add(Window(address, size, offset, number << 2 | flags & _PERMISSIONS))
+
+    def _same(self, address: int, size: int, flags: int, offset: int, fd: int | None) -> bool:
+        """Whether just this window is there already: telling it twice does no harm."""
+        old = self._windows.find(address)
+        if old is None or old[:3] != (address, size, offset) or old.tag & 3 != flags & _PERMISSIONS:
+            return False
+        return self._numbers.get(self._key(fd), _BY_MESSAGE) == old.tag >> 2 if fd is not None else old.tag >> 2 == 0
+
+    @staticmethod
+    def _key(fd: int) -> tuple[int, int, bool]:
+        status = os.fstat(fd)
+        return status.st_dev, status.st_ino, fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDWR
+
+    def _file(self, fd: int, end: int, write: bool) -> int:
+        """The number of the file behind ``fd``, mapped up to ``end`` at least.
+
+        What is no regular file (another device's region, say) is not mapped: its client answers for it by message.
+        """
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode):
+            return _BY_MESSAGE
+        if end > status.st_size:
+            raise Refused(errno.EINVAL, f"the file ends at {status.st_size:#x}, the window at {end:#x}")
+        key = self._key(fd)
+        if write and not key[2]:
+            raise Refused(errno.EACCES, "a window that can be written needs a descriptor open for reading and writing")
+        number = self._numbers.get(key)
+        if number is not None and len(self._files[number].view) >= end:
+            return number
+        try:
+            file = _File(fd, status.st_size, key[2])
+        except (OSError, ValueError, OverflowError) as error:
+            raise Refused(
+                getattr(error, "errno", None) or errno.EINVAL, f"the file cannot be mapped: {error}"
+            ) from error
+        # A file that has grown is mapped anew under a new number; the old mapping goes with its last window.
+        self._numbers[key] = number = self._next
+        self._next += 1
+        self._files[number] = file
+        return number
+
+    def unmap(self, address: int, size: int) -> int:
+        """Remove the windows within the range; returns how many. Refused where there is none, or one is cut.
+
+        libvfio-user takes exact matches only. QEMU's VT-d unmaps a whole address space at once when a function
+        changes domain, and the kernel's VFIO allows that: so it is allowed here.
+        """
+        with self._lock:
+            gone = self._windows.remove(address, size) if size and address + size <= _SPACE else None
+            if not gone:
+                raise Refused(errno.ENOENT, f"there is no window {address:#x}+{size:#x}")
+            for window in gone:
+                self._drop(window.tag >> 2)
+            return len(gone)
+
+    def _drop(self, number: int) -> None:
+        file = self._files.get(number)
+        if file is None:
+            return
+        file.windows -= 1
+        if not file.windows:
+            del self._files[number]
+            self._numbers = {key: other for key, other in self._numbers.items() if other != number}
+            file.close()
+
+    def clear(self) -> None:
+        """Remove all: the client is gone, or says so."""
+        with self._lock:
+            self._windows.clear()
+            self._numbers.clear()
+            while self._files:
+                self._files.popitem()[1].close()
+
+    def holds(self, iova: int, size: int) -> bool:
+        """Whether some byte of the range lies in a window."""
+        with self._lock:
+            return self._windows.meets(iova, size)
+
+    def pieces(self, iova: int, size: int, *, write: bool) -> list[Piece]:
+        """The range as runs of memory, each as long as it can be. All of it must be mapped and allow the access."""
+        need = DmaFlags.WRITE if write else DmaFlags.READ
+        runs: list[tuple[int, int, int, int]] = []  # iova, size, file, offset
+        at, end = iova, iova + size
+        with self._lock:
+            while at < end:
+                window = self._windows.find(at)
+                if window is None or not window.tag & need:
+                    why = f"no window at {at:#x}" if window is None else f"the window at {at:#x} does not allow it"
+                    raise BusFault(iova, size, write=write, why=why)
+                inside = at - window.start
+                take = min(window.size - inside, end - at)
+                number, offset = window.tag >> 2, window.offset + inside
+                if runs and runs[-1][2] == number and (number == _BY_MESSAGE or runs[-1][3] + runs[-1][1] == offset):
+                    runs[-1] = (runs[-1][0], runs[-1][1] + take, number, runs[-1][3])
+                else:
+                    runs.append((at, take, number, offset))
+                at += take
+            return [self._piece(*run, write) for run in runs]
+
+    def _piece(self, iova: int, size: int, number: int, offset: int, write: bool) -> Piece:
+        if number == _BY_MESSAGE:
+            return Piece(iova, size, None)
+        file = self._files[number]
+        if not file.here(offset + size):
+            raise BusFault(iova, size, write=write, why="the client has cut the file off before it")
+        return Piece(iova, size, file.view[offset : offset + size])

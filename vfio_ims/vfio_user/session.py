@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One client of the server: its messages in order, each answered first and acted on after."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import select
+import threading
+from collections import deque
+from typing import TYPE_CHECKING
+
+from vfio_ims.errors import BusFault, RemovedError
+from vfio_ims.vfio_user.requests import Requests
+from vfio_ims.vfio_user.service import Service
+from vfio_ims.vfio_user.transport import Connection, Message, close_all
+from vfio_ims.vfio_user.wire import (
+    COMMAND,
+    ERROR,
+    HEADER,
+    MAX_TRANSFER,
+    NO_REPLY,
+    REPLY,
+    TYPE_MASK,
+    Command,
+    Refused,
+    WireError,
+    name_of,
+)
+
+if TYPE_CHECKING:
+    from vfio_ims.backends.model_port import ModelPort
+
+__all__ = ["Session"]
+
+log = logging.getLogger(__name__)
+_ACTING = (Command.REGION_READ, Command.REGION_WRITE, Command.REGION_WRITE_MULTI, Command.DEVICE_RESET)
+_MOST_QUEUED = 4 << 20  # bytes of replies that a client may leave unread before it has to read
+_MOST_BROKEN = 16  # messages in a row whose frame makes no sense, before the stream is given up
+
+
+class Session:
+    """Serves ``connection``, whose VERSION is done, until the client goes. It belongs to the thread that makes it.
+
+    ``most``: the bytes that the client takes in one message; ``timeout``: how long it may take to answer a DMA read.
+    """
+
+    def __init__(
+        self, model: ModelPort, connection: Connection, faults: deque[BusFault], *, most: int, timeout: float
+    ) -> None:
+        self._model, self._connection, self._faults = model, connection, faults
+        self.service = Service(model)
+        self.requests = Requests(connection, faults, threading.get_ident(), timeout, min(most, MAX_TRANSFER))
+        self._broken = 0
+
+    def run(self) -> None:
+        """Serve until the client is gone: RemovedError."""
+        connection = self._connection
+        while True:
+            while (message := connection.pop()) is not None:
+                self._take(message)
+                while connection.queued > _MOST_QUEUED:
+                    self._wait(select.POLLOUT)
+            while connection.queued and not self._wait(select.POLLOUT | select.POLLIN):
+                pass
+            connection.fill()
+
+    def _wait(self, events: int) -> bool:
+        """Something is queued: send more of it once that goes. Whether there is something to receive."""
+        poller = select.poll()
+        poller.register(self._connection.fileno(), events)
+        ready = poller.poll()
+        self._connection.flush()
+        return bool(ready and ready[0][1] & select.POLLIN)
+
+    def close(self) -> None:
+        """Let go of everything that the client gave. The connection is its owner's."""
+        self.requests.fail()
+        self.service.close()
+
+    def _take(self, message: Message) -> None:
+        fds = list(message.fds)
+        try:
+            with self._model.lock:
+                self._answer(message, fds)
+        finally:
+            close_all(fds)
+
+    def _answer(self, message: Message, fds: list[int]) -> None:
+        try:
+            if message.fault:
+                self._count_broken(message)
+            self._broken = 0
+            if message.flags & TYPE_MASK == REPLY and self.requests.answer(message):
+                return
+            handler = self.service.handlers.get(message.command)
+            if message.flags & TYPE_MASK != COMMAND or handler is None:
+                raise Refused(errno.EINVAL, "there is no such request")
+            answer = handler(message.payload, fds)
+        except (Refused, WireError) as refusal:
+            log.info("%s: refused %s: %s", self._connection.name, name_of(message.command), refusal)
+            self._reply(message, error=refusal.errno if isinstance(refusal, Refused) else errno.EINVAL)
+            return
+        except RemovedError:
+            raise
+        except Exception:
+            log.exception("%s: the model failed in %s", self._connection.name, name_of(message.command))
+            self._reply(message, error=errno.EIO)
+            return
+        body, out = answer if isinstance(answer, tuple) else (answer, ())
+        self._reply(message, body, out)
+        if message.command in _ACTING:
+            self._act()
+
+    def _count_broken(self, message: Message) -> None:
+        """Refuse it; but a stream of them has lost its frames for good."""
+        self._broken += 1
+        if self._broken > _MOST_BROKEN:
+            raise RemovedError("serve", device=self._connection.name, why=f"the client talks garbage: {message.fault}")
+        raise Refused(errno.EINVAL, message.fault)
+
+    def _reply(self, message: Message, body: bytes = b"", fds: tuple[int, ...] = (), error: int = 0) -> None:
+        if message.flags & NO_REPLY and message.flags & TYPE_MASK == COMMAND:
+            return
+        flags = REPLY | ERROR if error else REPLY
+        header = HEADER.pack(message.id, message.command, HEADER.size + len(body), flags, error)
+        self._connection.send(header + body, fds)
+
+    def _act(self) -> None:
+        try:
+            self._model.act()
+        except BusFault as fault:
+            self._faults.append(fault)
+        except Exception:
+            log.exception("%s: the model failed in act", self._connection.name)
+        finally:
+            self.requests.flush()
