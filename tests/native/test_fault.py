@@ -16,7 +16,7 @@ import threading
 import pytest
 
 from vfio_ims.errors import DeviceError, RemovedError
-from vfio_ims.native.window import MappedWindow, Piece
+from vfio_ims.native.window import MappedWindow
 
 PAGE = mmap.PAGESIZE
 
@@ -63,7 +63,7 @@ def test_a_window_that_faulted_closes(cut: MappedWindow) -> None:
     cut.close()
 
 
-def test_each_thread_has_its_own_fault(cut: MappedWindow, memory: int) -> None:
+def test_each_thread_has_its_own_fault(cut: MappedWindow) -> None:
     caught = []
 
     def look() -> None:
