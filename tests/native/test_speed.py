@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a checked access costs over the bare compiled call, and a table over single calls. Loose bounds: shared machines."""
+"""What a checked access costs over the bare compiled call, a table over single calls. Loose bounds: shared machines."""
 
 from __future__ import annotations
 
