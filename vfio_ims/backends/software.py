@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from vfio_ims.backends.software_config import SoftwareConfig
@@ -17,7 +18,7 @@ from vfio_ims.backends.software_msix import MsixShadow
 from vfio_ims.backends.software_pasids import PasidSpaces
 from vfio_ims.backends.software_regions import RegionAccess
 from vfio_ims.backends.software_space import SoftwareAddressSpace
-from vfio_ims.backends.software_state import FunctionState
+from vfio_ims.backends.software_state import FunctionState, intx_asserted
 from vfio_ims.errors import DeviceError, UnsupportedError, UsageError, VfioImsError
 from vfio_ims.lifetime import Owner
 from vfio_ims.pci import Command
@@ -31,6 +32,13 @@ if TYPE_CHECKING:
     from vfio_ims.platform import Platform
 
 __all__ = ["SoftwareDevice"]
+
+
+def _tell(link: Link, counts: dict[int, int], index: int, start: int, armed: Sequence[bool]) -> None:
+    """Tell the link of those vectors that are its own: ERR and REQ may be the platform's alone."""
+    own = armed[: max(0, counts.get(index, 0) - start)]
+    if own:
+        link.set_vectors(index, start, own)
 
 
 class SoftwareDevice(Owner):
@@ -77,7 +85,7 @@ class SoftwareDevice(Owner):
             self._undo.append(link.reset)
         self._undo.append(self.irqs.close)
         self.state.set_command(on=Command.MEMORY, off=Command.BUS_MASTER)
-        self._space = space or SoftwareAddressSpace(self.platform, f"{self.label} address space")
+        self._space = space or SoftwareAddressSpace(self.platform, f"{self.label} address space", private=True)
         if space is None:
             self._undo.insert(0, self._space.close)
         self._space.attach(self.function, link)
@@ -87,7 +95,8 @@ class SoftwareDevice(Owner):
     def _read_config(self, link: Link) -> SoftwareConfig:
         if RegionIndex.CONFIG not in self._regions or not self._regions[RegionIndex.CONFIG].size:
             raise DeviceError("open", device=self.label, why="it offers no config space (region 7)")
-        self._counts = {index: link.irq_info(index).count for index in range(self._info.irqs)}
+        self._link_vectors = {index: link.irq_info(index).count for index in range(self._info.irqs)}
+        self._counts = dict(self._link_vectors)
         sizes = [self._regions[index].size for index in range(7)]
         pin = bool(self._counts.get(IrqIndex.INTX))
         config = SoftwareConfig(link, self._regions[RegionIndex.CONFIG].size, sizes, pin=pin)
@@ -106,8 +115,8 @@ class SoftwareDevice(Owner):
             self.platform.lock,
             self.platform.signal,
             dynamic=self.platform.dynamic_msix,
-            level=lambda: self.state.intx_asserted(),
-            changed=self.link.set_vectors,
+            level=partial(intx_asserted, self.link),
+            changed=partial(_tell, self.link, self._link_vectors),
         )
 
     def _make_shadow(self, config: SoftwareConfig) -> MsixShadow | None:

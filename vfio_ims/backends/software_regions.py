@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import errno
 import mmap
-import weakref
+import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -37,8 +37,10 @@ class RegionAccess:
 
     def __init__(self, device: SoftwareDevice) -> None:
         self._device = device
-        self._windows: weakref.WeakSet[SoftwareWindow] = weakref.WeakSet()
+        # The port owns what it hands out: a window that its user forgot is open until the device is closed.
+        self._windows: list[tuple[SoftwareWindow, SoftwareWindow | MappedWindow]] = []
         self._decoding = True
+        self._lock = threading.Lock()
 
     def _check(self, info: RegionInfo, offset: int, size: int, verb: str, right: RegionFlags) -> None:
         operation = f"{verb} {size} bytes at {offset:#x} of region {info.index}"
@@ -78,10 +80,11 @@ class RegionAccess:
 
     def decode(self, on: bool) -> None:
         """The command register's memory bit changed."""
-        if on != self._decoding:
-            self._decoding = on
-            for window in list(self._windows):
-                window.suspend(None if on else self._asleep)
+        with self._lock:
+            if on != self._decoding:
+                self._decoding = on
+                for window, _ in self._windows:
+                    window.suspend(None if on else self._asleep)
 
     def window(self, info: RegionInfo, guard: tuple[int, int] | None) -> Window:
         """A window over a BAR: what the device shares as memory is mapped, the rest goes over the link."""
@@ -93,13 +96,15 @@ class RegionAccess:
         trap = SoftwareWindow(
             device.link, info.index, info.size, label, guard=guard, shadow=device.shadow, parent=device
         )
-        self._windows.add(trap)
-        if not self._decoding:
-            trap.suspend(self._asleep)
         pieces = self._pieces(info)
-        if not pieces:
-            return trap
-        return MappedWindow(info.size, pieces, guard=guard, trap=trap, label=label, parent=device)
+        window: SoftwareWindow | MappedWindow = trap
+        if pieces:
+            window = MappedWindow(info.size, pieces, guard=guard, trap=trap, label=label, parent=device)
+        with self._lock:
+            self._windows = [pair for pair in self._windows if not pair[1].closed] + [(trap, window)]
+            if not self._decoding:
+                trap.suspend(self._asleep)
+        return window
 
     def _pieces(self, info: RegionInfo) -> list[Piece]:
         """Whole pages of the shared areas, those with the MSI-X structures left out."""

@@ -26,6 +26,7 @@ class SoftwareAddressSpace(Owner):
 
     Attached links are told of every mapping (vfio-user hands the server the memory's file). ``unmap`` returns when no
     device uses the memory any more. ``reserved`` ranges cannot be mapped, beside the interrupt range.
+    ``private``: a device has it for itself and closes it.
     """
 
     def __init__(
@@ -34,9 +35,10 @@ class SoftwareAddressSpace(Owner):
         name: str = "software address space",
         *,
         reserved: Sequence[IovaRange] = (),
-        parent: Owner | None = None,
+        private: bool = False,
     ) -> None:
-        super().__init__(name, parent)
+        self._private = private
+        super().__init__(name)
         self.platform = platform
         self.iommu = IoAddressSpace(name, bits=platform.address_bits, page_size=platform.page_size, reserved=reserved)
         # Orders changes and what the links are told of them. A device's requests never wait for it.
@@ -44,6 +46,10 @@ class SoftwareAddressSpace(Owner):
         self._links: dict[Link, Function] = {}
         self._tagged: list[tuple[Function, int, Link]] = []
         self._files: dict[int, tuple[int, int]] = {}
+
+    def __del__(self) -> None:
+        if not getattr(self, "_private", True):
+            super().__del__()
 
     @property
     def name(self) -> str:

@@ -20,11 +20,16 @@ if TYPE_CHECKING:
     from vfio_ims.platform import Function
     from vfio_ims.platform.irqs import Irqs
 
-__all__ = ["FunctionState"]
+__all__ = ["FunctionState", "intx_asserted"]
 
 _RESTORED = (0x0C, *range(0x10, 0x28, 4), 0x30, 0x3C)  # beside the command register, which comes last
 _DEVICE_CONTROL, _DEVICE_CONTROL_2 = 0x08, 0x28
 _EXPRESS_V2 = 0x3C
+
+
+def intx_asserted(link: Link) -> bool:
+    """The status register's interrupt bit. Refers to no device: what asks outlives it."""
+    return bool(link.read(RegionIndex.CONFIG, 0x06, 2)[0] & 0x08)
 
 
 class FunctionState:
@@ -88,10 +93,6 @@ class FunctionState:
                 self.config.show(raw.msix.offset + 2, 0x8000 * self._irqs.msix.enabled, 0x8000, 2)
             if raw.msi is not None:
                 self.config.show(raw.msi.offset + 2, 0x0001 * self._irqs.msi.enabled, 0x0001, 2)
-
-    def intx_asserted(self) -> bool:
-        """The status register's interrupt bit."""
-        return bool(self._link.read(RegionIndex.CONFIG, 0x06, 2)[0] & 0x08)
 
     def reset(self) -> None:
         """Function reset. Command, BARs and device control are as before; vectors and their messages, too."""
