@@ -45,8 +45,8 @@ class SlotStore:
         if shared:
             self.fd = os.memfd_create("vfio-ims-slots", os.MFD_CLOEXEC)
             size = -(-layout.size // mmap.PAGESIZE) * mmap.PAGESIZE
-            os.ftruncate(self.fd, size)
-            self._memory = mmap.mmap(self.fd, size)
+            os.ftruncate(self.fd, layout.offset + size)  # addressed as the BAR is; what lies below takes no memory
+            self._memory = mmap.mmap(self.fd, size, offset=layout.offset)
         else:
             self._memory = bytearray(layout.size)
         self._reset_control = layout.control_word(Slot(masked=reset_masked))
