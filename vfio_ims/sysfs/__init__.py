@@ -1,1 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
+"""The kernel's view of PCI functions. Reads only; every reader takes the root, ``/sys`` unless told otherwise."""
+
+from vfio_ims.sysfs.aliases import address_of
+from vfio_ims.sysfs.enumerate import find, functions, select
+from vfio_ims.sysfs.function import Function
+from vfio_ims.sysfs.groups import IommuGroup, ReservedRegion
+from vfio_ims.sysfs.irqs import Irq
+from vfio_ims.sysfs.link import Link
+from vfio_ims.sysfs.remapping import interrupt_remapping
+from vfio_ims.sysfs.resources import Resource
+
+__all__ = [
+    "Function",
+    "IommuGroup",
+    "Irq",
+    "Link",
+    "ReservedRegion",
+    "Resource",
+    "address_of",
+    "find",
+    "functions",
+    "interrupt_remapping",
+    "select",
+]

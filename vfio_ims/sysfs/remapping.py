@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Evidence for interrupt remapping: the names of interrupt chips, not the looks of a message."""
+
+from vfio_ims.sysfs.enumerate import functions
+from vfio_ims.sysfs.function import Function
+from vfio_ims.sysfs.irqs import remapped
+from vfio_ims.verbs import Evidence
+
+__all__ = ["interrupt_remapping"]
+
+
+def _judge(function: Function) -> tuple[bool, str] | None:
+    for irq in function.msi_irqs:
+        answer = remapped(irq.chip) if irq.chip else None
+        if answer is not None:
+            return answer, f"interrupt {irq.number} of {function} has chip {irq.chip}"
+    return None
+
+
+def interrupt_remapping(function: Function) -> Evidence:
+    """Whether the platform remaps this function's message interrupts.
+
+    Looks at its own, then at those of functions behind the same IOMMU, since remapping is a property of that unit.
+    Unknown while none of them has one allocated.
+    """
+    own = _judge(function)
+    if own is not None:
+        return Evidence(*own)
+    would_tell = "its own interrupts, once one MSI-X vector has an eventfd"
+    if function.iommu is not None:
+        for other in functions(function.root):
+            if other.address != function.address and other.iommu == function.iommu:
+                seen = _judge(other)
+                if seen is not None:
+                    return Evidence(seen[0], f"{seen[1]}, behind the same IOMMU, {function.iommu}", would_tell)
+    if function.msi_irqs:
+        chips = ", ".join(sorted({irq.chip or "(no name readable)" for irq in function.msi_irqs}))
+        return Evidence(None, f"nothing is known of its interrupt chip: {chips}", "the kernel's log")
+    return Evidence(None, f"{function} has no message interrupt allocated", would_tell)
