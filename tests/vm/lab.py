@@ -33,6 +33,8 @@ from . import qemu
 from .pieces import HERE, LabError, find
 from .platforms import INTEL, Function, Platform
 
+__all__ = ["REPO", "Guest", "GuestDied", "GuestTimeout", "LabError", "Result"]
+
 REPO = HERE.parent.parent
 BOOT_TIMEOUT = 60.0
 POWER_OFF_TIMEOUT = 15.0
@@ -79,7 +81,7 @@ class Guest:
         udev: bool = False,
         kernel_options: Sequence[str] = (),
         qemu_options: Sequence[str] = (),
-        echo: TextIO | None = None,
+        echo: tuple[TextIO, TextIO] | None = None,
     ) -> None:
         started = time.monotonic()
         pieces = find()
@@ -91,7 +93,7 @@ class Guest:
         self._console = Path(scratch.name, "console")
         self._complaints = Path(scratch.name, "qemu")
         self._booted = 0
-        self._echo = echo
+        self._echo = dict(zip(("stdout", "stderr"), echo, strict=True)) if echo else {}
         told = {"LAB_RWDIR": self.rwdir, "LAB_DRIVER": driver or "", "LAB_FUNCTIONS": ",".join(self.addresses)}
         command = qemu.command(
             pieces,
@@ -143,8 +145,8 @@ class Guest:
         while "exit" not in (event := self._next(deadline, shlex.join(words), output)):
             for name, text in event.items():
                 output[name].append(text)
-                if self._echo:
-                    print(text, end="", flush=True, file=self._echo)
+                if name in self._echo:
+                    print(text, end="", flush=True, file=self._echo[name])
         # A signal is reported as a shell does it: 128 and its number.
         status = event["exit"] if event["exit"] >= 0 else 128 - event["exit"]
         stdout, stderr = ("".join(output[name]) for name in ("stdout", "stderr"))

@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the lab does before it starts a guest; runs anywhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.vm.lab import Guest
+from tests.vm.pieces import NotProvisioned
+from tests.vm.platforms import AMD, INTEL
+
+EDU = {"driver": "edu"}
+
+
+def test_an_unprovisioned_machine_is_told_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VFIO_IMS_CACHE", str(tmp_path))
+    with pytest.raises(NotProvisioned, match=r"lacks qemu .*, kernel .*: run tests/vm/provision\.sh"):
+        Guest(INTEL)
+
+
+def test_functions_are_seated_in_order_and_amd_keeps_its_southbridge_seat() -> None:
+    _, addresses = INTEL.place(["/run/a.sock", EDU, {"driver": "edu", "addr": "12.1"}, {"driver": "edu", "bus": "rp"}])
+    assert addresses == ["0000:00:10.0", "0000:00:11.0", "0000:00:12.1"]
+    options, addresses = AMD.place([EDU, "/run/a.sock", "/run/b.sock", EDU, EDU, EDU, EDU])
+    assert addresses == [f"0000:00:{slot}.0" for slot in (10, 14, 11, 12, 13, 15, 16)]
+    assert not any("virtio-blk" in option for option in options)
+    assert any("virtio-blk" in option for option in AMD.place([EDU])[0])
