@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
 __all__ = ["SlotArray"]
 
-_LOW, _HIGH, _DATA, _HELD, _CONTROL = range(5)  # a row's words as write_table gets them
-
 
 class SlotArray:
     """``ImsTable`` for what ``layout`` declares, on ``device``. No vendor code."""
@@ -32,8 +30,8 @@ class SlotArray:
                 why=f"BAR {layout.bar} of {self._bar.size:#x} bytes cannot hold {layout.count} at {layout.offset:#x}",
             )
         # Masked first, the message, the slot's own control last.
-        steps = [(layout.control, _HELD), (layout.low, _LOW), (layout.high, _HIGH), (layout.data, _DATA)]
-        self._steps = [(at, word) for at, word in [*steps, (layout.control, _CONTROL)] if at is not None]
+        order = (layout.control, layout.low, layout.high, layout.data, layout.control)
+        self._steps = tuple((at, word) for word, at in enumerate(order) if at is not None)
 
     size = property(lambda self: self.layout.count)
     limits: MessageLimits = property(lambda self: self.layout.limits)  # type: ignore[assignment]
@@ -72,7 +70,7 @@ class SlotArray:
             message = slot.message
             held = self.layout.control_word(slot.with_mask(True))
             final = self.layout.control_word(slot)
-            row.extend((message.address & 0xFFFF_FFFF, message.address >> 32, message.data, held, final))
+            row.extend((held, message.address & 0xFFFF_FFFF, message.address >> 32, message.data, final))
         words = row * -(-len(indices) // len(pattern))
         layout = self.layout
         self._bar.write_table(layout.offset, layout.stride, array("I", indices), self._steps, words)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from vfio_ims.errors import UnsupportedError, UsageError, VfioImsError
@@ -18,6 +19,12 @@ if TYPE_CHECKING:
 __all__ = ["BulkAccess"]
 
 _SLICE = 0.1  # seconds of polling in one compiled call; between them Python sees Ctrl-C
+
+
+@lru_cache(maxsize=64)
+def _flat(steps: tuple[tuple[int, int], ...]) -> CData:
+    """A table's steps as C takes them: a driver writes in the same steps over and over."""
+    return native()[0].new("uint32_t[]", [part for step in steps for part in step])
 
 
 class BulkAccess:
@@ -93,23 +100,22 @@ class BulkAccess:
         """Write rows of a table of 32-bit words: for each row, each step in order, one 32-bit store.
 
         ``indices``: the rows' numbers as native uint32. ``words``: equally many uint32 for each row. A step
-        ``(at, source)`` stores the row's word ``source`` at ``offset + index * stride + at``.
+        ``(at, source)`` stores the row's word ``source`` at ``offset + index * stride + at``. Words in the order of the
+        steps are stored fastest.
         """
         ffi, lib = native()
-        operation = f"write a table at {offset}"
-        self._check(operation, offset, stride, 4)
         try:
             rows, values = ffi.from_buffer("uint32_t[]", indices), ffi.from_buffer("uint32_t[]", words)
-            flat = ffi.new("uint32_t[]", [part for step in steps for part in step])
-        except (ValueError, OverflowError) as error:
-            raise UsageError(operation, device=self.label, why=str(error)) from None
-        count = len(rows)
-        per_row = len(values) // count if count else 0
-        if per_row * count != len(values):
-            why = f"the words must be equally many for each of {count} rows, not {len(values)} in all"
-            raise UsageError(operation, device=self.label, why=why)
-        status = lib.window_write_table(self._handle, offset, stride, rows, count, flat, len(steps), values, per_row)
-        if self._takes_trap(status, operation, 4):
+            flat, count = _flat(tuple(steps)), len(rows)
+            per_row, left = divmod(len(values), count) if count else (0, len(values))
+            if left:
+                raise ValueError(f"the words must be equally many for each of {count} rows, not {len(values)} in all")
+            status = lib.window_write_table(
+                self._handle, offset, stride, rows, count, flat, len(steps), values, per_row
+            )
+        except (ValueError, OverflowError, TypeError) as error:
+            raise UsageError(f"write a table at {offset}", device=self.label, why=str(error)) from None
+        if status and self._takes_trap(status, f"write a table at {offset}", 4):
             for row in range(count):
                 for at, source in steps:
                     self.write32(offset + rows[row] * stride + at, values[row * per_row + source])

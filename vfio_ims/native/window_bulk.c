@@ -109,11 +109,78 @@ LOOP void store_rows(uint8_t *table, uint64_t stride, const uint32_t *indices, u
     }
 }
 
+/* Rows whose words come in the order of their steps. Each place has a variable of its own, which stays in a register:
+ * an array of them would be read again for every store. */
+#define PLACE(n) const uint64_t at##n = steps[2 * n];
+#define STORE(n) mmio_store32(entry + at##n, words[n]);
+#define DO1(what) what(0)
+#define DO2(what) DO1(what) what(1)
+#define DO3(what) DO2(what) what(2)
+#define DO4(what) DO3(what) what(3)
+#define DO5(what) DO4(what) what(4)
+#define STORE_IN_ORDER(n)                                                 \
+    case n: {                                                             \
+        DO##n(PLACE)                                                      \
+        for (uint64_t row = 0; row < rows; row++, words += n) {           \
+            uint8_t *entry = table + indices[row] * stride;               \
+            DO##n(STORE)                                                  \
+        }                                                                 \
+        return 1;                                                         \
+    }
+
+LOOP int store_rows_in_order(uint8_t *table, uint64_t stride, const uint32_t *indices, uint64_t rows,
+                             const uint32_t *steps, uint32_t step_count, const uint32_t *words)
+{
+    switch (step_count) {
+        STORE_IN_ORDER(1)
+        STORE_IN_ORDER(2)
+        STORE_IN_ORDER(3)
+        STORE_IN_ORDER(4)
+        STORE_IN_ORDER(5)
+    }
+    return 0;
+}
+
+static int in_order(const uint32_t *steps, uint32_t step_count, uint32_t words_per_row)
+{
+    for (uint32_t step = 0; step < step_count; step++)
+        if (steps[2 * step + 1] != step)
+            return 0;
+    return step_count == words_per_row;
+}
+
+LOOP void store_table(uint8_t *table, uint64_t stride, const uint32_t *indices, uint64_t rows, const uint32_t *steps,
+                      uint32_t step_count, const uint32_t *words, uint32_t words_per_row)
+{
+    if (!in_order(steps, step_count, words_per_row) ||
+        !store_rows_in_order(table, stride, indices, rows, steps, step_count, words))
+        store_rows(table, stride, indices, rows, steps, step_count, words, words_per_row);
+}
+
+/* All rows' numbers or'ed together: none is above it. Eight at a time: a compare and branch each would cost as much as
+ * the stores. */
+static uint32_t bits_of(const uint32_t *indices, uint64_t rows)
+{
+    uint64_t some[4] = {0}, pair[4];
+    uint32_t rest = 0;
+
+    for (; rows >= 8; rows -= 8, indices += 8) {
+        memcpy(pair, indices, sizeof pair);
+        for (int i = 0; i < 4; i++)
+            some[i] |= pair[i];
+    }
+    while (rows--)
+        rest |= *indices++;
+    some[0] |= some[1] | some[2] | some[3];
+    return rest | (uint32_t)some[0] | (uint32_t)(some[0] >> 32);
+}
+
 /* The part of the window that the table's writes span, entered as one range; the steps and rows checked for it. */
 static int enter_table(struct window *w, uint64_t offset, uint64_t stride, const uint32_t *indices, uint64_t rows,
                        const uint32_t *steps, uint32_t step_count, uint32_t words_per_row)
 {
     uint64_t low = UINT32_MAX, high = 0, near = UINT32_MAX, far = 0;
+    uint64_t bits;
     int status;
 
     for (uint32_t step = 0; step < step_count; step++) {
@@ -125,6 +192,10 @@ static int enter_table(struct window *w, uint64_t offset, uint64_t stride, const
         low = at < low ? at : low;
         high = at > high ? at : high;
     }
+    bits = bits_of(indices, rows);
+    if (offset <= w->size && stride <= w->size && (!stride || bits <= w->size / stride) &&
+        window_enter(w, offset + low, bits * stride + high - low + 4, 4, PAGE_WRITE) == ACCESS_OK)
+        return ACCESS_OK;
     for (uint64_t row = 0; row < rows; row++) {
         near = indices[row] < near ? indices[row] : near;
         far = indices[row] > far ? indices[row] : far;
@@ -156,7 +227,7 @@ int window_write_table(struct window *w, uint64_t offset, uint64_t stride, const
     status = enter_table(w, offset, stride, indices, rows, steps, step_count, words_per_row);
     if (status)
         return status;
-    WINDOW_ACCESS(w, ACCESS_GONE, store_rows(w->base + offset, stride, indices, rows, steps, step_count, words, words_per_row));
+    WINDOW_ACCESS(w, ACCESS_GONE, store_table(w->base + offset, stride, indices, rows, steps, step_count, words, words_per_row));
     return ACCESS_OK;
 }
 

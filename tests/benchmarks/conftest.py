@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Speed as ratios: each measure runs in turns with its rival, in the same process, and is printed at the end."""
+
+from __future__ import annotations
+
+import importlib.util
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cffi
+import pytest
+
+_ROUNDS, _TRIES = 25, 4
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One result: how long ours takes, as a multiple of the rival's time."""
+
+    what: str
+    rival: str
+    ratio: float
+    limit: str
+    ours_us: float
+    note: str = ""
+
+
+_measures: list[Measure] = []
+
+
+def _repeat(run: Callable[[], object], prepare: Callable[[], object] | None, seconds: float = 0.004) -> int:
+    """How often ``run`` fits in a few milliseconds."""
+    count = 1
+    while _time(run, prepare, count) * count < seconds:
+        count *= 2
+    return count
+
+
+def _time(run: Callable[[], object], prepare: Callable[[], object] | None, count: int) -> float:
+    """Seconds of one ``run``; those of ``prepare`` are left out."""
+    clock, spent = time.perf_counter, 0.0
+    if prepare is None:
+        began = clock()
+        for _ in range(count):
+            run()
+        return (clock() - began) / count
+    for _ in range(count):
+        prepare()
+        began = clock()
+        run()
+        spent += clock() - began
+    return spent / count
+
+
+class Race:
+    """``race(what, ours, rival, ...)`` measures, notes and checks one ratio."""
+
+    def __call__(
+        self,
+        what: str,
+        ours: Callable[[], object],
+        rival: Callable[[], object],
+        *,
+        against: str,
+        prepare: Callable[[], object] | None = None,
+        at_most: float | None = None,
+        at_least_faster: float | None = None,
+        note: str = "",
+    ) -> float:
+        """The median of ours/rival over paired rounds; the best of a few tries, since the machine is shared.
+
+        ``prepare`` runs before each, untimed.
+        """
+        best, best_ours = float("inf"), 0.0
+        for _ in range(_TRIES):
+            mine, theirs = _repeat(ours, prepare), _repeat(rival, prepare)
+            ratios, times = [], []
+            for _ in range(_ROUNDS):
+                one, other = _time(ours, prepare, mine), _time(rival, prepare, theirs)
+                ratios.append(one / other)
+                times.append(one)
+            if statistics.median(ratios) < best:
+                best, best_ours = statistics.median(ratios), statistics.median(times)
+            if best <= (at_most or 1e9) and best <= 1 / (at_least_faster or 1e-9):
+                break
+        limit = f"<= {at_most}" if at_most else f"<= {1 / at_least_faster:.3f}" if at_least_faster else ""
+        _measures.append(Measure(what, against, best, limit, best_ours * 1e6, note))
+        if at_most is not None:
+            assert best <= at_most, f"{what}: {best:.2f} times {against}, must be at most {at_most}"
+        if at_least_faster is not None:
+            assert best <= 1 / at_least_faster, f"{what}: only {1 / best:.1f} times faster than {against}"
+        return best
+
+
+@pytest.fixture
+def race() -> Race:
+    return Race()
+
+
+@pytest.fixture(scope="session")
+def rival(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The rivals in C, compiled as the package's own C is."""
+    folder = tmp_path_factory.mktemp("rival")
+    ffi = cffi.FFI()
+    ffi.cdef("""
+        uint32_t rival_read32(uintptr_t base, uint64_t offset);
+        void rival_write32(uintptr_t base, uint64_t offset, uint32_t value);
+        void rival_table(uintptr_t base, const uint32_t *indices, uint64_t count, const uint32_t *words);
+        struct epoll_event;
+        int rival_drain(int epoll, struct epoll_event *events, int most, uint64_t *counts);
+    """)
+    source = Path(__file__).with_name("rival.c").read_text()
+    ffi.set_source("_vfio_ims_rival", source, extra_compile_args=["-O2"])
+    built = ffi.compile(tmpdir=str(folder))
+    spec = importlib.util.spec_from_file_location("_vfio_ims_rival", built)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    if not _measures:
+        return
+    terminalreporter.section("speed, as ratios to a rival in the same run")
+    for measure in _measures:
+        line = f"{measure.what:<46} {measure.ratio:>8.3f} x {measure.rival:<34} {measure.limit:<10} {measure.ours_us:>10.2f} us"
+        terminalreporter.write_line(line + (f"  {measure.note}" if measure.note else ""))
