@@ -7,6 +7,7 @@ import ctypes
 import mmap
 import struct
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -62,11 +63,10 @@ def test_beside_pythons_own_means(race: Any, window: Any, memory: Any) -> None:
     def by_view() -> None:
         view[16] = 7
 
-    def by_ctypes() -> None:
-        number.value = 7
-
     race("write32", ours, by_view, against="memoryview", note="memoryview: 1 access here, no promise")
-    race("write32", ours, by_ctypes, against="ctypes", note="ctypes: reads first, then writes")
+    race(
+        "write32", ours, partial(setattr, number, "value", 7), against="ctypes", note="ctypes: reads first, then writes"
+    )
     race(
         "write32",
         ours,

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -18,22 +19,24 @@ SLOTS = 2048
 
 
 def test_a_prepared_table_is_written_at_a_c_loops_speed(race: Any, rival: Any) -> None:
-    with SharedMemory(SLOTS * 16) as memory:
-        with MappedWindow(memory.size, [Piece(memory.fileno(), 0, 0, memory.size, writable=True)]) as window:
-            indices = array("I", range(SLOTS))
-            words = array("I", [word for n in range(SLOTS) for word in (1, 0xFEE00318, 0, n, 0)])
-            steps = ((12, 0), (0, 1), (4, 2), (8, 3), (12, 4))
-            ffi, lib = rival.ffi, rival.lib
-            raw_indices, raw_words = ffi.from_buffer("uint32_t[]", indices), ffi.from_buffer("uint32_t[]", words)
-            race(
-                f"write_table of {SLOTS} entries",
-                lambda: window.write_table(0, 16, indices, steps, words),
-                lambda: lib.rival_table(memory.address, raw_indices, SLOTS, raw_words),
-                against="C loop on the same memory",
-                at_most=1.5,
-            )
-            ffi.release(raw_indices)
-            ffi.release(raw_words)
+    with ExitStack() as stack:
+        memory = stack.enter_context(SharedMemory(SLOTS * 16))
+        whole = Piece(memory.fileno(), 0, 0, memory.size, writable=True)
+        window = stack.enter_context(MappedWindow(memory.size, [whole]))
+        indices = array("I", range(SLOTS))
+        words = array("I", [word for n in range(SLOTS) for word in (1, 0xFEE00318, 0, n, 0)])
+        steps = ((12, 0), (0, 1), (4, 2), (8, 3), (12, 4))
+        ffi, lib = rival.ffi, rival.lib
+        raw_indices, raw_words = ffi.from_buffer("uint32_t[]", indices), ffi.from_buffer("uint32_t[]", words)
+        race(
+            f"write_table of {SLOTS} entries",
+            lambda: window.write_table(0, 16, indices, steps, words),
+            lambda: lib.rival_table(memory.address, raw_indices, SLOTS, raw_words),
+            against="C loop on the same memory",
+            at_most=1.5,
+        )
+        ffi.release(raw_indices)
+        ffi.release(raw_words)
 
 
 @pytest.fixture
