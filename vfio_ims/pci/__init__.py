@@ -10,6 +10,7 @@ from vfio_ims.pci.header import Command, Header, HeaderType, Status
 from vfio_ims.pci.image import ConfigImage
 from vfio_ims.pci.selector import IdSelector, Selector, SlotSelector
 from vfio_ims.pci.siov import ims_hint, pasid_hint
+from vfio_ims.pci.spelling import ConfigRegister
 
 __all__ = [
     "Bar",
@@ -18,6 +19,7 @@ __all__ = [
     "Command",
     "ConfigBuilder",
     "ConfigImage",
+    "ConfigRegister",
     "ConfigSource",
     "ConfigSpace",
     "Header",
