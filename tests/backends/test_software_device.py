@@ -10,6 +10,8 @@ import threading
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from vfio_ims.backends.in_process import InProcessLink
 from vfio_ims.backends.ports import AddressSpacePort, DevicePort, Window
@@ -17,6 +19,7 @@ from vfio_ims.backends.software import SoftwareDevice
 from vfio_ims.backends.software_space import SoftwareAddressSpace
 from vfio_ims.errors import BusFault, ClosedError, DeviceBusy, RemovedError, UnsupportedError, UsageError
 from vfio_ims.native.memory import SharedMemory
+from vfio_ims.pci import ConfigImage, ConfigSource, ConfigSpace, decode
 from vfio_ims.platform import Platform
 from vfio_ims.verbs import IrqIndex, IrqSet
 
@@ -418,3 +421,87 @@ def test_many_threads(open_little, platform) -> None:
     assert not problems
     for fd in own:
         os.close(fd)
+
+
+class Failing:
+    """A link whose every call from the n-th on says that the device is gone."""
+
+    def __init__(self, link: InProcessLink, good: int) -> None:
+        self._link, self.left = link, good
+
+    def __getattr__(self, name: str) -> object:
+        value = getattr(self._link, name)
+        if not callable(value) or name == "close":
+            return value
+
+        def call(*arguments: object, **named: object) -> object:
+            self.left -= 1
+            if self.left < 0:
+                raise RemovedError(name, device="little", why="unplugged")
+            return value(*arguments, **named)
+
+        return call
+
+
+def test_a_device_lost_at_any_call_leaves_nothing(little, platform, eventfd, memory) -> None:
+    before = fds()
+    for good in range(1000):
+        model = little(shared=True)
+        link = Failing(InProcessLink(model), good)
+        done = False
+        try:
+            with SoftwareDevice(link, platform) as device:
+                device.set_irqs(IrqIndex.MSIX, ATTACH, 0, 2, [eventfd, eventfd])
+                device.space.map(0x10000, memory.address, PAGE)
+                bus_master(device)
+                window = device.window(0)
+                copy_donor(window, 0, 1)
+                window.write32(0x08, 0)
+                device.reset()
+                device.space.unmap(0x10000, PAGE)
+                done = link.left >= 0
+        except RemovedError:
+            pass
+        assert model.closes == 1
+        assert fds() == before
+        assert platform.functions == ()
+        if done and link.left >= 0:
+            break
+    assert 30 < good < 900
+
+
+def test_a_model_that_fails_in_its_reset_does_not_keep_the_rest(little, platform, eventfd) -> None:
+    before = fds()
+    model = little()
+    device = SoftwareDevice(InProcessLink(model), platform)
+    device.set_irqs(IrqIndex.MSIX, ATTACH, 0, 1, [eventfd])
+
+    def broken() -> None:
+        raise KeyError("a mistake in the model")
+
+    model.reset = broken
+    with pytest.raises(KeyError):
+        device.close()
+    assert model.closes == 1
+    assert fds() == before
+    assert platform.functions == ()
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(changes=st.lists(st.tuples(st.integers(0x34, 0x1FF), st.integers(0, 255)), max_size=8))
+def test_any_config_space_opens_or_is_refused_in_words(little, changes) -> None:
+    model = little()
+    image = bytearray(model.image.data)
+    for offset, value in changes:
+        image[offset] = value
+    model.image = ConfigImage(bytes(image), model.image.writable, model.image.w1c)
+    with SoftwareDevice(InProcessLink(model), Platform()) as device:
+        assert len(device.read_region(CONFIG, 0, 4096)) == 4096
+        shown = decode(ConfigSpace(device.read_region(CONFIG, 0, 4096), ConfigSource.VFIO))
+        assert 0x1B not in {item.id for item in shown.extended}
+        count = device.irq_info(IrqIndex.MSIX).count
+        if count:
+            fd = os.eventfd(0)
+            device.set_irqs(IrqIndex.MSIX, ATTACH, count - 1, 1, [fd])
+            os.close(fd)
+        device.window(0).read_block(0, 0x1000)

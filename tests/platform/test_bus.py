@@ -174,7 +174,7 @@ def test_fires_while_vectors_come_and_go(function: Function, fds: list[int]) -> 
 
     thread = threading.Thread(target=fire)
     thread.start()
-    for _ in range(200):
+    for _ in range(60):
         irqs.set(IrqIndex.MSIX, ATTACH, 0, 1, [-1])
         bystander = os.eventfd(0, os.EFD_NONBLOCK)
         irqs.set(IrqIndex.MSIX, ATTACH, 0, 1, fds[:1])

@@ -29,6 +29,7 @@ from vfio_ims.verbs import DeviceFlags, DeviceInfo, Evidence, IrqIndex, IrqInfo,
 if TYPE_CHECKING:
     from vfio_ims.backends.link import Link
     from vfio_ims.backends.ports import AddressSpacePort, Window
+    from vfio_ims.pci.capabilities import Msix
     from vfio_ims.platform import Platform
 
 __all__ = ["SoftwareDevice"]
@@ -101,10 +102,18 @@ class SoftwareDevice(Owner):
         pin = bool(self._counts.get(IrqIndex.INTX))
         config = SoftwareConfig(link, self._regions[RegionIndex.CONFIG].size, sizes, pin=pin)
         raw, counts = config.raw, self._counts
-        counts[IrqIndex.MSIX] = min(counts.get(IrqIndex.MSIX, 0), raw.msix.vectors if raw.msix else 0)
+        counts[IrqIndex.MSIX] = min(counts.get(IrqIndex.MSIX, 0), self._table_vectors(raw.msix))
         counts[IrqIndex.MSI] = min(counts.get(IrqIndex.MSI, 0), raw.msi.vectors if raw.msi else 0)
         counts[IrqIndex.ERR], counts[IrqIndex.REQ] = int(raw.express is not None), 1
         return config
+
+    def _table_vectors(self, msix: Msix | None) -> int:
+        """How many vectors the function has; none where its table or pending bits do not lie in a BAR."""
+        if msix is None:
+            return 0
+        parts = ((msix.table, msix.table_size), (msix.pba, msix.pba_size))
+        inside = all(bar <= 5 and offset + size <= self._regions[bar].size for (bar, offset), size in parts)
+        return msix.vectors if inside else 0
 
     def _make_irqs(self, config: SoftwareConfig) -> Irqs:
         return Irqs(
@@ -211,8 +220,13 @@ class SoftwareDevice(Owner):
 
     def _release(self) -> None:
         """As the kernel on the last close: bus master off, vectors freed, then a reset if the function has one."""
+        failure: Exception | None = None
         for step in reversed(self._undo):
             try:
                 step()
             except VfioImsError:  # the far side is gone; the rest is given back all the same
                 continue
+            except Exception as error:  # noqa: BLE001 - a model's mistake; told once everything is given back
+                failure = failure or error
+        if failure is not None:
+            raise failure

@@ -109,7 +109,7 @@ class SoftwareConfig:
             case 0x03:  # VPD: through to the device
                 self._set(self._passed, at + 2, 0xFFFF, 2)
                 self._set(self._passed, at + 4, 0xFFFF_FFFF, 4)
-            case 0x05:  # MSI: address and data are the user's scratch, the kernel's own are in the device
+            case 0x05 if size >= 10:  # MSI: address and data are the user's scratch, the kernel's own are in the device
                 control = int.from_bytes(capability.data[2:4], "little")
                 self._own(at + 2, control & 0xFF8E, 2, 0x0070)
                 length = size - 4

@@ -88,7 +88,7 @@ class Irqs:
             raise refuse_irqs(f"start and count must be 32 bits and flags known, not {start}, {count}, {flags:#x}")
         have = self._counts.get(index, 0)
         if start >= have or start + count > have:
-            raise refuse_irqs(f"the function has {have} such vectors, not {start} to {start + count - 1}")
+            raise refuse_irqs(f"start and count must lie within the function's {have} such vectors")
         kind = IrqSet(flags) & _DATA
         if kind not in (IrqSet.DATA_NONE, IrqSet.DATA_BOOL, IrqSet.DATA_EVENTFD):
             raise refuse_irqs("flags must name exactly one of DATA_NONE, DATA_BOOL and DATA_EVENTFD")
