@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The marker ``vfio``: which devices a test is for, and where it runs while none is named."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from vfio_ims.errors import UsageError
+
+if TYPE_CHECKING:
+    import pytest
+
+    from vfio_ims.pci.selector import IdSelector
+
+__all__ = ["DESCRIPTION", "MOUNTS", "SIGNATURE", "Wanted"]
+
+MOUNTS = ("mock", "vfio-user")
+SIGNATURE = 'vfio(model="minimal", match="8086:0b25", mount="mock")'
+DESCRIPTION = (
+    f"{SIGNATURE}: the devices that a test is for. model: one or several, with options as after mock:; "
+    "match: ids as lspci -d takes them; mount: where models run, in process (mock), in a process of their own "
+    "(vfio-user), or both. A device named by --vfio-device runs the test if it matches, or is of the model's family."
+)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A marker's arguments, checked. ``models`` empty: any device, or those that ``match`` says."""
+
+    models: tuple[str, ...] = ()
+    match: str | None = None
+    mounts: tuple[str, ...] = ("mock",)
+
+    @classmethod
+    def of(cls, item: pytest.Item | pytest.Function) -> Wanted:
+        """The closest marker of a test; UsageError with the signature where its arguments are wrong."""
+        mark = item.get_closest_marker("vfio")
+        if mark is None:
+            return cls()
+        return cls.parse(*mark.args, **mark.kwargs)
+
+    @classmethod
+    def parse(cls, *unnamed: object, **given: object) -> Wanted:
+        """UsageError says what is wrong, and how the marker is written."""
+        if unnamed:
+            raise _refusal(f"its arguments must be named, not {unnamed[0]!r}")
+        unknown = sorted(given.keys() - {"model", "match", "mount"})
+        if unknown:
+            raise _refusal(f"it has no argument {unknown[0]!r}")
+        match = given.get("match")
+        if match is not None and not isinstance(match, str):
+            raise _refusal(f"match must be ids such as '8086:0b25', not {match!r}")
+        wanted = cls(_words("model", given.get("model", ())), match, _words("mount", given.get("mount", "mock")))
+        for mount in wanted.mounts:
+            if mount not in MOUNTS:
+                raise _refusal(f"mount must be one of {', '.join(MOUNTS)}, not {mount!r}")
+        if match is not None:
+            try:
+                wanted.selector()
+            except UsageError as error:
+                raise _refusal(error.why) from error
+        return wanted
+
+    def selector(self) -> IdSelector | None:
+        from vfio_ims.pci.selector import IdSelector
+
+        return None if self.match is None else IdSelector.parse(self.match)
+
+    def __str__(self) -> str:
+        if self.match is not None:
+            return self.match
+        return " or ".join(self.models) or "any device"
+
+
+def _words(name: str, value: object) -> tuple[str, ...]:
+    words = (value,) if isinstance(value, str) else value
+    if not isinstance(words, (tuple, list)) or not all(isinstance(word, str) and word for word in words):
+        raise _refusal(f"{name} must be a name or several, not {value!r}")
+    return tuple(words)
+
+
+def _refusal(why: str) -> UsageError:
+    return UsageError("read the marker vfio", why=why, hint=f"write it as @pytest.mark.{SIGNATURE}; all are optional")
