@@ -6,7 +6,7 @@ from vfio_ims.pci.capabilities.collection import Capabilities, decode, is_model
 from vfio_ims.pci.capabilities.diagnosis import Diagnosis, Fault
 from vfio_ims.pci.capabilities.dvsec import Dvsec, SiovDvsec
 from vfio_ims.pci.capabilities.errors import AdvancedErrorReporting, Correctable, Uncorrectable
-from vfio_ims.pci.capabilities.express import Express, PortType
+from vfio_ims.pci.capabilities.express import Express
 from vfio_ims.pci.capabilities.fields import FieldValue
 from vfio_ims.pci.capabilities.ids import EXTENDED_IDS, STANDARD_IDS, CapabilityId
 from vfio_ims.pci.capabilities.interrupts import MSIX_ENTRY_SIZE, Msi, Msix
@@ -22,6 +22,7 @@ from vfio_ims.pci.capabilities.others import (
     VfResizableBar,
     VitalProductData,
 )
+from vfio_ims.pci.capabilities.port_type import PortType
 from vfio_ims.pci.capabilities.power import LatencyTolerance, PowerManagement
 from vfio_ims.pci.capabilities.traffic import ProcessingHints, VirtualChannel, VirtualChannel2, VirtualChannelResource
 from vfio_ims.pci.capabilities.translation import AddressTranslation, PageRequest, Pasid

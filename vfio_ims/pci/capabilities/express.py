@@ -3,27 +3,13 @@
 
 from __future__ import annotations
 
-from enum import IntEnum
 from typing import Self
 
 from vfio_ims.pci.capabilities.base import StandardCapability
 from vfio_ims.pci.capabilities.fields import Bits, Flag, MaybeBits, MaybeFlag
+from vfio_ims.pci.capabilities.port_type import PortType
 
-__all__ = ["Express", "PortType"]
-
-
-class PortType(IntEnum):
-    """Device or port type (7.5.3.2)."""
-
-    ENDPOINT = 0x0
-    LEGACY_ENDPOINT = 0x1
-    ROOT_PORT = 0x4
-    UPSTREAM_PORT = 0x5
-    DOWNSTREAM_PORT = 0x6
-    PCI_BRIDGE = 0x7
-    PCIE_BRIDGE = 0x8
-    ROOT_COMPLEX_INTEGRATED_ENDPOINT = 0x9
-    ROOT_COMPLEX_EVENT_COLLECTOR = 0xA
+__all__ = ["Express"]
 
 
 _PORTS = {PortType.ROOT_PORT, PortType.UPSTREAM_PORT, PortType.DOWNSTREAM_PORT}
