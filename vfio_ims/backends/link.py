@@ -17,6 +17,10 @@ class Link(Protocol):
     """One device on the far side. The software platform stands on the near side and plays the kernel.
 
     A broken or lying far side raises RemovedError or DeviceError; nothing here waits longer than its stated timeout.
+
+    A link may have more: ``carries_pasids`` (True: the device's requests keep their PASID on the way), ``drain()``
+    (return when the device has let go of every view of memory) and ``enqueue(region, offset, data) -> bool`` (a 64-byte
+    store that the device answers: accepted, or retry). Without them: no PASIDs, nothing to wait for, a plain write.
     """
 
     @property
@@ -41,7 +45,7 @@ class Link(Protocol):
     def irq_info(self, index: int) -> IrqInfo: ...
 
     def mapping_fd(self, index: int) -> int | None:
-        """The file behind the region's mappable areas (region offset = ``RegionInfo.offset`` in it), if there are any."""
+        """The file behind the region's mappable areas, if any: the region starts at ``RegionInfo.offset`` in it."""
         ...
 
     def read(self, region: int, offset: int, size: int) -> bytes: ...
@@ -52,7 +56,7 @@ class Link(Protocol):
         ...
 
     def set_vectors(self, index: int, start: int, armed: Sequence[bool]) -> None:
-        """Tell the device which standard vectors have a listener, from ``start``: it may raise those through the bus."""
+        """Tell the device which standard vectors, from ``start``, have a listener: it may raise those by the bus."""
         ...
 
     def map(self, iova: int, size: int, fd: int, offset: int, *, read: bool, write: bool) -> None:
