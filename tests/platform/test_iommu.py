@@ -11,7 +11,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from vfio_ims.errors import BusFault, DeviceBusy, DeviceError, UsageError
+from vfio_ims.errors import BusFault, DeviceBusy, UsageError
 from vfio_ims.native.memory import SharedMemory
 from vfio_ims.platform import IoAddressSpace
 from vfio_ims.verbs import IovaRange
@@ -145,7 +145,7 @@ def test_the_limit_of_mappings(memory: SharedMemory) -> None:
     space = IoAddressSpace(max_mappings=2)
     space.map(0, memory.address, PAGE)
     space.map(PAGE, memory.address, PAGE)
-    with pytest.raises(DeviceError) as caught:
+    with pytest.raises(DeviceBusy) as caught:
         space.map(2 * PAGE, memory.address, PAGE)
     assert caught.value.errno == errno.ENOSPC
 

@@ -9,7 +9,7 @@ import struct
 
 import pytest
 
-from vfio_ims.errors import DeviceError
+from vfio_ims.errors import DeviceBusy
 from vfio_ims.messages import Message
 from vfio_ims.platform import Function, Platform
 from vfio_ims.platform.irqs import Irqs
@@ -125,7 +125,7 @@ def test_the_table_runs_out_and_nothing_is_lost_by_that(fds: list[int]) -> None:
     platform = Platform(entries=4)
     first, second = add(platform), add(platform)
     attach(first, 0, fds[:3])
-    with pytest.raises(DeviceError, match="3 of 4 interrupt-remapping entries") as caught:
+    with pytest.raises(DeviceBusy, match="3 of 4 interrupt-remapping entries") as caught:
         attach(second, 0, fds[3:5])
     assert caught.value.errno == errno.ENOSPC
     assert len(attach(second, 0, fds[3:4])) == 1
@@ -209,7 +209,7 @@ def test_the_old_cpu_vector_lives_until_a_message_reaches_the_new_one(fds: list[
 def test_without_remapping_there_is_one_msi_vector(fds: list[int]) -> None:
     function = add(Platform(remapping=False))
     assert function.irqs is not None
-    with pytest.raises(DeviceError, match="one MSI vector"):
+    with pytest.raises(DeviceBusy, match="one MSI vector"):
         function.irqs.set(IrqIndex.MSI, ATTACH, 0, 2, fds[:2])
     function.irqs.set(IrqIndex.MSI, ATTACH, 0, 1, fds[:1])
 
@@ -217,7 +217,7 @@ def test_without_remapping_there_is_one_msi_vector(fds: list[int]) -> None:
 def test_cpu_vectors_run_out(fds: list[int]) -> None:
     platform = Platform(remapping=False, cpus=1)
     function = add(platform, vectors=2048)
-    with pytest.raises(DeviceError) as caught:
+    with pytest.raises(DeviceBusy) as caught:
         attach(function, 0, [fds[0]] * 300)
     assert caught.value.errno == errno.ENOSPC
     assert len(attach(function, 0, fds[:2])) == 2

@@ -14,7 +14,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from vfio_ims.errors import DeviceError, UnsupportedError, UsageError, VfioImsError
+from vfio_ims.errors import DeviceBusy, UnsupportedError, UsageError, VfioImsError
 from vfio_ims.platform.irqs import Irqs
 from vfio_ims.platform.remapping import RemappingTable
 from vfio_ims.platform.vectors import merging
@@ -323,7 +323,7 @@ class AgainstTheKernelsRules(RuleBasedStateMachine):
             self.irqs.set(MSIX, EVENTFD | TRIGGER, start, len(which), numbers)
         except UsageError:
             assert span.stop > 8 or first_bad is not None
-        except DeviceError:  # the remapping table is full
+        except DeviceBusy:  # the remapping table is full
             assert claimed is None or first_bad is not None
         else:
             assert first_bad is None

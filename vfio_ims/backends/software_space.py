@@ -73,7 +73,7 @@ class SoftwareAddressSpace(Owner):
         fd: int = -1,
         offset: int = 0,
     ) -> None:
-        """Raises UsageError (EINVAL), DeviceBusy (EEXIST), DeviceError (ENOSPC, or a server that refuses)."""
+        """Raises UsageError (EINVAL), DeviceBusy (EEXIST, ENOSPC), DeviceError (a server refuses)."""
         self.check_open(f"map {size:#x} bytes at IOVA {iova:#x}")
         with self._change:
             mapping = self.iommu.map(iova, address, size, read=read, write=write)

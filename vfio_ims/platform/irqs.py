@@ -66,7 +66,7 @@ class Irqs:
         return IrqInfo(index, flags, count)
 
     def set(self, index: int, flags: int, start: int, count: int, data: Sequence[int] = ()) -> None:
-        """SET_IRQS. Raises UsageError (EINVAL, EBADF), UnsupportedError (ENOTTY), DeviceError (ENOSPC)."""
+        """SET_IRQS. Raises UsageError (EINVAL, EBADF), UnsupportedError (ENOTTY), DeviceBusy (ENOSPC)."""
         try:
             self._check(index, flags, start, count, data)
             with self._gate:

@@ -15,6 +15,7 @@ _KINDS: dict[int, type[VfioImsError]] = {
     errno.EOVERFLOW: UsageError,
     errno.EEXIST: DeviceBusy,
     errno.EBUSY: DeviceBusy,
+    errno.ENOSPC: DeviceBusy,
     errno.ENOTTY: UnsupportedError,
     errno.EOPNOTSUPP: UnsupportedError,
 }
