@@ -129,5 +129,6 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
         return
     terminalreporter.section("speed, as ratios to a rival in the same run")
     for measure in _measures:
-        line = f"{measure.what:<46} {measure.ratio:>8.3f} x {measure.rival:<28} {measure.limit:<9} {measure.ours_us:>9.2f} us"
-        terminalreporter.write_line(line + (f"  {measure.note}" if measure.note else ""))
+        ratio = f"{measure.what:<46} {measure.ratio:>8.3f} x {measure.rival:<28} {measure.limit:<9}"
+        note = f"  {measure.note}" if measure.note else ""
+        terminalreporter.write_line(f"{ratio} {measure.ours_us:>9.2f} us{note}")

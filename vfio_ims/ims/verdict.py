@@ -70,8 +70,9 @@ class ImsVerdict:
             remapping = self.link("interrupt remapping").word
             state = {"yes": "on", "no": "OFF: slots are rewritten when a vector moves"}.get(remapping, "unknown")
             return f"IMS usable: {self.slots} slots, {self.donors} donors, remapping {state}"
-        word = "unusable" if self.usable is False else "unknown"
-        return f"IMS {word}: " + "; ".join(map(str, self.broken or self.links))
+        if self.usable is False:
+            return "IMS unusable: " + "; ".join(str(link) for link in self.broken if link.evidence.answer is False)
+        return "IMS unknown: " + "; ".join(map(str, self.broken or self.links))
 
 
 def hint_links(capabilities: Capabilities) -> list[Link]:

@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``vfio-ims show``: one device, from sysfs unless it has to be, or is asked to be, opened."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from vfio_ims.cli.output import console, device_options, json_option, print_json, with_interface
+from vfio_ims.errors import SetupError
+
+if TYPE_CHECKING:
+    from vfio_ims.host import Description
+
+__all__ = ["command"]
+
+
+@click.command()
+@device_options
+@click.option("--live", is_flag=True, help="Open the device: it is reset, and its driver here is started.")
+@click.option("--fields", is_flag=True, help="Every field of every capability.")
+@json_option
+def command(device: str, iommu: str | None, live: bool, fields: bool, as_json: bool) -> None:
+    """A kernel name such as dsa0 stands for its function. Models and sockets are always opened."""
+    described = _describe(device, iommu, live)
+    if as_json:
+        print_json("show", described.to_json())
+    else:
+        _print(described, fields)
+
+
+def _describe(device: str, iommu: str | None, live: bool) -> Description:
+    from vfio_ims.host import describe
+    from vfio_ims.names import Name
+    from vfio_ims.sysfs import find
+
+    known = find(device.partition(",")[0])
+    name = Name.parse(with_interface(device, iommu) if known is None else str(known.address))
+    if name.mount == "kernel" and not live:
+        if known is None:
+            why = "there is no such PCI function on this machine"
+            raise SetupError("show", device=name.target, why=why, hint="vfio-ims list --all shows what there is")
+        described = describe(known)
+        if described is None:
+            raise SetupError("show", device=name.target, why="its config space cannot be read in sysfs")
+        return described
+    return _describe_open(str(name) if known is None else with_interface(str(name), iommu))
+
+
+def _describe_open(name: str) -> Description:
+    import vfio_ims
+    from vfio_ims.families import family_for
+    from vfio_ims.host import describe_live
+
+    with vfio_ims.open(name) as device:
+        header = device.config.snapshot().header
+        try:
+            family = family_for(header.vendor, header.device, name)
+        except SetupError:
+            device.config.memory = True
+            return describe_live(device, None)
+        with family.load_driver().start_on(device) as driver:
+            return describe_live(device, driver)
+
+
+def _print(described: Description, fields: bool) -> None:
+    out = console()
+
+    def section(title: str) -> None:
+        out.print(f"[bold]{title}[/]")
+
+    def line(text: str, indent: int = 2) -> None:
+        out.print(" " * indent + text, markup=False, highlight=False)
+
+    out.print(described.name, style="bold", markup=False)
+    for name, text in described.facts:
+        line(f"{name}: {text}")
+    section("BARs")
+    for bar in described.bars:
+        line(str(bar))
+    section("Interrupts")
+    for name, text in described.interrupts:
+        line(f"{name}: {text}")
+    section(f"Capabilities ({described.capabilities.source})")
+    for capability in described.capabilities:
+        line(f"[{capability.offset:03x}] {capability.title}" if fields else str(capability))
+        if fields:
+            for item in capability.fields():
+                line(f"{item.name}: {item.text}{f'  ({item.note})' if item.note else ''}", 8)
+    for diagnosis in described.capabilities.diagnoses:
+        line(f"damaged: {diagnosis}")
+    section("IMS")
+    for link in described.verdict.links:
+        line(str(link))
+    if described.verdict.usable is None:
+        line("verdict: not asked yet, vfio-ims show --live opens the device and its driver answers the rest")
+    else:
+        line(f"verdict: {described.verdict}")
