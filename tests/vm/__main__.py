@@ -47,7 +47,7 @@ def main() -> int:
             result = guest.run(asked.command, timeout=asked.timeout)
             print(f"vm: booted in {guest.boot_seconds:.1f} s, ran for {result.seconds:.1f} s", file=sys.stderr)
             if result.console.strip():
-                print(f"vm: the guest's kernel said:\n{result.console.rstrip()}", file=sys.stderr)
+                print(f"vm: QEMU and the guest's kernel said:\n{result.console.rstrip()}", file=sys.stderr)
             return result.returncode
     except LabError as error:
         print(f"vm: {error}", file=sys.stderr)

@@ -54,20 +54,17 @@ def furnish(environment: Mapping[str, str]) -> None:
     mount("rwdir", rwdir, "9p", options="trans=virtio,version=9p2000.L,msize=262144,cache=none")
 
 
-def start_udev() -> None:
-    """The host's own udevd and rules, for who wants real node names and permissions; it takes its time."""
-    for command in (
-        ["/usr/lib/systemd/systemd-udevd", "--daemon"],
-        ["udevadm", "trigger", "--type=all", "--action=add", "--prioritized-subsystem=pci"],
-        ["udevadm", "settle"],
-    ):
-        subprocess.run(command, check=False)
+def start_udev(daemon: str) -> None:
+    """The host's own udevd and rules, for who wants real node names and permissions; it takes some seconds."""
+    subprocess.run([daemon, "--daemon"], check=False)
+    subprocess.run(["udevadm", "trigger", "--type=all", "--action=add", "--prioritized-subsystem=pci"], check=False)
+    subprocess.run(["udevadm", "settle"], check=False)
 
 
 def main() -> None:
     furnish(os.environ)
-    if os.environ.get("LAB_UDEV") == "1":
-        start_udev()
+    if daemon := os.environ.get("LAB_UDEVD"):
+        start_udev(daemon)
     child = os.fork()
     if child == 0:
         os.setsid()

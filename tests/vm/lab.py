@@ -23,7 +23,7 @@ import threading
 import time
 import weakref
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -87,40 +87,44 @@ class Guest:
         pieces = find()
         self.platform = platform
         placed, self.addresses = platform.place(functions)
-        scratch = tempfile.TemporaryDirectory(prefix="vfio-ims-vm-")
-        self.rwdir = Path(rwdir or Path(scratch.name, "rw")).resolve()
-        self.rwdir.mkdir(parents=True, exist_ok=True)
-        self._console = Path(scratch.name, "console")
-        self._complaints = Path(scratch.name, "qemu")
         self._booted = 0
         self._echo = dict(zip(("stdout", "stderr"), echo, strict=True)) if echo else {}
-        told = {"LAB_RWDIR": self.rwdir, "LAB_DRIVER": driver or "", "LAB_FUNCTIONS": ",".join(self.addresses)}
-        command = qemu.command(
-            pieces,
-            platform,
-            qemu.Shape(
+        # A socket, not pipes: QEMU tells the guest of its closing even when the guest is not listening yet.
+        self._wire, theirs = socket.socketpair()
+        with ExitStack() as undo, theirs:
+            undo.callback(self._wire.close)
+            scratch = undo.enter_context(tempfile.TemporaryDirectory(prefix="vfio-ims-vm-"))
+            self.rwdir = Path(rwdir or Path(scratch, "rw")).resolve()
+            self.rwdir.mkdir(parents=True, exist_ok=True)
+            self._console = Path(scratch, "console")
+            self._complaints = Path(scratch, "qemu")
+            shape = qemu.Shape(
                 cpus=cpus,
                 memory=memory,
                 rwdir=self.rwdir,
                 console=self._console,
-                environment={name: str(value) for name, value in told.items()} | {"LAB_UDEV": str(int(udev))},
+                environment={
+                    "LAB_RWDIR": str(self.rwdir),
+                    "LAB_DRIVER": driver or "",
+                    "LAB_FUNCTIONS": ",".join(self.addresses),
+                    "LAB_UDEVD": _udevd() if udev else "",
+                },
                 kernel_options=kernel_options,
                 qemu_options=[*placed, *qemu_options],
-            ),
-        )
-        # A socket, not pipes: QEMU tells the guest of its closing even when the guest is not listening yet.
-        self._wire, theirs = socket.socketpair()
-        with theirs, self._complaints.open("wb") as complaints:
+            )
+            command = [*qemu.command(pieces, platform, shape), *qemu.wire(theirs.fileno())]
+            complaints = undo.enter_context(self._complaints.open("wb"))
             self._process = subprocess.Popen(
                 # timeout(1) outlives us, should we be killed before we can end what we started.
-                ["timeout", "--signal=KILL", str(timeout), *command, *qemu.wire(theirs.fileno())],
+                ["timeout", "--signal=KILL", str(timeout), *command],
                 stdin=subprocess.DEVNULL,
                 stdout=complaints,
                 stderr=subprocess.STDOUT,
                 pass_fds=[theirs.fileno()],
                 start_new_session=True,
             )
-        self._finalizer = weakref.finalize(self, _end, self._process, self._wire, scratch)
+            undo.callback(_kill, self._process)
+            self._finalizer = weakref.finalize(self, undo.pop_all().close)
         self._events: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
         threading.Thread(target=_listen, args=(self._wire, self._events), daemon=True).start()
         problems = self._next(started + BOOT_TIMEOUT, "the boot", {})["ready"]
@@ -208,6 +212,13 @@ class Guest:
         return kind(_report(f"{text} (platform {self.platform.name})", parts))
 
 
+def _udevd() -> str:
+    for path in ("/usr/lib/systemd/systemd-udevd", "/lib/systemd/systemd-udevd"):
+        if os.path.exists(path):
+            return path
+    raise LabError("this machine has no udevd to start in the guest: install udev")
+
+
 def _report(head: str, parts: Mapping[str, str]) -> str:
     return "\n".join([head, *(f"--- {name}\n{text[-8000:].rstrip()}" for name, text in parts.items() if text.strip())])
 
@@ -219,9 +230,7 @@ def _listen(wire: socket.socket, events: queue.SimpleQueue[dict[str, Any] | None
     events.put(None)
 
 
-def _end(process: subprocess.Popen[bytes], wire: socket.socket, scratch: tempfile.TemporaryDirectory[str]) -> None:
+def _kill(process: subprocess.Popen[bytes]) -> None:
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    wire.close()
-    scratch.cleanup()

@@ -147,7 +147,8 @@ from tests.vm.platforms import INTEL
 guest = Guest(INTEL, rwdir={str(tmp_path / "mark")!r})
 os.kill(os.getpid(), 9)
 """
-    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == -9
+    environment = os.environ | {"TMPDIR": str(tmp_path)}
+    assert subprocess.run([sys.executable, "-c", script], env=environment, check=False).returncode == -9
     mark = str(tmp_path / "mark").encode()
     deadline = time.monotonic() + 10
     while any(mark in command for command in _commands()):
