@@ -167,12 +167,12 @@ class Driver(Owner, ABC):
 class Family:
     """Devices that one folder knows. ``driver`` and ``models`` name classes as ``module:Class`` inside the folder, so
 
-    that declaring them loads nothing.
+    that declaring them loads nothing. ``driver`` is a mapping by id where the devices want different classes.
     """
 
     name: str
     ids: Sequence[str]
-    driver: str
+    driver: str | Mapping[str, str]
     models: Mapping[str, str] = field(default_factory=dict)
     title: str = ""
     package: str = ""
@@ -180,9 +180,10 @@ class Family:
     def matches(self, vendor: int, device: int) -> bool:
         return f"{vendor:04x}:{device:04x}" in self.ids
 
-    def load_driver(self) -> type[Driver]:
-        """The driver's class."""
-        return cast("type[Driver]", self._load(self.driver))
+    def load_driver(self, device_id: str | None = None) -> type[Driver]:
+        """The driver's class for ``device_id``, one of ``ids`` (None: the first)."""
+        where = self.driver if isinstance(self.driver, str) else self.driver[device_id or self.ids[0]]
+        return cast("type[Driver]", self._load(where))
 
     def load_model(self, name: str) -> type[DeviceModel]:
         """The class of the model called ``name``."""

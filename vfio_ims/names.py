@@ -142,7 +142,8 @@ def open_driver(name: str | Name, *, share: Device | None = None, platform: Plat
     device = open_device(name, share=share, platform=platform)
     try:
         header = device.config.snapshot().header
-        driver = family_for(header.vendor, header.device, device.name).load_driver()
+        family = family_for(header.vendor, header.device, device.name)
+        driver = family.load_driver(f"{header.vendor:04x}:{header.device:04x}")
     except BaseException:
         device.close()
         raise
