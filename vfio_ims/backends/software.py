@@ -9,37 +9,27 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from vfio_ims.backends.software_config import SoftwareConfig
+from vfio_ims.backends.software_look import Found, look, tell
 from vfio_ims.backends.software_msix import MsixShadow
 from vfio_ims.backends.software_pasids import PasidSpaces
 from vfio_ims.backends.software_regions import RegionAccess
 from vfio_ims.backends.software_space import SoftwareAddressSpace
 from vfio_ims.backends.software_state import FunctionState, intx_asserted
-from vfio_ims.errors import DeviceError, UnsupportedError, UsageError, VfioImsError
+from vfio_ims.errors import UnsupportedError, UsageError, VfioImsError
 from vfio_ims.lifetime import Owner
 from vfio_ims.pci import Command
-from vfio_ims.platform import MsixPlace
 from vfio_ims.platform.irqs import Irqs
-from vfio_ims.verbs import DeviceFlags, DeviceInfo, Evidence, IrqIndex, IrqInfo, RegionFlags, RegionIndex, RegionInfo
+from vfio_ims.verbs import DeviceFlags, DeviceInfo, Evidence, IrqInfo, RegionInfo
 
 if TYPE_CHECKING:
     from vfio_ims.backends.link import Link
     from vfio_ims.backends.ports import AddressSpacePort, Window
-    from vfio_ims.pci.capabilities import Msix
     from vfio_ims.platform import Platform
 
 __all__ = ["SoftwareDevice"]
-
-
-def _tell(link: Link, counts: dict[int, int], index: int, start: int, armed: Sequence[bool]) -> None:
-    """Tell the link of those vectors that are its own: ERR and REQ may be the platform's alone."""
-    own = armed[: max(0, counts.get(index, 0) - start)]
-    if own:
-        link.set_vectors(index, start, own)
 
 
 class SoftwareDevice(Owner):
@@ -75,13 +65,18 @@ class SoftwareDevice(Owner):
         resettable = bool(self._info.flags & DeviceFlags.RESET)
         if resettable:
             link.reset()
-        self._regions = {index: link.region_info(index) for index in range(self._info.regions)}
-        config = self._read_config(link)
-        self.irqs = self.function.irqs = self._make_irqs(config)
-        self.shadow = self._make_shadow(config)
+        found = look(link, self._info, self.label, msix_mappable=self.platform.msix_mappable)
+        self._regions = found.regions
+        self.irqs = self.function.irqs = self._make_irqs(found)
+        self.shadow: MsixShadow | None = None
+        if found.msix is not None:
+            mappable = self.platform.msix_mappable
+            self.shadow = MsixShadow(found.msix, self.function, self.irqs, mappable=mappable)
         self._access = RegionAccess(self)
-        self.state = FunctionState(link, self.function, config, self.irqs, self._access.decode, resettable=resettable)
-        self._pasids = PasidSpaces(self.label, link, self.function, config.pasid_bits)
+        self.state = FunctionState(
+            link, self.function, found.config, self.irqs, self._access.decode, resettable=resettable
+        )
+        self._pasids = PasidSpaces(self.label, link, self.function, found.config.pasid_bits)
         if resettable:
             self._undo.append(link.reset)
         self._undo.append(self.irqs.close)
@@ -93,51 +88,19 @@ class SoftwareDevice(Owner):
         self._undo += [self._pasids.close, lambda: self._space.detach(self.function, link)]
         self._undo.append(lambda: self.state.set_command(off=Command.BUS_MASTER))
 
-    def _read_config(self, link: Link) -> SoftwareConfig:
-        if RegionIndex.CONFIG not in self._regions or not self._regions[RegionIndex.CONFIG].size:
-            raise DeviceError("open", device=self.label, why="it offers no config space (region 7)")
-        self._link_vectors = {index: link.irq_info(index).count for index in range(self._info.irqs)}
-        self._counts = dict(self._link_vectors)
-        sizes = [self._regions[index].size for index in range(7)]
-        pin = bool(self._counts.get(IrqIndex.INTX))
-        config = SoftwareConfig(link, self._regions[RegionIndex.CONFIG].size, sizes, pin=pin)
-        raw, counts = config.raw, self._counts
-        counts[IrqIndex.MSIX] = min(counts.get(IrqIndex.MSIX, 0), self._table_vectors(raw.msix))
-        counts[IrqIndex.MSI] = min(counts.get(IrqIndex.MSI, 0), raw.msi.vectors if raw.msi else 0)
-        counts[IrqIndex.ERR], counts[IrqIndex.REQ] = int(raw.express is not None), 1
-        return config
-
-    def _table_vectors(self, msix: Msix | None) -> int:
-        """How many vectors the function has; none where its table or pending bits do not lie in a BAR."""
-        if msix is None:
-            return 0
-        parts = ((msix.table, msix.table_size), (msix.pba, msix.pba_size))
-        inside = all(bar <= 5 and offset + size <= self._regions[bar].size for (bar, offset), size in parts)
-        return msix.vectors if inside else 0
-
-    def _make_irqs(self, config: SoftwareConfig) -> Irqs:
+    def _make_irqs(self, found: Found) -> Irqs:
+        # Nothing in it refers to this object, so that one that was forgotten is found and closed.
         return Irqs(
             self.label,
             self.function.requester,
-            self._counts,
+            found.vectors,
             self.platform.controller,
             self.platform.lock,
             self.platform.signal,
             dynamic=self.platform.dynamic_msix,
             level=partial(intx_asserted, self.link),
-            changed=partial(_tell, self.link, self._link_vectors),
+            changed=partial(tell, self.link, found.link_vectors),
         )
-
-    def _make_shadow(self, config: SoftwareConfig) -> MsixShadow | None:
-        msix, count = config.raw.msix, self._counts[IrqIndex.MSIX]
-        if msix is None or not count:
-            return None
-        place = MsixPlace(count, *msix.table, *msix.pba)
-        if self.platform.msix_mappable:
-            bar = self._regions[place.table_bar]
-            flags = bar.flags | RegionFlags.MMAP | RegionFlags.CAPS
-            self._regions[place.table_bar] = replace(bar, flags=flags, msix_mappable=True)
-        return MsixShadow(place, self.function, self.irqs, mappable=self.platform.msix_mappable)
 
     # --- what it is ---------------------------------------------------------------------------------------------------
 
