@@ -72,6 +72,7 @@ class SlotArray:
             final = self.layout.control_word(slot)
             row.extend((held, message.address & 0xFFFF_FFFF, message.address >> 32, message.data, final))
         words = row * -(-len(indices) // len(pattern))
+        del words[len(row) // len(pattern) * len(indices) :]
         layout = self.layout
         self._bar.write_table(layout.offset, layout.stride, array("I", indices), self._steps, words)
         last = layout.at(indices[-1])
