@@ -33,6 +33,9 @@ class Config:
     def write(self, offset: int, value: int, width: int) -> None:
         """One write of ``width`` bytes. The kernel keeps some registers to itself and drops writes to them."""
         self._check(offset, width)
+        if not 0 <= value < 1 << 8 * width:
+            why = f"value must be {8 * width} bits, not {value:#x}"
+            raise UsageError(f"write config space at {offset:#x}", device=self._port.name, why=why)
         self._port.write_region(RegionIndex.CONFIG, offset, value.to_bytes(width, "little"))
 
     def _check(self, offset: int, width: int) -> None:
