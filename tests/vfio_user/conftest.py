@@ -18,7 +18,17 @@ import pytest
 
 from vfio_ims.backends.model_port import SharedArea
 from vfio_ims.errors import BusFault
-from vfio_ims.verbs import Area, DeviceFlags, DeviceInfo, IrqFlags, IrqIndex, IrqInfo, RegionFlags, RegionIndex, RegionInfo
+from vfio_ims.verbs import (
+    Area,
+    DeviceFlags,
+    DeviceInfo,
+    IrqFlags,
+    IrqIndex,
+    IrqInfo,
+    RegionFlags,
+    RegionIndex,
+    RegionInfo,
+)
 from vfio_ims.vfio_user import Server, SocketLink
 from vfio_ims.vfio_user.wire import HEADER
 
@@ -162,7 +172,9 @@ class Raw:
         sock.settimeout(5)
         self.number = 100
 
-    def send(self, command: int, payload: bytes = b"", *, flags: int = 0, fds: tuple[int, ...] = (), **header: int) -> None:
+    def send(
+        self, command: int, payload: bytes = b"", *, flags: int = 0, fds: tuple[int, ...] = (), **header: int
+    ) -> None:
         self.number += 1
         fields = {"id": self.number, "size": 16 + len(payload)} | header
         data = HEADER.pack(fields["id"], command, fields["size"], flags, 0) + payload
@@ -261,7 +273,6 @@ def kit():
 
 
 def open_fds() -> int:
-    gc.collect()
     return len(os.listdir("/proc/self/fd"))
 
 
@@ -273,10 +284,14 @@ def fds():
         def __init__(self) -> None:
             self.before = open_fds()
 
+        def more(self) -> int:
+            return open_fds() - self.before
+
         def settle(self) -> int:
             end = time.monotonic() + 2
             while open_fds() != self.before and time.monotonic() < end:
                 time.sleep(0.01)
-            return open_fds() - self.before
+                gc.collect()
+            return self.more()
 
     return Fds()

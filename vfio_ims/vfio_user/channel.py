@@ -116,20 +116,23 @@ class Channel:
         try:
             self._handle_all()
             while call.message is None and not call.failed:
-                came = self._fill_and_flush(deadline) if self._connection.queued else self._connection.fill()
-                if not came and time.monotonic() > deadline:
-                    raise self._late(call)
+                if self._connection.queued:
+                    self._fill_and_flush(deadline)
+                else:
+                    self._connection.fill()  # comes back now and then, to look at the clock
                 self._handle_all()
+                if time.monotonic() > deadline and call.message is None:
+                    raise self._late(call)
         except VfioImsError as error:
             self.fail(error)
 
-    def _fill_and_flush(self, deadline: float) -> bool:
+    def _fill_and_flush(self, deadline: float) -> None:
         """Something is queued: see to both directions."""
         poller = select.poll()
         poller.register(self._socket, select.POLLIN | select.POLLOUT)
         poller.poll(max(deadline - time.monotonic(), 0) * 1000)
         self._connection.flush()
-        return self._connection.fill(wait=False)
+        self._connection.fill(wait=False)
 
     def _on_input(self) -> None:
         if self._receiving.acquire(blocking=False):  # else somebody receives, and will listen again

@@ -16,8 +16,8 @@ from vfio_ims.vfio_user.wire import Refused
 
 __all__ = ["IrqTable"]
 
-_DATA = IrqSet.DATA_NONE | IrqSet.DATA_BOOL | IrqSet.DATA_EVENTFD
-_ACTION = IrqSet.ACTION_MASK | IrqSet.ACTION_UNMASK | IrqSet.ACTION_TRIGGER
+_DATA = int(IrqSet.DATA_NONE | IrqSet.DATA_BOOL | IrqSet.DATA_EVENTFD)
+_ACTION = int(IrqSet.ACTION_MASK | IrqSet.ACTION_UNMASK | IrqSet.ACTION_TRIGGER)
 _EVENTFD = "anon_inode:[eventfd]"
 
 

@@ -84,7 +84,8 @@ class Session:
             with self._model.lock:
                 self._answer(message, fds)
         finally:
-            close_all(fds)
+            if fds:
+                close_all(fds)
 
     def _answer(self, message: Message, fds: list[int]) -> None:
         try:

@@ -26,7 +26,11 @@ MAX_FDS = 16
 """Descriptors that this side takes in one message."""
 
 _ROOM = 64 << 10
-_FLAGS = socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL
+# Plain numbers: the enumeration's arithmetic costs more than the system call.
+_SEND = int(socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+_WAIT = int(socket.MSG_CMSG_CLOEXEC)
+_LOOK = int(socket.MSG_CMSG_CLOEXEC | socket.MSG_DONTWAIT)
+_CUT = int(socket.MSG_CTRUNC)
 _CONTROL = socket.CMSG_SPACE(MAX_FDS * 4)
 _TOO_MANY = f"descriptors must be at most {MAX_FDS} a message"
 _header = HEADER.unpack_from
@@ -105,6 +109,10 @@ class Connection:
     def _take(self, size: int) -> tuple[tuple[int, ...], str]:
         """Step over ``size`` bytes; what descriptors came with them, and what was wrong with those."""
         self._start += size
+        if not self._rights and self._start == self._end <= _ROOM:
+            self._before += self._end
+            self._start = self._end = 0
+            return (), ""
         fds: list[int] = []
         fault = ""
         while self._rights and self._rights[0][0] < self._before + self._start:
@@ -121,9 +129,9 @@ class Connection:
         """Receive what there is, once ``pop`` finds nothing; False where nothing came (in time, with ``wait``)."""
         if self._start:
             self._grow(max(_ROOM, len(self._view)))
-        flags = socket.MSG_CMSG_CLOEXEC if wait else socket.MSG_CMSG_CLOEXEC | socket.MSG_DONTWAIT
         try:
-            count, control, got, _ = self._sock.recvmsg_into([self._view[self._end :]], _CONTROL, flags)
+            room = self._view[self._end :] if self._end else self._view
+            count, control, got, _ = self._sock.recvmsg_into((room,), _CONTROL, _WAIT if wait else _LOOK)
         except BlockingIOError:
             return False
         except OSError as error:
@@ -131,8 +139,8 @@ class Connection:
         if count == 0:
             raise self._gone(None)
         self._end += count
-        if control or got & socket.MSG_CTRUNC:
-            self._keep(control, bool(got & socket.MSG_CTRUNC))
+        if control or got & _CUT:
+            self._keep(control, bool(got & _CUT))
         return True
 
     def _keep(self, control: Sequence[tuple[int, int, bytes]], cut: bool) -> None:
@@ -159,24 +167,21 @@ class Connection:
     def send(self, data: bytes | bytearray, fds: Sequence[int] = ()) -> bool:
         """Send, or queue what the socket does not take now. False where something is queued: call ``flush`` later."""
         with self._send_lock:
-            if not self._queue:
-                sent = self._try(memoryview(data), fds)
-                if sent == len(data):
-                    return True
-                rest, fds = memoryview(bytes(data))[sent:], () if sent else fds
-            else:
-                rest = memoryview(bytes(data))
+            sent = 0 if self._queue else self._try(data, fds)
+            if sent == len(data):
+                return True
+            rest, fds = memoryview(bytes(data))[sent:], () if sent else fds
             # The caller may close its descriptors: the queue holds its own.
             self._queue.append((rest, tuple(os.dup(fd) for fd in fds)))
             self.queued += len(rest)
             return False
 
-    def _try(self, data: memoryview, fds: Sequence[int]) -> int:
+    def _try(self, data: bytes | bytearray | memoryview, fds: Sequence[int]) -> int:
         try:
             if fds:
                 rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))
-                return self._sock.sendmsg([data], [rights], _FLAGS)
-            return self._sock.send(data, _FLAGS)
+                return self._sock.sendmsg([data], [rights], _SEND)
+            return self._sock.send(data, _SEND)
         except BlockingIOError:
             return 0
         except OSError as error:
