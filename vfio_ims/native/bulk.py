@@ -14,7 +14,7 @@ from vfio_ims.native.lib import CData, native
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer as Buffer
 
-    from vfio_ims.backends.ports import Window
+    from vfio_ims.native.trap import Trap
 
 __all__ = ["BulkAccess"]
 
@@ -38,7 +38,7 @@ class BulkAccess:
 
     label: str
     _handle: CData
-    _trap: Window | None
+    _trap: Trap | None
 
     if TYPE_CHECKING:
         # The single accesses, for what no mapping allows.

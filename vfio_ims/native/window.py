@@ -9,16 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from vfio_ims.errors import ClosedError, UsageError, VfioImsError
 from vfio_ims.lifetime import Owner
 from vfio_ims.native.bulk import BulkAccess
 from vfio_ims.native.lib import CData, native
 from vfio_ims.native.outcome import refusal
-
-if TYPE_CHECKING:
-    from vfio_ims.backends.ports import Window
+from vfio_ims.native.trap import Trap
 
 __all__ = ["MappedWindow", "Piece"]
 
@@ -58,7 +55,7 @@ class MappedWindow(BulkAccess, Owner):
         pieces: Sequence[Piece] = (),
         *,
         guard: tuple[int, int] | None = None,
-        trap: Window | None = None,
+        trap: Trap | None = None,
         label: str = "window",
         parent: Owner | None = None,
     ) -> None:

@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Opening a function through the kernel's VFIO, by whichever interface there is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from vfio_ims.backends.kernel_cdev import node_of, open_cdev
+from vfio_ims.backends.kernel_device import KernelDevice
+from vfio_ims.backends.kernel_group import GroupSpace, open_group
+from vfio_ims.backends.kernel_refusals import driver_missing
+from vfio_ims.backends.kernel_space import IoasSpace
+from vfio_ims.backends.ports import AddressSpacePort
+from vfio_ims.errors import UsageError
+from vfio_ims.pci import PciAddress
+from vfio_ims.sysfs import Function
+
+__all__ = ["INTERFACES", "open_kernel"]
+
+INTERFACES = ("auto", "type1", "iommufd")
+
+
+def open_kernel(
+    bdf: str,
+    *,
+    iommu: str = "auto",
+    space: AddressSpacePort | None = None,
+    sysfs: Path = Path("/sys"),
+    dev: Path = Path("/dev"),
+) -> KernelDevice:
+    """Open the PCI function ``bdf``, bound to vfio-pci or one of its variants.
+
+    ``iommu``: "type1" (group and container), "iommufd" (the function's own node), or "auto": iommufd where the kernel
+    has both nodes. ``space``: join that one, of a device that is open; the interface is then its. Opening resets the
+    function where it can be and leaves bus mastering off. Raises SetupError, AccessDenied or DeviceBusy, with what
+    the kernel's answer means here and what to do next.
+    """
+    if iommu not in INTERFACES:
+        raise UsageError("open", device=bdf, why=f"iommu must be one of {', '.join(INTERFACES)}, not {iommu!r}")
+    function = Function(PciAddress.parse(bdf), sysfs)
+    refusal = driver_missing(function)
+    if refusal is not None:
+        raise refusal
+    if isinstance(space, GroupSpace):
+        _same("type1", iommu, bdf)
+        return open_group(function, space=space, dev=dev)
+    if isinstance(space, IoasSpace):
+        _same("iommufd", iommu, bdf)
+        return open_cdev(function, space=space, dev=dev)
+    if space is not None:
+        why = f"{space.name} is no address space of the kernel"
+        raise UsageError("share an address space", device=bdf, why=why)
+    node = node_of(function, dev)
+    if iommu == "iommufd" or (iommu == "auto" and node is not None and node.exists() and (dev / "iommu").exists()):
+        return open_cdev(function, dev=dev)
+    return open_group(function, dev=dev)
+
+
+def _same(interface: str, iommu: str, bdf: str) -> None:
+    if iommu not in ("auto", interface):
+        why = f"the address space to share is of {interface}, and iommu={iommu} was asked for"
+        raise UsageError("share an address space", device=bdf, why=why)

@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One function behind the kernel's VFIO, however it was opened: the verbs on its descriptor (``DevicePort``)."""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, TypeVar
+
+from vfio_ims.backends.kernel_access import access_refused, in_words, irqs_refused, patiently, pieces_of
+from vfio_ims.backends.kernel_trap import PreadTrap
+from vfio_ims.errors import DeviceBusy, DeviceError, UnsupportedError, UsageError, VfioImsError
+from vfio_ims.lifetime import Owner
+from vfio_ims.native import vfio
+from vfio_ims.native.descriptor import Descriptor
+from vfio_ims.native.window import MappedWindow
+from vfio_ims.sysfs import Function, interrupt_remapping
+from vfio_ims.verbs import DeviceFlags, DeviceInfo, Evidence, IrqInfo, RegionInfo
+
+if TYPE_CHECKING:
+    from vfio_ims.backends.kernel_space import KernelSpace
+    from vfio_ims.backends.ports import AddressSpacePort
+
+__all__ = ["KernelDevice"]
+
+SETTLE = 0.2
+RESET_PATIENCE = 5.0
+
+T = TypeVar("T")
+
+
+class KernelDevice(Owner):
+    """The port over an open device descriptor, which it owns. A subclass knows how it came to be and how it ends.
+
+    ``mount`` is "group" or "cdev". Safe from several threads.
+    """
+
+    mount: str
+
+    def __init__(self, function: Function, device: Descriptor, space: KernelSpace) -> None:
+        self.function, self.device, self._space = function, device, space
+        self._lock = threading.RLock()
+        self._regions: dict[int, RegionInfo] = {}
+        name = str(function.address)
+        with in_words(lambda code: access_refused(code, "read the device's information", name)):
+            self._info = vfio.device_info(device.fileno())
+        super().__init__(name)
+
+    @property
+    def name(self) -> str:
+        return self.label
+
+    @property
+    def settle(self) -> float:
+        return SETTLE
+
+    @property
+    def space(self) -> AddressSpacePort:
+        return self._space
+
+    def _ask(self, operation: str, verb: Callable[..., T], *arguments: int) -> T:
+        """A request on the device, its errors in words."""
+        self.check_open(operation)
+        with in_words(lambda code: access_refused(code, operation, self.label)):
+            return verb(self.device.fileno(), *arguments)
+
+    def device_info(self) -> DeviceInfo:
+        self.check_open("read the device's information")
+        return self._info
+
+    def region_info(self, index: int) -> RegionInfo:
+        operation = f"read the information of region {index}"
+        self.check_open(operation)
+        with self._lock:
+            if index not in self._regions:
+                self._known(operation, "region", index, self._info.regions)
+                self._regions[index] = self._ask(operation, vfio.region_info, index)
+            return self._regions[index]
+
+    def irq_info(self, index: int) -> IrqInfo:
+        operation = f"read the information of interrupt index {index}"
+        self._known(operation, "interrupt index", index, self._info.irqs)
+        return self._ask(operation, vfio.irq_info, index)
+
+    def _known(self, operation: str, what: str, index: int, count: int) -> None:
+        if not 0 <= index < count:
+            why = f"the {what} must be 0..{count - 1}, not {index!r}"
+            raise UsageError(operation, device=self.label, why=why)
+
+    def window(self, index: int, guard: tuple[int, int] | None = None) -> MappedWindow:
+        info = self.region_info(index)
+        operation = f"open a window on region {index}"
+        if not info.size:
+            raise UsageError(operation, device=self.label, why="the function has no such region")
+        with self._lock:
+            self.check_open(operation)
+            return MappedWindow(
+                info.size,
+                pieces_of(info, self.device.fileno(), guard),
+                guard=guard,
+                trap=PreadTrap(self.device, info, self.label),
+                label=f"{self.label} region {index}",
+                parent=self,
+            )
+
+    def read_region(self, index: int, offset: int, size: int) -> bytes:
+        info, operation = self._within(index, offset, size, "read")
+        with in_words(lambda code: access_refused(code, operation, self.label)):
+            data = os.pread(self.device.fileno(), size, info.offset + offset)
+        if len(data) != size:
+            why = f"the kernel gave {len(data)} of {size} bytes"
+            raise DeviceError(operation, device=self.label, why=why)
+        return data
+
+    def write_region(self, index: int, offset: int, data: bytes) -> None:
+        info, operation = self._within(index, offset, len(data), "write")
+        with in_words(lambda code: access_refused(code, operation, self.label)):
+            done = os.pwrite(self.device.fileno(), data, info.offset + offset)
+        if done != len(data):
+            why = f"the kernel took {done} of {len(data)} bytes"
+            raise DeviceError(operation, device=self.label, why=why)
+
+    def _within(self, index: int, offset: int, size: int, verb: str) -> tuple[RegionInfo, str]:
+        operation = f"{verb} {size} bytes at {offset:#x} of region {index}"
+        info = self.region_info(index)
+        if offset < 0 or size < 0 or offset + size > info.size:
+            why = f"the range must lie within the region's {info.size:#x} bytes"
+            raise UsageError(operation, device=self.label, why=why)
+        return info, operation
+
+    def set_irqs(self, index: int, flags: int, start: int, count: int, data: Sequence[int] = ()) -> None:
+        operation = f"set {count} interrupts from {start} of index {index}"
+        self.check_open(operation)
+        if min(index, start, count) < 0 or max(index, start, count) >= 1 << 32:
+            why = f"index, start and count must be 0..2**32-1, not {index}, {start}, {count}"
+            raise UsageError(operation, device=self.label, why=why)
+        with in_words(lambda code: irqs_refused(code, operation, self.label)):
+            vfio.set_irqs(self.device.fileno(), index, flags, start, count, data)
+
+    def reset(self) -> None:
+        """Tried again for a while where the function was locked by another reset."""
+        self.check_open("reset")
+        if not self._info.flags & DeviceFlags.RESET:
+            raise UnsupportedError("reset", device=self.label, why="the function has no reset that works")
+        with in_words(self._reset_refused):
+            patiently(lambda: vfio.reset(self.device.fileno()), errno.EAGAIN, RESET_PATIENCE)
+
+    def _reset_refused(self, code: int) -> VfioImsError:
+        if code != errno.EAGAIN:
+            return access_refused(code, "reset", self.label)
+        why = f"another reset or a configuration access has held it for {RESET_PATIENCE:g} seconds"
+        return DeviceBusy("reset", device=self.label, why=why, hint="try again", errno=code)
+
+    def interrupt_remapping(self) -> Evidence:
+        return interrupt_remapping(self.function.fresh())
+
+    def attach_pasid(self, pasid: int, space: AddressSpacePort) -> None:
+        self.check_open(f"attach PASID {pasid}")
+        raise UnsupportedError(
+            f"attach PASID {pasid}",
+            device=self.label,
+            why="a group and container have no PASIDs",
+            hint=f"open it through its own node: {self.label},iommu=iommufd (Linux 6.15, /dev/iommu)",
+        )
+
+    def detach_pasid(self, pasid: int) -> None:
+        self.check_open(f"detach PASID {pasid}")
+        raise UsageError(f"detach PASID {pasid}", device=self.label, why="it is not attached")
