@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["ModelConfig"]
 
 _COMMAND = 0x04
+_BUS_MASTER = int(Command.BUS_MASTER)
 _FLR = 1 << 15  # Initiate Function Level Reset (PCIe 6.0, 7.5.3.4 "Device Control Register")
 _DEVICE_CONTROL = 8
 
@@ -62,4 +63,4 @@ class ModelConfig:
 
     @property
     def bus_master(self) -> bool:
-        return bool(self._state[_COMMAND] & Command.BUS_MASTER)
+        return self._state[_COMMAND] & _BUS_MASTER != 0

@@ -173,7 +173,7 @@ class DeviceModel:
 
     def shared_areas(self) -> Sequence[SharedArea]:
         return [
-            SharedArea(number, store.layout.offset, store.layout.size, store.fd)
+            SharedArea(number, store.layout.offset, store.mapped_size, store.fd)
             for number, store in self.stores.items()
             if store.fd >= 0
         ]

@@ -43,13 +43,14 @@ class View:
 class RegisterFile(View):
     """``size`` bytes holding the registers of ``block``; bytes that no register declares read zero and keep nothing."""
 
-    __slots__ = ("_changes", "_clears", "_hidden", "_image", "_places", "size")
+    __slots__ = ("_changes", "_clears", "_hidden", "_image", "_places", "_whole", "size")
 
     def __init__(self, block: type[Block], size: int) -> None:
         super().__init__(bytearray(size), 0)
         self.size = size
         self._image, self._changes, self._clears, self._hidden = (bytearray(size) for _ in range(4))
         self._places: dict[int, Place] = {}
+        self._whole: dict[int, tuple[Place, int, int, int, int]] = {}  # by offset: place, size and masks as numbers
         self._declare(block, 0, None)
         self.reset()
 
@@ -62,6 +63,8 @@ class RegisterFile(View):
             self._clears[span] = register.mask("rw1c").to_bytes(size, "little")
             self._hidden[span] = register.mask("wo").to_bytes(size, "little")
             place = Place(register, at, row)
+            masks = register.mask("rw", "wo"), register.mask("rw1c"), register.mask("wo")
+            self._whole[at] = (place, size, *masks)
             for byte in range(at, at + size):
                 self._places[byte] = place
         for repeat in block.repeats.values():
@@ -83,6 +86,9 @@ class RegisterFile(View):
     def load(self, offset: int, size: int) -> bytes:
         """What the device's side of a read sees: write-only bits as zero."""
         data = self._bytes[offset : offset + size]
+        whole = self._whole.get(offset)
+        if whole is not None and whole[1] == size and not whole[4]:
+            return bytes(data)
         hidden = self._hidden[offset : offset + size]
         if any(hidden):
             return bytes(byte & ~gone for byte, gone in zip(data, hidden, strict=True))
@@ -93,14 +99,25 @@ class RegisterFile(View):
 
         value written to each (bytes that the write left out are the register's own).
         """
+        whole = self._whole.get(offset)
+        if whole is not None and whole[1] == len(data):  # as nearly all writes are
+            place, size, changes, clears, _ = whole
+            number, old = int.from_bytes(data, "little"), int.from_bytes(self._bytes[offset : offset + size], "little")
+            new = (old & ~changes | number & changes) & ~(number & clears)
+            self._bytes[offset : offset + size] = new.to_bytes(size, "little")
+            return [(place, RegisterValue.of(place.register, number))]
+        return self._store_part(offset, data)
+
+    def _store_part(self, offset: int, data: bytes) -> list[tuple[Place, RegisterValue]]:
         touched: list[tuple[Place, RegisterValue]] = []
         end = offset + len(data)
         at = offset
         while at < end:
-            place = self._places.get(at)
-            if place is None:
+            found = self._places.get(at)
+            if found is None:
                 at += 1
                 continue
+            place = found
             stop = min(end, place.offset + place.register.size)
             written = bytearray(self._bytes[place.offset : place.offset + place.register.size])
             written[at - place.offset : stop - place.offset] = data[at - offset : stop - offset]

@@ -44,7 +44,7 @@ class SlotStore:
         self._memory: bytearray | mmap.mmap
         if shared:
             self.fd = os.memfd_create("vfio-ims-slots", os.MFD_CLOEXEC)
-            size = -(-layout.size // mmap.PAGESIZE) * mmap.PAGESIZE
+            size = self.mapped_size
             os.ftruncate(self.fd, layout.offset + size)  # addressed as the BAR is; what lies below takes no memory
             self._memory = mmap.mmap(self.fd, size, offset=layout.offset)
         else:
@@ -52,6 +52,11 @@ class SlotStore:
         self._reset_control = layout.control_word(Slot(masked=reset_masked))
         self._kept = self._kept_bits()
         self.reset()
+
+    @property
+    def mapped_size(self) -> int:
+        """Bytes that a client maps: whole pages."""
+        return -(-self.layout.size // mmap.PAGESIZE) * mmap.PAGESIZE
 
     def _kept_bits(self) -> int:
         layout = self.layout

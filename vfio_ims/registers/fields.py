@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Fields of a register: a run of bits with a name, an access and, where it has one, a meaning for each value."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Literal, get_args
 
@@ -21,30 +21,26 @@ class Bits:
     low: int
     access: Access | None = None
     enum: type[IntEnum] | None = None
+    width: int = field(init=False, repr=False, compare=False)
+    mask: int = field(init=False, repr=False, compare=False)
+    """The field's bits in place."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.low <= self.high:
             raise UsageError("declare a field", why=f"bits must be high:low, not {self.high}:{self.low}")
         if self.access is not None and self.access not in get_args(Access):
             raise UsageError("declare a field", why=f"access must be one of {get_args(Access)}, not {self.access!r}")
-
-    @property
-    def width(self) -> int:
-        return self.high - self.low + 1
-
-    @property
-    def mask(self) -> int:
-        """The field's bits in place."""
-        return (1 << self.width) - 1 << self.low
+        object.__setattr__(self, "width", self.high - self.low + 1)
+        object.__setattr__(self, "mask", (1 << self.width) - 1 << self.low)
 
     def get(self, value: int) -> int:
         return (value & self.mask) >> self.low
 
-    def put(self, value: int, field: int) -> int:
-        """``value`` with this field set; a field that does not fit raises UsageError."""
-        if not 0 <= field < 1 << self.width:
-            raise UsageError("set a field", why=f"value must fit {self.width} bits, not {field:#x}")
-        return value & ~self.mask | int(field) << self.low
+    def put(self, value: int, number: int) -> int:
+        """``value`` with this field set to ``number``; UsageError if it does not fit."""
+        if not 0 <= number < 1 << self.width:
+            raise UsageError("set a field", why=f"value must fit {self.width} bits, not {number:#x}")
+        return value & ~self.mask | int(number) << self.low
 
     def word(self, value: int) -> str:
         """The field's value as text: its enum's name where it has one."""

@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A model's slots: masks, pending bits and PASIDs, also where the client writes them through a mapping."""
+
+import mmap
+import time
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+import vfio_ims
+from vfio_ims.models import Outcome, SlotStore
+from vfio_ims.registers import SlotLayout
+
+LAYOUT = SlotLayout(bar=0, offset=0, count=8, ignore=2, pasid_enable=3)
+MASK, PENDING, IGNORE, PASID_ENABLE = 1, 2, 4, 8
+
+
+def word(value: int) -> bytes:
+    return value.to_bytes(4, "little")
+
+
+class Slots(RuleBasedStateMachine):
+    """Against what is expected of a table: masked pends, unmasked sends, pending sends once at the unmask."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sent: list[tuple[int, int]] = []
+        self.store = SlotStore(LAYOUT, lambda address, data: self.sent.append((address, data)))
+        self.expected: list[tuple[int, int]] = []
+        self.masked = [True] * 8
+        self.pending = [False] * 8
+        self.message = [(0, 0)] * 8
+
+    def _write(self, index: int, at: int, value: int) -> None:
+        for touched in self.store.store(index * 16 + at, word(value)):
+            self.store.discharge(touched)
+
+    @rule(index=st.integers(0, 7), low=st.integers(0, 0x3FFF).map(lambda n: n * 4), data=st.integers(0, 255))
+    def write_message(self, index: int, low: int, data: int) -> None:
+        self._write(index, 0, low)
+        self._write(index, 8, data)
+        self.message[index] = low, data
+
+    @rule(index=st.integers(0, 7), masked=st.booleans(), noise=st.sampled_from([0, PENDING, 0xFF0]))
+    def write_control(self, index: int, masked: bool, noise: int) -> None:
+        self._write(index, 12, int(masked) | noise)
+        self.masked[index] = masked
+        if not masked and self.pending[index]:
+            self.pending[index] = False
+            self.expected.append(self.message[index])
+
+    @rule(index=st.integers(0, 7))
+    def fire(self, index: int) -> None:
+        outcome = self.store.fire(index)
+        if self.masked[index]:
+            assert outcome is Outcome.PENDING
+            self.pending[index] = True
+        else:
+            assert outcome is Outcome.SENT
+            self.expected.append(self.message[index])
+
+    @rule()
+    def reset(self) -> None:
+        self.store.reset()
+        self.masked, self.pending, self.message = [True] * 8, [False] * 8, [(0, 0)] * 8
+
+    @invariant()
+    def agrees(self) -> None:
+        assert self.sent == self.expected
+        for index in range(8):
+            control = int.from_bytes(self.store.load(index * 16 + 12, 4), "little")
+            assert control == self.masked[index] | self.pending[index] << 1
+
+
+Slots.TestCase.settings = settings(max_examples=30, stateful_step_count=40, deadline=None)
+TestSlots = Slots.TestCase
+
+
+@pytest.mark.parametrize(
+    ("control", "pasid", "outcome"),
+    [
+        (PASID_ENABLE | 5 << 12, 5, Outcome.SENT),
+        (PASID_ENABLE | 5 << 12, 6, Outcome.REFUSED),
+        (PASID_ENABLE | 5 << 12, None, Outcome.REFUSED),
+        (5 << 12, None, Outcome.SENT),
+        (5 << 12, 5, Outcome.REFUSED),
+        (IGNORE, 7, Outcome.SENT),
+    ],
+)
+def test_a_slot_fires_only_for_its_pasid(control: int, pasid: int | None, outcome: Outcome) -> None:
+    sent: list[int] = []
+    store = SlotStore(LAYOUT, lambda address, data: sent.append(data))
+    store.store(12, word(control))
+    assert store.fire(0, pasid) is outcome
+    assert len(sent) == (outcome is Outcome.SENT)
+
+
+def test_a_pending_slot_unmasked_through_a_mapping_is_sent_within_milliseconds() -> None:
+    with vfio_ims.open_driver("mock:minimal,map_slots=yes") as driver, driver.ims.allocate(masked=True) as irq:
+        assert driver.device.bar(0).mapped(0x1000, 0x100)
+        assert str(driver.fire(irq.slot)) == "pending"
+        assert irq.pending
+        began = time.monotonic()
+        irq.unmask()
+        assert irq.wait(timeout=2)
+        assert time.monotonic() - began < 0.5
+        assert not irq.pending
+
+
+def test_a_shared_store_gives_its_memory_back() -> None:
+    store = SlotStore(LAYOUT, lambda address, data: None, shared=True)
+    with mmap.mmap(store.fd, mmap.PAGESIZE) as area:
+        area[0:4] = word(0x1000)
+        assert store.slot(0).message.address == 0x1000
+    store.close()
+    assert store.fd == -1
