@@ -92,9 +92,11 @@ class MappedWindow(BulkAccess, Owner):
         return self._size
 
     def mapped(self, offset: int, size: int) -> bool:
-        """Whether reads of this range go through a mapping."""
+        """Whether reads of this range go through a mapping, this one's or its trap's."""
         self.check_open("look at the window")
-        return bool(native().lib.window_mapped(self._handle, offset, size))
+        if native().lib.window_mapped(self._handle, offset, size):
+            return True
+        return self._trap is not None and self._trap.mapped(offset, size)
 
     def read8(self, offset: int) -> int:
         """One load of 8 bits."""
