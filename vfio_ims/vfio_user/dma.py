@@ -26,6 +26,7 @@ __all__ = ["ClientMemory", "Piece"]
 _MOST_WINDOWS = 1 << 20
 _LARGEST_WINDOW = 8 << 40  # libvfio-user's bound
 _SPACE = 1 << 64
+_SWEEP = 1 << 20  # an unmap of at least that much is one of QEMU's sweeps: its steps end at the interrupt range
 _PERMISSIONS = DmaFlags.READ | DmaFlags.WRITE
 _BY_MESSAGE = 0  # the file number of windows without a file
 
@@ -140,14 +141,14 @@ class ClientMemory:
         return number
 
     def unmap(self, address: int, size: int) -> int:
-        """Remove the windows within the range; returns how many. Refused where there is none, or one is cut.
+        """Remove the windows within the range; returns how many. Refused where one is cut, or none is there.
 
-        libvfio-user takes exact matches only. QEMU's VT-d unmaps a whole address space at once when a function
-        changes domain, and the kernel's VFIO allows that: so it is allowed here.
+        libvfio-user takes exact matches only. QEMU's VT-d sweeps a whole address space in large steps when a function
+        changes domain, whether something is mapped there or not, and the kernel's VFIO allows that: so it is allowed.
         """
         with self._lock:
             gone = self._windows.remove(address, size) if size and address + size <= _SPACE else None
-            if not gone:
+            if gone is None or (not gone and size < _SWEEP):
                 raise Refused(errno.ENOENT, f"there is no window {address:#x}+{size:#x}")
             for window in gone:
                 self._drop(window.tag >> 2)
