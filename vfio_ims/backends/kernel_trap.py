@@ -29,6 +29,10 @@ class PreadTrap:
     def __init__(self, device: Descriptor, region: RegionInfo, name: str) -> None:
         self._device, self._region, self._name = device, region, name
 
+    def mapped(self, offset: int, size: int) -> bool:
+        """Never: what could be mapped is."""
+        return False
+
     def load(self, offset: int, width: int) -> int:
         """One register."""
         operation = f"read {width} bytes at {offset:#x} of region {self._region.index}"
