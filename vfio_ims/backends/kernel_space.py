@@ -30,14 +30,16 @@ _LARGE = 1 << 21 | 1 << 30
 class KernelSpace(Owner):
     """What both kinds share: users, errors, and the end with the last user (``AddressSpacePort``).
 
-    A device joins and leaves; when the last one has left, the space closes. ``close`` while devices use it is refused.
+    A device joins and leaves; when the last one has left, the space closes, unless it was made by a caller for itself
+    (``kept``). ``close`` while devices use it is refused.
     """
 
     interface: str
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, kept: bool = False) -> None:
         self._lock = threading.RLock()
         self._users = 0
+        self._kept = kept
         super().__init__(name)
 
     def __del__(self) -> None:
@@ -56,11 +58,11 @@ class KernelSpace(Owner):
             self._users += 1
 
     def leave(self) -> None:
-        """One device less; the last one closes it."""
+        """One device less."""
         with self._lock:
             self._users -= 1
             last = self._users == 0
-        if last:
+        if last and not self._kept:
             self.close()
 
     def close(self) -> None:
@@ -169,7 +171,7 @@ class IoasSpace(KernelSpace):
 
     interface = "iommufd"
 
-    def __init__(self, iommu: Iommufd, name: str) -> None:
+    def __init__(self, iommu: Iommufd, name: str, *, kept: bool = False) -> None:
         self.iommu = iommu
         self._mapped: dict[int, int] = {}
         iommu.use()
@@ -178,12 +180,12 @@ class IoasSpace(KernelSpace):
         except BaseException:
             iommu.drop()
             raise
-        super().__init__(name)
+        super().__init__(name, kept=kept)
 
     def another(self, name: str) -> IoasSpace:
-        """A second, empty space on the same iommufd: what a PASID of the same device may be attached to."""
+        """A second, empty space on the same iommufd, for a PASID of the same device. The caller closes it."""
         self.check_open("make another address space")
-        return IoasSpace(self.iommu, name)
+        return IoasSpace(self.iommu, name, kept=True)
 
     def ranges(self) -> tuple[IovaRange, ...]:
         self.check_open("read the IOVA ranges")
