@@ -47,10 +47,10 @@ class DeviceModel:
     carries nothing while bus mastering is off, as hardware. ``lock`` is held in every method that a mount calls.
     """
 
-    id: ClassVar[str]
-    class_code: ClassVar[int] = 0x088000  # base system peripheral, other
-    bars: ClassVar[dict[int, Bar]] = {}
-    msix: ClassVar[Msix | None] = None
+    id: str
+    class_code: int = 0x088000  # base system peripheral, other
+    bars: dict[int, Bar] = {}
+    msix: Msix | None = None
     options: ClassVar[dict[str, Option]] = {}
     common_options: ClassVar[dict[str, Option]] = {
         "defect": Option("none", "a fault built in on purpose", ("none", *DEFECTS)),
@@ -64,6 +64,7 @@ class DeviceModel:
     def __init__(self, name: str = "", **given: Value) -> None:
         self.name = name or type(self).__name__
         self.option = parse_options(self.common_options | self.options, given)
+        self.configure()
         self.lock = threading.RLock()
         self._bus: Bus | None = None
         self._actions: deque[tuple[Callable[..., Any], tuple[Any, ...]]] = deque()
@@ -80,7 +81,10 @@ class DeviceModel:
 
     # --- what a vendor's model uses and overrides ---------------------------------------------------------------------
 
-    takes_enqcmd: ClassVar[bool] = False
+    takes_enqcmd: bool = False
+
+    def configure(self) -> None:
+        """Options are parsed, nothing is made yet: set this one's ``id``, ``bars`` or ``msix`` where they differ."""
 
     def capabilities(self, config: ConfigBuilder) -> None:
         """Declare the capabilities; override to place them. The mark of a model is added by itself."""
