@@ -19,11 +19,28 @@ from tests.vm.platforms import INTEL, PLATFORMS, Platform
 
 EDU = {"driver": "edu"}
 PROBE = """
-import glob, json, os, sys
+import array, fcntl, glob, json, os, sys
 function = os.environ["VFIO_IMS_VM_FUNCTIONS"].split()[0]
 device = f"/sys/bus/pci/devices/{function}"
 group = os.path.basename(os.readlink(f"{device}/iommu_group"))
 chips = {open(path).read().strip() for path in glob.glob("/sys/kernel/irq/*/chip_name")}
+
+def call(fd, number, *words):
+    buffer = array.array("I", words)
+    fcntl.ioctl(fd, 0x3B00 + number, buffer)
+    return buffer
+
+# The kernel itself refuses these attaches where interrupts are not safe, unless it was told otherwise.
+container, member = os.open("/dev/vfio/vfio", os.O_RDWR), os.open(f"/dev/vfio/{group}", os.O_RDWR)
+call(member, 104, container)  # VFIO_GROUP_SET_CONTAINER
+fcntl.ioctl(container, 0x3B00 + 102, 1)  # VFIO_SET_IOMMU: type 1
+os.close(member)
+os.close(container)
+iommufd, device_fd = os.open("/dev/iommu", os.O_RDWR), os.open("/dev/vfio/devices/vfio0", os.O_RDWR)
+call(device_fd, 118, 16, 0, iommufd, 0)  # VFIO_DEVICE_BIND_IOMMUFD
+call(device_fd, 119, 12, 0, call(iommufd, 0x81, 12, 0, 0)[2])  # VFIO_DEVICE_ATTACH_IOMMUFD_PT of a new IOAS
+os.close(device_fd)
+
 print(json.dumps({
     "nodes": [path for path in ("/dev/vfio/vfio", "/dev/iommu", f"/dev/vfio/{group}", "/dev/vfio/devices/vfio0")
               if os.path.exists(path)],
