@@ -129,10 +129,13 @@ def open_device(name: str | Name, *, share: Device | None = None, platform: Plat
     """
     port = open_port(name, share=share, platform=platform)
     try:
-        return Device(port)
+        device = Device(port)
     except BaseException:
         port.close()
         raise
+    if share is not None:
+        _ = share.dma, device.dma  # both hold the space from now on: its buffers stay until both are closed
+    return device
 
 
 def open_driver(name: str | Name, *, share: Device | None = None, platform: Platform | None = None) -> Driver:

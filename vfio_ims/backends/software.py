@@ -82,8 +82,6 @@ class SoftwareDevice(Owner):
         self._undo.append(self.irqs.close)
         self.state.set_command(on=Command.MEMORY, off=Command.BUS_MASTER)
         self._space = space or SoftwareAddressSpace(self.platform, f"{self.label} address space", private=True)
-        if space is None:
-            self._undo.insert(0, self._space.close)
         self._space.attach(self.function, link)
         self._undo += [self._pasids.close, lambda: self._space.detach(self.function, link)]
         self._undo.append(lambda: self.state.set_command(off=Command.BUS_MASTER))

@@ -26,7 +26,7 @@ class SoftwareAddressSpace(Owner):
 
     Attached links are told of every mapping (vfio-user hands the server the memory's file). ``unmap`` returns when no
     device uses the memory any more. ``reserved`` ranges cannot be mapped, beside the interrupt range.
-    ``private``: a device has it for itself and closes it.
+    ``private``: a device made it for itself; it closes when the last device that shares it has left.
     """
 
     def __init__(
@@ -139,6 +139,7 @@ class SoftwareAddressSpace(Owner):
             if self._links.pop(link, None) is not None:
                 function.space = None
                 self._drain(link)
+        self._close_if_left()
 
     def attach_pasid(self, function: Function, pasid: int, link: Link) -> None:
         """The device's requests tagged ``pasid`` go through here."""
@@ -153,6 +154,11 @@ class SoftwareAddressSpace(Owner):
                 self._tagged.remove((function, pasid, link))
                 function.pasids.pop(pasid, None)
                 self._drain(link)
+        self._close_if_left()
+
+    def _close_if_left(self) -> None:
+        if self._private and not self._links and not self._tagged:
+            self.close()
 
     def _release(self) -> None:
         with self._change:

@@ -98,6 +98,7 @@ class Device(Owner):
     @property
     def dma(self) -> AddressSpace:
         """The I/O address space of the device's requests: memory that it may reach."""
+        self.check_open("use DMA")
         return self._share.space
 
     @property

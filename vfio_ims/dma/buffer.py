@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from vfio_ims.errors import UsageError
 from vfio_ims.lifetime import Owner
 
 if TYPE_CHECKING:
@@ -17,7 +18,8 @@ __all__ = ["Buffer"]
 class Buffer(Owner):
     """``size`` bytes at ``view`` for us and at ``iova`` for the devices of its address space.
 
-    Closing takes the devices' access away first, then the memory. Release memoryviews and slices of ``view`` before.
+    Closing takes the devices' access away first, then the memory; where views of it are still in use, in a traceback
+    perhaps, it is freed with the last of them.
     """
 
     def __init__(self, space: AddressSpace, memory: SharedMemory, iova: int, size: int) -> None:
@@ -39,7 +41,10 @@ class Buffer(Owner):
 
     def _release(self) -> None:
         self.space.give_back(self)
-        self._memory.close()
+        try:
+            self._memory.close()
+        except UsageError:
+            self._memory.abandon()
 
     def __repr__(self) -> str:
         return f"<Buffer {self.size:#x} bytes at IOVA {self.iova:#x}{', closed' if self.closed else ''}>"

@@ -158,6 +158,11 @@ class ImsDomain(Owner):
                 self.parking.discharge(slots)
                 word = self._words.take()
                 self.records.message[slots[0]] = word.message
+                self.records.set_masked(slots, False)
+                others = tuple(donor.message for donor in self.pool.donors.values())
+                why = self.table.limits.refusal(word.message, others)
+                if why is not None:
+                    raise UnsupportedError("point a slot at memory", device=self.label, why=why)
                 if pasid is not None:
                     self.records.pasid[slots[0]] = pasid
                 self.table.write(slots[0], self.records.slot(slots[0]))
@@ -166,21 +171,38 @@ class ImsDomain(Owner):
                 raise
         return PolledSlot(self, slots[0], word)
 
-    def write_unsafe(self, slot: int, message: Message) -> None:
-        """Put a message into an allocated slot that is neither of a vector of this device nor its DMA memory.
+    def write(self, slot: int, message: Message, *, unsafe: bool = False) -> None:
+        """Put ``message`` into an allocated slot, in its donor's place.
 
-        Unsafe: the device may then write to any address the IOMMU lets through, and raise anybody's interrupt.
+        It must be one of this device's own donors', or a write to its own DMA memory, else UsageError. ``unsafe`` takes
+        any: the device may then write wherever the IOMMU lets it, and raise anybody's interrupt.
         """
         self.check_open("write a slot")
         with self._lock:
-            if self.records.is_free(slot):
+            if not 0 <= slot < self.table.size or self.records.is_free(slot):
                 raise UsageError("write a slot", device=self.label, why=f"slot {slot} is not allocated")
+            if not unsafe and not self._is_ours(message):
+                raise UsageError(
+                    f"write slot {slot}",
+                    device=self.label,
+                    why=f"{message} is neither of a vector of this device nor of its DMA memory",
+                    hint="unsafe=True lets the device write there all the same",
+                )
             donor = self.records.donor[slot]
             if donor is not None:
                 donor.leave([slot])
                 self.records.donor[slot] = None
             self.records.message[slot] = message
             self.table.write(slot, self.records.slot(slot))
+
+    def _is_ours(self, message: Message) -> bool:
+        if any(message == donor.message for donor in self.pool.donors.values()):
+            return True
+        try:
+            buffer, offset = self.device.dma.find(message.address)
+        except UsageError:
+            return False
+        return offset + 4 <= buffer.size
 
     def retarget(self, slots: Sequence[int], vectors: Sequence[int]) -> None:
         """Let the n-th of these allocated slots copy the donor on ``vectors[n]``; one compiled call."""

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Generator
 from typing import TYPE_CHECKING
 
+from vfio_ims.errors import ClosedError
 from vfio_ims.lifetime import Owner
 from vfio_ims.verbs import IrqSet
 
@@ -78,6 +79,7 @@ class VectorInterrupt(Owner):
         self.device.port.set_irqs(self.index, IrqSet.DATA_NONE | IrqSet.ACTION_UNMASK, self.vector, 1)
 
     def _release(self) -> None:
+        self._wakeup.fail(ClosedError("wait", device=self.label, why=f"closed by {self._closed_by}"))
         try:
             self._detach()
         finally:

@@ -49,6 +49,7 @@ class SharedMemory(Descriptor):
         start = _address_of(self._area)
         self.address = -(-start // align) * align
         self._skip = self.address - start
+        self._abandoned = False
         super().__init__(_memfd(name, self.size, hugepages), name, parent)
         error = -native().lib.memory_place(self.address, self.size, self._fd)
         if error:
@@ -80,6 +81,12 @@ class SharedMemory(Descriptor):
                     hint="drop or release() every view, slice and array made from it first",
                 ) from None
         super().close()
+
+    def abandon(self) -> None:
+        """Close the file and forget the memory: it is freed with the last view of it. Safe to call again."""
+        self._abandoned = True
+        super().close()
+        self.__dict__.pop("_area", None)
 
     def __repr__(self) -> str:
         state = ", closed" if self.closed else f" at {self.address:#x}"
@@ -136,7 +143,7 @@ def _no_memory(code: int, size: int, hugepages: int | None, name: str) -> Except
 def _after_fork_in_child() -> None:
     # The mapping objects will unmap these addresses when they are freed: nothing else may be there by then.
     for memory in list(_HELD):
-        if not memory.closed:
+        if not memory.closed or memory._abandoned:
             native().lib.memory_hold(memory.address, memory.size)
 
 

@@ -119,16 +119,15 @@ class Places:
         return "" if fits else f"{name} is {ids}, this test is for {wanted}"
 
     def _belongs(self, model: str, ids: Ids) -> bool:
-        """Whether ``ids`` are the model's, or its family's and no other model's."""
+        """Whether ``ids`` are the model's, or its family's and driven by the same class."""
         from vfio_ims.families import family_of_model
 
         family = family_of_model(model)
-        others = [self.ids(f"mock:{other}") for other in family.models]
-        same = [other for other in others if (other.vendor, other.device) == (ids.vendor, ids.device)]
-        if same:
-            own = self.ids(f"mock:{model}")
-            return (own.vendor, own.device) == (ids.vendor, ids.device)
-        return family.matches(ids.vendor, ids.device)
+        if not family.matches(ids.vendor, ids.device):
+            return False
+        return (
+            isinstance(family.driver, str) or family.driver[str(ids)] == family.driver[str(self.ids(f"mock:{model}"))]
+        )
 
     def homeless(self, wanted: Wanted) -> str:
         """Why no named device is one for the test; "" where one is."""

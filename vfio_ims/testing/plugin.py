@@ -25,11 +25,16 @@ if TYPE_CHECKING:
     from vfio_ims.driver import Driver
     from vfio_ims.testing.places import Place, Places
 
-__all__ = ["ims_driver", "vfio_device", "vfio_name"]
+__all__ = ["ims_driver", "places_of", "vfio_device", "vfio_name"]
 
 ENVIRONMENT = "VFIO_IMS_DEVICE"
 _PLACES: pytest.StashKey[Places] = pytest.StashKey()
 _OPEN: pytest.StashKey[Device | Driver] = pytest.StashKey()
+
+
+def places_of(config: pytest.Config) -> Places:
+    """The run's devices: for a test that needs a second one."""
+    return config.stash[_PLACES]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -64,7 +69,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_report_header(config: pytest.Config) -> str | None:
-    named = config.stash[_PLACES].named
+    named = places_of(config).named
     if not named:
         return None
     return f"vfio-ims: {__version__}, Linux {platform.release()}, devices {' '.join(named)}"
@@ -72,7 +77,7 @@ def pytest_report_header(config: pytest.Config) -> str | None:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "vfio_name" in metafunc.fixturenames:  # the other fixtures ask for it
-        places = metafunc.config.stash[_PLACES]
+        places = places_of(metafunc.config)
         try:
             wanted = Wanted.of(metafunc.definition)
             places.check(wanted)
@@ -88,7 +93,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if item.get_closest_marker("vfio") is not None:
             try:
                 wanted = Wanted.of(item)
-                config.stash[_PLACES].check(wanted)
+                places_of(config).check(wanted)
             except UsageError as error:
                 raise pytest.UsageError(f"{item.nodeid}: {error}") from error
         if {"vfio_device", "ims_driver"} <= set(getattr(item, "fixturenames", ())):
@@ -115,7 +120,7 @@ def _place_of(item: pytest.Item) -> Place | None:
 @pytest.fixture
 def vfio_name(request: pytest.FixtureRequest) -> str:
     """The name of the device that the test runs on: give it to ``vfio_ims.open`` as often as you like."""
-    places = request.config.stash[_PLACES]
+    places = places_of(request.config)
     wanted = Wanted.of(request.node)
     place: Place = getattr(request, "param", None) or places.places(wanted)[0]
     if place.kind == "none":

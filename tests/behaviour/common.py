@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the behavioural suite shares: where it runs, how long it waits, and small helpers.
+
+One suite for every mount. Without ``--vfio-device`` it runs on models in this process and behind a vfio-user socket;
+with it, on the named device, whatever answers there: ``pytest tests/behaviour --vfio-device 0000:00:10.0``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from vfio_ims.device import Device
+from vfio_ims.driver import Driver
+from vfio_ims.families import all_families, family_for
+from vfio_ims.ims import FireStatus, ImsInterrupt, ImsTable
+from vfio_ims.messages import Slot
+
+__all__ = ["EVERYWHERE", "PATIENCE", "delivered", "driver_class", "fire", "is_quiet", "table_of"]
+
+_WANTED = ("minimal", "intel-dsa", "intel-iaa")
+
+
+def _there(family, model):  # XXX temporary
+    try:
+        return bool(family.load_model(model))
+    except Exception:
+        return False
+
+
+MODELS = tuple(m for family in all_families() for m in family.models if m in _WANTED and _there(family, m))
+
+EVERYWHERE = pytest.mark.vfio(model=MODELS, mount=("mock", "vfio-user"))
+"""The marker of every module here that is not about the mock alone."""
+
+PATIENCE = 30.0
+"""Seconds that an interrupt may take before it counts as lost: an emulated machine is slow, and nobody waits in vain."""
+
+
+def driver_class(device: Device) -> type[Driver]:
+    """The vendor driver's class for an open device."""
+    header = device.config.snapshot().header
+    family = family_for(header.vendor, header.device, device.name)
+    return family.load_driver(f"{header.vendor:04x}:{header.device:04x}")
+
+
+@contextmanager
+def table_of(device: Device) -> Iterator[ImsTable]:
+    """The slot table of a bare device, memory decoding on, no driver started. The device closes with the block."""
+    device.config.memory = True
+    with driver_class(device)(device) as driver:
+        yield driver.ims_table()
+
+
+def fire(driver: Driver, irq: ImsInterrupt) -> None:
+    """Fire, and take the device's word that the message has left."""
+    report = driver.fire(irq.slot)
+    assert report.status is FireStatus.SENT, f"firing slot {irq.slot}: {report}"
+
+
+def delivered(driver: Driver, irq: ImsInterrupt) -> bool:
+    """Fire, and wait as long as it takes."""
+    fire(driver, irq)
+    return irq.wait(PATIENCE)
+
+
+def is_quiet(table: ImsTable, slot: int) -> bool:
+    """Whether an entry can send nothing: masked and zeroed. Tables without a mask park theirs, which tests leave out."""
+    return table.read(slot) == Slot()

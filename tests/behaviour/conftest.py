@@ -1,0 +1,26 @@
+# SPDX-License-Identifier: Apache-2.0
+"""For every test of the behavioural suite."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from vfio_ims.testing import held
+
+_ENDING = 2.0  # a thread that was told to end may take a moment
+
+
+@pytest.fixture(autouse=True)
+def nothing_leaks(request: pytest.FixtureRequest) -> Iterator[None]:
+    """After the test, and its devices' end, there are no more descriptors, mappings and threads than before it."""
+    if "vfio_name" in request.fixturenames:
+        request.getfixturevalue("vfio_name")  # may start a server, which stays for the run
+    before = held()
+    yield
+    deadline = time.monotonic() + _ENDING
+    while (leaked := held().since(before)) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not leaked, f"the test left {leaked}"
