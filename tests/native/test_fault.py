@@ -15,7 +15,7 @@ import threading
 
 import pytest
 
-from vfio_ims.errors import DeviceError, RemovedError
+from vfio_ims.errors import DeviceError
 from vfio_ims.native.window import MappedWindow
 
 PAGE = mmap.PAGESIZE
@@ -45,7 +45,7 @@ def test_every_access_to_memory_that_is_gone_is_an_error(cut: MappedWindow) -> N
         lambda: cut.store64(0, bytes(64), pieces=True),
     ):
         for _ in range(3):
-            with pytest.raises(RemovedError, match="SIGBUS"):
+            with pytest.raises(DeviceError, match="SIGBUS"):
                 access()
 
 
@@ -70,7 +70,7 @@ def test_each_thread_has_its_own_fault(cut: MappedWindow) -> None:
         for _ in range(200):
             try:
                 cut.read64(0)
-            except RemovedError:
+            except DeviceError:
                 caught.append(1)
 
     threads = [threading.Thread(target=look) for _ in range(4)]
@@ -89,7 +89,7 @@ def test_pytest_runs_with_faulthandler() -> None:
 OWN = """
 import os, mmap, signal, sys, faulthandler, ctypes
 from vfio_ims.native.window import MappedWindow, Piece
-from vfio_ims.errors import RemovedError
+from vfio_ims.errors import DeviceError
 fd = os.memfd_create("cut"); os.ftruncate(fd, mmap.PAGESIZE)
 def window():
     return MappedWindow(mmap.PAGESIZE, [Piece(fd, 0, 0, mmap.PAGESIZE)])
@@ -98,7 +98,7 @@ place = ctypes.addressof(ctypes.c_char.from_buffer(foreign))
 def ours(made):
     try:
         made.read32(0)
-    except RemovedError:
+    except DeviceError:
         print("ours", flush=True)
 def theirs():
     ctypes.string_at(place, 1)

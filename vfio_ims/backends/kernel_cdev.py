@@ -10,7 +10,7 @@ from pathlib import Path
 
 from vfio_ims.backends.kernel_access import in_words, patiently
 from vfio_ims.backends.kernel_device import KernelDevice
-from vfio_ims.backends.kernel_refusals import attach_refused, node_refused
+from vfio_ims.backends.kernel_refusals import attach_refused, bind_refused, node_refused
 from vfio_ims.backends.kernel_space import IoasSpace, Iommufd
 from vfio_ims.backends.ports import AddressSpacePort
 from vfio_ims.errors import DeviceBusy, SetupError, UnsupportedError, UsageError
@@ -143,7 +143,7 @@ def open_cdev(function: Function, *, space: IoasSpace | None = None, dev: Path =
         undo.callback(joined.leave)
         device = Descriptor(_open(node, function), str(function.address))
         undo.callback(device.close)
-        with in_words(lambda code: attach_refused(code, "iommufd", function, "bind to an iommufd")):
+        with in_words(lambda code: bind_refused(code, function)):
             number = patiently(lambda: vfio.bind_iommufd(device.fileno(), joined.iommu.fileno()), errno.EBUSY)
         with in_words(lambda code: attach_refused(code, "iommufd", function, "attach to the address space")):
             vfio.attach_pt(device.fileno(), joined.id)

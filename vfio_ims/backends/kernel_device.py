@@ -17,7 +17,7 @@ from vfio_ims.native import vfio
 from vfio_ims.native.descriptor import Descriptor
 from vfio_ims.native.window import MappedWindow
 from vfio_ims.sysfs import Function, interrupt_remapping
-from vfio_ims.verbs import DeviceFlags, DeviceInfo, Evidence, IrqInfo, RegionInfo
+from vfio_ims.verbs import DeviceFlags, DeviceInfo, Evidence, IrqFlags, IrqInfo, RegionFlags, RegionInfo
 
 if TYPE_CHECKING:
     from vfio_ims.backends.kernel_space import KernelSpace
@@ -60,11 +60,20 @@ class KernelDevice(Owner):
     def space(self) -> AddressSpacePort:
         return self._space
 
-    def _ask(self, operation: str, verb: Callable[..., T], *arguments: int) -> T:
-        """A request on the device, its errors in words."""
+    def _ask(self, operation: str, verb: Callable[[int, int], T], argument: int, absent: T | None = None) -> T:
+        """A request on the device, its errors in words.
+
+        ``absent``: what EINVAL means. vfio-pci answers so for a region or interrupt that the function's kind has and
+        the function has not: VGA, or ERR of one without PCI Express.
+        """
         self.check_open(operation)
         with in_words(lambda code: access_refused(code, operation, self.label)):
-            return verb(self.device.fileno(), *arguments)
+            try:
+                return verb(self.device.fileno(), argument)
+            except OSError as error:
+                if error.errno == errno.EINVAL and absent is not None:
+                    return absent
+                raise
 
     def device_info(self) -> DeviceInfo:
         self.check_open("read the device's information")
@@ -76,13 +85,14 @@ class KernelDevice(Owner):
         with self._lock:
             if index not in self._regions:
                 self._known(operation, "region", index, self._info.regions)
-                self._regions[index] = self._ask(operation, vfio.region_info, index)
+                nothing = RegionInfo(index, RegionFlags(0), 0)
+                self._regions[index] = self._ask(operation, vfio.region_info, index, absent=nothing)
             return self._regions[index]
 
     def irq_info(self, index: int) -> IrqInfo:
         operation = f"read the information of interrupt index {index}"
         self._known(operation, "interrupt index", index, self._info.irqs)
-        return self._ask(operation, vfio.irq_info, index)
+        return self._ask(operation, vfio.irq_info, index, absent=IrqInfo(index, IrqFlags(0), 0))
 
     def _known(self, operation: str, what: str, index: int, count: int) -> None:
         if not 0 <= index < count:

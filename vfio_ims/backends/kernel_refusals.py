@@ -17,7 +17,15 @@ from pathlib import Path
 from vfio_ims.errors import AccessDenied, DeviceBusy, DeviceError, RemovedError, SetupError, UsageError, VfioImsError
 from vfio_ims.sysfs import Function
 
-__all__ = ["attach_refused", "driver_missing", "group_refused", "is_vfio_driver", "node_refused", "open_refused"]
+__all__ = [
+    "attach_refused",
+    "bind_refused",
+    "driver_missing",
+    "group_refused",
+    "is_vfio_driver",
+    "node_refused",
+    "open_refused",
+]
 
 UNSAFE = {
     "type1": "vfio_iommu_type1.allow_unsafe_interrupts=1",
@@ -155,6 +163,14 @@ def attach_refused(code: int, interface: str, function: Function, operation: str
         hint = "open it without share=: mapped addresses or cache coherence may differ"
         return UsageError(operation, device=name, why=why, hint=hint, errno=code)
     return DeviceError(operation, device=name, errno=code, hint="dmesg | tail")
+
+
+def bind_refused(code: int, function: Function) -> VfioImsError:
+    """BIND_IOMMUFD failed. EINVAL there: the function is bound already, through another descriptor of its node."""
+    operation = "bind to an iommufd"
+    if code == errno.EINVAL:
+        return _busy(errno.EBUSY, function, operation, "the function is in use")
+    return attach_refused(code, "iommufd", function, operation)
 
 
 def _held_by_kernel(function: Function) -> bool:

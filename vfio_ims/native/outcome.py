@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from vfio_ims.errors import ClosedError, RemovedError, UnsupportedError, UsageError, VfioImsError
+from vfio_ims.errors import ClosedError, DeviceError, UnsupportedError, UsageError, VfioImsError
 from vfio_ims.native.lib import native
 
 __all__ = ["refusal"]
@@ -29,7 +29,7 @@ def refusal(status: int, operation: str, name: str, *, width: int = 1, size: int
         return ClosedError(operation, device=name, why="it was closed")
     if status == lib.ACCESS_GONE:
         why = "the access raised SIGBUS: memory decoding is off, or the device is gone"
-        return RemovedError(operation, device=name, why=why, hint="set bit 1 of the command register, or reopen it")
+        return DeviceError(operation, device=name, why=why, hint="set bit 1 of the command register, or reopen it")
     if status == lib.ACCESS_UNSUPPORTED:
         why = "this CPU cannot store 64 bytes as one write (MOVDIR64B)"
         return UnsupportedError(operation, device=name, why=why, hint="pieces=True stores 8 times 8 bytes: models only")

@@ -40,7 +40,7 @@ class MappedWindow(BulkAccess, Owner):
     ``guard`` is a byte range (start, end) that no write may meet. ``trap`` takes the accesses that no mapping allows;
     without one they are a UsageError; the caller closes it. The pieces' descriptors may be closed once the window is
     made. Reads and writes may come from several threads; close() waits for those under way. A mapped access that the
-    machine answers with SIGBUS raises RemovedError. Raises UsageError for pieces that are not whole pages within the
+    machine answers with SIGBUS raises DeviceError. Raises UsageError for pieces that are not whole pages within the
     region, SetupError where the kernel refuses to map.
     """
 
