@@ -37,7 +37,6 @@ class ImsDomain(Owner):
     """
 
     def __init__(self, device: Device, table: ImsTable, source: ImsSource, *, reserved: Collection[int] = ()) -> None:
-        super().__init__(device.name, device)
         self.device, self.table, self._source = device, table, source
         self.hub = device.interrupts.hub
         self.records = SlotRecords(table.size, device.name)
@@ -49,7 +48,12 @@ class ImsDomain(Owner):
         self._words = PolledWords(device)
         msix = device.interrupts.msix
         self.pool = DonorPool(msix, self.hub, self._arrived, reserved=reserved, limits=table.limits, device=device.name)
-        self.parking.quiesce(range(table.size))
+        try:
+            self.parking.quiesce(range(table.size))
+        except BaseException:
+            self.parking.close()
+            raise
+        super().__init__(device.name, device)  # whole: from now on the device closes it
 
     # --- allocation ---------------------------------------------------------------------------------------------------
 
