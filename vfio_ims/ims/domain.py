@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Collection, Sequence
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 from vfio_ims.errors import UnsupportedError, UsageError
+from vfio_ims.ims import upkeep
 from vfio_ims.ims.donors import Donor, DonorPool
 from vfio_ims.ims.group import ImsGroup
 from vfio_ims.ims.interrupt import ImsInterrupt
@@ -16,7 +16,9 @@ from vfio_ims.ims.parking import Parking
 from vfio_ims.ims.polled import PolledSlot, PolledWords
 from vfio_ims.ims.records import SlotRecords
 from vfio_ims.ims.report import DomainReport, report_of
+from vfio_ims.ims.request import Request
 from vfio_ims.ims.table import ImsTable
+from vfio_ims.ims.waking import Waking
 from vfio_ims.lifetime import Owner
 from vfio_ims.messages import Message
 
@@ -37,17 +39,18 @@ class ImsDomain(Owner):
     """
 
     def __init__(self, device: Device, table: ImsTable, source: ImsSource, *, reserved: Collection[int] = ()) -> None:
-        self.device, self.table, self._source = device, table, source
+        self.device, self.table, self.source = device, table, source
         self.hub = device.interrupts.hub
         self.records = SlotRecords(table.size, device.name)
         self._lock = threading.RLock()
-        self._interrupts: dict[int, ImsInterrupt] = {}
-        self._early: set[int] = set()  # fired before anybody held their interrupt
-        self._checked = device.port.interrupt_remapping().answer is False
+        self.waking = Waking(self, table.size)
+        self._remapped: bool | None = None
         self.parking = Parking(device, table)
         self._words = PolledWords(device)
         msix = device.interrupts.msix
-        self.pool = DonorPool(msix, self.hub, self._arrived, reserved=reserved, limits=table.limits, device=device.name)
+        self.pool = DonorPool(
+            msix, self.hub, self.waking.arrived, reserved=reserved, limits=table.limits, device=device.name
+        )
         try:
             self.parking.quiesce(range(table.size))
         except BaseException:
@@ -74,8 +77,8 @@ class ImsDomain(Owner):
         raise it; ``ignore``: anybody's. ``slot``, ``vector``: exactly these. DeviceBusy when there is none left,
         UnsupportedError where no donor can be had (the verdict says why).
         """
-        group = self._allocate(1, exclusive, masked, (cookie,), pasid, ignore, slot, vector)
-        return group[0]
+        request = Request(1, exclusive, masked, (cookie,), pasid, ignore, slot, vector)
+        return self._allocate(request)[0]
 
     def allocate_group(
         self,
@@ -90,64 +93,33 @@ class ImsDomain(Owner):
 
         ``cookies``: one each. Interrupt objects are made when they are asked for.
         """
-        if cookies is not None and len(cookies) != count:
-            why = f"there must be one cookie a slot, {count}, not {len(cookies)}"
-            raise UsageError("allocate a group of slots", device=self.label, why=why)
-        return self._allocate(count, False, masked, cookies or (), pasid, ignore, None, None)
+        return self._allocate(Request(count, False, masked, cookies or (), pasid, ignore))
 
-    def _allocate(
-        self,
-        count: int,
-        exclusive: bool,
-        masked: bool,
-        cookies: Sequence[object],
-        pasid: int | None,
-        ignore: bool,
-        slot: int | None,
-        vector: int | None,
-    ) -> ImsGroup:
+    def _allocate(self, request: Request) -> ImsGroup:
         self.check_open("allocate slots")
-        if pasid is not None and not self.table.has_pasid:
-            raise UnsupportedError(
-                "allocate a slot for a PASID", device=self.label, why="the table's entries have none"
-            )
-        if masked and not self.table.has_mask:
-            raise UnsupportedError("allocate a masked slot", device=self.label, why="the table's entries have no mask")
+        request.check(self.table, self.label)
         with self._lock:
-            slots = self.records.take(count, slot)
+            slots = self.records.take(request.count, request.slot)
             try:
-                if vector is not None:
-                    donors = [self.pool.vector(vector)]
-                elif exclusive:
-                    donors = [self.pool.exclusive()]
-                else:
-                    donors = self.pool.shared(count)
-                self._set_up(slots, donors, masked, cookies, pasid, ignore)
+                self._set_up(slots, self._donors_for(request), request)
             except BaseException:
                 self._take_back(slots)
                 raise
         return ImsGroup(self, slots)
 
-    def _set_up(
-        self,
-        slots: Sequence[int],
-        donors: Sequence[Donor],
-        masked: bool,
-        cookies: Sequence[object],
-        pasid: int | None,
-        ignore: bool,
-    ) -> None:
+    def _donors_for(self, request: Request) -> list[Donor]:
+        if request.vector is not None:
+            return [self.pool.vector(request.vector)]
+        return [self.pool.exclusive()] if request.exclusive else self.pool.shared(request.count)
+
+    def _set_up(self, slots: Sequence[int], donors: Sequence[Donor], request: Request) -> None:
+        """Record, then write: masked, the message, unmasked last."""
         records = self.records
         self.parking.discharge(slots)
         records.set_donors(slots, donors)
-        records.set_masked(slots, masked)
-        for index, cookie in zip(slots, cookies, strict=False):
-            if cookie is not None:
-                records.cookie[index] = cookie
-        if pasid is not None:
-            records.pasid.update(dict.fromkeys(slots, pasid))
-        if ignore:
-            records.ignore.update(slots)
+        records.set_masked(slots, request.masked)
+        records.set_owners(slots, request.cookies, request.pasid, ignore=request.ignore)
+        self.waking.born(slots)
         self.table.write_pattern(slots, [records.slot(index) for index in slots[: len(donors)]])
 
     def allocate_polled(self, *, slot: int | None = None, pasid: int | None = None) -> PolledSlot:
@@ -221,8 +193,7 @@ class ImsDomain(Owner):
             for vector, members in groups.items():
                 self.records.set_donors(members, [donors[vector]])
                 for slot in members:
-                    if slot in self._interrupts:
-                        donors[vector].watch(slot, self._interrupts[slot].wakeup)
+                    self.waking.rejoin(slot, donors[vector])
             self.table.write_many([(slot, self.records.slot(slot)) for slot in slots])
 
     # --- what interrupts and groups call ------------------------------------------------------------------------------
@@ -230,16 +201,7 @@ class ImsDomain(Owner):
     def interrupt(self, slot: int) -> ImsInterrupt:
         """The interrupt of an allocated slot."""
         with self._lock:
-            found = self._interrupts.get(slot)
-            if found is None:
-                donor = self.donor_of(slot)
-                wakeup = self.hub.wakeup()
-                found = self._interrupts[slot] = ImsInterrupt(self, slot, wakeup)
-                donor.watch(slot, wakeup)
-                if donor.count and slot in self._early:  # it fired before anybody held it
-                    self._early.discard(slot)
-                    wakeup.wake()
-            return found
+            return self.waking.interrupt(slot)
 
     def donor_of(self, slot: int) -> Donor:
         donor = self.records.donor[slot]
@@ -253,6 +215,8 @@ class ImsDomain(Owner):
         with self._lock:
             self.records.set_masked((slot,), masked)
             self.table.write_control(slot, self.records.slot(slot))
+            if masked:
+                self.waking.masked((slot,))
 
     def set_all_masked(self, slots: Sequence[int], masked: bool) -> None:
         if not self.table.has_mask:
@@ -260,6 +224,8 @@ class ImsDomain(Owner):
         with self._lock:
             self.records.set_masked(slots, masked)
             self.table.write_many([(slot, self.records.slot(slot)) for slot in slots])
+            if masked:
+                self.waking.masked(slots)
 
     def release(self, slots: Sequence[int], who: str) -> None:
         """Quiesce these slots, those still allocated, and give them back."""
@@ -268,7 +234,7 @@ class ImsDomain(Owner):
                 return
             slots = [slot for slot in slots if not self.records.is_free(slot)]
             for slot in slots:
-                self._source.quiesce(slot)
+                self.source.quiesce(slot)
             self._take_back(slots, who)
 
     def _take_back(self, slots: Sequence[int], who: str = "a failed allocation") -> None:
@@ -278,39 +244,27 @@ class ImsDomain(Owner):
             self.parking.quiesce(slots)
             self.parking.discharge(slots)
         finally:
-            for slot in slots:
-                held = self._interrupts.pop(slot, None)
-                if held is not None:
-                    held.mark_closed(who)
-                word = self.records.message.get(slot)
-                if word is not None:
-                    self._words.give_back(word)
-            self._early.difference_update(slots)
+            self.waking.forget(slots, who)
+            for message in (self.records.message.get(slot) for slot in slots):
+                if message is not None:
+                    self._words.give_back(message)
             self.records.give_back(slots)
-
-    # --- events -------------------------------------------------------------------------------------------------------
-
-    def _arrived(self, donor: Donor, count: int) -> None:
-        """A donor's event: one or more of its slots may have fired. Runs in whatever thread drains the hub."""
-        donor.count += count
-        fired = self._source.fired(donor.unmasked(self.records.masked)) if not donor.exclusive else None
-        for wakeup in donor.wakeups(fired):
-            wakeup.wake()
-        if fired is None:
-            self._early.update(slot for slot in donor.slots() if slot not in self._interrupts)
-        else:
-            self._early.update(slot for slot in fired if slot not in self._interrupts)
-
-    def recheck(self, wakeup: Wakeup) -> bool:
-        """Before a timeout is reported: where nothing remaps interrupts, a moved vector may have left a slot stale."""
-        return self._checked and bool(self.check()) and wakeup.take()
 
     # --- upkeep -------------------------------------------------------------------------------------------------------
 
-    @cached_property
+    @property
     def needs_checks(self) -> bool:
-        """Whether ``check`` has to run now and then: nothing remaps, so a vector that moves changes its message."""
-        return self._checked
+        """Whether ``check`` has to run now and then: nothing remaps, so a vector that moves changes its message.
+
+        So too while it is not known: a kernel tells once a vector is attached.
+        """
+        if self._remapped is None:
+            self._remapped = self.device.port.interrupt_remapping().answer
+        return self._remapped is not True
+
+    def recheck(self, wakeup: Wakeup) -> bool:
+        """Before a timeout is reported: where nothing remaps interrupts, a moved vector may have left a slot stale."""
+        return self.needs_checks and bool(self.check()) and wakeup.take()
 
     def check(self) -> list[int]:
         """Compare every donor's message with its slots'; rewrite those of donors that changed, together, and wake their
@@ -319,29 +273,13 @@ class ImsDomain(Owner):
         """
         self.check_open("check donors")
         with self._lock:
-            changed = self.pool.reread()
-            for donor in changed:
-                self._rewrite(donor.slots())
-            return [donor.vector for donor in changed]
+            return upkeep.check(self)
 
     def resync(self) -> None:
         """After a reset: the device has lost its slots. Write them all from our record, then wake every waiter once."""
         self.check_open("resync")
         with self._lock:
-            self.pool.reread()
-            self.parking.quiesce(range(self.table.size))
-            self._rewrite(self.records.allocated)
-
-    def _rewrite(self, slots: Sequence[int]) -> None:
-        """All masked with their message, then unmasked, then every waiter woken: a fire meanwhile pends or is found."""
-        entries = [(slot, self.records.slot(slot)) for slot in slots]
-        if self.table.has_mask:
-            self.table.write_many([(slot, entry.with_mask(True)) for slot, entry in entries])
-        self.table.write_many(entries)
-        for slot in slots:
-            if slot in self._interrupts:
-                self._interrupts[slot].wakeup.wake()
-        self.hub.kick()
+            upkeep.resync(self)
 
     def report(self) -> DomainReport:
         """Every donor and every allocated slot, as recorded and as the device has it."""
@@ -354,13 +292,11 @@ class ImsDomain(Owner):
             slots = self.records.allocated
             try:
                 for slot in slots:
-                    self._source.quiesce(slot)
+                    self.source.quiesce(slot)
                 self.parking.quiesce(range(self.table.size))
                 self.parking.discharge(slots)
             finally:
-                for held in self._interrupts.values():
-                    held.mark_closed("its domain")
-                self._interrupts.clear()
+                self.waking.forget(slots, "its domain")
                 self.pool.close()
                 self._words.close()
                 self.parking.close()

@@ -25,6 +25,8 @@ class Donor:
         self.vector, self.event, self.message, self.exclusive = vector, event, message, exclusive
         self.count = 0
         """Events drained. Interrupts in flight together merge: this is at most the number of fires."""
+        self.told_all_at = 0
+        """The last event, by the domain's count, for which the driver could not tell whose it was."""
         self._slots: set[int] = set()
         self._unmasked: Sequence[int] | None = None
         self._wakeups: dict[int, Wakeup] = {}

@@ -88,6 +88,14 @@ class SlotRecords:
         for donor in {id(d): d for slot in slots if (d := self.donor[slot]) is not None}.values():
             donor.mask_changed()
 
+    def set_owners(self, slots: Sequence[int], cookies: Sequence[object], pasid: int | None, *, ignore: bool) -> None:
+        """What goes with each slot: a cookie, and whose work may raise it."""
+        self.cookie.update((slot, one) for slot, one in zip(slots, cookies, strict=False) if one is not None)
+        if pasid is not None:
+            self.pasid.update(dict.fromkeys(slots, pasid))
+        if ignore:
+            self.ignore.update(slots)
+
     def slot(self, index: int) -> Slot:
         """What entry ``index`` must hold now."""
         donor = self.donor[index]
