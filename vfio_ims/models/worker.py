@@ -30,11 +30,11 @@ class Worker:
         while (job := self._jobs.get()) is not None:
             job()
 
-    def close(self) -> None:
-        """Finish what was submitted, then end the thread."""
+    def close(self, *, wait: bool = True) -> None:
+        """Finish what was submitted, then end the thread. ``wait``: return after that; not under a lock that jobs take."""
         with self._guard:
             thread, self._thread = self._thread, None
         if thread is not None:
             self._jobs.put(None)
-            if thread is not threading.current_thread():
+            if wait and thread is not threading.current_thread():
                 thread.join()

@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Commands to the device: one at a time, polled, their errors by name."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+from vfio_ims.errors import DeviceBusy, DeviceError, DeviceTimeout
+
+from .commands import Command, CommandError, error_text
+from .registers import Bar0
+from .software_error import describe
+
+__all__ = ["Commander"]
+
+_SLICE = 0.25  # seconds between two looks at the error registers while a command runs
+
+
+class Commander:
+    """The command register. ``timeout``: seconds that a command may take; a drain waits for work in flight."""
+
+    def __init__(self, regs: Bar0, timeout: float = 10.0) -> None:
+        self._regs, self._timeout = regs, timeout
+        self._lock = threading.Lock()
+
+    def run(self, command: Command, operand: int = 0, *, interrupt: bool = False) -> int:
+        """Issue ``command`` and wait for it; its result. ``interrupt``: raise vector 0 (INTCAUSE.command) at its end.
+
+        DeviceError with CMDSTS' error in words, DeviceBusy where no interrupt handle is left, DeviceTimeout.
+        """
+        code, result = self.attempt(command, operand, interrupt=interrupt)
+        if code:
+            kind = DeviceBusy if code == CommandError.NO_HANDLE else DeviceError
+            raise kind(self._name(command, operand), device=self._regs.label, why=error_text(code))
+        return result
+
+    def attempt(self, command: Command, operand: int = 0, *, interrupt: bool = False) -> tuple[int, int]:
+        """As ``run``, but the device's refusal is returned: error code (0: none) and result."""
+        with self._lock:
+            self._wait(command, operand, "an earlier command")
+            self._regs.CMD.write(operand=operand, command=command, interrupt=interrupt)
+            status = self._wait(command, operand, "it")
+        return status.error, status.result
+
+    def _wait(self, command: Command, operand: int, what: str) -> Bar0.CMDSTS:  # type: ignore[valid-type]
+        deadline = time.monotonic() + self._timeout
+        while True:
+            try:
+                return self._regs.CMDSTS.poll(min(_SLICE, self._timeout), active=0)
+            except DeviceTimeout:
+                regs = self._regs
+                error = describe(regs.SWERR.read())
+                if time.monotonic() >= deadline or regs.CMDSTS.read() == 0xFFFF_FFFF:
+                    state = regs.GENSTS.read()
+                    why = f"{what} is still active after {self._timeout:g} s; {state!r}" + (
+                        f"; {error}" if error else ""
+                    )
+                    raise DeviceTimeout(self._name(command, operand), device=regs.label, why=why) from None
+
+    @staticmethod
+    def _name(command: Command, operand: int) -> str:
+        return command.name.lower().replace("_", " ") + (f" {operand:#x}" if operand else "")

@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the device reports of one operation."""
+
+from __future__ import annotations
+
+from struct import unpack_from
+from typing import TYPE_CHECKING
+
+from vfio_ims.errors import DeviceError
+from vfio_ims.native.memory import view_of
+
+from .status import FAULT_WAS_WRITE, STATUS_CODE, Status, status_text
+
+if TYPE_CHECKING:
+    from .records import Record
+
+__all__ = ["Completion", "OperationError"]
+
+_FINE = (Status.SUCCESS, Status.FALSE_PREDICATE)
+_FAULTS = (Status.PAGE_FAULT, Status.PAGE_REQUEST, Status.BATCH_PAGE_FAULT, Status.TRANSLATION)
+
+
+class Completion:
+    """A completion record, as it was read: a snapshot."""
+
+    __slots__ = ("data",)
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+
+    @classmethod
+    def read(cls, record: Record, size: int) -> Completion:
+        """The record that the device has written."""
+        return cls(view_of(record.address, size).tobytes())
+
+    @property
+    def status(self) -> int:
+        """The status code, without the bit that tells a write fault."""
+        return self.data[0] & STATUS_CODE
+
+    @property
+    def ok(self) -> bool:
+        return self.status in _FINE
+
+    @property
+    def result(self) -> int:
+        """The operation's result byte."""
+        return self.data[1]
+
+    @property
+    def completed(self) -> int:
+        """Bytes (of a batch: descriptors) that were done; the device tells it when it did not do all."""
+        return int(unpack_from("<I", self.data, 4)[0])
+
+    @property
+    def fault(self) -> int:
+        """The address that could not be reached."""
+        return int(unpack_from("<Q", self.data, 8)[0])
+
+    @property
+    def fault_was_write(self) -> bool:
+        return bool(self.data[0] & FAULT_WAS_WRITE)
+
+    @property
+    def invalid_flags(self) -> int:
+        return int(unpack_from("<I", self.data, 16)[0]) & 0xFFFFFF if self.status == Status.FLAGS else 0
+
+    def word(self, offset: int, width: int = 4) -> int:
+        """A number of the operation's own part."""
+        return int.from_bytes(self.data[offset : offset + width], "little")
+
+    def __str__(self) -> str:
+        text = status_text(self.data[0])
+        if self.status in _FAULTS:
+            text += f" at {self.fault:#x} after {self.completed} bytes"
+        elif self.invalid_flags:
+            text += f": {self.invalid_flags:#x}"
+        return text
+
+    def __repr__(self) -> str:
+        return f"<Completion {self}>"
+
+
+class OperationError(DeviceError):
+    """An operation that the device could not do; ``completion`` is its record."""
+
+    completion: Completion
+
+    @classmethod
+    def of(cls, operation: str, device: str, completion: Completion) -> OperationError:
+        error = cls(operation, device=device, why=str(completion))
+        error.completion = completion
+        return error

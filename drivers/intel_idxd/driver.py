@@ -1,0 +1,252 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The drivers of DSA and IAA: bring-up, teardown, the slot table, raising interrupts on request.
+
+The bring-up is that of SPDK, DPDK and dsa-perf-micros, which drive these devices through VFIO: reset, write groups and
+queues, enable the device, enable the queues. Dedicated queues without PASID, so that requests go through the
+function's own address space.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, ClassVar
+
+from vfio_ims.driver import Driver, FireReport
+from vfio_ims.errors import DeviceError, UnsupportedError, UsageError, VfioImsError
+from vfio_ims.ims import SlotArray
+
+from .capabilities import Capabilities, find_slots
+from .commander import Commander
+from .commands import Command, queue_operand
+from .configuration import Configuration
+from .descriptors import RECORD_SIZE
+from .firing import Firing
+from .handles import Handles
+from .queue_session import QueueSession
+from .records import ListPool, RecordPool
+from .registers import Bar0, ResetNeeded, State
+from .report import describe_status
+from .software_error import acknowledge
+from .tables import PERMISSION_STRIDE, Permission
+from .tracker import Tracker
+from .work_queue import WorkQueue
+
+if TYPE_CHECKING:
+    from vfio_ims.device import Device
+
+__all__ = ["Dsa", "Iaa", "Idxd"]
+
+_PORTAL_BAR = 2
+_EVERYTHING = 0xFFFF_FFFF
+
+
+class Idxd(Driver):
+    """What DSA and IAA have in common."""
+
+    reserved_vectors = (0,)
+    """Vector 0 tells of errors, commands and revoked handles: its permission entry is not for work."""
+
+    kind: ClassVar[str]
+    configuration: Configuration | None = None
+    """What ``start`` writes; None: every queue used, dedicated and alike."""
+
+    capabilities: Capabilities
+    regs: Bar0
+    active: Configuration
+    """What was written."""
+
+    def __init__(self, device: Device) -> None:
+        super().__init__(device)
+        self.queues: dict[int, WorkQueue] = {}
+        self.dedicated: list[WorkQueue] = []
+
+    # --- bring-up and teardown ----------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Reset, configure and enable the device and its queues; nothing has been raised.
+
+        DeviceError names what the device objects to, DeviceTimeout a command that does not end.
+        """
+        regs = self.regs = self.device.bar(0).bind(Bar0)
+        capabilities = self.capabilities = Capabilities.read(regs)
+        self.commander.run(Command.RESET_DEVICE)
+        self._expect(State.DISABLED)
+        regs.GENCTRL.write(0)
+        acknowledge(regs)
+        regs.INTCAUSE.write(_EVERYTHING)
+        chosen = self.configuration or Configuration.even(capabilities)
+        chosen.write(regs, capabilities)
+        self._allow_vectors()
+        self._renew(chosen)
+        self.commander.run(Command.ENABLE_DEVICE)
+        self._expect(State.ENABLED)
+        for queue in self.queues.values():
+            self.commander.run(Command.ENABLE_QUEUE, queue.index)
+
+    def _expect(self, state: State) -> None:
+        found = self.regs.GENSTS.read()
+        if found.state == State.HALT and found.reset_needed == ResetNeeded.FUNCTION and self.device.can_reset:
+            self.device.reset()
+            self.device.config.memory = self.device.config.bus_master = True
+            found = self.regs.GENSTS.read()
+        if found.state != state:
+            hint = "the device is halted: reset the function" if found.state == State.HALT else ""
+            why = f"it must be {state.name.lower()}; {found!r}"
+            raise DeviceError("bring the device up", device=self.label, why=why, hint=hint)
+
+    def _allow_vectors(self) -> None:
+        """Every vector but 0 may be raised by work without a PASID. A reset clears this table."""
+        at = self.capabilities.table("permissions")
+        for vector in range(1, self.device.interrupts.msix.count):
+            Permission(self.regs.window, at + vector * PERMISSION_STRIDE, self.label).ENTRY.write(0)
+
+    def _renew(self, chosen: Configuration) -> None:
+        """What we know of queues, handles and work in flight, after a reset of the device."""
+        self.active = chosen
+        self.handles.forget()
+        self.tracker.clear()
+        for queue in self.queues.values():
+            queue.clear()
+        portals = self.device.bar(_PORTAL_BAR)
+        self.queues = {
+            queue.index: self._kept(queue.index, queue.size, queue.dedicated)
+            or WorkQueue(portals, self.regs, queue.index, queue.size, dedicated=queue.dedicated)
+            for queue in chosen.queues
+            if queue.size
+        }
+        self.dedicated = [queue for queue in self.queues.values() if queue.dedicated]
+        assert self.firing is not None  # made here, before several threads ask for it
+
+    def _kept(self, index: int, size: int, dedicated: bool) -> WorkQueue | None:
+        old = self.queues.get(index)
+        return old if old is not None and (old.size, old.dedicated) == (size, dedicated) else None
+
+    def stop(self) -> None:
+        """Disable queues and device; what is in flight completes first. A device that does not answer is left alone."""
+        with contextlib.suppress(VfioImsError):
+            regs = self.device.bar(0).bind(Bar0)
+            if regs.VERSION.read() == _EVERYTHING or regs.GENSTS.read().state != State.ENABLED:
+                return
+            for index in self.queues:
+                self.commander.attempt(Command.DISABLE_QUEUE, queue_operand(index))
+            self.commander.attempt(Command.DISABLE_DEVICE)
+            regs.GENCTRL.write(0)
+
+    def _release(self) -> None:
+        with contextlib.ExitStack() as stack:
+            stack.callback(super()._release)
+            stack.callback(self._close_memory)
+            if self._started:
+                stack.callback(self.stop)
+            domain = self.__dict__.get("ims")
+            if domain is not None:
+                stack.callback(domain.close)
+
+    def _close_memory(self) -> None:
+        for name in ("firing", "records", "lists"):
+            held = self.__dict__.get(name)
+            if held is not None:
+                held.close()
+
+    # --- parts --------------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def commander(self) -> Commander:
+        """Commands to the device."""
+        return Commander(self.device.bar(0).bind(Bar0))
+
+    @cached_property
+    def handles(self) -> Handles:
+        return Handles(self.commander, self.label, request=self.capabilities.wants_handles)
+
+    @cached_property
+    def tracker(self) -> Tracker:
+        return Tracker()
+
+    @cached_property
+    def records(self) -> RecordPool:
+        """Completion records for operations."""
+        return RecordPool(self.device.dma, RECORD_SIZE[self.kind])
+
+    @cached_property
+    def lists(self) -> ListPool:
+        """Descriptor lists for batches."""
+        return ListPool(self.device.dma)
+
+    @cached_property
+    def firing(self) -> Firing:
+        return Firing(self)
+
+    # --- the contract -------------------------------------------------------------------------------------------------
+
+    def ims_table(self) -> SlotArray:
+        """The IMS table where GENCAP and TABLE_OFFSETS say it is. UnsupportedError where the device has none."""
+        layout = find_slots(self.device.bar(0).bind(Bar0))
+        if layout is None:
+            why = "GENCAP's multiplier or the table's offset is 0"
+            raise UnsupportedError("find the IMS table", device=self.label, why=why)
+        return SlotArray(self.device, layout)
+
+    def fire(self, slot: int, *, pasid: int | None = None) -> FireReport:
+        """Raise ``slot`` by a no-op whose completion interrupt names it, through an IMS portal.
+
+        Untagged: a completion record tells what became of it. With ``pasid``: one queue is given that PASID, and the
+        no-op has no record (its memory need not be attached to the PASID): the queue is drained and SWERR tells.
+        """
+        self.check_open(f"fire slot {slot}")
+        return self.firing.fire(slot) if pasid is None else self.firing.fire_tagged(slot, pasid)
+
+    def fired(self, slots: Sequence[int]) -> Sequence[int]:
+        """Those of ``slots`` whose work has completed: one compiled look at the records of work in flight."""
+        return self.tracker.fired(slots)
+
+    def fire_vector(self, vector: int) -> None:
+        """Raise an MSI-X vector: 0 by a command that asks for its interrupt, others by a no-op's completion."""
+        self.check_open(f"fire vector {vector}")
+        count = self.device.interrupts.msix.count
+        if not 0 <= vector < count:
+            raise UsageError("fire a vector", device=self.label, why=f"vector must be below {count}, not {vector}")
+        if vector == 0:
+            self.commander.run(Command.DRAIN_ALL, interrupt=True)
+        else:
+            self.firing.fire_vector(vector)
+
+    def quiesce(self, slot: int) -> None:
+        """Drain the queues, so that no work in flight raises ``slot``, and give its interrupt handle back."""
+        if any(queue.in_flight for queue in self.queues.values()):
+            self.commander.attempt(Command.DRAIN_ALL)
+        if self.handles.request:
+            self.handles.release_slot(slot)
+
+    def status(self) -> str:
+        return describe_status(self)
+
+    # --- work ---------------------------------------------------------------------------------------------------------
+
+    def wq(self, index: int = 0, completion: object = "poll", *, timeout: float = 10.0) -> QueueSession:
+        """Work on queue ``index``: ``with dsa.wq(0) as wq: wq.memmove(dst, src, size)``, or ``async with`` and await.
+
+        ``completion``: how completions are noticed. "poll": a compiled loop over the record; an ``ImsInterrupt``, own
+        or shared; a ``VectorInterrupt``; "ims" or "msix": one of those, taken for the session. ``timeout``: seconds
+        that one operation may take.
+        """
+        self.check_open(f"use work queue {index}")
+        queue = self.queues.get(index)
+        if queue is None:
+            why = f"enabled are {', '.join(map(str, self.queues)) or 'none'}"
+            raise UsageError(f"use work queue {index}", device=self.label, why=why)
+        return QueueSession(self, queue, completion, timeout)
+
+
+class Dsa(Idxd):
+    """Data Streaming Accelerator."""
+
+    kind = "dsa"
+
+
+class Iaa(Idxd):
+    """In-Memory Analytics Accelerator."""
+
+    kind = "iaa"

@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Raising interrupts on request: no-ops whose completion interrupt is the slot or vector."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+from vfio_ims.driver import FireReport
+from vfio_ims.errors import DeviceError, UsageError
+from vfio_ims.ims import FireStatus
+from vfio_ims.native.access import load, store
+
+from .commands import Command, queue_operand
+from .configuration import queue_entry, queue_mode
+from .descriptors import DESCRIPTOR, RECORD_SIZE, DsaOpcode, Flag
+from .software_error import acknowledge, describe
+from .status import STATUS_CODE, Status, status_text
+from .tables import SLOTS
+from .work_queue import wait_for_record
+
+if TYPE_CHECKING:
+    from vfio_ims.registers import RegisterValue
+
+    from .driver import Idxd
+    from .work_queue import WorkQueue
+
+__all__ = ["Firing"]
+
+_LOCKS = 64
+_TIMEOUT = 5.0
+_SENT, _PENDING = FireReport(FireStatus.SENT, code=1), FireReport(FireStatus.PENDING, code=1)
+_RECORDED = int(Flag.RECORD_VALID | Flag.RECORD_ALWAYS | Flag.INTERRUPT) | DsaOpcode.NOP << 24
+_UNRECORDED = int(Flag.INTERRUPT) | DsaOpcode.NOP << 24
+_NOTHING = bytes(24)
+_CONTROL, _MASKED, _HELD = SLOTS.control or 0, 1 << (SLOTS.mask or 0), 1 << (SLOTS.pending or 0)
+_SETTLE = 0.001  # seconds in which a masked slot's pending bit follows the completion record [inferred]
+
+
+class Firing:
+    """One completion record a slot. Different slots fire at once from several threads; one slot's fires take turns."""
+
+    def __init__(self, driver: Idxd) -> None:
+        self._driver, self._tagged = driver, threading.Lock()
+        self._regs = driver.regs
+        layout = driver.capabilities.slot_layout
+        self._layout, self._slots = layout or SLOTS, 0 if layout is None else layout.count
+        self._size = RECORD_SIZE[driver.kind]
+        vectors = driver.device.interrupts.msix.count
+        self._records = driver.device.dma.allocate((self._slots + vectors) * self._size)
+        self._address, self._iova = self._records.address, self._records.iova
+        self._locks = [threading.Lock() for _ in range(_LOCKS)]
+        self._bar = driver.device.bar(self._layout.bar)
+
+    def fire(self, slot: int) -> FireReport:
+        self._check(slot)
+        driver, at = self._driver, slot * self._size
+        record = self._address + at
+        with self._locks[slot % _LOCKS]:
+            driver.tracker.begin(slot, record)
+            status = self._run(driver.handles.slot(slot), at, slot, ims=True)
+            if status & STATUS_CODE == Status.INTERRUPT_HANDLE and driver.handles.request and self._revoked():
+                driver.tracker.begin(slot, record)
+                status = self._run(driver.handles.slot(slot), at, slot, ims=True)
+            if status != Status.SUCCESS:
+                driver.tracker.forget(record)
+                return FireReport(FireStatus.REFUSED, status_text(status), status)
+            return self._sent(slot)
+
+    def _check(self, slot: int) -> None:
+        if not 0 <= slot < self._slots:
+            why = f"slot must be below {self._slots}, not {slot}"
+            raise UsageError("fire a slot", device=self._driver.label, why=why)
+
+    def _sent(self, slot: int) -> FireReport:
+        """The record says that the interrupt was raised; the slot's control word, whether it was held back."""
+        place = self._layout.offset + slot * self._layout.stride + _CONTROL
+        control = self._bar.read32(place)
+        if control & _MASKED and not control & _HELD:
+            control = self._bar.poll(place, 4, _HELD, _HELD, _SETTLE)
+        return _PENDING if control & _HELD else _SENT
+
+    def _run(self, handle: int, at: int, number: int, *, ims: bool) -> int:
+        """A no-op with the record at ``at``; its status byte."""
+        queues = self._driver.dedicated
+        queue = queues[number % len(queues)]
+        record, iova = self._address + at, self._iova + at
+        store(record, 8, 0)
+        descriptor = DESCRIPTOR.pack(0, _RECORDED, iova, 0, 0, 0, handle, 0, _NOTHING)
+        queue.submit(descriptor, record, ims=ims)
+        try:
+            return load(record, 1) or wait_for_record(self._regs, record, iova, _TIMEOUT, "wait for a no-op")
+        finally:
+            queue.retire(record)
+
+    def _revoked(self) -> bool:
+        """Whether the device has taken all interrupt handles back; then they are requested anew."""
+        if not self._regs.INTCAUSE.read().handles_revoked:
+            return False
+        self._driver.handles.revoked()
+        self._regs.INTCAUSE.write(handles_revoked=1)
+        return True
+
+    def fire_vector(self, vector: int) -> None:
+        driver = self._driver
+        with self._locks[vector % _LOCKS]:
+            at = (self._slots + vector) * self._size
+            status = self._run(driver.handles.vector(vector), at, vector, ims=False)
+        if status != Status.SUCCESS:
+            raise DeviceError(f"fire vector {vector}", device=driver.label, why=status_text(status))
+
+    # --- with a PASID -------------------------------------------------------------------------------------------------
+
+    def fire_tagged(self, slot: int, pasid: int) -> FireReport:
+        """Give one queue ``pasid``, send a no-op without a record, drain the queue, and look at SWERR."""
+        self._check(slot)
+        driver, regs = self._driver, self._regs
+        with self._tagged:
+            queue = driver.dedicated[-1]
+            handle = driver.handles.slot(slot)
+            driver.tracker.open(slot)
+            try:
+                error = self._send_tagged(queue, handle, pasid)
+            finally:
+                driver.tracker.shut(slot)
+            if error.valid:
+                acknowledge(regs)
+                return FireReport(FireStatus.REFUSED, describe(error), error.error)
+            return self._sent(slot)
+
+    def _send_tagged(self, queue: WorkQueue, handle: int, pasid: int) -> RegisterValue:
+        """SWERR after it."""
+        regs = self._regs
+        with queue.lock:
+            acknowledge(regs)
+            self._set_pasid(queue, pasid)
+            try:
+                descriptor = DESCRIPTOR.pack(0, _UNRECORDED, 0, 0, 0, 0, handle, 0, _NOTHING)
+                queue.submit_unrecorded(descriptor, ims=True)
+                self._driver.commander.run(Command.DRAIN_QUEUE, queue_operand(queue.index))
+                return regs.SWERR.read()
+            finally:
+                self._set_pasid(queue, None)
+
+    def _set_pasid(self, queue: WorkQueue, pasid: int | None) -> None:
+        """Change the PASID of a queue, which is disabled meanwhile: what is in flight completes first."""
+        driver = self._driver
+        driver.commander.run(Command.DISABLE_QUEUE, queue_operand(queue.index))
+        chosen = driver.active.with_queue(queue.index, pasid=pasid).queue(queue.index)
+        queue_entry(self._regs, driver.capabilities, queue.index).MODE.write(queue_mode(chosen))
+        driver.commander.run(Command.ENABLE_QUEUE, queue.index)
+
+    def close(self) -> None:
+        self._records.close()

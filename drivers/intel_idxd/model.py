@@ -1,0 +1,311 @@
+# SPDX-License-Identifier: Apache-2.0
+"""DSA and IAA of Sapphire Rapids in software: what a driver sees in config space, BAR 0 and the portals.
+
+Config space: two independent listings of real 8086:0b25 functions. Capability values: accel-config's JSON of real
+machines. Where public sources leave a behaviour open there is an option, or "inferred" in the text.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+import vfio_ims.pci.capabilities as pci
+from vfio_ims.models import Bar, DeviceModel, Msix, Option, SlotStore, on_write
+from vfio_ims.models.defects import DEFECTS
+from vfio_ims.models.register_file import View
+from vfio_ims.registers import Register, RegisterValue, Repeat
+
+from .commands import Command
+from .descriptors import IaaOpcode
+from .model_commands import Commands
+from .model_errors import Reporter
+from .model_executor import Executor
+from .model_handles import ModelHandles
+from .model_operations import DSA_FLAGS, Result, operate
+from .model_queues import ModelQueues
+from .registers import TABLE_UNIT, Bar0, State
+from .tables import (
+    GROUP_STRIDE,
+    GROUPS_AT,
+    PERFMON_AT,
+    PERMISSION_STRIDE,
+    PERMISSIONS_AT,
+    QUEUES_AT,
+    SLOTS,
+    GroupConfig,
+    Permission,
+    QueueConfig,
+    QueueState,
+    queue_stride,
+)
+
+if TYPE_CHECKING:
+    from vfio_ims.models.options import Value
+    from vfio_ims.pci.builder import ConfigBuilder
+
+    from .descriptors import Descriptor
+    from .model_memory import Memory
+    from .model_queues import Work
+
+__all__ = ["DsaModel", "IaaModel", "IdxdModel"]
+
+_BAR0_SIZE, _BAR2_SIZE, _VECTORS = 0x10000, 0x20000, 9
+_QUEUES, _GROUPS, _ENTRIES, _READ_BUFFERS = 8, 4, 128, 96
+_GENCAP_COMMANDS = 1 << 4
+_BASIC_COMMANDS = sum(1 << command for command in Command if command < Command.REQUEST_HANDLE)
+_HANDLE_COMMANDS = 1 << Command.REQUEST_HANDLE | 1 << Command.RELEASE_HANDLE
+
+
+class ModelBar0(Bar0):
+    """Bar0 with the tables where Sapphire Rapids has them."""
+
+    PERMISSIONS = Repeat(Permission, PERMISSIONS_AT, _VECTORS, PERMISSION_STRIDE)
+    GROUPS = Repeat(GroupConfig, GROUPS_AT, _GROUPS, GROUP_STRIDE)
+    QUEUES = Repeat(QueueConfig, QUEUES_AT, _QUEUES, queue_stride(0))
+
+
+class IdxdModel(DeviceModel):
+    """What DSA and IAA have in common."""
+
+    bars = {0: Bar(_BAR0_SIZE, ModelBar0, slots=SLOTS), 2: Bar(_BAR2_SIZE)}
+    msix = Msix(vectors=_VECTORS, bar=0, table=0x2000, pba=0x3000)
+    takes_enqcmd = True
+    options: ClassVar[dict[str, Option]] = {
+        "cmdcap": Option(False, "GENCAP.4 and CMDCAP: interrupt handles must be requested (not so on SPR)"),
+        "handles": Option(SLOTS.count + _VECTORS, "with cmdcap: how many interrupt handles there are"),
+        "revoke_after": Option(0, "with cmdcap: revoke all handles after so many IMS interrupts; 0: never"),
+        "reset_masked": Option(True, "whether slots are masked after power-on: not public"),
+        "reset_slots": Option(True, "whether the command RESET_DEVICE clears the slots: inferred"),
+        "wq_size": Option(_ENTRIES, "entries of all work queues together"),
+        "command_ms": Option(0, "milliseconds that a command takes at least"),
+        "hardware_error": Option(0, "the number of a command, from 1, that fails with a hardware error; 0: none"),
+        "pasid": Option(True, "whether PASIDs are enabled in the function: the kernel does that, not a driver here"),
+        "inline": Option(4096, "copies and fills up to so many bytes are done before the next access, in order"),
+    }
+
+    kind: ClassVar[str]
+    version: ClassVar[int] = 0x100
+    general: ClassVar[int]
+    operations: ClassVar[int]
+    engines: ClassVar[int]
+    read_buffers: ClassVar[int] = _READ_BUFFERS
+
+    def __init__(self, name: str = "", **given: Value) -> None:
+        super().__init__(name, **given)
+        option = self.option
+        self.generation = 0
+        self.total_size = int(option["wq_size"])
+        self.inline_bytes = int(option["inline"])
+        self.command_capabilities = _BASIC_COMMANDS | (_HANDLE_COMMANDS if option["cmdcap"] else 0)
+        file, block = self.registers(), ModelBar0
+        self.permission_rows = [file.row(block.PERMISSIONS, n) for n in range(_VECTORS)]
+        self.group_rows = [file.row(block.GROUPS, n) for n in range(_GROUPS)]
+        self.queue_rows: list[View] = [file.row(block.QUEUES, n) for n in range(_QUEUES)]
+        self.reporter = Reporter(self)
+        self.queues = ModelQueues(self, _QUEUES)
+        self.handles = ModelHandles(
+            self,
+            requested=bool(option["cmdcap"]),
+            count=int(option["handles"]),
+            revoke_after=int(option["revoke_after"]),
+        )
+        self.commands = Commands(self, delay=int(option["command_ms"]), hardware_error=int(option["hardware_error"]))
+        self.executor = Executor(self)
+        self._identify()
+
+    def _slot_store(self, bar: Bar) -> SlotStore:
+        assert bar.slots is not None
+        kind = DEFECTS.get(str(self.option["defect"]), SlotStore)
+        shared, masked = bool(self.option["map_slots"]), bool(self.option["reset_masked"])
+        return kind(bar.slots, self.send, shared=shared, reset_masked=masked)
+
+    # --- what it says of itself ---------------------------------------------------------------------------------------
+
+    def capabilities(self, config: ConfigBuilder) -> None:
+        assert self.msix is not None
+        kind = pci.PortType.ROOT_COMPLEX_INTEGRATED_ENDPOINT
+        config.add(pci.Express.new(kind, max_payload=512, ltr=True, flr=bool(self.option["flr"])), at=0x40)
+        config.add(self.msix.capability(), at=0x80)
+        config.add(pci.PowerManagement.new(), at=0x90)
+        config.add(pci.AdvancedErrorReporting.new(version=2), at=0x100)
+        config.add(pci.LatencyTolerance.new(), at=0x150)
+        config.add(pci.ProcessingHints.new(), at=0x160)
+        config.add(pci.VirtualChannel.new(), at=0x170)
+        *others, last = [None, *self.siov_dvsecs()]
+        for other in others:
+            if other is not None:
+                config.add(other, at=0x300)
+        if last is not None:
+            config.add(last, at=0x200)
+        config.add(pci.AddressTranslation.new(32), at=0x220)
+        config.add(pci.Pasid.new(20), at=0x230)
+        config.add(pci.PageRequest.new(512), at=0x240)
+
+    def _identify(self) -> None:
+        """The capability registers."""
+        registers = self.registers()
+        registers.set(Bar0.VERSION, self.version)
+        registers.set(Bar0.GENCAP, self.gencap)
+        registers.set(
+            Bar0.WQCAP,
+            total_size=self.total_size,
+            queues=_QUEUES,
+            config_size=0,
+            shared=1,
+            dedicated=1,
+            ats=1,
+            priority=1,
+            occupancy=1,
+            occupancy_interrupt=1,
+        )
+        registers.set(Bar0.GRPCAP, groups=_GROUPS, read_buffers=self.read_buffers, read_buffer_control=1)
+        registers.set(Bar0.ENGCAP, engines=self.engines)
+        registers.set(Bar0.OPCAP, self.operations)
+        registers.set(
+            Bar0.OFFSETS,
+            groups=GROUPS_AT // TABLE_UNIT,
+            queues=QUEUES_AT // TABLE_UNIT,
+            permissions=PERMISSIONS_AT // TABLE_UNIT,
+            ims=SLOTS.offset // TABLE_UNIT,
+            perfmon=PERFMON_AT // TABLE_UNIT,
+        )
+        if self.option["cmdcap"]:
+            registers.set(Bar0.CMDCAP, self.command_capabilities)
+        for row in self.queue_rows:
+            row.set(QueueConfig.STATUS, mode_support=1)
+
+    @property
+    def gencap(self) -> int:
+        return self.general | (_GENCAP_COMMANDS if self.option["cmdcap"] else 0)
+
+    @property
+    def _general(self) -> RegisterValue:
+        return Bar0.GENCAP.value(self.gencap)
+
+    @property
+    def max_transfer_shift(self) -> int:
+        return self._general.max_transfer_shift
+
+    @property
+    def max_batch_shift(self) -> int:
+        return self._general.max_batch_shift
+
+    @property
+    def can_block(self) -> bool:
+        return bool(self._general.block_on_fault)
+
+    @property
+    def pasid_enabled(self) -> bool:
+        return bool(self.option["pasid"])
+
+    @property
+    def plain_shared(self) -> bool:
+        """Whether a shared queue may do without PASIDs: the hardware wants them, a model has no process to tell of."""
+        return True
+
+    def max_transfer(self, queue: int) -> int:
+        return 1 << min(self.queues.entry(queue).limits.max_transfer_shift, self.max_transfer_shift)
+
+    def max_batch(self, queue: int) -> int:
+        return 1 << min(self.queues.entry(queue).limits.max_batch_shift, self.max_batch_shift)
+
+    def takes(self, queue: int, opcode: int) -> bool:
+        """Whether ``queue`` does this operation."""
+        return bool(self.operations >> opcode & 1)
+
+    def flags_of(self, opcode: int) -> int:
+        """Flags that the operation allows beside those of completion."""
+        return DSA_FLAGS.get(opcode, 0)
+
+    def operate(self, executor: Executor, memory: Memory, work: Work, descriptor: Descriptor) -> Result:
+        """Do one operation."""
+        return operate(self, executor, memory, work, descriptor)
+
+    # --- accesses -----------------------------------------------------------------------------------------------------
+
+    def write(self, region: int, offset: int, data: bytes) -> None:
+        if region == 2:
+            self.queues.store(offset, data)
+        elif region != 0 or not self._locked(offset):
+            super().write(region, offset, data)
+
+    def _locked(self, offset: int) -> bool:
+        """Configuration that is in use keeps its value. [inferred: a driver never writes it then]"""
+        if not GROUPS_AT <= offset < QUEUES_AT + _QUEUES * queue_stride(0):
+            return False
+        if self.registers().get(Bar0.GENSTS).state == State.DISABLED:
+            return False
+        if offset < QUEUES_AT:
+            return True
+        queue, at = divmod(offset - QUEUES_AT, queue_stride(0))
+        if at < QueueConfig.THRESHOLD.offset:
+            return True
+        free = at < QueueConfig.MODE.offset or at >= QueueConfig.OCCUPANCY_INTERRUPT.offset
+        return not free and self.queues.entry(queue).state != QueueState.DISABLED
+
+    def enqueue(self, region: int, offset: int, data: bytes) -> bool:
+        """ENQCMD from a link that can carry its answer."""
+        return region == 2 and self.queues.enqueue(offset, data)
+
+    @on_write(Bar0.CMD)
+    def command(self, value: RegisterValue) -> None:
+        self.commands.issue(value)
+
+    # --- resets -------------------------------------------------------------------------------------------------------
+
+    def reset(self) -> None:
+        """Function-level reset: as after power-on."""
+        self.generation += 1
+        self.queues.reset()
+        self.handles.reset()
+        super().reset()
+        self._identify()
+
+    def reset_device(self) -> None:
+        """The command: queues, groups, permissions, GENCFG and GENCTRL as after power-on, and the slots. [slots:
+
+        inferred; Linux programs permissions and GENCTRL anew after it]
+        """
+        registers = self.registers()
+        self.queues.reset()
+        self.handles.reset()
+        keep: tuple[Register, ...] = (Bar0.CMDSTS, Bar0.INTCAUSE, Bar0.SWERR)
+        kept = [registers.get(register) for register in keep]
+        registers.reset()
+        for register, value in zip(keep, kept, strict=True):
+            registers.set(register, value)
+        self._identify()
+        if self.option["reset_slots"]:
+            self.slots.reset()
+
+    def clear_queue(self, queue: int) -> None:
+        """RESET_WQ: everything but size and threshold, which the enabled device holds on to."""
+        row = self.queue_rows[queue]
+        for register in (QueueConfig.MODE, QueueConfig.LIMITS, QueueConfig.OCCUPANCY_INTERRUPT):
+            row.set(register, 0)
+        row.set(QueueConfig.OCCUPANCY_LIMIT, 0)
+        row.set(QueueConfig.STATUS, mode_support=1)
+
+    def close(self) -> None:
+        self.generation += 1
+        self.queues.reset()
+        super().close()
+        self.queues.worker.close(wait=False)
+
+
+class DsaModel(IdxdModel):
+    """8086:0b25: 8 queues with 128 entries, 4 groups, 4 engines, 2048 slots, 9 vectors."""
+
+    id, kind = "8086:0b25", "dsa"
+    general = 0x40_915F_0107
+    operations = 0x1_003F_03FF  # sysfs op_cap: 00000001,003f03ff
+    engines = 4
+
+
+class IaaModel(IdxdModel):
+    """8086:0cfe: 8 queues with 128 entries, 4 groups, 8 engines, 2048 slots, 9 vectors."""
+
+    id, kind = "8086:0cfe", "iaa"
+    general = 0x7_1F10_901F_0105
+    operations = sum(1 << opcode for opcode in (IaaOpcode.NOP, IaaOpcode.DRAIN, IaaOpcode.MEMMOVE))
+    engines = 8

@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How a modelled engine executes a descriptor: checks, the operation, the completion record, the interrupt."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vfio_ims.errors import BusFault
+from vfio_ims.models import Outcome
+
+from .descriptors import RECORD_SIZE, Descriptor, DsaOpcode, Flag
+from .model_errors import Fault
+from .model_memory import Memory, PageFault
+from .model_operations import Result
+from .status import FAULT_WAS_WRITE, Status
+from .tables import Permission
+
+if TYPE_CHECKING:
+    from .model import IdxdModel
+    from .model_queues import Work
+
+__all__ = ["Executor"]
+
+_NOT_IN_BATCHES = (DsaOpcode.BATCH, DsaOpcode.DRAIN)
+_ALWAYS_ALLOWED = int(
+    Flag.FENCE | Flag.RECORD_VALID | Flag.RECORD_ALWAYS | Flag.INTERRUPT | Flag.RECORD_STEERING | Flag.RECORD_CLASS
+)
+
+
+class Executor:
+    """One descriptor at a time. The model's lock is held for each access of memory and for the end, not throughout."""
+
+    def __init__(self, model: IdxdModel) -> None:
+        self._model = model
+        self.record_size = RECORD_SIZE[model.kind]
+
+    def execute(self, work: Work, *, quick: bool = False) -> None:
+        """Do ``work`` and complete it. ``quick``: raises Defer, with nothing done, where its memory is not at hand."""
+        pasid = work.mode.pasid if work.mode.pasid_enable else None
+        if not work.mode.dedicated:
+            pasid = work.descriptor.pasid if work.mode.pasid_enable else None
+        self.run(work, work.descriptor, pasid, None, quick=quick)
+
+    def run(
+        self, work: Work, descriptor: Descriptor, pasid: int | None, index: int | None, *, quick: bool = False
+    ) -> int:
+        """One descriptor, alone (``index`` None) or of a batch. Its status."""
+        memory = Memory(self._model, pasid, quick=quick)
+        result = self._check(work, descriptor, pasid, index)
+        if result is None:
+            try:
+                result = self._model.operate(self, memory, work, descriptor)
+            except PageFault as fault:
+                code = Status.PAGE_FAULT | (FAULT_WAS_WRITE if fault.write else 0)
+                result = Result(code, completed=fault.done, fault=fault.address)
+        with self._model.lock:
+            self._complete(work, descriptor, pasid, index, result)
+        return result.status
+
+    # --- checks -------------------------------------------------------------------------------------------------------
+
+    def _check(self, work: Work, descriptor: Descriptor, pasid: int | None, index: int | None) -> Result | None:
+        """What is wrong with it before anything is done; None where nothing is."""
+        model, flags = self._model, descriptor.flags
+        if not model.takes(work.queue, descriptor.opcode) or (
+            index is not None and descriptor.opcode in _NOT_IN_BATCHES
+        ):
+            return Result(Status.OPCODE)
+        invalid = flags & ~(_ALWAYS_ALLOWED | model.flags_of(descriptor.opcode))
+        if flags & Flag.RECORD_ALWAYS and not flags & Flag.RECORD_VALID:
+            invalid |= Flag.RECORD_ALWAYS
+        if flags & Flag.BLOCK_ON_FAULT and not work.mode.block_on_fault:
+            invalid |= Flag.BLOCK_ON_FAULT
+        if flags & Flag.FENCE and index is None:
+            invalid |= Flag.FENCE
+        if invalid:
+            return Result(Status.FLAGS, invalid_flags=int(invalid))
+        if flags & Flag.RECORD_VALID and descriptor.record % self.record_size:
+            return Result(Status.COMPLETION_ALIGN)
+        with model.lock:
+            if flags & Flag.INTERRUPT and not self._may_interrupt(work, descriptor.handle, pasid):
+                return Result(Status.INTERRUPT_HANDLE)
+        return None
+
+    def _may_interrupt(self, work: Work, handle: int, pasid: int | None) -> bool:
+        model = self._model
+        index = model.handles.index(handle, ims=work.ims)
+        if index is None:
+            return False
+        if work.ims:
+            slot = model.slots.slot(index)
+            return slot.ignore or slot.pasid == pasid
+        entry = model.permission_rows[index].get(Permission.ENTRY)
+        return bool(entry.ignore) or (entry.pasid if entry.pasid_enable else None) == pasid
+
+    # --- the end ------------------------------------------------------------------------------------------------------
+
+    def _complete(
+        self, work: Work, descriptor: Descriptor, pasid: int | None, index: int | None, result: Result
+    ) -> None:
+        """The record first, the interrupt after it."""
+        flags, status = descriptor.flags, result.status
+        failed = status not in (Status.SUCCESS, Status.FALSE_PREDICATE)
+        recorded = flags & Flag.RECORD_VALID and status != Status.COMPLETION_ALIGN
+        if recorded and (failed or flags & Flag.RECORD_ALWAYS or status == Status.FALSE_PREDICATE):
+            self._record(work, descriptor, pasid, index, result)
+        elif failed and not recorded:
+            self._report(work, descriptor, pasid, index, result, status & ~FAULT_WAS_WRITE)
+        if flags & Flag.INTERRUPT and status != Status.INTERRUPT_HANDLE:
+            self._interrupt(work, descriptor, pasid)
+
+    def _record(self, work: Work, descriptor: Descriptor, pasid: int | None, index: int | None, result: Result) -> None:
+        bus = self._model.bus
+        if bus is None:
+            return
+        at = descriptor.record
+        try:
+            if result.plain:
+                bus.write(at, result.head(self.record_size), pasid)
+            else:
+                whole = result.record(self.record_size)
+                bus.write(at + 8, whole[8:], pasid)  # the status byte last: whoever polls it may read the rest
+                bus.write(at, whole[:8], pasid)
+        except BusFault:
+            lost = Result(result.status, fault=at)
+            self._report(work, descriptor, pasid, index, lost, Status.COMPLETION_ADDRESS, write=True)
+
+    def _report(
+        self,
+        work: Work,
+        descriptor: Descriptor,
+        pasid: int | None,
+        index: int | None,
+        result: Result,
+        error: int,
+        *,
+        write: bool = False,
+    ) -> None:
+        address = result.fault or (descriptor.record if error == Status.COMPLETION_ALIGN else 0)
+        self._model.reporter.software_error(
+            Fault(
+                error,
+                work.queue,
+                descriptor.opcode,
+                pasid,
+                index,
+                address,
+                write or bool(result.status & FAULT_WAS_WRITE),
+                result.invalid_flags,
+                descriptor.handle,
+                work.ims,
+            )
+        )
+
+    def _interrupt(self, work: Work, descriptor: Descriptor, pasid: int | None) -> None:
+        model = self._model
+        index = model.handles.index(descriptor.handle, ims=work.ims)
+        if index is None:
+            return
+        if not work.ims:
+            model.raise_vector(index)
+        elif model.slots.fire(index, pasid) is not Outcome.REFUSED:
+            model.handles.fired()

@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The client's memory as the modelled engines reach it: page by page where it must be told how far it went."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, TypeVar
+
+from vfio_ims.backends.model_port import Bus
+from vfio_ims.errors import BusFault
+from vfio_ims.native.access import copy
+from vfio_ims.native.lib import native
+
+if TYPE_CHECKING:
+    from vfio_ims.models import DeviceModel
+
+__all__ = ["Defer", "Memory", "PageFault"]
+
+_PAGE = 4096
+_CHUNK = 4 << 20  # bytes moved while the model's lock is held: register accesses wait no longer than this takes
+
+T = TypeVar("T")
+
+
+class PageFault(Exception):
+    """``done`` bytes were read or written before ``address`` could not be."""
+
+    def __init__(self, address: int, *, write: bool, done: int = 0) -> None:
+        super().__init__(f"{'write' if write else 'read'} at {address:#x}")
+        self.address, self.write, self.done = address, write, done
+
+
+class Defer(Exception):
+    """The memory is not to be had at once: do this in the worker."""
+
+
+class Memory:
+    """Requests tagged ``pasid`` (None: untagged). Raises PageFault. ``quick``: raises Defer instead, nothing is done.
+
+    Each access holds the model's lock, and no view outlives it: what a client unmaps is not touched afterwards.
+    """
+
+    def __init__(self, model: DeviceModel, pasid: int | None, *, quick: bool = False) -> None:
+        self._model, self._pasid, self._quick = model, pasid, quick
+
+    def _bus(self, iova: int, write: bool) -> Bus:
+        bus = self._model.bus
+        if bus is None:
+            raise PageFault(iova, write=write)
+        return bus
+
+    def read(self, iova: int, size: int) -> bytes:
+        """Copy out."""
+        if size <= _CHUNK:
+            return self._try(iova, size, False, lambda bus: bus.read(iova, size, self._pasid), 0)
+        return b"".join(self.read(iova + at, min(_CHUNK, size - at)) for at in range(0, size, _CHUNK))
+
+    def write(self, iova: int, data: bytes) -> None:
+        """Copy in; on a fault what lies before it was written."""
+        for at in range(0, len(data), _CHUNK):
+            part = data[at : at + _CHUNK]
+            try:
+                self._try(iova + at, len(part), True, lambda bus, at=at, part=part: self._put(bus, iova + at, part), at)
+            except PageFault as fault:
+                kept = fault.done - at
+                if kept > 0:
+                    self._try(iova + at, kept, True, lambda bus, at=at: self._put(bus, iova + at, part[:kept]), at)
+                raise
+
+    def _put(self, bus: Bus, iova: int, data: bytes) -> None:
+        # Not bus.write: 4 bytes to the interrupt range would be a message, and DMA of an engine never is.
+        try:
+            _spread(bus.views(iova, len(data), write=True, pasid=self._pasid), data)
+        except BusFault:
+            bus.write(iova, data, self._pasid)  # memory that is reached by message only
+
+    def _try(self, iova: int, size: int, write: bool, action: Callable[[Bus], T], done: int) -> T:
+        with self._model.lock:
+            try:
+                return action(self._bus(iova, write))
+            except BusFault:
+                if self._quick:
+                    raise Defer from None
+            reached = self.reach(iova, size, write)
+        raise PageFault(iova + reached, write=write, done=done + reached)
+
+    def reach(self, iova: int, size: int, write: bool) -> int:
+        """How many bytes from ``iova`` on can be reached. Looks page by page."""
+        bus = self._bus(iova, write)
+        at = 0
+        while at < size:
+            step = min(size - at, _PAGE - (iova + at) % _PAGE)
+            try:
+                if write:
+                    bus.views(iova + at, step, write=True, pasid=self._pasid)
+                else:
+                    bus.read(iova + at, step, self._pasid)
+            except BusFault:
+                return at
+            at += step
+        return size
+
+    def copy(self, to: int, source: int, size: int) -> None:
+        """Copy; the ranges may overlap. ``PageFault.done`` counts from the start, from the end if copied backward."""
+        backward = source < to < source + size
+        done = 0
+        while done < size:
+            step = min(_CHUNK, size - done)
+            at = size - done - step if backward else done
+            pieces: list[memoryview] = []
+            targets: list[memoryview] = []
+            with self._model.lock:
+                bus = self._bus(source + at, False)
+                try:
+                    pieces = bus.views(source + at, step, write=False, pasid=self._pasid)
+                    targets = bus.views(to + at, step, write=True, pasid=self._pasid)
+                except BusFault:
+                    if self._quick:
+                        raise Defer from None
+                    self._copy_carefully(bus, to + at, source + at, step, done, backward)
+                else:
+                    _transfer(targets, pieces, backward)
+                del pieces, targets
+            done += step
+
+    def _copy_carefully(self, bus: Bus, to: int, source: int, size: int, done: int, backward: bool) -> None:
+        """As far as both can be reached, through reads and writes of the bus, a page of the target at a time."""
+        at = 0
+        while at < size:
+            if backward:
+                last = to + size - at
+                step = min(size - at, (last - 1) % _PAGE + 1)
+                offset = size - at - step
+            else:
+                step = min(size - at, _PAGE - (to + at) % _PAGE)
+                offset = at
+            reached = self.reach(source + offset, step, False)
+            if reached < step:
+                raise PageFault(source + offset + reached, write=False, done=done + at)
+            data = bus.read(source + offset, step, self._pasid)
+            try:
+                self._put(bus, to + offset, data)
+            except BusFault:
+                raise PageFault(to + offset, write=True, done=done + at) from None
+            at += step
+
+
+def _spread(targets: Sequence[memoryview], data: bytes) -> None:
+    at = 0
+    for target in targets:
+        target[:] = data[at : at + len(target)]
+        at += len(target)
+
+
+def _transfer(targets: Sequence[memoryview], pieces: Sequence[memoryview], backward: bool) -> None:
+    """Move between memories in pieces of different sizes, in an order that an overlap survives."""
+    moves: list[tuple[memoryview, memoryview]] = []
+    targets, pieces = list(targets), list(pieces)
+    first = second = 0
+    while first < len(targets):
+        step = min(len(targets[first]), len(pieces[second]))
+        moves.append((targets[first][:step], pieces[second][:step]))
+        targets[first], pieces[second] = targets[first][step:], pieces[second][step:]
+        first += not len(targets[first])
+        second += not len(pieces[second])
+    for target, piece in reversed(moves) if backward else moves:
+        copy(_address(target), _address(piece), len(target))
+
+
+def _address(view: memoryview) -> int:
+    ffi, _ = native()
+    return int(ffi.cast("uintptr_t", ffi.from_buffer(view)))

@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The modelled work queues: portals, backlog, and who executes what when."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+from vfio_ims.models import Worker
+from vfio_ims.registers import RegisterValue
+
+from .descriptors import DESCRIPTOR_SIZE, Descriptor, DsaOpcode
+from .model_errors import Fault
+from .model_memory import Defer
+from .software_error import NOT_ENABLED, OVERRUN, WRONG_STORE
+from .tables import QueueConfig, QueueState
+from .work_queue import IMS_PORTAL, LIMITED_PORTAL, QUEUE_PORTALS
+
+if TYPE_CHECKING:
+    from .model import IdxdModel
+
+__all__ = ["ModelQueues", "Work"]
+
+_ALL = (1 << DESCRIPTOR_SIZE) - 1
+_AT_ONCE = (DsaOpcode.NOP, DsaOpcode.DRAIN)
+_MEMORY_OPERATIONS = (DsaOpcode.MEMMOVE, DsaOpcode.FILL)
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """A descriptor that a queue has accepted. ``mode`` is the queue's as it was then."""
+
+    queue: int
+    descriptor: Descriptor
+    ims: bool
+    mode: RegisterValue
+    epoch: int
+
+
+class ModelQueues:
+    """Short work runs after the access that submitted it; the rest, and all behind it, in the worker, in order.
+
+    ``epoch`` counts aborts and resets of a queue: work accepted before is dropped. Called with the model's lock held.
+    """
+
+    def __init__(self, model: IdxdModel, count: int) -> None:
+        self._model, self.count = model, count
+        self.worker = Worker(f"{model.name} engines")
+        self.epoch = [0] * count
+        self.backlog = [0] * count
+        self._pieces: dict[int, tuple[bytearray, int]] = {}
+        self.busy = 0
+
+    def entry(self, queue: int) -> QueueEntry:
+        return QueueEntry(self._model, queue)
+
+    # --- portals ------------------------------------------------------------------------------------------------------
+
+    def store(self, offset: int, data: bytes) -> None:
+        """A write to a portal: one descriptor, or a piece of one, collected by its 64 bytes' address."""
+        if len(data) == DESCRIPTOR_SIZE and not offset % DESCRIPTOR_SIZE:
+            self._arrived(offset, data)
+            return
+        at = 0
+        while at < len(data):
+            place, inside = (offset + at) & -DESCRIPTOR_SIZE, (offset + at) % DESCRIPTOR_SIZE
+            step = min(DESCRIPTOR_SIZE - inside, len(data) - at)
+            whole, seen = self._pieces.pop(place, (bytearray(DESCRIPTOR_SIZE), 0))
+            whole[inside : inside + step] = data[at : at + step]
+            seen |= ((1 << step) - 1) << inside
+            if seen == _ALL:
+                self._arrived(place, bytes(whole))
+            else:
+                self._pieces[place] = (whole, seen)
+            at += step
+
+    def _arrived(self, offset: int, data: bytes) -> None:
+        queue, page = divmod(offset, QUEUE_PORTALS)
+        if queue < self.count:
+            self._model.after(self._posted, queue, data, bool(page & IMS_PORTAL))
+
+    def _posted(self, queue: int, data: bytes, ims: bool) -> None:
+        """A dedicated queue takes posted stores and cannot refuse: what does not fit is lost, and reported."""
+        entry = self.entry(queue)
+        error = None
+        if entry.state != QueueState.ENABLED:
+            error = NOT_ENABLED
+        elif not entry.mode.dedicated:
+            error = WRONG_STORE
+        elif self.backlog[queue] >= entry.size:
+            error = OVERRUN
+        if error is not None:
+            descriptor = Descriptor.decode(data)
+            self._model.reporter.software_error(Fault(error, queue, descriptor.opcode))
+            return
+        self.accept(queue, data, ims)
+
+    def enqueue(self, offset: int, data: bytes) -> bool:
+        """ENQCMD: whether a shared queue takes it. Through the limited portal up to its threshold, else its size."""
+        queue, page = divmod(offset, QUEUE_PORTALS)
+        if queue >= self.count:
+            return False
+        entry = self.entry(queue)
+        room = entry.threshold if page & LIMITED_PORTAL else entry.size
+        if entry.state != QueueState.ENABLED or entry.mode.dedicated or self.backlog[queue] >= room:
+            return False
+        self._model.after(self.accept, queue, data, bool(page & IMS_PORTAL))
+        return True
+
+    # --- execution ----------------------------------------------------------------------------------------------------
+
+    def accept(self, queue: int, data: bytes, ims: bool) -> None:
+        descriptor = Descriptor.decode(data)
+        work = Work(queue, descriptor, ims, self.entry(queue).mode, self.epoch[queue])
+        if not self.busy and self._short(descriptor):
+            try:
+                self._model.executor.execute(work, quick=True)
+                return
+            except Defer:
+                pass  # the worker can wait for memory that is reached by message
+        self.busy += 1
+        self.backlog[queue] += 1
+        self.worker.submit(partial(self._work, work))
+
+    def _short(self, descriptor: Descriptor) -> bool:
+        if descriptor.opcode in _AT_ONCE:
+            return True
+        return descriptor.opcode in _MEMORY_OPERATIONS and descriptor.size <= self._model.inline_bytes
+
+    def _work(self, work: Work) -> None:
+        lock = self._model.lock
+        try:
+            with lock:
+                live = work.epoch == self.epoch[work.queue]
+                if live:
+                    self.backlog[work.queue] -= 1
+            if live:
+                self._model.executor.execute(work)
+        finally:
+            with lock:
+                self.busy -= 1
+
+    def when_done(self, action: partial[None]) -> None:
+        """Run ``action`` with the model's lock held, once all work accepted so far is done: at once if that is now."""
+        if not self.busy:
+            action()
+            return
+        self.busy += 1
+        self.worker.submit(partial(self._later, action))
+
+    def _later(self, action: partial[None]) -> None:
+        with self._model.lock:
+            self.busy -= 1
+            action()
+
+    def abort(self, queue: int) -> None:
+        """Drop what ``queue`` has accepted and not begun: no completion, no interrupt. [inferred]"""
+        self.epoch[queue] += 1
+        self.backlog[queue] = 0
+
+    def reset(self) -> None:
+        for queue in range(self.count):
+            self.abort(queue)
+        self._pieces.clear()
+
+
+class QueueEntry:
+    """WQCFG of one queue, as the model has it."""
+
+    __slots__ = ("_row",)
+
+    def __init__(self, model: IdxdModel, queue: int) -> None:
+        self._row = model.queue_rows[queue]
+
+    @property
+    def size(self) -> int:
+        return self._row.get(QueueConfig.SIZE).entries
+
+    @property
+    def threshold(self) -> int:
+        return self._row.get(QueueConfig.THRESHOLD).entries
+
+    @property
+    def mode(self) -> RegisterValue:
+        return self._row.get(QueueConfig.MODE)
+
+    @property
+    def limits(self) -> RegisterValue:
+        return self._row.get(QueueConfig.LIMITS)
+
+    @property
+    def state(self) -> int:
+        return self._row.get(QueueConfig.STATUS).state
+
+    @state.setter
+    def state(self, state: int) -> None:
+        self._row.update(QueueConfig.STATUS, state=state)

@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How the completion of operations is noticed: by polling, or by an interrupt that several of them may share."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from typing import TYPE_CHECKING, Protocol
+
+from vfio_ims.errors import DeviceTimeout, UsageError
+from vfio_ims.ims import ImsInterrupt
+from vfio_ims.interrupts.vector import VectorInterrupt
+from vfio_ims.native.access import load
+
+from .descriptors import Flag
+from .software_error import describe
+from .work_queue import wait_for_record
+
+if TYPE_CHECKING:
+    from .driver import Idxd
+    from .operation import Operation
+
+__all__ = ["Interrupting", "Notifier", "Polling", "notifier_for"]
+
+_TURN = 0.1  # seconds that one waiting thread leads before it looks whether others have found its completion
+_NAP = 0.001
+
+
+class Notifier(Protocol):
+    """Made for a session. ``flags``, ``handle``, ``ims`` go into its descriptors; ``slot`` is the IMS slot, or None."""
+
+    flags: int
+    ims: bool
+    slot: int | None
+
+    def handle(self) -> int: ...
+    def wait(self, operation: Operation, timeout: float) -> None: ...
+    async def wait_async(self, operation: Operation) -> None: ...
+    def close(self) -> None: ...
+
+
+class Polling:
+    """A compiled loop over the record. In a task: looks between other tasks, then ever more rarely."""
+
+    flags, ims, slot = 0, False, None
+
+    def __init__(self, driver: Idxd) -> None:
+        self._driver = driver
+
+    def handle(self) -> int:
+        return 0
+
+    def wait(self, operation: Operation, timeout: float) -> None:
+        record = operation.record
+        wait_for_record(self._driver.regs, record.address, record.iova, timeout, operation.name)
+
+    async def wait_async(self, operation: Operation) -> None:
+        pause = 0.0
+        while not load(operation.record.address, 1):
+            await asyncio.sleep(pause)
+            pause = min(pause + _NAP / 20, _NAP)
+
+    def close(self) -> None:
+        """Nothing to give back."""
+
+
+class Interrupting:
+    """One interrupt for all operations of a session (and of others that share it).
+
+    A wake-up says only that something may have completed: who takes it tells all whose records are there. Threads take
+    turns in waiting for the interrupt, tasks have one reader in their loop.
+    """
+
+    flags = int(Flag.INTERRUPT)
+
+    def __init__(self, driver: Idxd, interrupt: ImsInterrupt | VectorInterrupt, *, owned: bool) -> None:
+        self._driver, self._interrupt, self._owned = driver, interrupt, owned
+        self.ims = isinstance(interrupt, ImsInterrupt)
+        self.slot = interrupt.slot if isinstance(interrupt, ImsInterrupt) else None
+        self._turn = threading.Condition()
+        self._leading = False
+        self._waiting: dict[asyncio.Future[None], int] = {}
+        self._reader: asyncio.Task[None] | None = None
+
+    def handle(self) -> int:
+        if isinstance(self._interrupt, ImsInterrupt):
+            return self._driver.handles.slot(self._interrupt.slot)
+        return self._driver.handles.vector(self._interrupt.vector)
+
+    def wait(self, operation: Operation, timeout: float) -> None:
+        deadline = time.monotonic() + timeout
+        record = operation.record.address
+        with self._turn:
+            while not load(record, 1):
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    raise self._late(operation, timeout)
+                if self._leading:
+                    self._turn.wait(min(left, _TURN))
+                    continue
+                self._leading = True
+                self._turn.release()
+                try:
+                    self._interrupt.wait(min(left, _TURN))
+                finally:
+                    self._turn.acquire()
+                    self._leading = False
+                    self._turn.notify_all()
+                    self._tell()
+
+    def _late(self, operation: Operation, timeout: float) -> DeviceTimeout:
+        text = describe(self._driver.regs.SWERR.read())
+        why = f"no completion after {timeout:.3g} s" + (f"; {text}" if text else "")
+        return DeviceTimeout(operation.name, device=self._driver.label, why=why)
+
+    async def wait_async(self, operation: Operation) -> None:
+        loop = asyncio.get_running_loop()
+        while not load(operation.record.address, 1):
+            future = loop.create_future()
+            self._waiting[future] = operation.record.address
+            if self._reader is None or self._reader.done():
+                self._reader = loop.create_task(self._read())
+            try:
+                await future
+            finally:
+                self._waiting.pop(future, None)
+                if not self._waiting and self._reader is not None:
+                    self._reader.cancel()
+                    self._reader = None
+
+    async def _read(self) -> None:
+        while True:
+            await self._interrupt
+            self._tell()
+
+    def _tell(self) -> None:
+        """Resume the tasks whose records are there."""
+        for future, record in list(self._waiting.items()):
+            if load(record, 1):
+                loop = future.get_loop()
+                if not loop.is_closed():
+                    loop.call_soon_threadsafe(_resume, future)
+
+    def close(self) -> None:
+        if self._owned:
+            self._interrupt.close()
+
+
+def _resume(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
+
+
+def notifier_for(driver: Idxd, completion: object) -> Notifier:
+    """What ``Idxd.wq``'s argument means."""
+    if completion == "poll":
+        return Polling(driver)
+    if completion == "ims":
+        return Interrupting(driver, driver.ims.allocate(), owned=True)
+    if completion == "msix":
+        msix = driver.device.interrupts.msix
+        free = [n for n in range(1, msix.count) if n not in msix.attached]
+        if not free:
+            why = "every vector is taken as a donor of IMS slots, or by others"
+            raise UsageError("complete by MSI-X", device=driver.label, why=why, hint='completion="ims"')
+        return Interrupting(driver, driver.device.interrupts.open_msix(free[-1]), owned=True)
+    if isinstance(completion, (ImsInterrupt, VectorInterrupt)):
+        return Interrupting(driver, completion, owned=False)
+    why = f'completion must be "poll", "ims", "msix" or an interrupt, not {completion!r}'
+    raise UsageError("use a work queue", device=driver.label, why=why)

@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One operation in flight."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import TYPE_CHECKING
+
+from vfio_ims.native.access import load
+
+from .completion import Completion, OperationError
+
+if TYPE_CHECKING:
+    from .queue_session import QueueSession
+    from .records import Record
+
+__all__ = ["Operation"]
+
+
+class Operation:
+    """``wait()`` it, ``await`` it, or look at ``done``. The memory it uses must stay until it has completed."""
+
+    __slots__ = ("_completion", "_session", "name", "record")
+
+    def __init__(self, session: QueueSession, name: str, record: Record) -> None:
+        self._session, self.name, self.record = session, name, record
+        self._completion: Completion | None = None
+
+    @property
+    def done(self) -> bool:
+        """Whether the device has completed it: one look at the record."""
+        return self._completion is not None or load(self.record.address, 1) != 0
+
+    def wait(self, timeout: float | None = None, *, check: bool = True) -> Completion:
+        """Block until it has completed; its completion. ``timeout``: seconds, None: the session's.
+
+        OperationError where the device could not do it (``check`` False: the completion says so), DeviceTimeout.
+        """
+        if self._completion is None:
+            if not load(self.record.address, 1):
+                self._session.notifier.wait(self, self._session.timeout if timeout is None else timeout)
+            self._finish()
+        return self._result(check)
+
+    def __await__(self) -> Generator[object, None, Completion]:
+        if self._completion is None:
+            if not load(self.record.address, 1):
+                yield from self._session.notifier.wait_async(self).__await__()
+            self._finish()
+        return self._result(True)
+
+    def _finish(self) -> None:
+        if self._completion is None:
+            self._completion = self._session.retire(self)
+
+    def _result(self, check: bool) -> Completion:
+        completion = self._completion
+        assert completion is not None
+        if check and not completion.ok:
+            raise OperationError.of(self.name, self._session.label, completion)
+        return completion
+
+    def __repr__(self) -> str:
+        return f"<Operation {self.name}: {self._completion or ('done' if self.done else 'in flight')}>"

@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Work on one queue: operations that wait, operations in flight, batches."""
+
+from __future__ import annotations
+
+import contextlib
+from functools import cached_property
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from vfio_ims.errors import ClosedError, VfioImsError
+
+from .batch import Batch
+from .completion import Completion
+from .descriptors import RECORD_SIZE, Flag, encode
+from .notifier import notifier_for
+from .operation import Operation
+from .operations import DsaOperations, Request
+
+if TYPE_CHECKING:
+    from .driver import Idxd
+    from .work_queue import WorkQueue
+
+__all__ = ["QueueSession", "Submitter"]
+
+_COMPLETES = int(Flag.RECORD_VALID | Flag.RECORD_ALWAYS)
+
+
+class Submitter(DsaOperations[Operation]):
+    """The operations, in flight: ``wait()`` or ``await`` what they return."""
+
+    def __init__(self, session: QueueSession) -> None:
+        self._session = session
+
+    def _run(self, request: Request) -> Operation:
+        return self._session.start(request)
+
+    def batch(self) -> Batch:
+        """A batch to fill, then ``await batch.run()``."""
+        return Batch(self._session)
+
+
+class QueueSession(DsaOperations[Completion]):
+    """Made by ``Idxd.wq``. Its own methods wait and return the completion; those of ``submit`` do not wait.
+
+    Closing waits for what is in flight.
+    """
+
+    def __init__(self, driver: Idxd, queue: WorkQueue, completion: object, timeout: float) -> None:
+        self.driver, self.queue, self.timeout, self.label = driver, queue, timeout, driver.label
+        self.notifier = notifier_for(driver, completion)
+        self.record_size = RECORD_SIZE[driver.kind]
+        self._in_flight: dict[int, Operation] = {}
+        self._closed = False
+
+    @cached_property
+    def submit(self) -> Submitter:
+        """The same operations, each returning an ``Operation`` in flight."""
+        return Submitter(self)
+
+    def _run(self, request: Request) -> Completion:
+        return self.start(request).wait()
+
+    def batch(self) -> Batch:
+        """``with wq.batch() as batch: batch.fill(...); batch.memmove(...)``: runs when the block ends."""
+        return Batch(self)
+
+    def start(self, request: Request) -> Operation:
+        """Submit one request."""
+        if self._closed:
+            raise ClosedError(request.name, device=self.label, why="the session on the work queue was closed")
+        self.driver.check_open(request.name)
+        notifier, record = self.notifier, self.driver.records.take()
+        operation = Operation(self, request.name, record)
+        try:
+            descriptor = encode(
+                request.opcode,
+                request.flags | _COMPLETES | notifier.flags,
+                record=record.iova,
+                source=request.source,
+                destination=request.destination,
+                size=request.size,
+                handle=notifier.handle(),
+                extra=request.extra,
+                specific=request.specific,
+            )
+            if notifier.slot is not None:
+                self.driver.tracker.begin(notifier.slot, record.address)
+            self._in_flight[record.address] = operation
+            self.queue.submit(descriptor, record.address, ims=notifier.ims, timeout=self.timeout)
+        except BaseException:
+            self._in_flight.pop(record.address, None)
+            self.driver.tracker.forget(record.address)
+            self.driver.records.give_back(record)
+            raise
+        return operation
+
+    def retire(self, operation: Operation) -> Completion:
+        """Take the completion out of the record and give that back; called once the device has written it."""
+        record = operation.record
+        completion = Completion.read(record, self.record_size)
+        if self._in_flight.pop(record.address, None) is not None:
+            self.queue.retire(record.address)
+            if self.notifier.slot is not None:
+                self.driver.tracker.settle(record.address)
+            self.driver.records.give_back(record)
+        return completion
+
+    def close(self) -> None:
+        """Wait for what is in flight, then give the interrupt back. Safe to call again."""
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            for operation in list(self._in_flight.values()):
+                with contextlib.suppress(VfioImsError):
+                    operation.wait(check=False)
+        finally:
+            self.notifier.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Submitter:
+        return self.submit
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<work queue {self.queue.index} of {self.label}, {len(self._in_flight)} in flight>"

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Completion records: memory that the device writes and we poll."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, NamedTuple
+
+from vfio_ims.native.access import store
+
+if TYPE_CHECKING:
+    from vfio_ims.dma import AddressSpace, Buffer
+
+__all__ = ["ListPool", "Record", "RecordPool"]
+
+_CHUNK = 256
+
+
+class Record(NamedTuple):
+    """``address`` for us, ``iova`` for the device."""
+
+    address: int
+    iova: int
+
+
+class RecordPool:
+    """Records of ``size`` bytes, aligned to it, in chunks that are mapped as they are needed."""
+
+    def __init__(self, space: AddressSpace, size: int) -> None:
+        self._space, self.size = space, size
+        self._chunks: list[Buffer] = []
+        self._free: list[Record] = []
+        self._lock = threading.Lock()
+
+    def take(self) -> Record:
+        """A cleared record."""
+        try:
+            record = self._free.pop()
+        except IndexError:
+            record = self._grow()
+        store(record.address, 8, 0)
+        return record
+
+    def _grow(self) -> Record:
+        with self._lock:
+            if not self._free:
+                chunk = self._space.allocate(_CHUNK * self.size)
+                self._chunks.append(chunk)
+                self._free += [
+                    Record(chunk.address + at, chunk.iova + at)
+                    for at in range(self.size * (_CHUNK - 1), -self.size, -self.size)
+                ]
+            return self._free.pop()
+
+    def give_back(self, record: Record) -> None:
+        """The device has written it, or never will."""
+        self._free.append(record)
+
+    def close(self) -> None:
+        self._free.clear()
+        for chunk in self._chunks:
+            chunk.close()
+        self._chunks.clear()
+
+
+class ListPool:
+    """Memory for descriptor lists, by size: kept for the next one."""
+
+    def __init__(self, space: AddressSpace) -> None:
+        self._space = space
+        self._free: dict[int, list[Record]] = {}
+        self._sizes: dict[int, int] = {}
+        self._buffers: list[Buffer] = []
+        self._lock = threading.Lock()
+
+    def take(self, size: int) -> Record:
+        """``size`` bytes or more, aligned to a page."""
+        whole = max(4096, 1 << (size - 1).bit_length())
+        with self._lock:
+            free = self._free.setdefault(whole, [])
+            if free:
+                return free.pop()
+            buffer = self._space.allocate(whole)
+            self._buffers.append(buffer)
+            self._sizes[buffer.iova] = whole
+            return Record(buffer.address, buffer.iova)
+
+    def give_back(self, place: Record) -> None:
+        with self._lock:
+            self._free[self._sizes[place.iova]].append(place)
+
+    def close(self) -> None:
+        for buffer in self._buffers:
+            buffer.close()
+        self._buffers.clear()
+        self._free.clear()

@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Completion status codes of DSA and IAA. Numbers: Intel's accel-config, ``accfg/idxd.h``."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+__all__ = ["FAULT_WAS_WRITE", "STATUS_CODE", "Status", "status_text"]
+
+STATUS_CODE, FAULT_WAS_WRITE = 0x7F, 0x80
+"""The two parts of a record's status byte."""
+
+
+class Status(IntEnum):
+    """Byte 0 of a completion record, without bit 7."""
+
+    NONE = 0x00
+    SUCCESS = 0x01
+    FALSE_PREDICATE = 0x02
+    PAGE_FAULT = 0x03
+    PAGE_REQUEST = 0x04
+    BATCH_FAILED = 0x05
+    BATCH_PAGE_FAULT = 0x06
+    DELTA_ORDER = 0x07
+    DELTA_OFFSET = 0x08
+    DIF = 0x09
+    OPCODE = 0x10
+    FLAGS = 0x11
+    RESERVED = 0x12
+    SIZE = 0x13
+    COUNT = 0x14
+    DELTA_SIZE = 0x15
+    OVERLAP = 0x16
+    DUALCAST_ALIGN = 0x17
+    LIST_ALIGN = 0x18
+    INTERRUPT_HANDLE = 0x19
+    COMPLETION_ADDRESS = 0x1A
+    COMPLETION_ALIGN = 0x1B
+    ADDRESS_ALIGN = 0x1C
+    PRIVILEGE = 0x1D
+    TRAFFIC_CLASS = 0x1E
+    READBACK_FAULT = 0x1F
+    HARDWARE = 0x20
+    HARDWARE_READBACK = 0x21
+    TRANSLATION = 0x22
+
+
+_TEXT = {
+    Status.NONE: "not completed",
+    Status.SUCCESS: "success",
+    Status.FALSE_PREDICATE: "success, and the result is not the expected one",
+    Status.PAGE_FAULT: "page fault",
+    Status.PAGE_REQUEST: "the page request was answered with an error",
+    Status.BATCH_FAILED: "one or more descriptors of the batch failed",
+    Status.BATCH_PAGE_FAULT: "page fault on the descriptor list",
+    Status.DELTA_ORDER: "the delta record's offsets do not increase",
+    Status.DELTA_OFFSET: "an offset of the delta record is beyond the data",
+    Status.DIF: "the data's integrity fields are wrong",
+    Status.OPCODE: "unsupported operation",
+    Status.FLAGS: "a flag is not supported or not allowed",
+    Status.RESERVED: "a reserved field is not zero",
+    Status.SIZE: "the transfer size is out of range",
+    Status.COUNT: "the descriptor count is out of range",
+    Status.DELTA_SIZE: "the delta record's size is out of range",
+    Status.OVERLAP: "the buffers overlap",
+    Status.DUALCAST_ALIGN: "bits 11:0 of the two destinations differ",
+    Status.LIST_ALIGN: "the descriptor list is not aligned to 64 bytes",
+    Status.INTERRUPT_HANDLE: "invalid interrupt handle: no such entry, or its PASID does not match",
+    Status.COMPLETION_ADDRESS: "page fault on the completion record",
+    Status.COMPLETION_ALIGN: "the completion record is not aligned",
+    Status.ADDRESS_ALIGN: "an address or size is not aligned as it must be",
+    Status.PRIVILEGE: "the privilege of descriptor and queue differ",
+    Status.TRAFFIC_CLASS: "the traffic class is not configured",
+    Status.READBACK_FAULT: "page fault on the readback address",
+    Status.HARDWARE: "hardware error",
+    Status.HARDWARE_READBACK: "hardware error on the destination readback",
+    Status.TRANSLATION: "an address could not be translated",
+}
+
+
+def status_text(code: int) -> str:
+    """What a status byte says."""
+    number = code & STATUS_CODE
+    try:
+        text = _TEXT[Status(number)]
+    except ValueError:
+        text = "which no public source names"
+    return f"status {number:#x}: {text}" + (" (on a write)" if code & FAULT_WAS_WRITE else "")
