@@ -3,35 +3,70 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from vfio_ims.cli import exits
 from vfio_ims.cli.output import console, json_option, print_json
 
+if TYPE_CHECKING:
+    from vfio_ims.host import Candidate
+
 __all__ = ["command"]
 
 
 @click.command()
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.option("-s", "slot", default="", metavar="SLOT", help="[[[DOMAIN:]BUS:]DEVICE][.FUNCTION], as in lspci.")
+@click.option("-d", "ids", default="", metavar="IDS", help="[VENDOR]:[DEVICE][:CLASS[:PROGIF]], as in lspci.")
 @click.option("-a", "--all", "everything", is_flag=True, help="Every PCI function, not only likely ones.")
+@click.option("-w", "--wide", is_flag=True, help="Name, node, NUMA node, link and kernel names too.")
 @json_option
-def command(everything: bool, as_json: bool) -> int:
-    """Reads sysfs only. IMS "unknown" means that config space could not be read that far: try as root."""
-    from vfio_ims.host import candidates
+def command(names: tuple[str, ...], slot: str, ids: str, everything: bool, wide: bool, as_json: bool) -> int:
+    """NAME is an address, a glob such as '6a:*', or a kernel name such as dsa0. Reads sysfs only and disturbs nothing.
 
-    found = candidates(everything=everything)
+    IMS is "unknown" where config space could not be read that far: as root it can.
+    """
+    from vfio_ims.host import Machine, Selection, candidates, unseen
+
+    machine = Machine()
+    selection = Selection.parse(machine, names, slot, ids)
+    found = candidates(machine, selection, everything=everything)
+    hidden = unseen(found, machine)
     if as_json:
-        print_json("list", {"devices": [candidate.to_json() for candidate in found]})
-    elif not found:
-        click.echo("No function here has IMS that could be seen. Without one: vfio-ims demo", err=True)
-    else:
-        from rich.table import Table
+        print_json("list", {"devices": [candidate.to_json() for candidate in found], "not_seen": hidden})
+        return exits.OK if found else exits.NOTHING
+    if not found:
+        asked = "No function matches" if not selection.open else "No function here has IMS that could be seen"
+        click.echo(f"{asked}. Every function: vfio-ims list --all. Without hardware: vfio-ims demo", err=True)
+        return exits.NOTHING
+    _print(found, wide)
+    for sentence in hidden:
+        click.echo(f"Not seen: {sentence}", err=True)
+    return exits.OK
 
-        table = Table(box=None, header_style="bold", pad_edge=False)
-        for title in ("Address", "ID", "Family", "IMS", "State", "Why"):
-            table.add_column(title, no_wrap=title != "Why")
-        for one in found:
-            ims = {True: "yes", False: "no", None: "unknown"}[one.hint.answer]
-            family = one.family.name if one.family else "-"
-            table.add_row(str(one.function.address), one.function.id or "?", family, ims, str(one.state), one.why)
-        console().print(table)
-    return exits.OK if found else exits.NOTHING
+
+def _print(found: list[Candidate], wide: bool) -> None:
+    from rich.table import Table
+
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    more = ("Name", "Node", "NUMA", "Link", "Kernel names") if wide else ()
+    for title in ("Address", "ID", "Family", "IMS", "Driver", "Group", "State", "Why", *more):
+        table.add_column(title, no_wrap=title not in ("Why", "Name"))
+    for one in found:
+        function = one.function
+        numa = "-" if function.numa_node is None else str(function.numa_node)
+        extra = (one.title or "-", one.node or "-", numa, str(function.link or "-"), " ".join(function.names) or "-")
+        table.add_row(
+            str(function.address),
+            function.id or "?",
+            one.family.name if one.family else "-",
+            {True: "yes", False: "no", None: "unknown"}[one.hint.answer],
+            function.driver or "-",
+            "-" if function.iommu_group is None else str(function.iommu_group.number),
+            str(one.state),
+            one.why,
+            *(extra if wide else ()),
+        )
+    console().print(table)

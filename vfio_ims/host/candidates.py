@@ -1,104 +1,174 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which functions of this machine have, or may have, IMS, and what each still needs before it can be opened."""
+"""Which functions of a machine have, or may have, IMS, and what each still needs before it can be opened."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
-from enum import StrEnum
-from pathlib import Path
+from functools import cached_property
 
 from vfio_ims.driver import Family
 from vfio_ims.families import all_families
+from vfio_ims.host.denylist import denied
+from vfio_ims.host.holders import Holders, nodes_of
+from vfio_ims.host.idnames import names_of
+from vfio_ims.host.machine import Machine
+from vfio_ims.host.selection import Selection
+from vfio_ims.host.state import State, blockers, is_vfio_driver
+from vfio_ims.host.uses import Uses
 from vfio_ims.pci.siov import ims_hint
-from vfio_ims.sysfs import Function, functions
+from vfio_ims.sysfs import Function
 from vfio_ims.verbs import Evidence
 
-__all__ = ["Candidate", "State", "candidates", "state_of"]
-
-_VFIO = "vfio-pci"
-
-
-class State(StrEnum):
-    """How far a function is from being opened."""
-
-    USABLE = "usable"
-    NEEDS_BIND = "needs bind"
-    NEEDS_PERMISSION = "needs permission"
-    GROUP_NOT_VIABLE = "group not viable"
-    NO_IOMMU = "no IOMMU"
+__all__ = ["Candidate", "Survey", "candidates", "unseen"]
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """One function: who knows it, what its config space hints, its state and why."""
+    """One function: who knows it, what its config space hints, its state, why, and the next step."""
 
     function: Function
     family: Family | None
     hint: Evidence
     state: State
     why: str
+    next: str = ""
+    used_by: tuple[str, ...] = ()
+    node: str | None = None
+    title: str | None = None
 
     def to_json(self) -> dict[str, object]:
         """Plain values; see docs/json.md."""
-        group = self.function.iommu_group
+        function = self.function
+        group, link = function.iommu_group, function.link
         return {
-            "address": str(self.function.address),
-            "id": self.function.id,
+            "address": str(function.address),
+            "id": function.id,
+            "title": self.title,
+            "class": None if function.class_code is None else f"{function.class_code:06x}",
             "family": None if self.family is None else self.family.name,
             "ims": {"answer": self.hint.answer, "evidence": self.hint.text, "would_tell": self.hint.would_tell},
             "state": str(self.state),
             "why": self.why,
-            "driver": self.function.driver,
+            "next": self.next,
+            "used_by": list(self.used_by),
+            "driver": function.driver,
+            "driver_override": function.driver_override,
             "iommu_group": None if group is None else group.number,
-            "numa_node": self.function.numa_node,
-            "names": list(self.function.names),
+            "group_members": [] if group is None else [str(one) for one in group.members],
+            "numa_node": function.numa_node,
+            "node": self.node,
+            "link": None if link is None else str(link),
+            "names": list(function.names),
         }
 
 
-def candidates(root: Path = Path("/sys"), dev: Path = Path("/dev"), *, everything: bool = False) -> list[Candidate]:
-    """The functions that a family knows or whose DVSEC says IMS, by address; all of them with ``everything``."""
-    families = all_families()
-    found = []
-    for function in functions(root):
-        family = _family(function, families)
+class Survey:
+    """One look at a machine: what is costly to find out is found out once, for all functions."""
+
+    def __init__(self, machine: Machine | None = None) -> None:
+        self.machine = machine or Machine()
+        self.families = all_families()
+        self.uses = Uses(self.machine)
+
+    @cached_property
+    def holders(self) -> Holders:
+        """Which processes have VFIO's nodes open."""
+        return Holders.scan(self.machine)
+
+    def family(self, function: Function) -> Family | None:
+        """Who knows it by its ids."""
+        if function.vendor is None or function.device is None:
+            return None
+        vendor, device = function.vendor, function.device
+        return next((family for family in self.families if family.matches(vendor, device)), None)
+
+    def hint(self, function: Function) -> Evidence:
+        """What its config space says of IMS."""
         capabilities = function.capabilities
         if capabilities is None:
-            hint = Evidence(None, "config space cannot be read", "reading it as root")
-        else:
-            hint = ims_hint(capabilities)
-        if everything or family is not None or hint.answer:
-            state, why = state_of(function, dev)
-            found.append(Candidate(function, family, hint, state, why))
-    return found
+            return Evidence(None, "config space cannot be read", "reading it as root")
+        return ims_hint(capabilities)
 
+    def node(self, function: Function) -> str | None:
+        """The node to open: its own where the kernel has one, else its group's."""
+        return next((f"/dev/{node}" for node in nodes_of(function) if self.machine.node(node)), None)
 
-def _family(function: Function, families: Iterable[Family]) -> Family | None:
-    if function.vendor is None or function.device is None:
-        return None
-    return next((family for family in families if family.matches(function.vendor, function.device)), None)
+    def state(self, function: Function) -> tuple[State, str, str, tuple[str, ...]]:
+        """State, why, the next step, and who uses it."""
+        bind = f"vfio-ims bind {function.address}"
+        if function.config is not None and function.config.absent:
+            why = "its vendor id reads as all ones: it is lost, powered down or in reset"
+            return State.LOST, why, f"echo 1 | sudo tee {function.path}/remove /sys/bus/pci/rescan", ()
+        if not is_vfio_driver(function.driver):
+            return self._unbound(function, f"sudo {bind}")
+        group = function.iommu_group
+        if group is None or group.without_iommu:
+            why = "no IOMMU stands in front of it"
+            return State.NO_IOMMU, why, "turn VT-d or AMD-Vi on in the firmware; vfio-ims doctor", ()
+        others = blockers(function)
+        if others:
+            named = ", ".join(f"{one.address} (driver {one.driver})" for one in others)
+            return State.GROUP_NOT_VIABLE, f"{named} in group {group.number} blocks it", f"sudo {bind} --group", ()
+        nodes = [node for name in nodes_of(function) if (node := self.machine.node(name)) is not None]
+        holders = tuple(map(str, self.holders.of(function)))
+        if holders:
+            return State.IN_USE, f"opened by {', '.join(holders)}", "", holders
+        if any(node.accessible for node in nodes):
+            return State.USABLE, f"bound to {function.driver}", f"vfio-ims selftest {function.address}", ()
+        if not nodes:
+            why = f"bound to {function.driver}, but there is no node for it in /dev/vfio"
+            return State.NEEDS_PERMISSION, why, f"vfio-ims doctor {function.address}", ()
+        return State.NEEDS_PERMISSION, str(nodes[0]), f"vfio-ims doctor {function.address}", ()
 
-
-def state_of(function: Function, dev: Path = Path("/dev")) -> tuple[State, str]:
-    """What ``function`` still needs, and why."""
-    if function.driver != _VFIO:
+    def _unbound(self, function: Function, bind: str) -> tuple[State, str, str, tuple[str, ...]]:
         bound = f"bound to {function.driver}" if function.driver else "bound to no driver"
-        return State.NEEDS_BIND, bound
-    group = function.iommu_group
-    if group is None:
-        return State.NO_IOMMU, "it is in no IOMMU group: enable the IOMMU in firmware and kernel"
-    others = [one for one in group.members if one.driver not in (None, _VFIO) and not _is_bridge(one)]
-    if others:
-        return State.GROUP_NOT_VIABLE, f"{others[0].address} of group {group.number} is bound to {others[0].driver}"
-    nodes = [dev / "vfio" / str(group.number)]
-    if function.vfio_cdev is not None:
-        nodes.append(dev / "vfio/devices" / function.vfio_cdev)
-    there = [node for node in nodes if node.exists()]
-    if any(os.access(node, os.R_OK | os.W_OK) for node in there):
-        return State.USABLE, f"bound to {_VFIO}"
-    return State.NEEDS_PERMISSION, f"no access to {there[0] if there else nodes[0]}"
+        uses = self.uses.of(function)
+        refused = denied(function, self.machine)
+        if refused is not None:
+            return State.DENIED, refused, f"vfio-ims doctor {function.address}", uses
+        if function.iommu_group is None:
+            why = f"{bound}, and no IOMMU stands in front of it"
+            return State.NO_IOMMU, why, "turn VT-d or AMD-Vi on in the firmware; vfio-ims doctor", uses
+        if uses:
+            return State.IN_USE, f"{bound}: {'; '.join(uses)}", "", uses
+        return State.NEEDS_BIND, bound, bind, ()
+
+    def candidate(self, function: Function, title: str | None = None) -> Candidate:
+        """All about one function."""
+        state, why, following, users = self.state(function)
+        node = self.node(function)
+        return Candidate(
+            function, self.family(function), self.hint(function), state, why, following, users, node, title
+        )
 
 
-def _is_bridge(function: Function) -> bool:
-    return function.class_code is not None and function.class_code >> 8 == 0x0604
+def candidates(
+    machine: Machine | None = None, selection: Selection | None = None, *, everything: bool = False
+) -> list[Candidate]:
+    """The functions that a family knows or whose DVSEC says IMS, by address.
+
+    A ``selection`` that names functions, or ``everything``, lists the others too.
+    """
+    survey = Survey(machine)
+    chosen = selection or Selection()
+    picked = [function for function in survey.machine.functions() if chosen.takes(function)]
+    if not everything and chosen.open:
+        picked = [one for one in picked if survey.family(one) is not None or survey.hint(one).answer]
+    titles = names_of(picked, survey.machine)
+    return [survey.candidate(function, titles.get(function.id or "")) for function in picked]
+
+
+def unseen(found: Collection[Candidate], machine: Machine | None = None) -> list[str]:
+    """What this user could not see, in sentences, with what would show it."""
+    sentences = []
+    user = (machine or Machine()).user
+    unread = sum(1 for one in found if one.hint.answer is None)
+    if unread and not user.administers:
+        sentences.append(
+            f"IMS is unknown for {unread} of {len(found)} functions: to this user the kernel shows 64 bytes of config"
+            " space, and the DVSEC lies beyond. As root: sudo vfio-ims list"
+        )
+    if not user.privileged and any(one.state is State.USABLE for one in found):
+        sentences.append("a usable function may be open in another user's process: those cannot be seen from here")
+    return sentences

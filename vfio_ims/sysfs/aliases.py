@@ -36,14 +36,18 @@ def names_below(device: Path, depth: int = _DEPTH) -> tuple[str, ...]:
     are left out.
     """
     found: set[str] = set()
-    for name in entries(device):
-        below = device / name
-        if os.path.islink(below) or not os.path.isdir(below) or PciAddress.looks_like(name):
+    try:
+        with os.scandir(device) as folder:
+            below = [one for one in folder if one.is_dir(follow_symlinks=False)]
+    except OSError:
+        return ()
+    for one in below:
+        if PciAddress.looks_like(one.name):
             continue
-        if os.path.islink(below / "subsystem"):
-            found.add(name)
-        elif name in ("power", "msi_irqs", "link", "firmware_node"):
+        if os.path.islink(f"{one.path}/subsystem"):
+            found.add(one.name)
+        elif one.name in ("power", "msi_irqs", "link", "firmware_node"):
             continue
         if depth > 1:
-            found.update(names_below(below, depth - 1))
+            found.update(names_below(Path(one.path), depth - 1))
     return tuple(sorted(found))

@@ -33,7 +33,7 @@ class Function:
     def __str__(self) -> str:
         return str(self.address)
 
-    @property
+    @cached_property
     def path(self) -> Path:
         """Its folder."""
         return self.root / "bus/pci/devices" / str(self.address)

@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A whole machine in a temporary folder: sysfs, proc and dev. What a test does not give is as on a healthy host."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from tests.pci.dumps import SPR_DSA
+from tests.sysfs.tree import Tree
+from vfio_ims.host.machine import Machine, Node
+
+DSA, IAA, NIC = "0000:6a:01.0", "0000:6a:02.0", "0000:17:00.0"
+GRANITE = SPR_DSA[:2] + bytes.fromhex("fb11") + SPR_DSA[4:]  # a DSA that no denylist has
+
+STATUS = """Name:\tpython
+Uid:\t{uid}\t{uid}\t{uid}\t{uid}
+Gid:\t{gid}\t{gid}\t{gid}\t{gid}
+Groups:\t{groups}
+VmLck:\t       {locked} kB
+VmPin:\t       0 kB
+CapEff:\t{capabilities:016x}
+"""
+LIMITS = """Limit                     Soft Limit           Hard Limit           Units
+Max open files            20000                20000                files
+Max locked memory         {soft:<20} {hard:<20} bytes
+"""
+
+
+class Box:
+    """``box.machine`` is what the code under test gets. Root unless ``user`` says otherwise."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.tree = Tree(root / "sys")
+        self.nodes: dict[str, Node] | None = None
+        self.user(0)
+        self.file("proc/sys/kernel/osrelease", "6.12.9-amd64")
+        self.file("proc/sys/kernel/random/boot_id", "11111111-2222-3333-4444-555555555555")
+        self.file("proc/cmdline", "root=/dev/sda1 quiet intel_iommu=on")
+
+    @property
+    def machine(self) -> Machine:
+        """As it is now."""
+        return Machine(self.root, self.nodes)
+
+    def file(self, path: str, content: str | bytes = "") -> Path:
+        place = self.root / path
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(content if isinstance(content, bytes) else f"{content}\n".encode())
+        return place
+
+    def user(
+        self, uid: int, groups: Sequence[int] = (), capabilities: int | None = None, locked: int = 0, memlock: str = ""
+    ) -> None:
+        """Who looks; ``memlock`` as /proc/self/limits spells it."""
+        capabilities = ((1 << 41) - 1 if uid == 0 else 0) if capabilities is None else capabilities
+        text = STATUS.format(
+            uid=uid, gid=uid, groups=" ".join(map(str, groups)), capabilities=capabilities, locked=locked
+        )
+        self.file("proc/self/status", text)
+        self.file("proc/self/limits", LIMITS.format(soft=memlock or "unlimited", hard=memlock or "unlimited"))
+
+    def parameter(self, module: str, name: str, value: str) -> None:
+        self.tree.file(f"module/{module}/parameters/{name}", value)
+
+    def vfio(self, *, denylist: bool = False, iommufd: bool = True) -> None:
+        """VFIO's modules loaded, its drivers there."""
+        self.parameter("vfio_pci", "disable_denylist", "N" if denylist else "Y")
+        self.parameter("vfio_pci", "disable_idle_d3", "N")
+        self.parameter("vfio_pci", "enable_sriov", "N")
+        self.parameter("vfio_iommu_type1", "allow_unsafe_interrupts", "N")
+        self.parameter("vfio_iommu_type1", "dma_entry_limit", "65535")
+        self.parameter("vfio", "enable_unsafe_noiommu_mode", "N")
+        if iommufd:
+            self.parameter("iommufd", "allow_unsafe_interrupts", "N")
+            self.tree.file("class/misc/iommu/uevent", "")
+        self.tree.driver("vfio-pci")
+
+    def dsa(
+        self,
+        address: str = DSA,
+        ids: str = "8086:11fb",
+        *,
+        driver: str | None = "idxd",
+        group: int = 23,
+        **more: object,
+    ) -> None:
+        """A DSA; bound to vfio-pci it gets its node and its group's (mode 0660, group vfio, accessible)."""
+        config = int(ids[:4], 16).to_bytes(2, "little") + int(ids[5:], 16).to_bytes(2, "little") + SPR_DSA[4:]
+        if driver == "vfio-pci":
+            more.setdefault("vfio", int(address.split(":")[2][:2], 16))
+        more.setdefault("config", config)
+        self.tree.function(address, ids, driver=driver, group=group, iommu="dmar2", **more)  # type: ignore[arg-type]
+        if driver == "vfio-pci":
+            self.node(f"vfio/{group}")
+            self.node(f"vfio/devices/vfio{more['vfio']}")
+            self.node("vfio/vfio", mode=0o666)
+            self.node("iommu")
+
+    def node(self, path: str, *, mode: int = 0o660, group: str = "vfio", accessible: bool = True) -> None:
+        """A device node."""
+        self.nodes = (self.nodes or {}) | {f"/dev/{path}": Node(f"/dev/{path}", mode, "root", group, accessible)}
+
+    def process(self, pid: int, name: str, *opened: str) -> None:
+        """A process with these files open."""
+        self.file(f"proc/{pid}/comm", name)
+        folder = self.root / f"proc/{pid}/fd"
+        folder.mkdir(parents=True, exist_ok=True)
+        for number, target in enumerate(opened, 3):
+            (folder / str(number)).symlink_to(target)
+
+    def interface(self, address: str, name: str, *, up: bool = True, link: bool = True, addressed: bool = True) -> Path:
+        """A network interface of the function."""
+        device = self.tree.named(address, name)
+        place = Path(os.path.relpath(device, self.tree.root))
+        self.tree.file(place / "flags", "0x1003" if up else "0x1002")
+        self.tree.file(place / "operstate", "up" if link else "down")
+        if addressed:
+            self.file("proc/net/route", f"Iface\tDestination\n{name}\t00000000")
+        return device
+
+    def disk(self, address: str, name: str, number: str = "259:0") -> Path:
+        """A block device of the function."""
+        device = self.tree.named(address, name, kind="class/block")
+        self.tree.file(Path(os.path.relpath(device, self.tree.root)) / "dev", number)
+        return device
