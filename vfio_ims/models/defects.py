@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
+import queue
 import threading
+import time
+from collections.abc import Callable
 
 from vfio_ims.messages import Slot
 from vfio_ims.models.slot_store import Outcome, SlotStore
@@ -30,21 +33,60 @@ class AliasedSlots(SlotStore):
 
 
 class MaskBlindSlots(SlotStore):
-    """Sends although the slot is masked."""
+    """Sends although the slot is masked. The PASID is compared."""
 
     def fire(self, index: int, pasid: int | None = None) -> Outcome:
+        outcome = super().fire(index, pasid)
+        if outcome is not Outcome.PENDING:
+            return outcome
+        self._forget(index)
         self.emit(index, self.slot(index))
         return Outcome.SENT
+
+    def _forget(self, index: int) -> None:
+        if index in self.pending:
+            self.pending.discard(index)
+            self._mirror(index)
 
 
 class TwiceSlots(SlotStore):
     """Sends again 1 ms later."""
 
+    _echo: Echo | None = None
+
     def emit(self, index: int, slot: Slot) -> None:
         super().emit(index, slot)
-        again = threading.Timer(0.001, super().emit, (index, slot))
-        again.daemon = True
-        again.start()
+        if self._echo is None:
+            self._echo = Echo(0.001, super().emit)
+        self._echo.after(index, slot)
+
+    def close(self) -> None:
+        if self._echo is not None:
+            self._echo.close()
+        super().close()
+
+
+class Echo:
+    """Calls ``emit`` again ``delay`` seconds after each ``after``, from a thread of its own."""
+
+    def __init__(self, delay: float, emit: Callable[[int, Slot], None]) -> None:
+        self._delay, self._emit = delay, emit
+        self._due: queue.SimpleQueue[tuple[float, int, Slot] | None] = queue.SimpleQueue()
+        threading.Thread(target=self._run, name="echoing slots", daemon=True).start()
+
+    def after(self, index: int, slot: Slot) -> None:
+        self._due.put((time.monotonic() + self._delay, index, slot))
+
+    def _run(self) -> None:
+        while (item := self._due.get()) is not None:
+            due, index, slot = item
+            wait = due - time.monotonic()
+            if wait > 0:
+                time.sleep(wait)
+            self._emit(index, slot)
+
+    def close(self) -> None:
+        self._due.put(None)
 
 
 class DroppingSlots(SlotStore):
@@ -59,19 +101,27 @@ class DroppingSlots(SlotStore):
 
 
 class ForgettingSlots(SlotStore):
-    """After its first reset the upper half of the table keeps nothing that is written to it."""
+    """Once it has worked, a reset kills the upper half of the table: it keeps nothing that is written to it.
 
-    _resets = 0
+    Resets before the first fire are harmless: opening makes some, how many depends on the mount and the driver.
+    """
+
+    _worked = _dead = False
 
     def reset(self) -> None:
         super().reset()
-        self._resets += 1
+        self._dead = self._worked
 
     def store(self, offset: int, data: bytes) -> list[int]:
-        # The first reset is power-on, the second the driver's own at start.
-        if self._resets > 2 and offset >= self.layout.size // 2:
-            return []
-        return super().store(offset, data)
+        return [] if self._lost(offset // self.layout.stride) else super().store(offset, data)
+
+    def fire(self, index: int, pasid: int | None = None) -> Outcome:
+        self._worked = True
+        # A client's stores to a mapped table cannot be kept from it: there the entry is there, and sends nothing.
+        return Outcome.SENT if self._lost(index) else super().fire(index, pasid)
+
+    def _lost(self, index: int) -> bool:
+        return self._dead and index >= self.layout.count // 2
 
 
 DEFECTS: dict[str, type[SlotStore]] = {

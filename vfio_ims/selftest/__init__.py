@@ -1,1 +1,33 @@
 # SPDX-License-Identifier: Apache-2.0
+"""The self-test as a library: fires every slot, reconciles every event, and returns a report. It prints nothing."""
+
+from vfio_ims.selftest.characterise import characterise
+from vfio_ims.selftest.counts import Counts, Latency
+from vfio_ims.selftest.findings import Finding, Kind
+from vfio_ims.selftest.options import Options, Progress, ProgressSink
+from vfio_ims.selftest.quiet import check_quiet
+from vfio_ims.selftest.report import SCHEMA, Outcome, Report, Rung, Step
+from vfio_ims.selftest.run import run
+from vfio_ims.selftest.traits import Characteristics, ControlWord, Survival, Trial
+
+__all__ = [
+    "SCHEMA",
+    "Characteristics",
+    "ControlWord",
+    "Counts",
+    "Finding",
+    "Kind",
+    "Latency",
+    "Options",
+    "Outcome",
+    "Progress",
+    "ProgressSink",
+    "Report",
+    "Rung",
+    "Step",
+    "Survival",
+    "Trial",
+    "characterise",
+    "check_quiet",
+    "run",
+]

@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Does every entry read back as it was written?"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from vfio_ims.messages import Message
+    from vfio_ims.selftest.evidence import Evidence
+    from vfio_ims.selftest.stand import Stand
+
+__all__ = ["read_back"]
+
+
+def read_back(stand: Stand, evidence: Evidence) -> int:
+    """Compare every allocated entry with the record; returns how many differ.
+
+    An entry that holds another slot's message, where each has its own, is an alias of that slot.
+    """
+    report = stand.domain.report()
+    owners: dict[Message, int | None] = {}
+    for entry in report.slots:  # None: a donor's message, which several share
+        owners[entry.expected.message] = None if entry.expected.message in owners else entry.slot
+    differ = 0
+    for entry in report.slots:
+        if entry.in_order:
+            continue
+        differ += 1
+        owner = owners.get(entry.found.message)
+        if owner is not None and owner != entry.slot:
+            evidence.holds[entry.slot] = owner
+        else:
+            evidence.unkept[entry.slot] = f"{entry.found} instead of {entry.expected}"
+    return differ

@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The ladder: from the eventfd alone to a slot with a donor's message. It stops at the first broken rung."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+from vfio_ims.errors import UnsupportedError, VfioImsError
+from vfio_ims.ims import FireReport, FireStatus
+from vfio_ims.selftest.report import Outcome, Rung
+from vfio_ims.selftest.stand import Broken, NotApplicable, Stand
+from vfio_ims.verbs import IrqIndex, IrqSet
+
+if TYPE_CHECKING:
+    from vfio_ims.ims.donors import Donor
+
+__all__ = ["RUNGS", "climb"]
+
+_KERNEL_LOG = "the host's log: dmesg | grep -E 'DMAR|AMD-Vi|vfio'"
+_HINTS = {
+    "verdict": "vfio-ims show DEVICE --live: each link of the chain with its evidence",
+    "software trigger": f"no device is involved in this: the host's VFIO, then {_KERNEL_LOG}",
+    "own MSI-X": f"the device's error registers, its MSI-X permissions if it has some, then {_KERNEL_LOG}",
+    "DMA word": f"{_KERNEL_LOG} for a refused write; if the device takes interrupt addresses only, leave words out",
+    "donor's message": f"{_KERNEL_LOG} for a refused interrupt; then the PASID and ignore bits of the slot",
+}
+RUNGS = tuple(_HINTS)
+
+
+class _Fails(Exception):
+    """A rung does not hold; the text says what was seen."""
+
+
+def climb(stand: Stand) -> Iterator[Rung]:
+    """Each rung as it is tried; after the one that fails, those above as not run."""
+    tries: tuple[Callable[[Stand], str], ...] = (_verdict, _software_trigger, _own_msix, _dma_word, _donors_message)
+    broken = False
+    for number, (name, attempt) in enumerate(zip(RUNGS, tries, strict=True)):
+        stand.tell(number, len(RUNGS))
+        if broken:
+            yield Rung(name, Outcome.NOT_RUN)
+            continue
+        try:
+            yield Rung(name, Outcome.PASSED, attempt(stand))
+        except NotApplicable as why:
+            yield Rung(name, Outcome.NOT_APPLICABLE, str(why))
+        except Exception as error:  # noqa: BLE001 - a driver under test; the report tells it
+            broken = True
+            text = str(error) if isinstance(error, (_Fails, Broken)) else f"{type(error).__name__}: {error}"
+            hint = (error.hint if isinstance(error, VfioImsError) else "") or _HINTS[name]
+            yield Rung(name, Outcome.FAILED, text, stand.status(), hint)
+    stand.tell(len(RUNGS), len(RUNGS))
+
+
+def _verdict(stand: Stand) -> str:
+    verdict = stand.driver.verdict
+    if verdict.usable is False:
+        raise _Fails(str(verdict))
+    return str(verdict)
+
+
+def _came(stand: Stand, donor: Donor, before: int, what: str) -> str:
+    """An event on ``donor`` since ``before``. That there was only one is for the passes to say."""
+    vector = f"vector {donor.vector}"
+    others = {other: other.count for other in stand.donors() if other is not donor}
+    if not stand.until(lambda: donor.count > before, stand.options.timeout):
+        elsewhere = [str(other.vector) for other, count in others.items() if other.count > count]
+        where = f"; vector {', '.join(elsewhere)} got an event instead" if elsewhere else ""
+        raise _Fails(f"{what}: no event on {vector} in {stand.options.timeout:g} s{where}")
+    stand.pause(stand.settle)
+    events = donor.count - before
+    return f"{what}: {'one event' if events == 1 else f'{events} events'} on {vector}"
+
+
+def _accepted(report: FireReport, slot: int) -> None:
+    if report.status is not FireStatus.SENT:
+        raise _Fails(f"the device says that slot {slot}, unmasked, is {report}")
+
+
+def _software_trigger(stand: Stand) -> str:
+    domain = stand.domain
+    with domain.allocate(masked=domain.table.has_mask) as interrupt:
+        donor = domain.donor_of(interrupt.slot)
+        before, flags = donor.count, IrqSet.DATA_NONE | IrqSet.ACTION_TRIGGER
+        stand.driver.device.port.set_irqs(IrqIndex.MSIX, flags, donor.vector, 1)
+        return _came(stand, donor, before, "triggered by VFIO")
+
+
+def _own_msix(stand: Stand) -> str:
+    domain = stand.domain
+    with domain.allocate(masked=domain.table.has_mask) as interrupt:
+        donor = domain.donor_of(interrupt.slot)
+        before = donor.count
+        try:
+            stand.driver.fire_vector(donor.vector)
+        except UnsupportedError as error:
+            raise NotApplicable(error.why) from error
+        return _came(stand, donor, before, "raised by the device through its MSI-X table")
+
+
+def _dma_word(stand: Stand) -> str:
+    if not stand.options.words:
+        raise NotApplicable("left out as asked")
+    try:
+        polled = stand.domain.allocate_polled()
+    except UnsupportedError as error:
+        raise NotApplicable(error.why) from error
+    with polled:
+        _accepted(stand.fire(polled.slot), polled.slot)
+        if not polled.wait(stand.options.timeout):
+            raise _Fails(f"{polled}: the word was not written in {stand.options.timeout:g} s; {_entry(stand, polled)}")
+        return f"{polled}: written"
+
+
+def _donors_message(stand: Stand) -> str:
+    with stand.domain.allocate() as interrupt:
+        donor = stand.domain.donor_of(interrupt.slot)
+        before = donor.count
+        _accepted(stand.fire(interrupt.slot), interrupt.slot)
+        try:
+            return f"{interrupt}: " + _came(stand, donor, before, "raised by the device")
+        except _Fails as fails:
+            raise _Fails(f"{fails}; {_entry(stand, interrupt)}") from None
+
+
+def _entry(stand: Stand, allocated: object) -> str:
+    """What the entry of the slot holds, and whether the device may write at all."""
+    slot: int = allocated.slot  # type: ignore[attr-defined]
+    master = "on" if stand.driver.device.config.bus_master else "OFF"
+    return f"the entry reads back as {stand.domain.table.read(slot)}, bus mastering is {master}"

@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Nothing while masked; the pending bit shown; delivered after the unmask, exactly once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from vfio_ims.ims import FireReport, FireStatus
+from vfio_ims.selftest.reconcile import Ledger
+from vfio_ims.selftest.stand import NotApplicable
+from vfio_ims.selftest.volley import Volley, rounds
+
+if TYPE_CHECKING:
+    from vfio_ims.ims import ImsGroup
+    from vfio_ims.selftest.counts import Tally
+    from vfio_ims.selftest.evidence import Evidence
+    from vfio_ims.selftest.stand import Stand
+
+__all__ = ["fire_in_vain", "masks"]
+
+_MOST_CAREFUL = 64
+
+
+def masks(stand: Stand, evidence: Evidence, tally: Tally, group: ImsGroup, skip: frozenset[int]) -> str:
+    """Fire every slot masked, then unmask one after the other, one in flight a donor. Returns what does not apply."""
+    table = stand.domain.table
+    if not stand.options.masks:
+        raise NotApplicable("left out as asked")
+    if not table.has_mask:
+        raise NotApplicable("the table's entries have no mask")
+    interrupts = {interrupt.slot: interrupt for interrupt in group}
+    vectors = {slot: interrupts[slot].donor for slot in group.slots}
+    slots = [slot for slot in group.slots if slot not in skip]
+    group.mask()
+    leaks = fire_in_vain(stand, tally, slots, vectors, stand.fire)
+    evidence.leaks |= leaks
+    if not table.has_pending:
+        group.unmask()
+        stand.pause(stand.settle)
+        return "pending bit: not applicable, the table's entries have none"
+    shown = set(table.pending_among(slots))
+    evidence.no_pending.update(slot for slot in slots if slot not in shown and slot not in leaks)
+    held = [slot for slot in slots if slot in shown]
+
+    def release(slot: int) -> FireReport | None:
+        interrupts[slot].unmask()
+        return None
+
+    volley = Volley(stand, evidence, tally, interrupts, vectors, act=release)
+    before = dict(evidence.lost)
+    done = 0
+    for shots in rounds(held, [vectors[slot] for slot in held]):
+        stand.tell(len(slots) + done, len(slots) + len(held))
+        volley.round(shots)
+        done += len(shots)
+    volley.finish()
+    evidence.stuck.update(slot for slot in held if evidence.lost[slot] > before.get(slot, 0) and table.pending(slot))
+    group.unmask()
+    return ""
+
+
+def fire_in_vain(
+    stand: Stand,
+    tally: Tally,
+    slots: Sequence[int],
+    vectors: Mapping[int, int],
+    fire: Callable[[int], FireReport],
+    check: Callable[[int, FireReport], None] = lambda slot, report: None,
+) -> set[int]:
+    """Fire slots that must raise nothing; returns those that did. ``check`` sees each report.
+
+    From the first event that comes all the same, every round is given the settle time (at most 64 of them), so that
+    the slots that leak are known, not only that some do.
+    """
+    stand.calm()
+    ledger = Ledger(stand.donors())
+    leaks, suspects, careful, done = set[int](), set[int](), 0, 0
+
+    def look(*, certain: bool) -> bool:
+        stand.domain.hub.drain()
+        extras = ledger.look()
+        for extra in extras:
+            near = {extra.account.last} if certain else {extra.account.last, extra.account.before}
+            (leaks if certain else suspects).update(slot for slot in near if slot is not None)
+        return bool(extras)
+
+    for shots in rounds(slots, [vectors[slot] for slot in slots]):
+        stand.tell(done, len(slots))
+        for slot in shots:
+            ledger.by_vector[vectors[slot]].remember(slot)
+            report = fire(slot)
+            check(slot, report)
+            tally.refused += report.status is FireStatus.REFUSED
+        if careful and careful < _MOST_CAREFUL:
+            careful += 1
+            stand.pause(stand.settle)
+        if look(certain=bool(careful)) and not careful:
+            careful = 1
+            stand.pause(stand.settle)
+            look(certain=False)
+        done += len(shots)
+    stand.pause(stand.settle)
+    look(certain=bool(careful))
+    for slot in sorted(suspects - leaks)[:_MOST_CAREFUL]:
+        tally.inquiries += 1
+        fire(slot)
+        stand.pause(stand.settle)
+        if ledger.look():
+            leaks.add(slot)
+    leaks = leaks or suspects  # it happened, though not again
+    tally.unexpected += len(leaks)
+    tally.withheld += len(slots) - len(leaks)
+    return leaks

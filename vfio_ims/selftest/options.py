@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a self-test may be asked, and how it tells how far it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from vfio_ims.errors import UsageError
+
+__all__ = ["Options", "Progress", "ProgressSink"]
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Times are in seconds.
+
+    ``timeout``: T, after which a fire whose owner was not woken is lost. ``settle``: after how long nothing more comes;
+    None: the mount's own time. ``dwell``: how long a slot is left alone after it fired, once, so that an echo shows.
+    ``slots``: only the first so many. ``words`` False: for a device that takes no address of ordinary memory in a slot.
+    ``pasid``: the number that PASID checks use.
+    """
+
+    timeout: float = 1.0
+    settle: float | None = None
+    dwell: float = 0.003
+    slots: int | None = None
+    words: bool = True
+    masks: bool = True
+    pasids: bool = True
+    reset: bool = True
+    pasid: int = 0x1A5
+
+    def __post_init__(self) -> None:
+        if not self.timeout > 0 or not self.dwell >= 0 or (self.settle is not None and not self.settle > 0):
+            why = f"times must be above 0, not {self.timeout!r}, {self.settle!r}, {self.dwell!r}"
+            raise UsageError("set up a self-test", why=why)
+        if self.slots is not None and self.slots < 1:
+            raise UsageError("set up a self-test", why=f"slots must be 1 or more, not {self.slots!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """``done`` of ``total`` in the step called ``step``."""
+
+    step: str
+    done: int
+    total: int
+
+    def __str__(self) -> str:
+        return f"{self.step}: {self.done} of {self.total}"
+
+
+ProgressSink = Callable[[Progress], None]
+"""Called in the thread that runs the self-test, at each step's start and end and between them now and then."""

@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Is the device quiet, as far as it can be seen while it is open?"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from vfio_ims.selftest.findings import name_slots
+
+if TYPE_CHECKING:
+    from vfio_ims.driver import Driver
+
+__all__ = ["check_quiet"]
+
+
+def check_quiet(driver: Driver, settle: float | None = None) -> tuple[str, ...]:
+    """What is not quiet on a device of which no slot is allocated; () where all is.
+
+    Every entry must be masked and zero (parked on the scratch word, where entries have no mask) with nothing pending,
+    and no donor may count within ``settle`` seconds (None: the mount's own time). Closing the driver then disables
+    the device, releases the vectors and clears bus mastering.
+    """
+    domain = driver.ims
+    table, problems = domain.table, []
+    allocated = domain.records.allocated
+    if allocated:
+        problems.append(f"{name_slots(allocated)} allocated")
+    awake, loaded, pending = [], [], table.pending_among(range(table.size))
+    parked = domain.parking.scratch if not table.has_mask else None
+    for slot in range(table.size):
+        entry = table.read(slot)
+        if table.has_mask and not entry.masked:
+            awake.append(slot)
+        if entry.message.address and entry.message != parked:
+            loaded.append(slot)
+    for slots, state in ((awake, "not masked"), (loaded, "not zero"), (pending, "pending")):
+        if slots:
+            problems.append(f"{name_slots(slots, table.size)} {state}")
+    before = {vector: donor.count for vector, donor in domain.pool.donors.items()}
+    deadline = time.monotonic() + (driver.device.port.settle if settle is None else settle)
+    domain.hub.drain()
+    while (left := deadline - time.monotonic()) > 0:
+        time.sleep(min(left, 0.01))
+        domain.hub.drain()
+    for vector, donor in domain.pool.donors.items():
+        if donor.count > before.get(vector, 0):
+            problems.append(
+                f"vector {vector} got {donor.count - before.get(vector, 0)} events though no slot is in use"
+            )
+    return tuple(problems)

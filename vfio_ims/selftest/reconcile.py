@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reconciling events with fires, donor by donor, with at most one message in flight on each.
+
+Messages in flight together merge, so that counts are exact only while one is in flight.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from vfio_ims.ims.donors import Donor
+
+__all__ = ["Account", "Extra", "Ledger"]
+
+
+@dataclass(slots=True, eq=False)
+class Account:
+    """One donor's events. ``place``: the donor's among all; ``open``: the slot whose message is on its way."""
+
+    donor: Donor
+    place: int
+    seen: int
+    open: int | None = None
+    last: int | None = None
+    before: int | None = None
+    """The last slot fired there, and the one before it."""
+    overdue: int | None = None
+    """A slot that was given up: its event may still come."""
+
+    def expect(self, slot: int) -> None:
+        """``slot`` fires now, and its event must come here."""
+        self.open = slot
+        self.remember(slot)
+
+    def remember(self, slot: int) -> None:
+        """``slot`` fires now."""
+        if slot != self.last:
+            self.before, self.last = self.last, slot
+
+    def give_up(self) -> None:
+        self.open, self.overdue = None, self.open
+
+
+@dataclass(frozen=True, slots=True)
+class Extra:
+    """``count`` events more than fires. ``late``: the slot whose overdue event the first of them was."""
+
+    account: Account
+    count: int
+    late: int | None = None
+
+
+class Ledger:
+    """Starts from the counts as they are: drain the hub and let it settle before."""
+
+    def __init__(self, donors: Iterable[Donor]) -> None:
+        self.accounts = [Account(donor, place, donor.count) for place, donor in enumerate(donors)]
+        self.by_vector = {account.donor.vector: account for account in self.accounts}
+
+    def look(self) -> list[Extra]:
+        """Take what was drained since the last look; one event answers an open fire, the others are extra."""
+        extras = []
+        for account in self.accounts:
+            new = account.donor.count - account.seen
+            if not new:
+                continue
+            account.seen += new
+            if account.open is not None:
+                account.open = None
+                new -= 1
+            if new:
+                extras.append(Extra(account, new, account.overdue))
+                account.overdue = None
+        return extras
+
+    def forget(self) -> None:
+        """What has come until now is accounted for elsewhere."""
+        for account in self.accounts:
+            account.seen = account.donor.count
+            account.open = account.overdue = None

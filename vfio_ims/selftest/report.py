@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The report of a self-test: frozen, to be printed, kept as JSON, or asserted on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from vfio_ims.selftest.counts import Counts, Latency
+from vfio_ims.selftest.findings import Finding
+
+__all__ = ["SCHEMA", "Outcome", "Report", "Rung", "Step"]
+
+_NONE = Counts()
+SCHEMA = 1
+"""Raised when a field of the JSON changes its meaning or goes."""
+
+
+class Outcome(StrEnum):
+    """Of one rung or step. Not applicable: the device has no such feature. Not run: something before it failed."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+    NOT_APPLICABLE = "not applicable"
+    NOT_RUN = "not run"
+
+
+@dataclass(frozen=True, slots=True)
+class Rung:
+    """One rung of the ladder. ``status``: the device's own registers in words; ``hint``: what to read next."""
+
+    name: str
+    outcome: Outcome
+    text: str = ""
+    status: str = ""
+    hint: str = ""
+
+    def to_json(self) -> dict[str, str]:
+        return {
+            "name": self.name,
+            "outcome": self.outcome.value,
+            "text": self.text,
+            "status": self.status,
+            "hint": self.hint,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step over all slots. ``text``: what it did, or why it did not."""
+
+    name: str
+    outcome: Outcome
+    counts: Counts = _NONE
+    seconds: float = 0.0
+    text: str = ""
+
+    def to_json(self) -> dict[str, object]:
+        return {
+            "name": self.name,
+            "outcome": self.outcome.value,
+            "counts": self.counts.to_json(),
+            "seconds": round(self.seconds, 4),
+            "text": self.text,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Everything a self-test found out.
+
+    ``slots`` of ``table`` were tested over ``donors`` vectors in ``passes`` passes; ``timeout``, ``settle`` in seconds.
+    ``quiet``: what was not quiet afterwards, as far as it can be seen before the device is closed.
+    """
+
+    device: str
+    mount: str
+    driver: str
+    rungs: tuple[Rung, ...]
+    steps: tuple[Step, ...]
+    findings: tuple[Finding, ...]
+    quiet: tuple[str, ...]
+    slots: int
+    table: int
+    donors: int
+    passes: int
+    timeout: float
+    settle: float
+    latency: Latency | None
+    seconds: float
+
+    @property
+    def counts(self) -> Counts:
+        """Summed over all steps."""
+        return sum((step.counts for step in self.steps), Counts())
+
+    @property
+    def passed(self) -> bool:
+        return not self.findings and not self.quiet and not self.counts.faults
+
+    @property
+    def verdict(self) -> str:
+        return "passed" if self.passed else "failed"
+
+    @property
+    def broken_rung(self) -> Rung | None:
+        """Where the ladder stopped; None where it holds."""
+        return next((rung for rung in self.rungs if rung.outcome is Outcome.FAILED), None)
+
+    @property
+    def not_applicable(self) -> tuple[str, ...]:
+        """Rungs and steps that this device has no feature for, each with the reason."""
+        parts: list[Rung | Step] = [*self.rungs, *self.steps]
+        return tuple(f"{part.name}: {part.text}" for part in parts if part.outcome is Outcome.NOT_APPLICABLE)
+
+    def to_json(self) -> dict[str, object]:
+        """Plain values only. ``slots`` in findings are ranges in text, as in ``"0-15"``."""
+        return {
+            "schema": SCHEMA,
+            "kind": "selftest",
+            "device": self.device,
+            "mount": self.mount,
+            "driver": self.driver,
+            "verdict": self.verdict,
+            "slots": self.slots,
+            "table_slots": self.table,
+            "donors": self.donors,
+            "passes": self.passes,
+            "timeout_s": self.timeout,
+            "settle_s": self.settle,
+            **self.counts.to_json(),
+            "latency": None if self.latency is None else self.latency.to_json(),
+            "ladder": [rung.to_json() for rung in self.rungs],
+            "steps": [step.to_json() for step in self.steps],
+            "findings": [finding.to_json() for finding in self.findings],
+            "not_applicable": list(self.not_applicable),
+            "quiet": not self.quiet,
+            "not_quiet": list(self.quiet),
+            "seconds": round(self.seconds, 3),
+        }
+
+    def __str__(self) -> str:
+        from vfio_ims.selftest.text import render
+
+        return render(self)

@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The device on the test stand: firing it, waiting for it, and how patient to be."""
+
+from __future__ import annotations
+
+import select
+import time
+from collections.abc import Callable
+from statistics import median
+from typing import TYPE_CHECKING
+
+from vfio_ims.errors import UnsupportedError, UsageError
+from vfio_ims.ims import FireReport
+from vfio_ims.selftest.options import Options, Progress, ProgressSink
+
+if TYPE_CHECKING:
+    from vfio_ims.driver import Driver
+    from vfio_ims.ims.donors import Donor
+
+__all__ = ["Broken", "NotApplicable", "Stand"]
+
+_FULL_WAITS, _SETTLED_WAITS = 2, 20
+_QUICK = 0.002
+_MOST_VAIN = 24
+
+
+class NotApplicable(Exception):
+    """The device has no such feature; the text says what it lacks."""
+
+
+class Broken(Exception):
+    """The driver failed in a call: the test cannot go on. The text names the call."""
+
+
+class Stand:
+    """One driver under test. ``settle``: seconds after which nothing more comes on this mount."""
+
+    def __init__(self, driver: Driver, options: Options, progress: ProgressSink | None = None) -> None:
+        self.driver, self.options, self._progress = driver, options, progress
+        self.domain = driver.ims
+        self.settle = driver.device.port.settle if options.settle is None else options.settle
+        size = self.domain.table.size
+        self.slots = range(size if options.slots is None else min(size, options.slots))
+        self.latencies: list[float] = []
+        self._silences = self._vain = 0
+        self._step = ""
+        self._told = 0.0
+        if self.domain.records.allocated:
+            why = f"{len(self.domain.records.allocated)} slots of its table are in use"
+            raise UsageError("test", device=driver.label, why=why, hint="close your interrupts first")
+
+    # --- firing -------------------------------------------------------------------------------------------------------
+
+    def fire(self, slot: int, pasid: int | None = None) -> FireReport:
+        """``driver.fire``; Broken where it raises. UnsupportedError passes: the caller decides what lacks."""
+        try:
+            report: object = self.driver.fire(slot) if pasid is None else self.driver.fire(slot, pasid=pasid)
+        except UnsupportedError:
+            raise
+        except Exception as error:
+            raise Broken(f"fire(slot {slot}) raised {type(error).__name__}: {error}") from error
+        if not isinstance(report, FireReport):
+            raise Broken(f"fire(slot {slot}) must return a FireReport, not {report!r}")
+        return report
+
+    def status(self) -> str:
+        """What the device's registers say."""
+        try:
+            return self.driver.status()
+        except Exception as error:  # noqa: BLE001 - a driver under test; the report tells it
+            return f"status() raised {type(error).__name__}: {error}"
+
+    # --- waiting ------------------------------------------------------------------------------------------------------
+
+    def donors(self) -> list[Donor]:
+        """The donors that slots may share, by vector."""
+        found = (donor for donor in self.domain.pool.donors.values() if not donor.exclusive)
+        return sorted(found, key=lambda donor: donor.vector)
+
+    def until(self, done: Callable[[], bool], timeout: float) -> bool:
+        """Drain events until ``done``, at most ``timeout`` seconds."""
+        hub, deadline = self.domain.hub, time.monotonic() + timeout
+        poll = select.poll()
+        poll.register(hub.fileno(), select.POLLIN)
+        while True:
+            hub.drain()
+            if done():
+                return True
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return False
+            poll.poll(left * 1000)
+
+    def pause(self, seconds: float) -> None:
+        """Drain events for ``seconds``."""
+        self.until(lambda: False, seconds)
+
+    def calm(self) -> None:
+        """Drain events until none came for the settle time; where they do not end, for a second."""
+        donors, deadline = self.donors(), time.monotonic() + 1
+        while time.monotonic() < deadline:
+            before = [donor.count for donor in donors]
+            self.pause(self.settle)
+            if before == [donor.count for donor in donors]:
+                return
+
+    @property
+    def patience(self) -> float:
+        """How long to wait for what must come: T, but a device that is silent over and over is not given T each time.
+
+        After two waits in vain the mount's settle time does, and after twenty more twenty times the usual latency.
+        """
+        if self._silences < _FULL_WAITS:
+            return self.options.timeout
+        if self._silences < _FULL_WAITS + _SETTLED_WAITS:
+            return min(self.options.timeout, self.settle)
+        usual = median(self.latencies[-100:]) if self.latencies else 0.0
+        return min(self.options.timeout, self.settle, max(_QUICK, 20 * usual))
+
+    def silence(self) -> None:
+        """Something did not come in time."""
+        self._silences += 1
+
+    @property
+    def asks_on(self) -> bool:
+        """Whether a slot that was silent is worth firing again: a dead device is not asked slot by slot for ever."""
+        return self._vain < _MOST_VAIN
+
+    def asked_in_vain(self) -> None:
+        """A slot that was silent was so again."""
+        self._vain += 1
+
+    # --- telling ------------------------------------------------------------------------------------------------------
+
+    def step(self, name: str) -> None:
+        self._step, self._told = name, 0.0
+
+    def tell(self, done: int, total: int) -> None:
+        """Progress, at most ten times a second beside start and end."""
+        if self._progress is not None:
+            now = time.monotonic()
+            if done in (0, total) or now - self._told > 0.1:
+                self._told = now
+                self._progress(Progress(self._step, done, total))

@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rounds of fires, one message in flight a donor; what does not come out even is looked into at once."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from vfio_ims.ims import FireReport, FireStatus
+from vfio_ims.selftest.inquiry import Inquiry
+from vfio_ims.selftest.reconcile import Account, Extra, Ledger
+
+if TYPE_CHECKING:
+    from vfio_ims.ims import ImsInterrupt
+    from vfio_ims.selftest.counts import Tally
+    from vfio_ims.selftest.evidence import Evidence
+    from vfio_ims.selftest.stand import Stand
+
+__all__ = ["Volley", "rounds"]
+
+
+def rounds(slots: Sequence[int], vectors: Sequence[int]) -> Iterator[list[int]]:
+    """``slots`` in rounds in which each vector occurs once at most; ``vectors[n]`` is the n-th slot's."""
+    queues: dict[int, list[int]] = {}
+    for slot, vector in zip(slots, vectors, strict=True):
+        queues.setdefault(vector, []).append(slot)
+    for turn in range(max(map(len, queues.values()), default=0)):
+        yield [queue[turn] for queue in queues.values() if turn < len(queue)]
+
+
+class Volley:
+    """Fires slots that must arrive, each at ``vectors[slot]``, whose owners are ``interrupts[slot]``.
+
+    ``number``: the pass, for the routes in the evidence. ``act``: what sends the message; ``fire`` unless it is given.
+    """
+
+    def __init__(
+        self,
+        stand: Stand,
+        evidence: Evidence,
+        tally: Tally,
+        interrupts: Mapping[int, ImsInterrupt],
+        vectors: Mapping[int, int],
+        *,
+        number: int | None = None,
+        act: Callable[[int], FireReport | None] | None = None,
+    ) -> None:
+        self._stand, self._evidence, self._tally = stand, evidence, tally
+        self._interrupts, self._vectors, self._number = interrupts, vectors, number
+        self._act = act or stand.fire
+        self.ledger = Ledger(stand.donors())
+        self.inquiry = Inquiry(stand, tally, self.ledger, vectors)
+        self._asks = act is None  # a fire that is no plain one cannot simply be repeated
+
+    def round(self, slots: Sequence[int], *, apart: bool = False, dwell: float = 0.0) -> None:
+        """Fire ``slots``, whose vectors differ: all, then wait for all; or, ``apart``, each after the other arrived.
+
+        ``dwell``: seconds to leave them alone, so that an echo is theirs.
+        """
+        self._extras(self._settled())
+        silent, waiting = [], []
+        for slot in slots:
+            shot = self._shoot(slot)
+            if shot is None:
+                silent.append(slot)
+            elif not apart:
+                waiting.append((slot, *shot))
+            elif not self._arrives(slot, *shot, measured=True):
+                silent.append(slot)
+        silent += [slot for slot, base, start in waiting if not self._arrives(slot, base, start, measured=False)]
+        if dwell:
+            self._stand.pause(dwell)
+        extras = self._settled()
+        if silent:
+            self._stand.silence()
+            for slot in silent:
+                extras = self._explain(slot, extras)
+        self._extras(extras)
+
+    def finish(self) -> None:
+        """The end of a pass: let it settle, account for what still came, and fire who is suspected of an echo alone."""
+        self._stand.calm()
+        self._extras(self._settled())
+        if self._asks:
+            self.inquiry.echoes(self._evidence)
+
+    def _settled(self) -> list[Extra]:
+        self._stand.domain.hub.drain()
+        return self.ledger.look()
+
+    def _shoot(self, slot: int) -> tuple[int, float] | None:
+        """Fire; None where the device refused, so that nothing will come."""
+        account = self._account(slot)
+        self._tally.fired += 1
+        self._evidence.sent[slot] += 1
+        self._interrupts[slot].wakeup.take()
+        base, start = account.donor.count, time.perf_counter()
+        account.expect(slot)
+        report = self._act(slot)
+        if report is not None and report.status is FireStatus.REFUSED:
+            self._evidence.refusals.setdefault(slot, str(report))
+            self._tally.refused += 1
+            account.open = None
+            return None
+        return base, start
+
+    def _account(self, slot: int) -> Account:
+        return self.ledger.by_vector[self._vectors[slot]]
+
+    def _arrives(self, slot: int, base: int, start: float, *, measured: bool) -> bool:
+        """Wait until the owner is woken and its donor has counted."""
+        account, interrupt = self._account(slot), self._interrupts[slot]
+        limit = self._stand.patience
+        if slot in self._evidence.unkept or slot in self._evidence.holds:  # little hope
+            limit = min(limit, self._stand.settle)
+        deadline = start + limit
+        while True:
+            left = deadline - time.perf_counter()
+            woken = interrupt.wait(max(left, 0.0))
+            if woken and (account.donor.count > base or left <= 0):
+                # Woken without an event only when the time was up: the domain found a moved vector and rewrote it.
+                if measured:
+                    self._stand.latencies.append(time.perf_counter() - start)
+                if account.donor.count == base:
+                    account.open = None
+                self._tally.delivered += 1
+                self._evidence.worked.add(slot)
+                self._route(slot, account.place)
+                return True
+            if not woken:
+                break
+        if account.donor.count > base:
+            self._evidence.unnamed.add(slot)
+        else:
+            account.give_up()
+        return False
+
+    def _route(self, slot: int, place: int) -> None:
+        if self._number is not None:
+            self._evidence.routes.setdefault(slot, {})[self._number] = place
+
+    def _explain(self, slot: int, extras: list[Extra]) -> list[Extra]:
+        """``slot`` was silent. Fired alone: does it arrive, arrive elsewhere, or not at all?"""
+        account, found = self._account(slot), None
+        if self._asks and slot not in self._evidence.refusals:
+            found = self.inquiry.ask(slot)
+        if found:
+            if account in found:
+                self._evidence.worked.add(slot)
+            else:
+                return self._strayed(slot, found, extras)
+        self._tally.lost += 1
+        self._evidence.lost[slot] += 1
+        return extras
+
+    def _strayed(self, slot: int, found: Mapping[Account, int], extras: list[Extra]) -> list[Extra]:
+        other = next(iter(found))
+        self._tally.misrouted += 1
+        self._route(slot, other.place)
+        pair = other.donor.vector, self._vectors[slot]
+        self._evidence.strayed.setdefault(slot, set()).add(pair)
+        rest = []
+        for extra in extras:  # that one was this slot's, unless it merged with another
+            if extra.account is other and other is not self._account(slot):
+                other = self._account(slot)
+                if extra.count > 1:
+                    rest.append(Extra(extra.account, extra.count - 1, extra.late))
+            else:
+                rest.append(extra)
+        return rest
+
+    def _extras(self, extras: Sequence[Extra]) -> None:
+        """Events beyond the fires: late ones, echoes of the last that fired there, or strays."""
+        for extra in extras:
+            count, last = extra.count, extra.account.last
+            if extra.late is not None:
+                self._evidence.late.add(extra.late)
+                count -= 1
+            if not count:
+                continue
+            if last is None:
+                self._tally.misrouted += count
+                self._evidence.strays[extra.account.donor.vector] += count
+            else:
+                self._tally.duplicated += count
+                self._evidence.echoes[last] += count
+                if extra.account.before is not None:
+                    self._evidence.echoes.setdefault(extra.account.before, 0)
