@@ -14,7 +14,7 @@ from typing import Any
 import cffi
 import pytest
 
-_ROUNDS, _TRIES = 25, 4
+_ROUNDS, _TRIES = 15, 4
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Measure:
 _measures: list[Measure] = []
 
 
-def _repeat(run: Callable[[], object], prepare: Callable[[], object] | None, seconds: float = 0.004) -> int:
+def _repeat(run: Callable[[], object], prepare: Callable[[], object] | None, seconds: float = 0.002) -> int:
     """How often ``run`` fits in a few milliseconds."""
     count = 1
     while _time(run, prepare, count) * count < seconds:

@@ -188,7 +188,7 @@ class ImsDomain(Owner):
             groups: dict[int, list[int]] = {}
             for slot, vector in zip(slots, vectors, strict=True):
                 groups.setdefault(vector, []).append(slot)
-            for donor in {id(d): d for slot in slots if (d := self.records.donor[slot]) is not None}.values():
+            for donor in self.records.donors_of(slots):
                 donor.leave(slots)
             for vector, members in groups.items():
                 self.records.set_donors(members, [donors[vector]])

@@ -68,6 +68,14 @@ class SlotRecords:
             for slot in slots:
                 self._free[slot : slot + 1] = how
 
+    def donors_of(self, slots: Sequence[int]) -> set[Donor]:
+        """The donors that these slots copy."""
+        if isinstance(slots, range) and slots.step == 1:
+            found = set(self.donor[slots.start : slots.stop])
+        else:
+            found = {self.donor[slot] for slot in slots}
+        return {donor for donor in found if donor is not None}
+
     def set_donors(self, slots: Sequence[int], donors: Sequence[Donor]) -> None:
         """The n-th slot copies donor n modulo their number."""
         whole = list(donors) * -(-len(slots) // len(donors))
@@ -85,7 +93,7 @@ class SlotRecords:
         else:
             for slot in slots:
                 self.masked[slot] = masked
-        for donor in {id(d): d for slot in slots if (d := self.donor[slot]) is not None}.values():
+        for donor in self.donors_of(slots):
             donor.mask_changed()
 
     def set_owners(self, slots: Sequence[int], cookies: Sequence[object], pasid: int | None, *, ignore: bool) -> None:
@@ -105,7 +113,7 @@ class SlotRecords:
         return Slot(message, bool(self.masked[index]), self.pasid.get(index), index in self.ignore)
 
     def give_back(self, slots: Sequence[int]) -> None:
-        for donor in {id(d): d for slot in slots if (d := self.donor[slot]) is not None}.values():
+        for donor in self.donors_of(slots):
             donor.leave(slots)
         for slot in slots:
             self.donor[slot] = None

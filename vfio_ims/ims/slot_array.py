@@ -63,7 +63,7 @@ class SlotArray:
     def write_pattern(self, indices: Sequence[int], pattern: Sequence[Slot]) -> None:
         if not indices:
             return
-        lowest, highest = min(indices), max(indices)
+        lowest, highest = _ends(indices)
         self.layout.at(lowest), self.layout.at(highest)  # both inside, or nothing is written
         row = array("I")
         for slot in pattern:
@@ -89,10 +89,17 @@ class SlotArray:
             return []
         if len(indices) < 8:
             return [index for index in indices if self.pending(index)]
-        first, last = min(indices), max(indices)
+        first, last = _ends(indices)
         span = self._bar.read_block(layout.at(first), (last - first + 1) * layout.stride // 4)
         column = span[layout.control + layout.pending // 8 :: layout.stride]
         bit = 1 << layout.pending % 8
         if not any(byte & bit for byte in set(column)):
             return []
         return [index for index in indices if column[index - first] & bit]
+
+
+def _ends(indices: Sequence[int]) -> tuple[int, int]:
+    """The lowest and the highest."""
+    if isinstance(indices, range):
+        return min(indices[0], indices[-1]), max(indices[0], indices[-1])
+    return min(indices), max(indices)
