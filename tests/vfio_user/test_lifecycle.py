@@ -235,8 +235,9 @@ def process(path):
     made.communicate()
 
 
-@pytest.mark.parametrize(("number", "said"), [(signal.SIGTERM, "over\n"), (signal.SIGINT, "interrupted\nover\n")])
-@pytest.mark.parametrize("busy", [True, False])
+@pytest.mark.parametrize(
+    ("number", "said", "busy"), [(signal.SIGTERM, "over\n", True), (signal.SIGINT, "interrupted\nover\n", False)]
+)
 def test_a_signal_ends_a_server_cleanly(process, path, number, said, busy):
     if busy:
         with SocketLink(path) as link:

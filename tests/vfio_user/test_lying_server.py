@@ -76,7 +76,7 @@ def liar(path, kit):
 @pytest.fixture
 def lied(liar, path, bus, fds):
     """A link to the liar; afterwards nothing of it is open."""
-    with SocketLink(path, timeout=1.0) as made:
+    with SocketLink(path, timeout=0.4) as made:
         made.connect(bus)
         yield made
     liar.close_peer = liar.thread.join(2)
@@ -312,9 +312,9 @@ def test_too_many_descriptors_end_the_link(liar, lied):
 def test_a_server_that_hangs_is_given_up(liar, lied):
     liar.answers = [lambda *_: None]
     start = time.monotonic()
-    with pytest.raises(RemovedError, match="no answer to REGION_READ within 1 s"):
+    with pytest.raises(RemovedError, match=r"no answer to REGION_READ within 0\.4 s"):
         lied.read(0, 0, 4)
-    assert 0.9 < time.monotonic() - start < 2.0
+    assert 0.3 < time.monotonic() - start < 1.5
     with pytest.raises(RemovedError, match="no answer"):
         lied.read(0, 0, 4)
     assert time.monotonic() - start < 2.0

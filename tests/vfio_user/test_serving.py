@@ -312,10 +312,12 @@ def test_every_kind_of_interrupt(link, device, do, bus):
         assert bus.next() == ("interrupt", index, 0)
 
 
-def test_vectors_that_there_are_not(link):
+def test_vectors_that_there_are_not(link, fds):
+    before = fds.more()
     for index, start in ((MSIX, 2048), (IrqIndex.MSI, 0), (9, 0)):
         with pytest.raises(DeviceError):
             link.set_vectors(index, start, [True])
+    assert fds.more() == before
 
 
 def set_irqs(raw, flags, index, start, count, data=b"", fds=()):

@@ -65,7 +65,17 @@ class Channel:
 
     def call(self, command: int, payload: bytes, fds: Sequence[int] = (), *, takes_fds: bool = False) -> Message:
         """Ask and wait. The reply may say ERROR: that is the caller's to see."""
-        return self.wait(self.begin(command, payload, fds, takes_fds=takes_fds))
+        if not self._receiving.acquire(blocking=False):
+            return self.wait(self.begin(command, payload, fds, takes_fds=takes_fds))
+        try:
+            # Before it asks, so that the reply does not wake the watcher as well.
+            self._watcher.arm(self._socket, _MUTE)
+            call = self.begin(command, payload, fds, takes_fds=takes_fds)
+            self._receive_for(call, time.monotonic() + self._timeout)
+        finally:
+            self._receiving.release()
+            self._listen()
+        return self.wait(call) if call.message is None else call.message
 
     def begin(self, command: int, payload: bytes, fds: Sequence[int] = (), *, takes_fds: bool = False) -> Call:
         """Send a request; ``wait`` for its reply later."""
@@ -101,6 +111,7 @@ class Channel:
                 raise self._again(self._failure)
             if self._receiving.acquire(blocking=False):
                 try:
+                    self._watcher.arm(self._socket, _MUTE)
                     self._receive_for(call, deadline)
                 finally:
                     self._receiving.release()
@@ -112,7 +123,6 @@ class Channel:
     # --- receiving ----------------------------------------------------------------------------------------------------
 
     def _receive_for(self, call: Call, deadline: float) -> None:
-        self._watcher.arm(self._socket, _MUTE)
         try:
             self._handle_all()
             while call.message is None and not call.failed:

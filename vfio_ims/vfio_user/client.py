@@ -166,7 +166,13 @@ class SocketLink(Owner):
         most = max(min(self._server.max_msg_fds, MAX_FDS), 1)
         for first in range(vectors.start, vectors.stop, most):
             part = range(first, min(first + most, vectors.stop))
-            self._set_irqs(index, IrqSet.DATA_EVENTFD, part, [self._events.open(index, vector) for vector in part])
+            try:
+                fds = [self._events.open(index, vector) for vector in part]
+                self._set_irqs(index, IrqSet.DATA_EVENTFD, part, fds)
+            except BaseException:
+                for vector in part:
+                    self._events.close(index, vector)
+                raise
 
     def _disarm(self, index: int, vectors: range) -> None:
         """Without descriptors the server forgets its own; the last one out disables the whole kind."""

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import socket
 import struct
@@ -26,6 +27,7 @@ from vfio_ims.vfio_user.wire import (
 __all__ = ["dial"]
 
 _FIRST = 1
+_MOMENTS = (0.001, 0.01, 0.05)
 
 
 def dial(path: str, name: str, timeout: float) -> tuple[Connection, Capabilities]:
@@ -48,7 +50,13 @@ def _connect(path: str, name: str, timeout: float) -> socket.socket:
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         sock.settimeout(timeout)
-        sock.connect(path)
+        for moment in _MOMENTS:  # a server may be between its bind and its listen
+            with contextlib.suppress(ConnectionRefusedError):
+                sock.connect(path)
+                break
+            time.sleep(moment)
+        else:
+            sock.connect(path)
         sock.settimeout(None)
         # Receives come back this often to look at the clock.
         tick = max(min(timeout / 4, 0.5), 0.01)

@@ -105,11 +105,11 @@ class ClientMemory:
         old = self._windows.find(address)
         if old is None or old[:3] != (address, size, offset) or old.tag & 3 != flags & _PERMISSIONS:
             return False
-        return self._numbers.get(self._key(fd), _BY_MESSAGE) == old.tag >> 2 if fd is not None else old.tag >> 2 == 0
+        number = _BY_MESSAGE if fd is None else self._numbers.get(self._key(fd, os.fstat(fd)), _BY_MESSAGE)
+        return number == old.tag >> 2
 
     @staticmethod
-    def _key(fd: int) -> tuple[int, int, bool]:
-        status = os.fstat(fd)
+    def _key(fd: int, status: os.stat_result) -> tuple[int, int, bool]:
         return status.st_dev, status.st_ino, fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDWR
 
     def _file(self, fd: int, end: int, write: bool) -> int:
@@ -122,7 +122,7 @@ class ClientMemory:
             return _BY_MESSAGE
         if end > status.st_size:
             raise Refused(errno.EINVAL, f"the file ends at {status.st_size:#x}, the window at {end:#x}")
-        key = self._key(fd)
+        key = self._key(fd, status)
         if write and not key[2]:
             raise Refused(errno.EACCES, "a window that can be written needs a descriptor open for reading and writing")
         number = self._numbers.get(key)
