@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Batch", "BatchRun", "split"]
 
-_COMPLETES = int(Flag.RECORD_VALID | Flag.RECORD_ALWAYS)
+_COMPLETES = Flag.RECORD_VALID | Flag.RECORD_ALWAYS
 
 
 def split(count: int, most: int) -> list[int]:

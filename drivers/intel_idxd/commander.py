@@ -5,12 +5,16 @@ from __future__ import annotations
 
 import threading
 import time
+from typing import TYPE_CHECKING
 
 from vfio_ims.errors import DeviceBusy, DeviceError, DeviceTimeout
 
 from .commands import Command, CommandError, error_text
 from .registers import Bar0
 from .software_error import describe
+
+if TYPE_CHECKING:
+    from vfio_ims.registers import RegisterValue
 
 __all__ = ["Commander"]
 
@@ -43,7 +47,7 @@ class Commander:
             status = self._wait(command, operand, "it")
         return status.error, status.result
 
-    def _wait(self, command: Command, operand: int, what: str) -> Bar0.CMDSTS:  # type: ignore[valid-type]
+    def _wait(self, command: Command, operand: int, what: str) -> RegisterValue:
         deadline = time.monotonic() + self._timeout
         while True:
             try:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from enum import IntEnum, IntFlag
+from enum import IntEnum
 from struct import Struct
 from typing import NamedTuple
 
@@ -28,8 +28,8 @@ DESCRIPTOR = Struct("<IIQQQIHH24s")
 """pasid and priv; flags and opcode; record; source; destination; size; interrupt handle; IAA's flags; the rest."""
 
 
-class Flag(IntFlag):
-    """Descriptor bits 55:32."""
+class Flag(IntEnum):
+    """Descriptor bits 55:32; ``|`` of them is a plain number."""
 
     FENCE = 1 << 0
     BLOCK_ON_FAULT = 1 << 1

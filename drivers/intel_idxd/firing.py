@@ -30,8 +30,8 @@ __all__ = ["Firing"]
 _LOCKS = 64
 _TIMEOUT = 5.0
 _SENT, _PENDING = FireReport(FireStatus.SENT, code=1), FireReport(FireStatus.PENDING, code=1)
-_RECORDED = int(Flag.RECORD_VALID | Flag.RECORD_ALWAYS | Flag.INTERRUPT) | DsaOpcode.NOP << 24
-_UNRECORDED = int(Flag.INTERRUPT) | DsaOpcode.NOP << 24
+_RECORDED = (Flag.RECORD_VALID | Flag.RECORD_ALWAYS | Flag.INTERRUPT) | DsaOpcode.NOP << 24
+_UNRECORDED = (Flag.INTERRUPT) | DsaOpcode.NOP << 24
 _NOTHING = bytes(24)
 _CONTROL, _MASKED, _HELD = SLOTS.control or 0, 1 << (SLOTS.mask or 0), 1 << (SLOTS.pending or 0)
 _SETTLE = 0.001  # seconds in which a masked slot's pending bit follows the completion record [inferred]

@@ -203,15 +203,9 @@ class IdxdModel(DeviceModel):
         """Whether a shared queue may do without PASIDs: the hardware wants them, a model has no process to tell of."""
         return True
 
-    def max_transfer(self, queue: int) -> int:
-        return 1 << min(self.queues.entry(queue).limits.max_transfer_shift, self.max_transfer_shift)
-
-    def max_batch(self, queue: int) -> int:
-        return 1 << min(self.queues.entry(queue).limits.max_batch_shift, self.max_batch_shift)
-
-    def takes(self, queue: int, opcode: int) -> bool:
-        """Whether ``queue`` does this operation."""
-        return bool(self.operations >> opcode & 1)
+    def operations_of(self, queue: int) -> int:
+        """The operations that ``queue`` does, a bit each."""
+        return self.operations
 
     def flags_of(self, opcode: int) -> int:
         """Flags that the operation allows beside those of completion."""

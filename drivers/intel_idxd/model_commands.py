@@ -81,7 +81,7 @@ class Commands:
     def _begin(self, command: int, operand: int) -> None:
         """What happens at once, before work in flight is waited for: queues that stop accept nothing more."""
         model = self._model
-        queues = range(model.queues.count)
+        queues = list(range(model.queues.count))
         if command not in (Command.DISABLE_DEVICE, Command.ABORT_ALL, Command.RESET_DEVICE, Command.DRAIN_ALL):
             queues = self._named(operand)
         if command in (Command.ABORT_ALL, Command.RESET_DEVICE, Command.ABORT_QUEUE, Command.RESET_QUEUE):
@@ -89,13 +89,12 @@ class Commands:
                 model.queues.abort(queue)
         if command in (Command.DISABLE_DEVICE, Command.DISABLE_QUEUE, Command.RESET_DEVICE, Command.RESET_QUEUE):
             for queue in queues:
-                entry = model.queues.entry(queue)
-                if entry.state == QueueState.ENABLED:
-                    entry.state = QueueState.BUSY
+                if model.queues.live[queue] is not None:
+                    model.queues.stopped(queue, QueueState.BUSY)
         if command == Command.ABORT_PASID:
             for queue in range(model.queues.count):
-                mode = model.queues.entry(queue).mode
-                if mode.pasid_enable and mode.dedicated and mode.pasid == operand:
+                live = model.queues.live[queue]
+                if live is not None and live.pasid_enable and live.dedicated and live.pasid == operand:
                     model.queues.abort(queue)
 
     def _finish(
@@ -165,7 +164,7 @@ class Commands:
             return CommandError.NOT_ENABLED
         model = self._model
         for queue in range(model.queues.count):
-            model.queues.entry(queue).state = QueueState.DISABLED
+            model.queues.stopped(queue, QueueState.DISABLED)
         model.registers().set(Bar0.GENSTS, state=State.DISABLED)
         return CommandError.NONE
 
@@ -206,14 +205,14 @@ class Commands:
         for wrong, error in checks:
             if wrong:
                 return error
-        entry.state = QueueState.ENABLED
+        model.queues.enabled(queue)
         return CommandError.NONE
 
     def _check_queues(self, operand: int) -> int:
         if self._state != State.ENABLED:
             return CommandError.QUEUE_NOT_ENABLED
         queues = self._named(operand)
-        if not queues or operand >> 16 & 0xF and not queues:
+        if not queues or (operand >> 16 & 0xF and not queues):
             return CommandError.QUEUE_INDEX
         states = [self._model.queues.entry(queue).state for queue in queues]
         return CommandError.QUEUE_NOT_ENABLED if QueueState.DISABLED in states else CommandError.NONE
@@ -225,7 +224,7 @@ class Commands:
         error = self._check_queues(operand)
         if not error:
             for queue in self._named(operand):
-                self._model.queues.entry(queue).state = QueueState.DISABLED
+                self._model.queues.stopped(queue, QueueState.DISABLED)
         return error
 
     def _reset_queues(self, operand: int) -> int:

@@ -36,17 +36,12 @@ class Executor:
 
     def execute(self, work: Work, *, quick: bool = False) -> None:
         """Do ``work`` and complete it. ``quick``: raises Defer, with nothing done, where its memory is not at hand."""
-        pasid = work.mode.pasid if work.mode.pasid_enable else None
-        if not work.mode.dedicated:
-            pasid = work.descriptor.pasid if work.mode.pasid_enable else None
-        self.run(work, work.descriptor, pasid, None, quick=quick)
+        self.run(work, work.descriptor, None, quick=quick)
 
-    def run(
-        self, work: Work, descriptor: Descriptor, pasid: int | None, index: int | None, *, quick: bool = False
-    ) -> int:
+    def run(self, work: Work, descriptor: Descriptor, index: int | None, *, quick: bool = False) -> int:
         """One descriptor, alone (``index`` None) or of a batch. Its status."""
-        memory = Memory(self._model, pasid, quick=quick)
-        result = self._check(work, descriptor, pasid, index)
+        memory = Memory(self._model, work.pasid, quick=quick)
+        result = self._check(work, descriptor, index)
         if result is None:
             try:
                 result = self._model.operate(self, memory, work, descriptor)
@@ -54,22 +49,22 @@ class Executor:
                 code = Status.PAGE_FAULT | (FAULT_WAS_WRITE if fault.write else 0)
                 result = Result(code, completed=fault.done, fault=fault.address)
         with self._model.lock:
-            self._complete(work, descriptor, pasid, index, result)
+            self._complete(work, descriptor, index, result)
         return result.status
 
     # --- checks -------------------------------------------------------------------------------------------------------
 
-    def _check(self, work: Work, descriptor: Descriptor, pasid: int | None, index: int | None) -> Result | None:
+    def _check(self, work: Work, descriptor: Descriptor, index: int | None) -> Result | None:
         """What is wrong with it before anything is done; None where nothing is."""
         model, flags = self._model, descriptor.flags
-        if not model.takes(work.queue, descriptor.opcode) or (
+        if not work.queue.operations >> descriptor.opcode & 1 or (
             index is not None and descriptor.opcode in _NOT_IN_BATCHES
         ):
             return Result(Status.OPCODE)
         invalid = flags & ~(_ALWAYS_ALLOWED | model.flags_of(descriptor.opcode))
         if flags & Flag.RECORD_ALWAYS and not flags & Flag.RECORD_VALID:
             invalid |= Flag.RECORD_ALWAYS
-        if flags & Flag.BLOCK_ON_FAULT and not work.mode.block_on_fault:
+        if flags & Flag.BLOCK_ON_FAULT and not work.queue.block_on_fault:
             invalid |= Flag.BLOCK_ON_FAULT
         if flags & Flag.FENCE and index is None:
             invalid |= Flag.FENCE
@@ -78,71 +73,61 @@ class Executor:
         if flags & Flag.RECORD_VALID and descriptor.record % self.record_size:
             return Result(Status.COMPLETION_ALIGN)
         with model.lock:
-            if flags & Flag.INTERRUPT and not self._may_interrupt(work, descriptor.handle, pasid):
+            if flags & Flag.INTERRUPT and not self._may_interrupt(work, descriptor.handle):
                 return Result(Status.INTERRUPT_HANDLE)
         return None
 
-    def _may_interrupt(self, work: Work, handle: int, pasid: int | None) -> bool:
+    def _may_interrupt(self, work: Work, handle: int) -> bool:
         model = self._model
         index = model.handles.index(handle, ims=work.ims)
         if index is None:
             return False
         if work.ims:
             slot = model.slots.slot(index)
-            return slot.ignore or slot.pasid == pasid
+            return slot.ignore or slot.pasid == work.pasid
         entry = model.permission_rows[index].get(Permission.ENTRY)
-        return bool(entry.ignore) or (entry.pasid if entry.pasid_enable else None) == pasid
+        return bool(entry.ignore) or (entry.pasid if entry.pasid_enable else None) == work.pasid
 
     # --- the end ------------------------------------------------------------------------------------------------------
 
-    def _complete(
-        self, work: Work, descriptor: Descriptor, pasid: int | None, index: int | None, result: Result
-    ) -> None:
+    def _complete(self, work: Work, descriptor: Descriptor, index: int | None, result: Result) -> None:
         """The record first, the interrupt after it."""
         flags, status = descriptor.flags, result.status
         failed = status not in (Status.SUCCESS, Status.FALSE_PREDICATE)
         recorded = flags & Flag.RECORD_VALID and status != Status.COMPLETION_ALIGN
         if recorded and (failed or flags & Flag.RECORD_ALWAYS or status == Status.FALSE_PREDICATE):
-            self._record(work, descriptor, pasid, index, result)
+            self._record(work, descriptor, index, result)
         elif failed and not recorded:
-            self._report(work, descriptor, pasid, index, result, status & ~FAULT_WAS_WRITE)
+            self._report(work, descriptor, index, result, status & ~FAULT_WAS_WRITE)
         if flags & Flag.INTERRUPT and status != Status.INTERRUPT_HANDLE:
-            self._interrupt(work, descriptor, pasid)
+            self._interrupt(work, descriptor)
 
-    def _record(self, work: Work, descriptor: Descriptor, pasid: int | None, index: int | None, result: Result) -> None:
+    def _record(self, work: Work, descriptor: Descriptor, index: int | None, result: Result) -> None:
         bus = self._model.bus
         if bus is None:
             return
         at = descriptor.record
         try:
             if result.plain:
-                bus.write(at, result.head(self.record_size), pasid)
+                bus.write(at, result.head(self.record_size), work.pasid)
             else:
                 whole = result.record(self.record_size)
-                bus.write(at + 8, whole[8:], pasid)  # the status byte last: whoever polls it may read the rest
-                bus.write(at, whole[:8], pasid)
+                bus.write(at + 8, whole[8:], work.pasid)  # the status byte last: whoever polls it may read the rest
+                bus.write(at, whole[:8], work.pasid)
         except BusFault:
             lost = Result(result.status, fault=at)
-            self._report(work, descriptor, pasid, index, lost, Status.COMPLETION_ADDRESS, write=True)
+            self._report(work, descriptor, index, lost, Status.COMPLETION_ADDRESS, write=True)
 
     def _report(
-        self,
-        work: Work,
-        descriptor: Descriptor,
-        pasid: int | None,
-        index: int | None,
-        result: Result,
-        error: int,
-        *,
-        write: bool = False,
+        self, work: Work, descriptor: Descriptor, index: int | None, result: Result, error: int, *, write: bool = False
     ) -> None:
         address = result.fault or (descriptor.record if error == Status.COMPLETION_ALIGN else 0)
         self._model.reporter.software_error(
             Fault(
                 error,
-                work.queue,
+                work.queue.index,
                 descriptor.opcode,
-                pasid,
+                work.pasid,
                 index,
                 address,
                 write or bool(result.status & FAULT_WAS_WRITE),
@@ -152,12 +137,12 @@ class Executor:
             )
         )
 
-    def _interrupt(self, work: Work, descriptor: Descriptor, pasid: int | None) -> None:
+    def _interrupt(self, work: Work, descriptor: Descriptor) -> None:
         model = self._model
         index = model.handles.index(descriptor.handle, ims=work.ims)
         if index is None:
             return
         if not work.ims:
             model.raise_vector(index)
-        elif model.slots.fire(index, pasid) is not Outcome.REFUSED:
+        elif model.slots.fire(index, work.pasid) is not Outcome.REFUSED:
             model.handles.fired()

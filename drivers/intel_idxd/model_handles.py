@@ -33,8 +33,7 @@ class ModelHandles:
         return handle if handle < self._size(ims) else None
 
     def _size(self, ims: bool) -> int:
-        msix = self._model.msix
-        return self._model.slots.layout.count if ims else msix.vectors if msix else 0
+        return self._model.slots.layout.count if ims else self._model.msix.vectors
 
     def request(self, operand: int) -> tuple[int, int]:
         """CMD 13: error and handle."""

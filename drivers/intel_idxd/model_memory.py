@@ -58,14 +58,16 @@ class Memory:
     def write(self, iova: int, data: bytes) -> None:
         """Copy in; on a fault what lies before it was written."""
         for at in range(0, len(data), _CHUNK):
-            part = data[at : at + _CHUNK]
-            try:
-                self._try(iova + at, len(part), True, lambda bus, at=at, part=part: self._put(bus, iova + at, part), at)
-            except PageFault as fault:
-                kept = fault.done - at
-                if kept > 0:
-                    self._try(iova + at, kept, True, lambda bus, at=at: self._put(bus, iova + at, part[:kept]), at)
-                raise
+            self._write(iova + at, data[at : at + _CHUNK], at)
+
+    def _write(self, iova: int, data: bytes, done: int) -> None:
+        try:
+            self._try(iova, len(data), True, lambda bus: self._put(bus, iova, data), done)
+        except PageFault as fault:
+            kept = data[: fault.done - done]
+            if kept:
+                self._try(iova, len(kept), True, lambda bus: self._put(bus, iova, kept), done)
+            raise
 
     def _put(self, bus: Bus, iova: int, data: bytes) -> None:
         # Not bus.write: 4 bytes to the interrupt range would be a message, and DMA of an engine never is.

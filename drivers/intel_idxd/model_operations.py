@@ -24,10 +24,10 @@ _READ_WRITE = int(
 )
 DSA_FLAGS: dict[int, int] = {
     DsaOpcode.NOP: 0,
-    DsaOpcode.BATCH: int(Flag.ADDRESS1_CLASS | Flag.BLOCK_ON_FAULT),
-    DsaOpcode.DRAIN: int(Flag.ADDRESS1_CLASS | Flag.ADDRESS2_CLASS),
-    DsaOpcode.MEMMOVE: _READ_WRITE | int(Flag.READBACK | Flag.STEERING),
-    DsaOpcode.FILL: _READ_WRITE & ~int(Flag.ADDRESS1_CLASS) | int(Flag.READBACK | Flag.STEERING),
+    DsaOpcode.BATCH: (Flag.ADDRESS1_CLASS | Flag.BLOCK_ON_FAULT),
+    DsaOpcode.DRAIN: (Flag.ADDRESS1_CLASS | Flag.ADDRESS2_CLASS),
+    DsaOpcode.MEMMOVE: _READ_WRITE | (Flag.READBACK | Flag.STEERING),
+    DsaOpcode.FILL: _READ_WRITE & ~(Flag.ADDRESS1_CLASS) | (Flag.READBACK | Flag.STEERING),
 }
 """Flags that an operation takes beside those of completion."""
 
@@ -63,7 +63,7 @@ def operate(model: IdxdModel, executor: Executor, memory: Memory, work: Work, de
         return Result()  # work runs in order: what came before is done
     if opcode == DsaOpcode.BATCH:
         return _batch(model, executor, memory, work, descriptor)
-    if not 0 < size <= model.max_transfer(work.queue):
+    if not 0 < size <= work.queue.max_transfer:
         return Result(Status.SIZE)
     if opcode == DsaOpcode.MEMMOVE:
         return _memmove(memory, descriptor)
@@ -95,9 +95,8 @@ def _batch(model: IdxdModel, executor: Executor, memory: Memory, work: Work, des
     count, at = descriptor.size, descriptor.source
     if at % DESCRIPTOR_SIZE:
         return Result(Status.LIST_ALIGN)
-    if not 2 <= count <= model.max_batch(work.queue):
+    if not 2 <= count <= work.queue.max_batch:
         return Result(Status.COUNT)
-    pasid = work.mode.pasid if work.mode.pasid_enable else None
     failed = done = 0
     for index in range(count):
         try:
@@ -107,9 +106,9 @@ def _batch(model: IdxdModel, executor: Executor, memory: Memory, work: Work, des
         if inner.flags & Flag.FENCE and failed:
             break
         with model.lock:
-            if model.queues.epoch[work.queue] != work.epoch:
+            if model.queues.epoch[work.queue.index] != work.epoch:
                 break
-        failed += executor.run(work, inner, pasid, index) not in (Status.SUCCESS, Status.FALSE_PREDICATE)
+        failed += executor.run(work, inner, index) not in (Status.SUCCESS, Status.FALSE_PREDICATE)
         done += 1
     if failed or done < count:
         return Result(Status.BATCH_FAILED, completed=done)

@@ -20,21 +20,37 @@ from .work_queue import IMS_PORTAL, LIMITED_PORTAL, QUEUE_PORTALS
 if TYPE_CHECKING:
     from .model import IdxdModel
 
-__all__ = ["ModelQueues", "Work"]
+__all__ = ["Live", "ModelQueues", "Work"]
 
 _ALL = (1 << DESCRIPTOR_SIZE) - 1
 _AT_ONCE = (DsaOpcode.NOP, DsaOpcode.DRAIN)
 _MEMORY_OPERATIONS = (DsaOpcode.MEMMOVE, DsaOpcode.FILL)
 
 
-@dataclass(frozen=True, slots=True)
-class Work:
-    """A descriptor that a queue has accepted. ``mode`` is the queue's as it was then."""
+@dataclass(slots=True)
+class Live:
+    """An enabled queue: its configuration as it was when it was enabled."""
 
-    queue: int
+    index: int
+    size: int
+    threshold: int
+    dedicated: bool
+    pasid_enable: bool
+    pasid: int
+    block_on_fault: bool
+    max_transfer: int
+    max_batch: int
+    operations: int
+
+
+@dataclass(slots=True)
+class Work:
+    """A descriptor that a queue has accepted, and the PASID that it runs with."""
+
+    queue: Live
     descriptor: Descriptor
     ims: bool
-    mode: RegisterValue
+    pasid: int | None
     epoch: int
 
 
@@ -51,6 +67,30 @@ class ModelQueues:
         self.backlog = [0] * count
         self._pieces: dict[int, tuple[bytearray, int]] = {}
         self.busy = 0
+        self.live: list[Live | None] = [None] * count
+
+    def enabled(self, queue: int) -> None:
+        """Latch the configuration: the queue takes work from now on."""
+        entry, model = self.entry(queue), self._model
+        mode, limits = entry.mode, entry.limits
+        self.live[queue] = Live(
+            queue,
+            entry.size,
+            entry.threshold,
+            bool(mode.dedicated),
+            bool(mode.pasid_enable),
+            mode.pasid,
+            bool(mode.block_on_fault),
+            1 << limits.max_transfer_shift,
+            1 << limits.max_batch_shift,
+            model.operations_of(queue),
+        )
+        entry.state = QueueState.ENABLED
+
+    def stopped(self, queue: int, state: QueueState) -> None:
+        """The queue takes nothing more: it is busy with what it has, or disabled."""
+        self.live[queue] = None
+        self.entry(queue).state = state
 
     def entry(self, queue: int) -> QueueEntry:
         return QueueEntry(self._model, queue)
@@ -82,37 +122,38 @@ class ModelQueues:
 
     def _posted(self, queue: int, data: bytes, ims: bool) -> None:
         """A dedicated queue takes posted stores and cannot refuse: what does not fit is lost, and reported."""
-        entry = self.entry(queue)
-        error = None
-        if entry.state != QueueState.ENABLED:
+        live = self.live[queue]
+        if live is None:
             error = NOT_ENABLED
-        elif not entry.mode.dedicated:
+        elif not live.dedicated:
             error = WRONG_STORE
-        elif self.backlog[queue] >= entry.size:
+        elif self.backlog[queue] >= live.size:
             error = OVERRUN
-        if error is not None:
-            descriptor = Descriptor.decode(data)
-            self._model.reporter.software_error(Fault(error, queue, descriptor.opcode))
+        else:
+            self._accept(live, data, ims)
             return
-        self.accept(queue, data, ims)
+        descriptor = Descriptor.decode(data)
+        self._model.reporter.software_error(Fault(error, queue, descriptor.opcode))
 
     def enqueue(self, offset: int, data: bytes) -> bool:
         """ENQCMD: whether a shared queue takes it. Through the limited portal up to its threshold, else its size."""
         queue, page = divmod(offset, QUEUE_PORTALS)
         if queue >= self.count:
             return False
-        entry = self.entry(queue)
-        room = entry.threshold if page & LIMITED_PORTAL else entry.size
-        if entry.state != QueueState.ENABLED or entry.mode.dedicated or self.backlog[queue] >= room:
+        live = self.live[queue]
+        if live is None or live.dedicated:
             return False
-        self._model.after(self.accept, queue, data, bool(page & IMS_PORTAL))
+        if self.backlog[queue] >= (live.threshold if page & LIMITED_PORTAL else live.size):
+            return False
+        self._model.after(self._accept, live, data, bool(page & IMS_PORTAL))
         return True
 
     # --- execution ----------------------------------------------------------------------------------------------------
 
-    def accept(self, queue: int, data: bytes, ims: bool) -> None:
-        descriptor = Descriptor.decode(data)
-        work = Work(queue, descriptor, ims, self.entry(queue).mode, self.epoch[queue])
+    def _accept(self, live: Live, data: bytes, ims: bool) -> None:
+        descriptor, queue = Descriptor.decode(data), live.index
+        pasid = None if not live.pasid_enable else live.pasid if live.dedicated else descriptor.pasid
+        work = Work(live, descriptor, ims, pasid, self.epoch[queue])
         if not self.busy and self._short(descriptor):
             try:
                 self._model.executor.execute(work, quick=True)
@@ -132,9 +173,9 @@ class ModelQueues:
         lock = self._model.lock
         try:
             with lock:
-                live = work.epoch == self.epoch[work.queue]
+                live = work.epoch == self.epoch[work.queue.index]
                 if live:
-                    self.backlog[work.queue] -= 1
+                    self.backlog[work.queue.index] -= 1
             if live:
                 self._model.executor.execute(work)
         finally:
@@ -162,6 +203,7 @@ class ModelQueues:
     def reset(self) -> None:
         for queue in range(self.count):
             self.abort(queue)
+            self.live[queue] = None
         self._pieces.clear()
 
 

@@ -43,7 +43,8 @@ class Notifier(Protocol):
 class Polling:
     """A compiled loop over the record. In a task: looks between other tasks, then ever more rarely."""
 
-    flags, ims, slot = 0, False, None
+    flags, ims = 0, False
+    slot: int | None = None
 
     def __init__(self, driver: Idxd) -> None:
         self._driver = driver
@@ -72,7 +73,7 @@ class Interrupting:
     turns in waiting for the interrupt, tasks have one reader in their loop.
     """
 
-    flags = int(Flag.INTERRUPT)
+    flags: int = Flag.INTERRUPT
 
     def __init__(self, driver: Idxd, interrupt: ImsInterrupt | VectorInterrupt, *, owned: bool) -> None:
         self._driver, self._interrupt, self._owned = driver, interrupt, owned

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
 from vfio_ims.errors import UsageError
 
-from .descriptors import DsaOpcode, Flag
+from .descriptors import DsaOpcode
 
 if TYPE_CHECKING:
     from vfio_ims.dma import Buffer
 
-__all__ = ["Operations", "Place", "Request", "iova_of"]
+__all__ = ["DsaOperations", "Operations", "Request", "iova_of"]
 
 T = TypeVar("T")
 
@@ -29,10 +29,6 @@ class Request(NamedTuple):
     extra: int = 0
     specific: bytes = b""
     name: str = ""
-
-
-Place = "Buffer | int"
-"""Memory of the device's address space: a buffer (its start), or an IOVA."""
 
 
 def iova_of(place: Buffer | int, size: int) -> int:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["QueueSession", "Submitter"]
 
-_COMPLETES = int(Flag.RECORD_VALID | Flag.RECORD_ALWAYS)
+_COMPLETES = Flag.RECORD_VALID | Flag.RECORD_ALWAYS
 
 
 class Submitter(DsaOperations[Operation]):

@@ -40,6 +40,7 @@ class SlotStore:
     ) -> None:
         self.layout, self._send = layout, send
         self.pending: set[int] = set()
+        self._decoded: dict[int, tuple[bytes, Slot]] = {}
         self.fd = -1
         self._memory: bytearray | mmap.mmap
         if shared:
@@ -81,7 +82,13 @@ class SlotStore:
         return low, high, data, control
 
     def slot(self, index: int) -> Slot:
-        return self.layout.decode(*self.words(index))
+        """The entry decoded; as long as its bytes are the same, the same object."""
+        base = index * self.layout.stride
+        entry = bytes(self._memory[base : base + self.layout.stride])
+        known = self._decoded.get(index)
+        if known is None or known[0] != entry:
+            known = self._decoded[index] = (entry, self.layout.decode(*self.words(index)))
+        return known[1]
 
     def load(self, offset: int, size: int) -> bytes:
         """A read by the client, ``offset`` from the table's start."""

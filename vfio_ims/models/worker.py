@@ -31,7 +31,7 @@ class Worker:
             job()
 
     def close(self, *, wait: bool = True) -> None:
-        """Finish what was submitted, then end the thread. ``wait``: return after that; not under a lock that jobs take."""
+        """Finish what was submitted, then end the thread. ``wait``: return after that (not under a lock of jobs)."""
         with self._guard:
             thread, self._thread = self._thread, None
         if thread is not None:
