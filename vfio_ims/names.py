@@ -144,9 +144,8 @@ def open_driver(name: str | Name, *, share: Device | None = None, platform: Plat
 
     device = open_device(name, share=share, platform=platform)
     try:
-        header = device.config.snapshot().header
-        family = family_for(header.vendor, header.device, device.name)
-        driver = family.load_driver(f"{header.vendor:04x}:{header.device:04x}")
+        vendor, number = device.config.read(0, 2), device.config.read(2, 2)
+        driver = family_for(vendor, number, device.name).load_driver(f"{vendor:04x}:{number:04x}")
     except BaseException:
         device.close()
         raise

@@ -26,7 +26,7 @@ _WANTED = ("minimal", "intel-dsa", "intel-iaa")
 def _there(family, model):  # XXX temporary
     try:
         return bool(family.load_model(model))
-    except Exception:
+    except Exception:  # noqa: BLE001
         return False
 
 
@@ -36,14 +36,13 @@ EVERYWHERE = pytest.mark.vfio(model=MODELS, mount=("mock", "vfio-user"))
 """The marker of every module here that is not about the mock alone."""
 
 PATIENCE = 30.0
-"""Seconds that an interrupt may take before it counts as lost: an emulated machine is slow, and nobody waits in vain."""
+"""Seconds that an interrupt may take before it counts as lost: an emulated machine is slow, and few wait in vain."""
 
 
 def driver_class(device: Device) -> type[Driver]:
     """The vendor driver's class for an open device."""
-    header = device.config.snapshot().header
-    family = family_for(header.vendor, header.device, device.name)
-    return family.load_driver(f"{header.vendor:04x}:{header.device:04x}")
+    vendor, number = device.config.read(0, 2), device.config.read(2, 2)
+    return family_for(vendor, number, device.name).load_driver(f"{vendor:04x}:{number:04x}")
 
 
 @contextmanager
@@ -67,5 +66,5 @@ def delivered(driver: Driver, irq: ImsInterrupt) -> bool:
 
 
 def is_quiet(table: ImsTable, slot: int) -> bool:
-    """Whether an entry can send nothing: masked and zeroed. Tables without a mask park theirs, which tests leave out."""
+    """Whether an entry can send nothing: masked and zeroed."""
     return table.read(slot) == Slot()
