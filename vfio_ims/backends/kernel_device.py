@@ -166,14 +166,19 @@ class KernelDevice(Owner):
     def interrupt_remapping(self) -> Evidence:
         return interrupt_remapping(self.function.fresh())
 
+    def pasid_bits(self) -> int:
+        return 0
+
+    def new_space(self) -> AddressSpacePort:
+        raise self._no_pasids("make a second address space")
+
     def attach_pasid(self, pasid: int, space: AddressSpacePort) -> None:
-        self.check_open(f"attach PASID {pasid}")
-        raise UnsupportedError(
-            f"attach PASID {pasid}",
-            device=self.label,
-            why="a group and container have no PASIDs",
-            hint=f"open it through its own node: {self.label},iommu=iommufd (Linux 6.15, /dev/iommu)",
-        )
+        raise self._no_pasids(f"attach PASID {pasid}")
+
+    def _no_pasids(self, operation: str) -> UnsupportedError:
+        self.check_open(operation)
+        hint = f"open it through its own node: {self.label},iommu=iommufd (Linux 6.15, /dev/iommu)"
+        return UnsupportedError(operation, device=self.label, why="a group and container have no PASIDs", hint=hint)
 
     def detach_pasid(self, pasid: int) -> None:
         self.check_open(f"detach PASID {pasid}")

@@ -140,7 +140,11 @@ def attach_refused(code: int, interface: str, function: Function, operation: str
     """
     name = str(function.address)
     if code == errno.EPERM:
-        why = "its interrupts cannot be isolated: the platform has no interrupt remapping (this is no file permission)"
+        number = "?" if function.iommu_group is None else function.iommu_group.number
+        why = (
+            "its interrupts cannot be isolated (this is no file permission): the platform has no interrupt remapping,"
+            f" or not for every function of IOMMU group {number}, as behind a conventional PCI bridge"
+        )
         hint = (
             "turn interrupt remapping on (x2APIC and VT-d or AMD-Vi in the firmware, no intremap=off); to go without,"
             f" knowing that a device may then forge interrupts: {UNSAFE[interface]}"

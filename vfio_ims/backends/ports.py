@@ -172,6 +172,14 @@ class DevicePort(Protocol):
         """Whether the platform remaps this function's interrupts: then a copied message survives a vector's move."""
         ...
 
+    def pasid_bits(self) -> int:
+        """How wide the PASIDs of its requests may be; 0 where kernel, IOMMU or function can use none."""
+        ...
+
+    def new_space(self) -> AddressSpacePort:
+        """An empty address space beside the device's own, for ``attach_pasid``; whoever made it closes it."""
+        ...
+
     def attach_pasid(self, pasid: int, space: AddressSpacePort) -> None:
         """Requests tagged ``pasid`` go through ``space``. UnsupportedError where kernel, IOMMU or device cannot."""
         ...

@@ -169,6 +169,14 @@ class SoftwareDevice(Owner):
             raise UnsupportedError("reset", device=self.label, why="the function has no reset", hint=hint)
         self.state.reset()
 
+    def pasid_bits(self) -> int:
+        self.check_open("ask for the width of PASIDs")
+        return self._pasids.usable_bits
+
+    def new_space(self) -> SoftwareAddressSpace:
+        self.check_open("make a second address space")
+        return SoftwareAddressSpace(self.platform, f"second address space of {self.label}")
+
     def attach_pasid(self, pasid: int, space: AddressSpacePort) -> None:
         self.check_open(f"attach PASID {pasid}")
         self._pasids.attach(pasid, space)

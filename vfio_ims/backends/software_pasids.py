@@ -26,17 +26,22 @@ class PasidSpaces:
         self._lock = threading.Lock()
         self._spaces: dict[int, SoftwareAddressSpace] = {}
 
+    def _missing(self) -> str:
+        """Who cannot, of platform, link and function; "" where all can."""
+        if not self._function.platform.pasids:
+            return "the platform's IOMMU takes no PASIDs"
+        if not getattr(self._link, "carries_pasids", False):
+            return f"{self._link.mount} carries no PASIDs"
+        return "" if self._bits else "the function has no PASID capability"
+
+    @property
+    def usable_bits(self) -> int:
+        """How wide PASIDs may be here."""
+        return 0 if self._missing() else self._bits
+
     def attach(self, pasid: int, space: AddressSpacePort) -> None:
         """UnsupportedError says who cannot: a kernel would let it pass without the capability and do nothing."""
-        operation = f"attach PASID {pasid}"
-        platform = self._function.platform
-        why = ""
-        if not platform.pasids:
-            why = "the platform's IOMMU takes no PASIDs"
-        elif not getattr(self._link, "carries_pasids", False):
-            why = f"{self._link.mount} carries no PASIDs"
-        elif not self._bits:
-            why = "the function has no PASID capability"
+        operation, platform, why = f"attach PASID {pasid}", self._function.platform, self._missing()
         if why:
             raise UnsupportedError(operation, device=self._name, why=why, errno=errno.EOPNOTSUPP)
         if not 1 <= pasid < 1 << self._bits:

@@ -17,7 +17,7 @@ from vfio_ims.verbs import Area, DeviceFlags, DeviceInfo, RegionIndex
 
 if TYPE_CHECKING:
     from vfio_ims.backends.ports import DevicePort
-    from vfio_ims.dma import AddressSpace, Share
+    from vfio_ims.dma import AddressSpace, PasidSpace, Share
     from vfio_ims.interrupts import Interrupts
 
 __all__ = ["Device"]
@@ -100,6 +100,16 @@ class Device(Owner):
         """The I/O address space of the device's requests: memory that it may reach."""
         self.check_open("use DMA")
         return self._share.space
+
+    def attach_pasid(self, pasid: int, space: AddressSpace | None = None) -> PasidSpace:
+        """Let requests tagged ``pasid`` go through ``space``, or through a new one; detached when that is closed.
+
+        UnsupportedError where kernel, IOMMU or function cannot: a plain attach would succeed there and do nothing.
+        """
+        from vfio_ims.dma import PasidSpace
+
+        self.check_open(f"attach PASID {pasid}")
+        return PasidSpace(self, pasid, space)
 
     @property
     def can_reset(self) -> bool:

@@ -3,6 +3,7 @@
 
 from vfio_ims.dma.allocator import IovaAllocator
 from vfio_ims.dma.buffer import Buffer
+from vfio_ims.dma.pasid import PasidSpace
 from vfio_ims.dma.space import AddressSpace, Share
 
-__all__ = ["AddressSpace", "Buffer", "IovaAllocator", "Share"]
+__all__ = ["AddressSpace", "Buffer", "IovaAllocator", "PasidSpace", "Share"]
