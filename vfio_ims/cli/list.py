@@ -9,6 +9,7 @@ import click
 
 from vfio_ims.cli import exits
 from vfio_ims.cli.output import console, json_option, print_json
+from vfio_ims.cli.selecting import function_options
 
 if TYPE_CHECKING:
     from vfio_ims.host import Candidate
@@ -17,9 +18,7 @@ __all__ = ["command"]
 
 
 @click.command()
-@click.argument("names", nargs=-1, metavar="[NAME]...")
-@click.option("-s", "slot", default="", metavar="SLOT", help="[[[DOMAIN:]BUS:]DEVICE][.FUNCTION], as in lspci.")
-@click.option("-d", "ids", default="", metavar="IDS", help="[VENDOR]:[DEVICE][:CLASS[:PROGIF]], as in lspci.")
+@function_options
 @click.option("-a", "--all", "everything", is_flag=True, help="Every PCI function, not only likely ones.")
 @click.option("-w", "--wide", is_flag=True, help="Name, node, NUMA node, link and kernel names too.")
 @json_option

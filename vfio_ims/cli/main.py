@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import sys
 from importlib import import_module
+from inspect import cleandoc
 
 try:
     import click
@@ -18,6 +19,9 @@ __all__ = ["cli", "main"]
 _VERBS = {
     "list": "The PCI functions of this machine that have, or may have, IMS.",
     "show": "What a device is: identity, BARs, capabilities, interrupts, and whether IMS can be used.",
+    "bind": "Give a function to vfio-pci, so that programs may open it.",
+    "unbind": "Leave a function without a driver.",
+    "restore": "Bring back the drivers that were there before bind and unbind.",
     "selftest": "Fire every slot of a device and reconcile every interrupt.",
     "serve": "Serve a device model on a vfio-user socket.",
     "demo": "A device with IMS, in software: open it, fire a slot, receive the interrupt.",
@@ -34,7 +38,7 @@ class Verbs(click.Group):
         if name not in _VERBS:
             return None
         command: click.Command = import_module(f"vfio_ims.cli.{name}").command
-        command.help = f"{_VERBS[name]}\n\n{command.help or ''}"
+        command.help = f"{_VERBS[name]}\n\n{cleandoc(command.help or '')}"
         return command
 
     def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:

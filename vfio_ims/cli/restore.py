@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``vfio-ims restore``: what was there before we came."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from vfio_ims.cli import exits
+from vfio_ims.cli.selecting import change_options
+
+if TYPE_CHECKING:
+    from vfio_ims.host import Machine
+
+__all__ = ["command"]
+
+
+@click.command()
+@click.argument("names", nargs=-1, metavar="[DEVICE]...")
+@change_options
+def command(names: tuple[str, ...], dry_run: bool, force: bool, state: Path | None) -> int:
+    """Driver, driver_override and number of virtual functions become what they were before the first bind or unbind.
+
+    Without DEVICE: of all that were changed since the machine was started. The udev rules that bind --persist made are
+    removed for devices that are named.
+    """
+    from vfio_ims.host import Binder, Machine
+
+    machine = Machine()
+    addresses = [_address(machine, name) for name in names] or None
+    binder = Binder(machine, state=state)
+    if dry_run:
+        steps = binder.plan_restore(addresses).steps
+        for step in steps:
+            click.echo(str(step))
+        return exits.OK if steps else exits.NOTHING
+    results = binder.restore(addresses, force=force)
+    for result in results:
+        click.echo(f"{result.address}: {result.text}", err=not result.done)
+    forgotten = _forget(machine, addresses)
+    if not results and not forgotten:
+        click.echo("Nothing to restore: the journal has nothing that was changed since this boot.", err=True)
+        return exits.NOTHING
+    return exits.OK if all(result.done for result in results) else exits.FAILED
+
+
+def _address(machine: Machine, name: str) -> str:
+    from vfio_ims.pci import PciAddress
+
+    function = machine.function(name)
+    return str(function.address if function is not None else PciAddress.parse(name))
+
+
+def _forget(machine: Machine, addresses: list[str] | None) -> bool:
+    from vfio_ims.host.persist import forget, persistent
+
+    done = False
+    for address in addresses or ():
+        place = forget(machine, address)
+        if place is not None:
+            click.echo(f"{address}: {place} removed: it is no longer bound to VFIO at boot")
+            done = True
+    for address in persistent(machine):
+        click.echo(f"{address}: a udev rule binds it at every boot; to end that: vfio-ims restore {address}", err=True)
+    return done

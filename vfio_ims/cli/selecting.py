@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Options that several verbs share: which functions, and how the host is changed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from vfio_ims.errors import SetupError, UsageError
+
+if TYPE_CHECKING:
+    from vfio_ims.host import Machine
+    from vfio_ims.sysfs import Function
+
+__all__ = ["change_options", "chosen", "function_options"]
+
+
+def function_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Names, ``-s`` and ``-d``."""
+    slot = click.option(
+        "-s", "slot", default="", metavar="SLOT", help="[[[DOMAIN:]BUS:]DEVICE][.FUNCTION] as in lspci."
+    )
+    ids = click.option("-d", "ids", default="", metavar="IDS", help="[VENDOR]:[DEVICE][:CLASS[:PROGIF]] as in lspci.")
+    return click.argument("names", nargs=-1, metavar="[NAME]...")(slot(ids(command)))
+
+
+def change_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """``--dry-run``, ``--force``, ``--state``."""
+    dry = click.option("-n", "--dry-run", is_flag=True, help="Print each write, and make none.")
+    force = click.option("--force", is_flag=True, help="Also when something uses the function.")
+    state = click.option(
+        "--state", type=click.Path(file_okay=False, path_type=Path), help="The journal's folder, not /run/vfio-ims."
+    )
+    return dry(force(state(command)))
+
+
+def chosen(machine: Machine, names: tuple[str, ...], slot: str, ids: str, verb: str) -> list[Function]:
+    """The functions that were asked for. Raises UsageError where nothing was, SetupError where there are none."""
+    from vfio_ims.host import Selection
+
+    selection = Selection.parse(machine, names, slot, ids)
+    if selection.open:
+        why = "a function must be named, by address, glob, kernel name, -s or -d"
+        raise UsageError(verb, why=why, hint="vfio-ims list shows those that there are")
+    found = [function for function in machine.functions() if selection.takes(function)]
+    if not found:
+        what = " ".join((*names, *((f"-s {slot}",) if slot else ()), *((f"-d {ids}",) if ids else ())))
+        hint = "vfio-ims list --all shows what there is"
+        raise SetupError(verb, device=what, why="there is no such PCI function on this machine", hint=hint)
+    return found

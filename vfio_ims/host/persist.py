@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A udev rule that gives one function to a VFIO driver at every boot and hotplug."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vfio_ims.errors import AccessDenied, SetupError
+from vfio_ims.pci import PciAddress
+
+if TYPE_CHECKING:
+    from vfio_ims.host.machine import Machine
+    from vfio_ims.sysfs import Function
+
+__all__ = ["forget", "persist", "persistent", "rule_for", "rule_path"]
+
+
+def rule_path(machine: Machine, address: PciAddress | str) -> Path:
+    """Where the rule of this function is kept."""
+    return machine.etc / f"udev/rules.d/60-vfio-ims-bind-{address}.rules"
+
+
+def rule_for(function: Function, driver: str) -> str:
+    """The rule's text. It names the ids too, so that another device at that address is left alone.
+
+    The override is set before 80-drivers.rules loads the function's own driver. Where that has it already (built in,
+    or loaded from the initramfs), the shell line moves it.
+    """
+    name = function.address
+    return (
+        f"# Made by: vfio-ims bind {name} --persist\n"
+        f"# At every boot and hotplug {name} ({function.id}) goes to {driver}. Removed by: vfio-ims restore {name}\n"
+        f'ACTION=="add", SUBSYSTEM=="pci", KERNEL=="{name}", ATTR{{vendor}}=="{function.vendor:#06x}",'
+        f' ATTR{{device}}=="{function.device:#06x}", ATTR{{driver_override}}="{driver}",'
+        f' RUN{{builtin}}+="kmod load {driver}",'
+        f" RUN+=\"/bin/sh -c 'cd /sys/bus/pci; test -e drivers/{driver}/%k ||"
+        " { test ! -e devices/%k/driver || echo %k >devices/%k/driver/unbind; echo %k >drivers_probe; }'\"\n"
+    )
+
+
+def persist(machine: Machine, function: Function, driver: str) -> Path:
+    """Write the rule, and return where. udevd reads it by itself."""
+    place = rule_path(machine, function.address)
+    fresh = place.with_suffix(".new")  # no name that udevd would read
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        fresh.write_text(rule_for(function, driver))
+        os.replace(fresh, place)
+    except PermissionError as error:
+        hint = "the same command with sudo"
+        raise AccessDenied(f"write {place}", device=str(function), hint=hint, errno=error.errno) from error
+    except OSError as error:
+        raise SetupError(f"write {place}", device=str(function), errno=error.errno) from error
+    return place
+
+
+def forget(machine: Machine, address: PciAddress | str) -> Path | None:
+    """Remove the function's rule; returns where it was, or None: there was none."""
+    place = rule_path(machine, address)
+    try:
+        place.unlink()
+    except FileNotFoundError:
+        return None
+    except PermissionError as error:
+        hint = "the same command with sudo"
+        raise AccessDenied(f"remove {place}", device=str(address), hint=hint, errno=error.errno) from error
+    return place
+
+
+def persistent(machine: Machine) -> list[str]:
+    """The functions that have such a rule."""
+    rules = (machine.etc / "udev/rules.d").glob("60-vfio-ims-bind-*.rules")
+    names = sorted(place.name.removeprefix("60-vfio-ims-bind-").removesuffix(".rules") for place in rules)
+    return [name for name in names if PciAddress.looks_like(name)]
