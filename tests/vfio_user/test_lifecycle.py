@@ -188,8 +188,9 @@ def test_stopping_with_a_client_frees_it(device, path, bus):
 
 
 def test_starting_twice_is_a_mistake(server):
-    with pytest.raises(UsageError, match="serving already"):
-        server.start()
+    for serve in (server.start, server.serve_forever):
+        with pytest.raises(UsageError, match="serving already"):
+            serve()
 
 
 def test_a_worker_that_waits_for_a_client_that_goes(server, device, dial):

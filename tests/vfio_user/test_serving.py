@@ -296,6 +296,17 @@ def test_vectors_reach_the_bus_while_armed(link, device, do, bus):
     assert bus.came.empty()
 
 
+def test_data_comes_before_the_interrupt_that_tells_of_it(link, device, bus):
+    bus.memory[0x10000] = bytearray(0x1000)
+    link.map(0x10000, 0x1000, -1, 0, read=True, write=True)
+    link.set_vectors(MSIX, 0, [True])
+
+    for _ in range(200):
+        device.bus.write(0x10000, b"completion record")
+        device.bus.interrupt(MSIX, 0)
+        assert [bus.next(), bus.next()] == [("write", 0x10000, 17), ("interrupt", MSIX, 0)]
+
+
 def test_two_thousand_vectors(link, device, do, bus, fds):
     link.set_vectors(MSIX, 0, [True] * 2048)
     for vector in (0, 15, 16, 1000, 2047):

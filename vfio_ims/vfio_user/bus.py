@@ -68,7 +68,12 @@ class ServerBus:
     def interrupt(self, index: int, vector: int) -> None:
         client = self._client
         if client is not None:
-            client[1].trigger(index, vector)
+            _, irqs, requests = client
+            try:
+                requests.flush()  # what was written before is there before
+            except RemovedError:
+                return
+            irqs.trigger(index, vector)
 
     def _parts(self, iova: int, size: int, *, write: bool) -> tuple[ClientMemory, IrqTable, Requests]:
         client = self._client

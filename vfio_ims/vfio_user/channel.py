@@ -58,7 +58,7 @@ class Channel:
         self._receiving = threading.RLock()  # whoever serves a request may make one
         self._socket = connection.fileno()
         self._outlet = os.dup(self._socket)  # the same socket, to be waited for on its own
-        watcher.add(self._socket, _LISTEN, self._on_input)
+        watcher.add(self._socket, _LISTEN, self.catch_up)
         watcher.add(self._outlet, _MUTE, self._on_room)
 
     # --- requests -----------------------------------------------------------------------------------------------------
@@ -144,12 +144,13 @@ class Channel:
         self._connection.flush()
         self._connection.fill(wait=False)
 
-    def _on_input(self) -> None:
-        if self._receiving.acquire(blocking=False):  # else somebody receives, and will listen again
+    def catch_up(self) -> None:
+        """Handle what is here, unless somebody is at it, who will listen again."""
+        if self._receiving.acquire(blocking=False):
             try:
                 self._handle_all()
-                self._connection.fill(wait=False)
-                self._handle_all()
+                while self._connection.fill(wait=False):
+                    self._handle_all()
             except VfioImsError as error:
                 self.fail(error)
             finally:

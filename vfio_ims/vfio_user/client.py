@@ -55,7 +55,7 @@ class SocketLink(Owner):
         super().__init__(name)
         self._answering = Answering(name)
         self._channel = Channel(connection, watcher, timeout, self._answering.answer)
-        self._events = VectorEvents(watcher, self._answering.interrupt)
+        self._events = VectorEvents(watcher, self._interrupt)
         self._asker = Asker(self._channel, name)
         self._accesses = Accesses(self._asker, self._server)
         self._files: dict[int, int] = {}
@@ -149,6 +149,15 @@ class SocketLink(Owner):
         self._accesses.write_many(region, writes)
 
     # --- interrupts, memory, reset ------------------------------------------------------------------------------------
+
+    def _interrupt(self, index: int, vector: int) -> None:
+        """A vector's eventfd was signalled: first what the server wrote before it, by message.
+
+        The two come by different ways. While another thread is in a call, that one receives, and the interrupt may
+        overtake a write that is on its way. Memory that has a file is written before either.
+        """
+        self._channel.catch_up()
+        self._answering.interrupt(index, vector)
 
     def set_vectors(self, index: int, start: int, armed: Sequence[bool]) -> None:
         """One eventfd a vector, made here; in as few messages as the server takes descriptors."""

@@ -68,8 +68,8 @@ class Requests:
             self._connection.drain(self._timeout)
 
     def flush(self) -> None:
-        """Send what the loop's thread has written since."""
-        if self._batch:
+        """Send what the loop's thread has written since. Nothing to do in other threads."""
+        if self._batch and threading.get_ident() == self._loop:
             batch, self._batch = self._batch, bytearray()
             self._connection.send(batch)
 

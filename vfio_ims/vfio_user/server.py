@@ -64,16 +64,14 @@ class Server(Owner):
 
     def start(self) -> Self:
         """Serve in a thread of its own."""
-        self.check_open("start")
-        if self._thread is not None:
-            raise UsageError("start", device=self.label, why="it is serving already")
+        self._check_idle("start")
         self._thread = threading.Thread(target=self._serve, name=self.label, daemon=True)
         self._thread.start()
         return self
 
     def serve_forever(self) -> None:
         """Serve here until ``stop``, SIGTERM or KeyboardInterrupt; then close."""
-        self.check_open("serve")
+        self._check_idle("serve")
         main = threading.current_thread() is threading.main_thread()
         before = signal.getsignal(signal.SIGTERM) if main else None
         if before is signal.SIG_DFL:
@@ -84,6 +82,14 @@ class Server(Owner):
             if before is signal.SIG_DFL:
                 signal.signal(signal.SIGTERM, signal.SIG_DFL)
             self.close()
+
+    def _check_idle(self, operation: str) -> None:
+        self.check_open(operation)
+        if self._thread is not None:
+            why = "it is serving already, in a thread of its own"
+            raise UsageError(
+                operation, device=self.label, why=why, hint="serve_forever goes without `with` and `start`"
+            )
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self.stop()
@@ -206,9 +212,8 @@ def _listen(path: str) -> tuple[socket.socket, int]:
     """A listening socket at ``path``, and the inode of its file. A stale one, that nobody listens on, is replaced."""
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        os.fchmod(
-            sock.fileno(), 0o600
-        )  # the file takes its mode from here: never open to others, not even for a moment
+        # The file takes its mode from here: it is never open to others, not even for a moment.
+        os.fchmod(sock.fileno(), 0o600)
         try:
             sock.bind(path)
         except OSError as error:
