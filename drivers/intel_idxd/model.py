@@ -7,9 +7,11 @@ machines. Where public sources leave a behaviour open there is an option, or "in
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
 import vfio_ims.pci.capabilities as pci
+from vfio_ims.errors import UsageError
 from vfio_ims.models import Bar, DeviceModel, Msix, Option, SlotStore, on_write
 from vfio_ims.models.defects import DEFECTS
 from vfio_ims.models.register_file import View
@@ -32,6 +34,7 @@ from .tables import (
     PERMISSIONS_AT,
     QUEUES_AT,
     SLOTS,
+    SLOTS_PER_UNIT,
     GroupConfig,
     Permission,
     QueueConfig,
@@ -51,7 +54,6 @@ __all__ = ["DsaModel", "IaaModel", "IdxdModel"]
 
 _BAR0_SIZE, _BAR2_SIZE, _VECTORS = 0x10000, 0x20000, 9
 _QUEUES, _GROUPS, _ENTRIES, _READ_BUFFERS = 8, 4, 128, 96
-_GENCAP_COMMANDS = 1 << 4
 _BASIC_COMMANDS = sum(1 << command for command in Command if command < Command.REQUEST_HANDLE)
 _HANDLE_COMMANDS = 1 << Command.REQUEST_HANDLE | 1 << Command.RELEASE_HANDLE
 
@@ -71,12 +73,17 @@ class IdxdModel(DeviceModel):
     msix = Msix(vectors=_VECTORS, bar=0, table=0x2000, pba=0x3000)
     takes_enqcmd = True
     options: ClassVar[dict[str, Option]] = {
+        "slots": Option(SLOTS.count, "entries of the IMS table: a multiple of 256"),
         "cmdcap": Option(False, "GENCAP.4 and CMDCAP: interrupt handles must be requested (not so on SPR)"),
-        "handles": Option(SLOTS.count + _VECTORS, "with cmdcap: how many interrupt handles there are"),
+        "handles": Option(1 << 15, "with cmdcap: how many interrupt handles there are"),
         "revoke_after": Option(0, "with cmdcap: revoke all handles after so many IMS interrupts; 0: never"),
         "reset_masked": Option(True, "whether slots are masked after power-on: not public"),
         "reset_slots": Option(True, "whether the command RESET_DEVICE clears the slots: inferred"),
         "wq_size": Option(_ENTRIES, "entries of all work queues together"),
+        "block_on_fault": Option(
+            True, "whether the device can block on faults: real ones differ in this bit of GENCAP"
+        ),
+        "max_transfer_shift": Option(31, "GENCAP's largest transfer, as a power of two"),
         "command_ms": Option(0, "milliseconds that a command takes at least"),
         "hardware_error": Option(0, "the number of a command, from 1, that fails with a hardware error; 0: none"),
         "pasid": Option(True, "whether PASIDs are enabled in the function: the kernel does that, not a driver here"),
@@ -112,6 +119,13 @@ class IdxdModel(DeviceModel):
         self.commands = Commands(self, delay=int(option["command_ms"]), hardware_error=int(option["hardware_error"]))
         self.executor = Executor(self)
         self._identify()
+
+    def configure(self) -> None:
+        slots = int(self.option["slots"])
+        if slots % SLOTS_PER_UNIT or not SLOTS_PER_UNIT <= slots <= SLOTS.count:
+            why = f"slots must be a multiple of {SLOTS_PER_UNIT} up to {SLOTS.count}, not {slots}"
+            raise UsageError("set a model's options", why=why)
+        self.bars = self.bars | {0: Bar(_BAR0_SIZE, ModelBar0, slots=replace(SLOTS, count=slots))}
 
     def _slot_store(self, bar: Bar) -> SlotStore:
         assert bar.slots is not None
@@ -176,7 +190,13 @@ class IdxdModel(DeviceModel):
 
     @property
     def gencap(self) -> int:
-        return self.general | (_GENCAP_COMMANDS if self.option["cmdcap"] else 0)
+        return Bar0.GENCAP.value(
+            self.general,
+            command_capabilities=bool(self.option["cmdcap"]),
+            block_on_fault=bool(self.option["block_on_fault"]),
+            max_transfer_shift=int(self.option["max_transfer_shift"]),
+            ims_multiplier=int(self.option["slots"]) // SLOTS_PER_UNIT,
+        )
 
     @property
     def _general(self) -> RegisterValue:

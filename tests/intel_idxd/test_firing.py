@@ -1,0 +1,223 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Raising slots and vectors: all of them, masked, with PASIDs, with requested handles, from several threads."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from tests.intel_idxd.conftest import Opener, model_of
+from vfio_ims.drivers.intel_idxd.commands import Command, queue_operand
+from vfio_ims.drivers.intel_idxd.descriptors import Flag, encode
+from vfio_ims.drivers.intel_idxd.driver import Dsa
+from vfio_ims.drivers.intel_idxd.registers import Cause
+from vfio_ims.drivers.intel_idxd.tables import Permission
+from vfio_ims.errors import DeviceError, UsageError
+from vfio_ims.ims import FireStatus
+from vfio_ims.native.access import load, store
+
+INVALID_HANDLE = 0x19
+
+
+def test_every_slot_fires_over_eight_donors(whole: Dsa) -> None:
+    dsa = whole
+    with dsa.ims.allocate_group(2048) as irqs:
+        interrupts = [irqs[n] for n in range(2048)]
+        assert {irq.donor for irq in interrupts} == set(range(1, 9))
+        for irq in interrupts:
+            assert dsa.fire(irq.slot).status is FireStatus.SENT
+        assert all(irq.wait(timeout=1) for irq in interrupts)
+        dsa.ims.hub.drain()
+        assert not any(irq.wakeup.take() for irq in interrupts)
+
+
+def test_only_the_owner_of_the_slot_that_fired_is_woken(dsa: Dsa) -> None:
+    with dsa.ims.allocate_group(64) as irqs:
+        interrupts = [irqs[n] for n in range(64)]
+        dsa.fire(interrupts[13].slot)
+        assert interrupts[13].wait(timeout=1)
+        assert [irq.slot for irq in interrupts if irq.wakeup.take()] == []
+
+
+def test_a_masked_slot_pends_and_is_delivered_once(dsa: Dsa) -> None:
+    with dsa.ims.allocate(masked=True) as irq:
+        assert dsa.fire(irq.slot).status is FireStatus.PENDING
+        assert irq.pending
+        assert not irq.wait(timeout=0.02)
+        irq.unmask()
+        assert irq.wait(timeout=1)
+        assert not irq.pending
+        assert not irq.wait(timeout=0.02)
+
+
+def test_work_without_the_slots_pasid_is_refused(dsa: Dsa) -> None:
+    with dsa.ims.allocate(pasid=7) as tagged, dsa.ims.allocate() as plain, dsa.ims.allocate(ignore=True) as anyone:
+        for slot, pasid in ((tagged, None), (tagged, 8), (plain, 7)):
+            report = dsa.fire(slot.slot, pasid=pasid)
+            assert (report.status, report.code) == (FireStatus.REFUSED, INVALID_HANDLE)
+            assert "PASID" in report.detail
+            assert not slot.wait(timeout=0.02)
+        for slot, pasid in ((tagged, 7), (plain, None), (anyone, 9), (anyone, None)):
+            assert dsa.fire(slot.slot, pasid=pasid).status is FireStatus.SENT
+            assert slot.wait(timeout=1)
+    assert dsa.status() == ""
+
+
+def test_a_tagged_fire_at_a_masked_slot_pends(dsa: Dsa) -> None:
+    with dsa.ims.allocate(pasid=7, masked=True) as irq:
+        assert dsa.fire(irq.slot, pasid=7).status is FireStatus.PENDING
+        irq.unmask()
+        assert irq.wait(timeout=1)
+
+
+def test_the_queue_has_no_pasid_after_a_tagged_fire(dsa: Dsa) -> None:
+    with dsa.ims.allocate(pasid=7) as irq, dsa.wq(7) as wq:
+        dsa.fire(irq.slot, pasid=7)
+        assert wq.nop().ok
+
+
+@pytest.mark.parametrize("vector", [1, 5, 8, 0])
+def test_vectors(dsa: Dsa, vector: int) -> None:
+    with dsa.device.interrupts.open_msix(vector) as interrupt:
+        dsa.fire_vector(vector)
+        assert interrupt.wait(timeout=1)
+        assert not interrupt.wait(timeout=0.02)
+    assert dsa.regs.INTCAUSE.read().command == (vector == 0)
+
+
+def test_a_vector_whose_permission_wants_a_pasid_is_refused(dsa: Dsa) -> None:
+    Permission(dsa.regs.window, 0x200 + 8 * 3).ENTRY.write(pasid_enable=1, pasid=4)
+    with dsa.device.interrupts.open_msix(3) as interrupt:
+        with pytest.raises(DeviceError, match="invalid interrupt handle"):
+            dsa.fire_vector(3)
+        assert not interrupt.wait(timeout=0.02)
+        Permission(dsa.regs.window, 0x200 + 8 * 3).ENTRY.write(ignore=1)
+        dsa.fire_vector(3)
+        assert interrupt.wait(timeout=1)
+
+
+def test_bad_numbers(dsa: Dsa) -> None:
+    with pytest.raises(UsageError, match="slot must be below 256, not 256"):
+        dsa.fire(256)
+    with pytest.raises(UsageError, match="slot must be below 256, not -1"):
+        dsa.fire(-1, pasid=1)
+    with pytest.raises(UsageError, match="vector must be below 9"):
+        dsa.fire_vector(9)
+
+
+def test_a_handle_outside_the_table_is_refused_and_a_portal_page_chooses_the_table(dsa: Dsa) -> None:
+    record = dsa.records.take()
+    flags = Flag.RECORD_VALID | Flag.RECORD_ALWAYS | Flag.INTERRUPT
+    for ims, handle, status in ((True, 256, 0x19), (False, 9, 0x19), (False, 8, 1), (True, 255, 1)):
+        dsa.queues[0].submit(encode(0, flags, record=record.iova, handle=handle), record.address, ims=ims)
+        assert load(record.address, 1) == status
+        dsa.queues[0].retire(record.address)
+        store(record.address, 8, 0)
+
+
+# --- requested handles ------------------------------------------------------------------------------------------------
+
+
+def test_handles_are_requested_where_the_device_wants_it(opened: Opener) -> None:
+    dsa = opened("cmdcap=yes")
+    assert dsa.capabilities.wants_handles
+    with dsa.ims.allocate() as irq:
+        assert dsa.fire(irq.slot).status is FireStatus.SENT
+        assert irq.wait(timeout=1)
+        assert dsa.handles.held == 1
+    assert dsa.handles.held == 0  # given back when the slot was quiesced
+    with dsa.device.interrupts.open_msix(5) as interrupt:
+        dsa.fire_vector(5)
+        assert interrupt.wait(timeout=1)
+
+
+def test_few_handles_go_round(opened: Opener) -> None:
+    dsa = opened("cmdcap=yes,handles=3")
+    with dsa.ims.allocate_group(10) as irqs:
+        for n in range(10):
+            assert dsa.fire(irqs[n].slot).status is FireStatus.SENT
+            assert irqs[n].wait(timeout=1)
+        assert dsa.handles.held == 3
+
+
+def test_revoked_handles_are_requested_again(opened: Opener) -> None:
+    dsa = opened("cmdcap=yes")
+    with dsa.device.interrupts.open_msix(0) as misc, dsa.ims.allocate() as irq:
+        dsa.fire(irq.slot)
+        assert irq.wait(timeout=1)
+        model = model_of(dsa)
+        with model.lock:
+            model.handles.revoke()
+        assert misc.wait(timeout=1)
+        assert dsa.regs.INTCAUSE.read() >> Cause.HANDLES_REVOKED & 1
+        assert "handles revoked" in dsa.status()
+        assert dsa.fire(irq.slot).status is FireStatus.SENT
+        assert irq.wait(timeout=1)
+        assert not dsa.regs.INTCAUSE.read().handles_revoked
+
+
+def test_handles_revoked_now_and_then_lose_nothing(opened: Opener) -> None:
+    dsa = opened("cmdcap=yes,revoke_after=7")
+    with dsa.ims.allocate_group(8) as irqs:
+        for n in range(200):
+            assert dsa.fire(irqs[n % 8].slot).status is FireStatus.SENT
+            assert irqs[n % 8].wait(timeout=1)
+
+
+# --- several threads --------------------------------------------------------------------------------------------------
+
+
+def test_threads_fire_their_own_slots_and_each_is_woken(dsa: Dsa) -> None:
+    failures: list[str] = []
+
+    def work(slots: list[int]) -> None:
+        for _ in range(20):
+            for slot in slots:
+                if dsa.fire(slot).status is not FireStatus.SENT or not dsa.ims.interrupt(slot).wait(timeout=2):
+                    failures.append(f"slot {slot}")
+
+    with dsa.ims.allocate_group(32) as irqs:
+        slots = [irqs[n].slot for n in range(32)]
+        threads = [threading.Thread(target=work, args=(slots[n::4],)) for n in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert failures == []
+
+
+def test_fired_asked_at_any_moment_tells_every_slot_at_least_once(dsa: Dsa) -> None:
+    asked = list(range(8))
+    told: set[int] = set()
+    stop = threading.Event()
+
+    def ask() -> None:
+        while not stop.is_set():
+            told.update(dsa.fired(asked))
+
+    asker = threading.Thread(target=ask)
+    with dsa.ims.allocate_group(8):
+        asker.start()
+        try:
+            for n in range(200):
+                slot = n % 8
+                told.discard(slot)
+                assert dsa.fire(slot).status is FireStatus.SENT
+                told.update(dsa.fired(asked))
+        finally:
+            stop.set()
+            asker.join()
+        assert told == set(asked)
+
+
+def test_quiesce_waits_for_work_in_flight(dsa: Dsa) -> None:
+    source, target = dsa.device.dma.allocate(32 << 20), dsa.device.dma.allocate(32 << 20)
+    with dsa.ims.allocate() as irq, dsa.wq(0, irq) as wq:
+        operation = wq.submit.memmove(target, source, 32 << 20)
+        dsa.quiesce(irq.slot)
+        assert operation.done
+
+
+def test_drain_by_queue(dsa: Dsa) -> None:
+    dsa.commander.run(Command.DRAIN_QUEUE, queue_operand(5))
