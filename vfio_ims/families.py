@@ -7,6 +7,7 @@ import importlib.util
 import pkgutil
 import sys
 from dataclasses import replace
+from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -26,9 +27,15 @@ def all_families() -> list[Family]:
 
     A family that fails to load is skipped with a warning by name, so that one broken plug-in does not hide the rest.
     """
+    return [*_private, *_installed()]
+
+
+@cache
+def _installed() -> tuple[Family, ...]:
+    """Looked up once a process: reading every distribution's entry points takes milliseconds."""
     import vfio_ims.drivers as ours
 
-    found = list(_private)
+    found: list[Family] = []
     for point in entry_points(group=_GROUP):
         try:
             found.append(_declared(import_module(point.module)))
@@ -39,7 +46,7 @@ def all_families() -> list[Family]:
     for module in pkgutil.iter_modules(ours.__path__):
         if module.ispkg:
             found.append(_declared(import_module(f"{ours.__name__}.{module.name}")))
-    return found
+    return tuple(found)
 
 
 def _declared(module: ModuleType) -> Family:

@@ -55,6 +55,7 @@ class Places:
     _ids: dict[str, Ids] = field(default_factory=dict)
     _servers: dict[str, ServedModel] = field(default_factory=dict)
     _stack: ExitStack = field(default_factory=ExitStack)
+    _checked: set[str] = field(default_factory=set)
     _loaded: bool = False
 
     def load_folders(self) -> None:
@@ -84,7 +85,9 @@ class Places:
 
         self.load_folders()
         for model in wanted.models:
-            family_of_model(model.partition(",")[0])
+            if model not in self._checked:
+                family_of_model(model.partition(",")[0])
+                self._checked.add(model)
 
     def _models(self, wanted: Wanted) -> tuple[str, ...]:
         from vfio_ims.families import all_families
