@@ -8,6 +8,7 @@ rules and docs derive from that.
 from __future__ import annotations
 
 import contextlib
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -38,9 +39,11 @@ class Driver(Owner, ABC):
     """MSI-X vectors that the device needs for itself: they are never donors."""
 
     def __init__(self, device: Device) -> None:
-        super().__init__(device.name)
         self.device = device
+        self.lock = threading.RLock()
+        """For register sequences that must not interleave: every callback may come from several threads."""
         self._started = False
+        super().__init__(device.name, device)  # a device that is closed under its driver stops it first
 
     # --- what a vendor implements -------------------------------------------------------------------------------------
 

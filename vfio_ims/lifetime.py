@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import os
 import sys
 import threading
@@ -17,13 +19,17 @@ from vfio_ims.errors import ClosedError
 __all__ = ["Owner"]
 
 _PACKAGE = str(Path(__file__).parent)
+_PLUMBING = (functools.__file__, contextlib.__file__)  # called by us, and calling us, on somebody's behalf
 _closing = threading.Lock()
 
 
 def _caller() -> str:
     """The nearest frame outside the package, as ``file:line``."""
     frame = sys._getframe(2)
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+    while frame.f_back is not None:
+        file = frame.f_code.co_filename
+        if not file.startswith(_PACKAGE) and file not in _PLUMBING:
+            break
         frame = frame.f_back
     return f"{frame.f_code.co_filename}:{frame.f_lineno}"
 

@@ -21,8 +21,9 @@ class Minimal(Driver):
         return SlotArray(self.device, SLOTS)
 
     def fire(self, slot: int, *, pasid: int | None = None) -> FireReport:
-        self.regs.FIRE.write(slot)
-        status = self.regs.STATUS.read()  # flushes: the message has left, or is pending
+        with self.lock:  # STATUS is the last FIRE's
+            self.regs.FIRE.write(slot)
+            status = self.regs.STATUS.read()  # flushes: the message has left, or is pending
         if status.bad_slot:
             return FireReport(FireStatus.REFUSED, "no such slot", int(status))
         return FireReport(FireStatus.PENDING if status.pended else FireStatus.SENT)
