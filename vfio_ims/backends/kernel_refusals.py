@@ -2,7 +2,8 @@
 """Why the kernel would not open a function, in words: decoded from its errno and from what sysfs and /proc show.
 
 VFIO answers many different causes with few numbers. Everything here only reads, from roots that a test may choose.
-Facts: the kernel's drivers/vfio/group.c, device_cdev.c, vfio_iommu_type1.c, drivers/iommu/iommufd/device.c.
+Facts: the kernel's drivers/vfio/group.c, device_cdev.c, vfio_iommu_type1.c, drivers/iommu/iommufd/device.c and
+iommu.c; and what Linux 7.3 was seen to answer.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import stat
 from pathlib import Path
 
 from vfio_ims.errors import AccessDenied, DeviceBusy, DeviceError, RemovedError, SetupError, UsageError, VfioImsError
-from vfio_ims.sysfs import Function
+from vfio_ims.sysfs import Function, interrupt_remapping
 
 __all__ = [
     "attach_refused",
@@ -139,21 +140,18 @@ def attach_refused(code: int, interface: str, function: Function, operation: str
     ``interface`` is "type1" or "iommufd".
     """
     name = str(function.address)
+    if code in (errno.EPERM, errno.EBUSY) and _held_by_kernel(function):
+        return group_refused(function, operation)
+    if code == errno.EBUSY or (code == errno.EPERM and interrupt_remapping(function).answer):
+        # EPERM has two meanings: interrupts that cannot be isolated, and a group whose DMA somebody else owns.
+        return _busy(code, function, operation, "the function or its group is in use")
     if code == errno.EPERM:
-        number = "?" if function.iommu_group is None else function.iommu_group.number
-        why = (
-            "its interrupts cannot be isolated (this is no file permission): the platform has no interrupt remapping,"
-            f" or not for every function of IOMMU group {number}, as behind a conventional PCI bridge"
-        )
+        why = "its interrupts cannot be isolated: the platform has no interrupt remapping (this is no file permission)"
         hint = (
             "turn interrupt remapping on (x2APIC and VT-d or AMD-Vi in the firmware, no intremap=off); to go without,"
             f" knowing that a device may then forge interrupts: {UNSAFE[interface]}"
         )
         return SetupError(operation, device=name, why=why, hint=hint, errno=code)
-    if code == errno.EBUSY:
-        if _held_by_kernel(function):
-            return group_refused(function, operation)
-        return _busy(code, function, operation, "the function or its group is in use")
     if code == errno.EACCES:
         why = "it is a virtual function whose physical function is on VFIO too: a VF token is wanted"
         return AccessDenied(operation, device=name, why=why, hint="bind the physical function to its own driver")

@@ -46,7 +46,7 @@ class MappedWindow(BulkAccess, Owner):
 
     __slots__ = (
         "_c_read8", "_c_read16", "_c_read32", "_c_read64", "_c_write8", "_c_write16", "_c_write32", "_c_write64",
-        "_handle", "_size", "_trap",
+        "_handle", "_parented", "_size", "_trap",
     )  # fmt: skip
 
     def __init__(
@@ -76,6 +76,7 @@ class MappedWindow(BulkAccess, Owner):
             self._map(piece, label)
         if guard is not None:
             lib.window_guard(self._handle, *guard)
+        self._parented = parent is not None
         super().__init__(label, parent)
 
     def _map(self, piece: Piece, label: str) -> None:
@@ -197,3 +198,8 @@ class MappedWindow(BulkAccess, Owner):
 
     def _release(self) -> None:
         native().lib.window_close(self._handle)
+
+    def __del__(self) -> None:
+        if getattr(self, "_parented", False):  # its device closes it; dropped before, it only gives addresses back
+            return
+        super().__del__()

@@ -101,13 +101,28 @@ def test_a_group_that_is_not_viable_names_who_holds_it(kernel: Any) -> None:
     assert "IOMMU group 12" in error.why
 
 
-def test_the_same_through_a_node_comes_as_busy(kernel: Any) -> None:
+@pytest.mark.parametrize("code", [errno.EPERM, errno.EBUSY])
+def test_the_same_through_a_node_comes_as_an_errno(kernel: Any, code: int) -> None:
     kernel.add()
     kernel.add(SIBLING, driver="ixgbe", cdev=None)
-    kernel.fail["DEVICE_BIND_IOMMUFD"] = deque([errno.EBUSY] * 1000)
+    kernel.fail["DEVICE_BIND_IOMMUFD"] = deque([code] * 1000)
     error = refused(kernel, iommu="iommufd")
     assert isinstance(error, SetupError)
     assert f"{SIBLING} (driver ixgbe)" in error.why
+
+
+def test_where_interrupts_are_remapped_the_same_errno_means_another_owner(kernel: Any) -> None:
+    """iommu_device_claim_dma_owner answers EPERM too, where another program has the group."""
+    kernel.add()
+    folder = kernel.sys / "bus/pci/devices" / BDF / "msi_irqs"
+    folder.mkdir()
+    (folder / "55").write_text("msix")
+    chip = kernel.sys / "kernel/irq/55"
+    chip.mkdir(parents=True)
+    (chip / "chip_name").write_text("IR-PCI-MSIX-0000:6a:01.0")
+    error = attach_refused(errno.EPERM, "iommufd", function(kernel), "attach")
+    assert isinstance(error, DeviceBusy)
+    assert "fuser" in error.hint
 
 
 def test_a_group_without_a_culprit_points_at_the_log(kernel: Any) -> None:
