@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from vfio_ims.errors import RemovedError, VfioImsError
+from vfio_ims.vfio_user.forked import dropped_in_child
 from vfio_ims.vfio_user.transport import Connection, Message, close_all
 from vfio_ims.vfio_user.watcher import Watcher
 from vfio_ims.vfio_user.wire import COMMAND, ERROR, HEADER, NO_REPLY, REPLY, TYPE_MASK, name_of
@@ -60,6 +61,11 @@ class Channel:
         self._outlet = os.dup(self._socket)  # the same socket, to be waited for on its own
         watcher.add(self._socket, _LISTEN, self.catch_up)
         watcher.add(self._outlet, _MUTE, self._on_room)
+        dropped_in_child(self)
+
+    def drop(self) -> None:
+        """In a forked child."""
+        close_all([self._outlet])
 
     # --- requests -----------------------------------------------------------------------------------------------------
 

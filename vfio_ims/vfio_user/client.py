@@ -17,6 +17,7 @@ from vfio_ims.vfio_user.answering import Answering
 from vfio_ims.vfio_user.ask import Asker
 from vfio_ims.vfio_user.channel import Channel
 from vfio_ims.vfio_user.dial import dial
+from vfio_ims.vfio_user.forked import dropped_in_child
 from vfio_ims.vfio_user.infos import decode_device_info, decode_irq_info, decode_region_info
 from vfio_ims.vfio_user.messages import DEVICE_INFO, DMA_MAP, DMA_UNMAP, IRQ_INFO, IRQ_SET, REGION_INFO, DmaFlags
 from vfio_ims.vfio_user.transport import MAX_FDS, close_all
@@ -60,7 +61,13 @@ class SocketLink(Owner):
         self._accesses = Accesses(self._asker, self._server)
         self._files: dict[int, int] = {}
         self._lock = threading.Lock()
+        dropped_in_child(self)
         watcher.start()
+
+    def drop(self) -> None:
+        """In a forked child."""
+        files, self._files = self._files, {}
+        close_all(files.values())
 
     @property
     def name(self) -> str:

@@ -21,6 +21,7 @@ from vfio_ims.errors import AccessDenied, BusFault, DeviceBusy, RemovedError, Se
 from vfio_ims.lifetime import Owner
 from vfio_ims.verbs import RegionIndex
 from vfio_ims.vfio_user.bus import ServerBus
+from vfio_ims.vfio_user.forked import dropped_in_child
 from vfio_ims.vfio_user.session import Session
 from vfio_ims.vfio_user.transport import MAX_FDS, Connection, Message, close_all
 from vfio_ims.vfio_user.version import MAJOR, MINOR, Capabilities, decode_version, encode_version
@@ -53,6 +54,7 @@ class Server(Owner):
         self._connection: Connection | None = None
         self._listener, self._inode = _listen(self.path)
         super().__init__(f"vfio-user server {self.path}")
+        dropped_in_child(self)
         self._bus = ServerBus()
         try:
             with model.lock:
@@ -61,6 +63,10 @@ class Server(Owner):
         except BaseException:
             self.close()
             raise
+
+    def drop(self) -> None:
+        """In a forked child, where nobody serves."""
+        self._listener.close()
 
     def start(self) -> Self:
         """Serve in a thread of its own."""

@@ -18,6 +18,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from vfio_ims.errors import RemovedError
+from vfio_ims.vfio_user.forked import dropped_in_child
 from vfio_ims.vfio_user.wire import HEADER, MAX_MESSAGE
 
 __all__ = ["MAX_FDS", "Connection", "Message", "close_all"]
@@ -74,6 +75,7 @@ class Connection:
         self._start = self._end = 0
         self._before = 0  # bytes of the stream before the buffer's first
         self._rights: deque[tuple[int, list[int], str]] = deque()  # byte of the stream, descriptors, fault
+        dropped_in_child(self)
 
     def fileno(self) -> int:
         return self._sock.fileno()
@@ -224,6 +226,16 @@ class Connection:
         """End the conversation: threads that wait in ``fill`` come back with RemovedError."""
         with contextlib.suppress(OSError):
             self._sock.shutdown(socket.SHUT_RDWR)
+
+    def drop(self) -> None:
+        """In a forked child: close its copies. A shutdown would reach the parent's socket."""
+        self._sock.close()
+        for _, fds, _ in self._rights:
+            close_all(fds)
+        for _, queued in self._queue:
+            close_all(queued)
+        self._rights.clear()
+        self._queue.clear()
 
     def close(self) -> None:
         """Close the socket and every descriptor that nobody has taken. No thread may be in a call."""

@@ -10,6 +10,8 @@ import select
 import threading
 from collections.abc import Callable
 
+from vfio_ims.vfio_user.forked import dropped_in_child
+
 __all__ = ["VectorEvents", "Watcher"]
 
 log = logging.getLogger(__name__)
@@ -25,6 +27,7 @@ class Watcher:
         self._epoll = select.epoll()
         self._epoll.register(self._wake, select.EPOLLIN)
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        dropped_in_child(self)
 
     def start(self) -> None:
         self._thread.start()
@@ -53,6 +56,14 @@ class Watcher:
                     except Exception:
                         log.exception("%s: a call back failed", self._name)
 
+    def drop(self) -> None:
+        """In a forked child, which has no such thread."""
+        self._over = True
+        self._epoll.close()
+        wake, self._wake = self._wake, -1
+        with contextlib.suppress(OSError):
+            os.close(wake)
+
     def close(self) -> None:
         """End the thread; called once."""
         self._over = True
@@ -60,7 +71,8 @@ class Watcher:
         if self._thread is not threading.current_thread():
             self._thread.join()
         self._epoll.close()
-        os.close(self._wake)
+        wake, self._wake = self._wake, -1
+        os.close(wake)
 
 
 class VectorEvents:
@@ -70,6 +82,14 @@ class VectorEvents:
         self._watcher, self._fired = watcher, fired
         self._lock = threading.Lock()
         self._fds: dict[tuple[int, int], int] = {}
+        dropped_in_child(self)
+
+    def drop(self) -> None:
+        """In a forked child."""
+        fds, self._fds = self._fds, {}
+        for fd in fds.values():
+            with contextlib.suppress(OSError):
+                os.close(fd)
 
     def armed(self, index: int) -> bool:
         """Whether a vector of this kind has one."""
