@@ -115,4 +115,10 @@ def open_model(
     model = kind("test", **options)
     device = Device(SoftwareDevice(InProcessLink(model), platform, "test"))
     own: Callable[[Device], Driver] = type("Own", (driver,), {"layout": kind.layout}).start_on
-    return Opened(own(device), model, platform)
+    opened = Opened(own(device), model, platform)
+    OPENED.append(opened)
+    return opened
+
+
+OPENED: list[Opened] = []
+"""For the fixture that closes what a test left open."""

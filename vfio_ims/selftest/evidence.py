@@ -34,6 +34,10 @@ class Evidence:
     twice: set[int] = field(default_factory=set)
     cleared: set[int] = field(default_factory=set)
     """Suspected of an echo, and fired alone without one."""
+    suspects: set[int] = field(default_factory=set)
+    """Slots that were alone in flight when another donor counted."""
+    besides: dict[int, set[int]] = field(default_factory=dict)
+    """By slot: vectors that it raises beside its own."""
     strays: Counter[int] = field(default_factory=Counter)
     """By vector: events although none of its slots had fired."""
     late: set[int] = field(default_factory=set)

@@ -53,13 +53,17 @@ class Inquiry:
         return found
 
     def echoes(self, evidence: Evidence) -> None:
-        """Which of the suspects fire twice? Those seen most often first."""
-        suspects = [slot for slot, _ in evidence.echoes.most_common() if slot in self._vectors]
+        """Which of the suspects fire twice, or raise another vector as well? Those seen most often first."""
+        echoed = [slot for slot, _ in evidence.echoes.most_common() if slot in self._vectors]
+        suspects = [*sorted(evidence.suspects), *(slot for slot in echoed if slot not in evidence.suspects)]
         for slot in [each for each in suspects if each not in evidence.twice | evidence.cleared][:_MOST_ECHOES]:
-            if any(max(found.values(), default=0) > 1 for found in self._asked_thrice(slot)):
-                evidence.twice.add(slot)
-            else:
-                evidence.cleared.add(slot)
+            own, echo = self._ledger.by_vector[self._vectors[slot]], False
+            for found in self._asked_thrice(slot):
+                echo = echo or found.get(own, 0) > 1
+                evidence.besides.setdefault(slot, set()).update(a.donor.vector for a in found if a is not own)
+            if not evidence.besides[slot]:
+                del evidence.besides[slot]
+            (evidence.twice if echo else evidence.cleared).add(slot)
 
     def _asked_thrice(self, slot: int) -> Iterator[dict[Account, int]]:
         """An echo may merge with what it echoes."""

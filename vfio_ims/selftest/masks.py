@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from vfio_ims.ims import FireReport, FireStatus
-from vfio_ims.selftest.reconcile import Ledger
+from vfio_ims.selftest.reconcile import Ledger, rounds
 from vfio_ims.selftest.stand import NotApplicable
-from vfio_ims.selftest.volley import Volley, rounds
+from vfio_ims.selftest.volley import Volley
 
 if TYPE_CHECKING:
     from vfio_ims.ims import ImsGroup

@@ -89,6 +89,13 @@ def _name_strays(evidence: Evidence, known: set[int], slots: int, when: str) -> 
         text = _say(astray, slots, "is misrouted", "are misrouted")
         text += f"{when}: slot {astray[0]} raised vector {got} instead of {wanted}"
         findings.append(Finding(Kind.MISROUTED, text, tuple(astray)))
+    for slot, others in sorted(evidence.besides.items()):
+        text = f"slot {slot} raises vector {', '.join(map(str, sorted(others)))} as well{when}"
+        findings.append(Finding(Kind.MISROUTED, text, (slot,)))
+    vague = evidence.suspects - set(evidence.besides) - evidence.twice
+    if vague:
+        text = f"misrouted{when}: events on other vectors, not seen again, when {name_slots(sorted(vague))} fired"
+        findings.append(Finding(Kind.MISROUTED, text, tuple(sorted(vague))))
     if evidence.strays:
         vectors = ", ".join(f"{count} on vector {vector}" for vector, count in sorted(evidence.strays.items()))
         findings.append(Finding(Kind.MISROUTED, f"misrouted{when}: events where nothing was fired: {vectors}"))
@@ -136,6 +143,8 @@ def _echoes(first: Evidence, second: Evidence, slots: int) -> list[Finding]:
     echoes = first.echoes + second.echoes
     if not echoes:
         return []
+    for slot in (*first.besides, *second.besides):  # what came beside was counted where it came
+        echoes.pop(slot, None)
     twice, cleared = first.twice | second.twice, (first.cleared | second.cleared) - first.twice - second.twice
     if len(twice) > 4 * len(cleared):  # then those that were not fired alone are believed, too
         twice |= set(echoes) - cleared

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 from vfio_ims.errors import UnsupportedError
 from vfio_ims.ims import FireReport, FireStatus
 from vfio_ims.selftest.masks import fire_in_vain
+from vfio_ims.selftest.reconcile import rounds
 from vfio_ims.selftest.stand import NotApplicable
-from vfio_ims.selftest.volley import Volley, rounds
+from vfio_ims.selftest.volley import Volley
 
 if TYPE_CHECKING:
     from vfio_ims.selftest.counts import Tally

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vfio_ims.selftest.volley import Volley, rounds
+from vfio_ims.selftest.reconcile import rounds
+from vfio_ims.selftest.volley import Volley
 
 if TYPE_CHECKING:
     from vfio_ims.ims import ImsGroup

@@ -37,9 +37,9 @@ def check_quiet(driver: Driver, settle: float | None = None) -> tuple[str, ...]:
     for slots, state in ((awake, "not masked"), (loaded, "not zero"), (pending, "pending")):
         if slots:
             problems.append(f"{name_slots(slots, table.size)} {state}")
+    domain.hub.drain()  # what came before is not asked about
     before = {vector: donor.count for vector, donor in domain.pool.donors.items()}
     deadline = time.monotonic() + (driver.device.port.settle if settle is None else settle)
-    domain.hub.drain()
     while (left := deadline - time.monotonic()) > 0:
         time.sleep(min(left, 0.01))
         domain.hub.drain()

@@ -6,14 +6,14 @@ Messages in flight together merge, so that counts are exact only while one is in
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from vfio_ims.ims.donors import Donor
 
-__all__ = ["Account", "Extra", "Ledger"]
+__all__ = ["Account", "Extra", "Ledger", "rounds"]
 
 
 @dataclass(slots=True, eq=False)
@@ -81,3 +81,12 @@ class Ledger:
         for account in self.accounts:
             account.seen = account.donor.count
             account.open = account.overdue = None
+
+
+def rounds(slots: Sequence[int], vectors: Sequence[int]) -> Iterator[list[int]]:
+    """``slots`` in rounds in which each vector occurs once at most; ``vectors[n]`` is the n-th slot's."""
+    queues: dict[int, list[int]] = {}
+    for slot, vector in zip(slots, vectors, strict=True):
+        queues.setdefault(vector, []).append(slot)
+    for turn in range(max(map(len, queues.values()), default=0)):
+        yield [queue[turn] for queue in queues.values() if turn < len(queue)]

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from vfio_ims.ims import FireReport, FireStatus
@@ -17,16 +17,7 @@ if TYPE_CHECKING:
     from vfio_ims.selftest.evidence import Evidence
     from vfio_ims.selftest.stand import Stand
 
-__all__ = ["Volley", "rounds"]
-
-
-def rounds(slots: Sequence[int], vectors: Sequence[int]) -> Iterator[list[int]]:
-    """``slots`` in rounds in which each vector occurs once at most; ``vectors[n]`` is the n-th slot's."""
-    queues: dict[int, list[int]] = {}
-    for slot, vector in zip(slots, vectors, strict=True):
-        queues.setdefault(vector, []).append(slot)
-    for turn in range(max(map(len, queues.values()), default=0)):
-        yield [queue[turn] for queue in queues.values() if turn < len(queue)]
+__all__ = ["Volley"]
 
 
 class Volley:
@@ -59,19 +50,22 @@ class Volley:
         ``dwell``: seconds to leave them alone, so that an echo is theirs.
         """
         self._extras(self._settled())
-        silent, waiting = [], []
+        silent, waiting, extras = [], [], list[Extra]()
         for slot in slots:
             shot = self._shoot(slot)
             if shot is None:
                 silent.append(slot)
             elif not apart:
                 waiting.append((slot, *shot))
-            elif not self._arrives(slot, *shot, measured=True):
-                silent.append(slot)
+            else:
+                if self._arrives(slot, *shot, measured=True):
+                    extras += self._beside(slot, slots)
+                else:
+                    silent.append(slot)
         silent += [slot for slot, base, start in waiting if not self._arrives(slot, base, start, measured=False)]
         if dwell:
             self._stand.pause(dwell)
-        extras = self._settled()
+        extras += self._settled()
         if silent:
             self._stand.silence()
             for slot in silent:
@@ -84,6 +78,16 @@ class Volley:
         self._extras(self._settled())
         if self._asks:
             self.inquiry.echoes(self._evidence)
+
+    def _beside(self, slot: int, shots: Sequence[int]) -> list[Extra]:
+        """``slot`` alone was in flight: events on donors that wait for their turn are its doing. Returns the others."""
+        fired = {self._vectors[each] for each in shots[: shots.index(slot) + 1]}
+        extras = self._settled()
+        astray = [extra for extra in extras if extra.account.donor.vector not in fired and extra.late is None]
+        if astray:
+            self._tally.misrouted += sum(extra.count for extra in astray)
+            self._evidence.suspects.add(slot)
+        return [extra for extra in extras if extra not in astray]
 
     def _settled(self) -> list[Extra]:
         self._stand.domain.hub.drain()

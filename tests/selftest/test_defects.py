@@ -1,0 +1,301 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Each kind of broken device is found and named, with its slots, and with nothing else."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+import vfio_ims
+from tests.selftest.devices import PASIDS, TestedDriver, TestedModel, make_model, open_model
+from vfio_ims.driver import FireReport
+from vfio_ims.ims import FireStatus
+from vfio_ims.models import Outcome as Fate
+from vfio_ims.models.defects import DroppingSlots
+from vfio_ims.models.slot_store import SlotStore
+from vfio_ims.registers import SlotLayout
+from vfio_ims.selftest import Kind, Options, Outcome, Report, run
+
+FAST = Options(timeout=0.1, settle=0.01, dwell=0.004)
+
+
+def failing(kind: type[TestedModel], driver: type[TestedDriver] = TestedDriver, **options: Any) -> Report:
+    opened = open_model(kind, driver, **options)
+    with opened.driver:
+        report = run(opened.driver, options=FAST)
+    assert not report.passed
+    assert str(report).splitlines()[-1].startswith("FAILED")
+    return report
+
+
+def names(report: Report) -> list[tuple[Kind, str]]:
+    return [(finding.kind, finding.text) for finding in report.findings]
+
+
+@pytest.mark.parametrize(
+    ("defect", "kind", "text"),
+    [
+        ("alias", Kind.ALIAS, "slots 8-15 alias slots 0-7"),
+        ("ignores-mask", Kind.IGNORES_MASK, "every slot ignores its mask"),
+        ("twice", Kind.TWICE, "every slot fires twice"),
+        ("drops", Kind.DROPS, "drops messages: 8 of 128 lost, "),
+        ("forgets", Kind.DEAD_AFTER_RESET, "slots from 8 on are dead after a reset: entries do not keep what is writ"),
+    ],
+)
+def test_the_broken_examples_are_named(defect: str, kind: Kind, text: str) -> None:
+    with vfio_ims.open_driver(f"mock:minimal,defect={defect}") as driver:
+        report = run(driver, options=FAST)
+        assert report.verdict == "failed"
+        assert report.broken_rung is None
+        ((found, said),) = names(report)
+        assert found is kind
+        assert said.startswith(text)
+        counts = report.counts
+        assert counts.fired == counts.delivered + counts.lost + counts.misrouted
+        faulty = {"alias": "misrouted", "ignores-mask": "unexpected", "twice": "duplicated"}.get(defect, "lost")
+        for name in ("misrouted", "unexpected", "duplicated", "lost"):
+            assert (getattr(counts, name) > 0) == (name == faulty), name
+        assert not report.quiet
+        assert report.to_json()["findings"][0]["kind"] == kind.value  # type: ignore[index]
+
+
+def test_every_count_of_an_alias() -> None:
+    with vfio_ims.open_driver("mock:minimal,defect=alias") as driver:
+        counts = run(driver, options=FAST).counts
+    # Words: the lower eight write the upper eight's. Pass 1 pairs i and i + 8 with different donors, pass 0 does not.
+    assert (counts.fired, counts.delivered, counts.misrouted, counts.lost) == (48, 32, 16, 0)
+
+
+def test_every_count_of_a_blind_mask_and_of_lost_slots() -> None:
+    with vfio_ims.open_driver("mock:minimal,defect=ignores-mask") as driver:
+        counts = run(driver, options=FAST).counts
+    assert (counts.fired, counts.delivered, counts.withheld, counts.unexpected) == (96, 96, 0, 32)
+    with vfio_ims.open_driver("mock:minimal,defect=forgets") as driver:
+        report = run(driver, options=FAST)
+    assert report.counts.lost == 16  # the upper half in both passes after the reset; later steps leave it out
+    assert report.findings[0].slots == tuple(range(8, 16))
+    assert [step.name for step in report.steps if step.outcome is Outcome.FAILED] == ["reset", "donor passes, after it"]
+
+
+class OneAlias(SlotStore):
+    """Entry 64 is entry 0: by its messages only, it reads back well."""
+
+    def fire(self, index: int, pasid: int | None = None) -> Fate:
+        return super().fire(0 if index == 64 else index, pasid)
+
+
+class WithStore(TestedModel):
+    store: type[SlotStore]
+
+    def _slot_store(self, bar: Any) -> SlotStore:
+        return self.store(bar.slots, self.send)
+
+
+def with_store(store: type[SlotStore], slots: int, vectors: int, **layout: Any) -> type[TestedModel]:
+    made = make_model(slots, vectors, base=WithStore, **layout)
+    made.store = store  # type: ignore[attr-defined]
+    return made
+
+
+@pytest.mark.parametrize("vectors", [1, 3, 8])
+def test_one_alias_is_told_by_its_messages(vectors: int) -> None:
+    report = failing(with_store(OneAlias, 80, vectors))
+    assert names(report) == [(Kind.ALIAS, "slot 64 aliases slot 0")]
+    assert report.findings[0].slots == (64,)
+
+
+def test_one_alias_is_told_by_its_sequence_of_donors_alone() -> None:
+    with open_model(with_store(OneAlias, 80, 3)).driver as driver:
+        report = run(driver, options=Options(timeout=0.1, settle=0.01, words=False))
+    assert names(report) == [(Kind.ALIAS, "slot 64 aliases slot 0")]
+    # 64 and 0 differ in digits 0, 2 and 3 of base 3: 2101 and 0000.
+    assert report.counts.misrouted == 3
+
+
+class BlindSlot(SlotStore):
+    def fire(self, index: int, pasid: int | None = None) -> Fate:
+        if index == 3 and self.slot(3).masked:
+            self.emit(3, self.slot(3))
+            return Fate.SENT
+        return super().fire(index, pasid)
+
+
+def test_one_slot_that_ignores_its_mask() -> None:
+    report = failing(with_store(BlindSlot, 40, 4))
+    assert names(report) == [(Kind.IGNORES_MASK, "slot 3 ignores its mask")]
+    assert report.counts.unexpected == 2
+    assert report.counts.withheld == 78
+
+
+class EchoingSlot(SlotStore):
+    def emit(self, index: int, slot: Any) -> None:
+        super().emit(index, slot)
+        if index == 7:
+            again = threading.Timer(0.001, super().emit, (index, slot))
+            again.daemon = True
+            again.start()
+
+
+@pytest.mark.parametrize("vectors", [1, 4])
+def test_one_slot_that_fires_twice_a_millisecond_apart(vectors: int) -> None:
+    report = failing(with_store(EchoingSlot, 24, vectors))
+    assert names(report) == [(Kind.TWICE, "slot 7 fires twice")]
+    assert report.counts.duplicated >= 2
+    assert report.counts.lost == report.counts.misrouted == report.counts.unexpected == 0
+
+
+class Rarely(DroppingSlots):
+    """Forgets the 100th message."""
+
+    def emit(self, index: int, slot: Any) -> None:
+        self._sent += 1
+        if self._sent != 100:
+            SlotStore.emit(self, index, slot)
+
+
+def test_one_lost_message() -> None:
+    report = failing(with_store(Rarely, 40, 4))
+    assert report.counts.lost == 1
+    ((kind, text),) = names(report)
+    assert kind is Kind.DROPS
+    assert text.startswith("drops messages: 1 of 400 lost, slot ")
+
+
+class Crossed(TestedModel):
+    """Slot 5 raises vector 0 whatever it holds."""
+
+    def raise_slot(self, slot: int, pasid: int | None) -> Fate:
+        if slot == 5 and not self.slots.slot(5).masked and self.slots.slot(5).message.address >= 0xFEE0_0000:
+            self.raise_vector(0)
+            return Fate.SENT
+        return super().raise_slot(slot, pasid)
+
+
+def test_a_slot_on_the_wrong_vector() -> None:
+    report = failing(make_model(12, 3, base=Crossed))
+    kinds = [kind for kind, _ in names(report)]
+    assert Kind.MISROUTED in kinds or Kind.ALIAS in kinds
+    assert report.counts.misrouted > 0
+    assert any(5 in finding.slots for finding in report.findings)
+
+
+class Lax(TestedModel):
+    """Does not compare slot 2's PASID, and says nothing of refusing slot 4."""
+
+    def raise_slot(self, slot: int, pasid: int | None) -> Fate:
+        own = self.slots.slot(slot).pasid
+        if slot == 2 and own is not None:
+            return super().raise_slot(slot, own)
+        fate = super().raise_slot(slot, pasid)
+        return Fate.SENT if slot == 4 and fate is Fate.REFUSED else fate
+
+
+def test_pasids_that_are_not_compared_or_not_reported() -> None:
+    report = failing(make_model(6, 2, base=Lax, **PASIDS))
+    assert names(report) == [
+        (Kind.IGNORES_PASID, "slot 2 is raised by another PASID"),
+        (Kind.NOT_REPORTED, "slot 4 refuses and does not say so"),
+    ]
+    assert (report.counts.unexpected, report.counts.refused) == (2, 8)
+
+
+class Forgetful(SlotStore):
+    """Shows no pending bit in entry 1, and keeps entry 2's for ever."""
+
+    def _set_pending(self, index: int) -> None:
+        if index != 1:
+            super()._set_pending(index)
+
+    def discharge(self, index: int) -> None:
+        if index != 2 or self.slot(2).message.address < 0xFEE0_0000:
+            super().discharge(index)
+
+
+def test_pending_bits_not_shown_or_not_sent() -> None:
+    report = failing(with_store(Forgetful, 4, 2))
+    assert (Kind.NO_PENDING, "slot 1 shows no pending bit") in names(report)
+    assert (Kind.STUCK, "slot 2 keeps its pending interrupt") in names(report)
+
+
+class Unwilling(TestedModel):
+    """Refuses slot 3 once the table is in use."""
+
+    def raise_slot(self, slot: int, pasid: int | None) -> Fate:
+        return Fate.REFUSED if slot == 3 else super().raise_slot(slot, pasid)
+
+
+def test_a_refusal_is_told_in_the_devices_words() -> None:
+    report = failing(make_model(6, 2, base=Unwilling))
+    assert names(report) == [(Kind.REFUSED, "slot 3 is refused: refused (wrong PASID)")]
+    assert report.counts.refused > 0
+    assert report.seconds < 5  # nothing is waited for
+
+
+class Misnames(TestedDriver):
+    def fired(self, slots: Sequence[int]) -> Sequence[int]:
+        return [slot for slot in slots if slot != 2]
+
+
+def test_a_source_that_does_not_name_its_slot() -> None:
+    report = failing(make_model(4, 2), Misnames)
+    assert (Kind.NOT_NAMED, "slot 2 is not named by fired()") in names(report)
+    assert report.counts.lost > 0
+
+
+class Scattered(TestedModel):
+    """Each fire of slot 1 raises vector 3 beside its own."""
+
+    def raise_slot(self, slot: int, pasid: int | None) -> Fate:
+        fate = super().raise_slot(slot, pasid)
+        if slot == 1 and fate is Fate.SENT:
+            self.raise_vector(3)
+        return fate
+
+
+def test_a_slot_that_raises_another_vector_as_well() -> None:
+    report = failing(make_model(8, 4, base=Scattered))
+    assert (Kind.MISROUTED, "slot 1 raises vector 3 as well") in names(report)
+    assert report.counts.misrouted > 0
+
+
+class Dead(TestedModel):
+    def raise_slot(self, slot: int, pasid: int | None) -> Fate:
+        return Fate.SENT if slot > 2 else super().raise_slot(slot, pasid)
+
+
+def test_a_dead_table_is_not_waited_for_slot_by_slot() -> None:
+    report = failing(make_model(120, 4, base=Dead))
+    ((kind, text),) = names(report)
+    assert kind is Kind.DEAD
+    assert text == "slots from 3 on are dead"
+    assert report.seconds < 10
+
+
+class Fickle(TestedDriver):
+    """Reports of a masked slot that it was sent, of an unmasked one that it pends."""
+
+    def fire(self, slot: int, *, pasid: int | None = None) -> FireReport:
+        super().fire(slot, pasid=pasid)
+        return FireReport(FireStatus.PENDING)
+
+
+def test_a_driver_that_calls_a_sent_message_pending_breaks_a_rung() -> None:
+    report = failing(make_model(4, 2), Fickle)
+    assert report.broken_rung is not None
+    assert "slot 0, unmasked, is pending" in report.broken_rung.text
+
+
+def test_a_slot_whose_entry_keeps_half_of_it() -> None:
+    class Narrow(SlotStore):
+        def store(self, offset: int, data: bytes) -> list[int]:
+            if offset == 2 * self.layout.stride + 8:  # entry 2's data has 8 bits
+                data = data[:1] + bytes(3)
+            return super().store(offset, data)
+
+    layout = SlotLayout(bar=0, offset=0x10000, count=4)
+    assert layout.data == 8
+    with open_model(with_store(Narrow, 4, 2)).driver as driver:
+        assert run(driver, options=FAST).passed  # this platform's messages fit 8 bits
