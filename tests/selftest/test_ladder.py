@@ -102,7 +102,7 @@ def test_a_device_that_takes_no_memory_address() -> None:
     with open_model(kind, Talks).driver as driver:
         report = run(driver, options=FAST)
         stops_at(3, report, "the word was not written in 0.05 s; the entry reads back as 0x1000/0x1 (memory)")
-        assert "leave words out" in report.findings[0].hint
+        assert "--no-words" in report.findings[0].hint
     with open_model(kind).driver as driver:
         report = run(driver, options=Options(timeout=0.05, settle=0.005, words=False))
         assert report.passed, report

@@ -19,6 +19,7 @@ __all__ = ["command"]
 @click.option("--settle", type=float, help="Seconds after which nothing more comes; the mount's own by default.")
 @click.option("--slots", type=int, help="Only the first so many slots.")
 @click.option("--no-reset", is_flag=True, help="Leave out the second round after a function reset.")
+@click.option("--no-words", is_flag=True, help="Point no slot at memory: the device takes interrupt addresses only.")
 @click.option("--characterise", is_flag=True, help="Record what silicon alone can tell of the slots' control words.")
 @json_option
 def command(
@@ -28,6 +29,7 @@ def command(
     settle: float | None,
     slots: int | None,
     no_reset: bool,
+    no_words: bool,
     characterise: bool,
     as_json: bool,
 ) -> int:
@@ -40,7 +42,7 @@ def command(
     import vfio_ims
     from vfio_ims import selftest
 
-    options = selftest.Options(timeout=timeout, settle=settle, slots=slots, reset=not no_reset)
+    options = selftest.Options(timeout=timeout, settle=settle, slots=slots, reset=not no_reset, words=not no_words)
     with vfio_ims.open_driver(with_interface(device, iommu)) as driver, progress("self-test") as tell:
         report = selftest.run(driver, options=options, progress=lambda p: tell(p.step, p.done, p.total))
         learned = selftest.characterise(driver) if characterise else None

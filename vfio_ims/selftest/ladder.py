@@ -22,7 +22,7 @@ _HINTS = {
     "verdict": "vfio-ims show DEVICE --live: each link of the chain with its evidence",
     "software trigger": f"no device is involved in this: the host's VFIO, then {_KERNEL_LOG}",
     "own MSI-X": f"the device's error registers, its MSI-X permissions if it has some, then {_KERNEL_LOG}",
-    "DMA word": f"{_KERNEL_LOG} for a refused write; if the device takes interrupt addresses only, leave words out",
+    "DMA word": f"{_KERNEL_LOG} for a refused write; if it takes interrupt addresses only: --no-words",
     "donor's message": f"{_KERNEL_LOG} for a refused interrupt; then the PASID and ignore bits of the slot",
 }
 RUNGS = tuple(_HINTS)
