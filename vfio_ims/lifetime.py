@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from vfio_ims.errors import ClosedError
+from vfio_ims.errors import ClosedError, RemovedError
 
 __all__ = ["Owner"]
 
@@ -68,7 +68,10 @@ class Owner:
             )
 
     def close(self) -> None:
-        """Release everything; safe to call again and from several threads."""
+        """Release everything; safe to call again and from several threads.
+
+        Everything is tried, whatever fails; then the first failure is raised. That the device is gone is none.
+        """
         with _closing:
             if self._closed_by is not None:
                 return
@@ -81,11 +84,15 @@ class Owner:
             if child is not None:
                 try:
                     child.close()
+                except RemovedError:
+                    continue
                 except Exception as failure:  # noqa: BLE001 - the others are closed all the same; raised below
                     failures.append(failure)
         self._children.clear()
         try:
             self._release()
+        except RemovedError:
+            pass
         except Exception as failure:  # noqa: BLE001
             failures.append(failure)
         if failures:

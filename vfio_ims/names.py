@@ -113,7 +113,11 @@ def _open_software(name: Name, share: Device | None, platform: Platform | None) 
             seed=int(chosen["seed"]) or None,
         )
     if name.mount == "mock":
-        model = family_of_model(name.target).load_model(name.target)(str(name), **theirs)
+        kind = family_of_model(name.target).load_model(name.target)
+        known = [*_PLATFORM, *kind.common_options, *kind.options]
+        for key in theirs.keys() - set(known):
+            raise UsageError(f"open {name}", why=explain_unknown("option", key, known))
+        model = kind(str(name), **theirs)
         return SoftwareDevice(InProcessLink(model), platform, str(name), space)
     if theirs:
         raise UsageError(f"open {name}", why=explain_unknown("option of vfio-user:", next(iter(theirs)), _PLATFORM))

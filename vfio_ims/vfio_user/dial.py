@@ -80,7 +80,8 @@ def _explain(path: str, name: str, error: OSError) -> VfioImsError:
         errno.EAGAIN: "the server has too many callers waiting",
         errno.EPROTOTYPE: "that is not a stream socket",
     }.get(error.errno or errno.EAGAIN, "")
-    return SetupError("connect", device=name, why=why, hint="start the server of the model first", errno=error.errno)
+    hint = f"vfio-ims serve MODEL --socket {name.removeprefix('vfio-user:')}"
+    return SetupError("connect", device=name, why=why, hint=hint, errno=error.errno)
 
 
 def _answer(connection: Connection, name: str, timeout: float) -> Message:

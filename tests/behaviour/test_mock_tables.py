@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Slot tables of other shapes than Intel's: no mask, short data, one address for all, entries far apart."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from tests.behaviour.common import PATIENCE, delivered, is_quiet
+from vfio_ims.backends.in_process import InProcessLink
+from vfio_ims.backends.software import SoftwareDevice
+from vfio_ims.device import Device
+from vfio_ims.drivers.minimal.driver import Minimal
+from vfio_ims.drivers.minimal.model import MinimalModel
+from vfio_ims.drivers.minimal.registers import SLOTS, Bar0
+from vfio_ims.errors import DeviceBusy, DeviceError, UnsupportedError
+from vfio_ims.ims import SlotArray
+from vfio_ims.messages import MessageLimits
+from vfio_ims.models import Bar, DeviceModel
+from vfio_ims.platform import Platform
+from vfio_ims.registers import SlotLayout
+from vfio_ims.testing import silent
+
+MASKLESS = replace(SLOTS, mask=None, pending=None, control=None, stride=12)
+SHORT_DATA = replace(SLOTS, limits=MessageLimits(data_bits=5))
+ONE_ADDRESS = replace(SLOTS, limits=MessageLimits(one_address=True))
+SPREAD = replace(SLOTS, stride=256, low=16, high=20, data=0, control=64, mask=31, pending=30, count=14)
+
+
+@contextmanager
+def device_with(layout: SlotLayout, **host: Any) -> Iterator[Device]:
+    """The example device with another table, bare."""
+
+    class Model(MinimalModel):
+        bars = {0: Bar(0x4000, Bar0, slots=layout)}
+
+    with Device(SoftwareDevice(InProcessLink(Model()), Platform(**host), "mock:odd")) as device:
+        yield device
+
+
+@contextmanager
+def driver_with(layout: SlotLayout, **host: Any) -> Iterator[Minimal]:
+    class Odd(Minimal):
+        def ims_table(self) -> SlotArray:
+            return SlotArray(self.device, layout)
+
+    with device_with(layout, **host) as device, Odd.start_on(device) as driver:
+        yield driver
+
+
+@pytest.mark.parametrize("layout", [SPREAD, ONE_ADDRESS, SHORT_DATA], ids=["spread", "one address", "short data"])
+def test_entries_of_another_shape_work_alike(layout: SlotLayout) -> None:
+    # Remappable messages have handles in their addresses; compatibility ones the same address and data that differ.
+    remapping = not layout.limits.one_address
+    with driver_with(layout, remapping=remapping, cpus=1) as driver, driver.ims.allocate_group(5) as irqs:
+        if layout.limits.data_bits == 32:
+            assert len({irq.donor for irq in irqs}) == 4
+        for irq in irqs:
+            assert delivered(driver, irq)
+        irqs.mask()
+        driver.fire(irqs.slots[0])
+        assert irqs[0].pending
+        irqs.unmask()
+        assert irqs[0].wait(PATIENCE)
+        slots = irqs.slots
+        irqs.close()
+        assert all(is_quiet(driver.ims.table, slot) for slot in slots)
+
+
+def test_a_table_with_one_address_takes_donors_that_share_it() -> None:
+    """With remapping each vector has an address of its own, so one donor fits and the error says why no other does."""
+    with driver_with(ONE_ADDRESS) as driver:
+        assert all(delivered(driver, irq) for irq in driver.ims.allocate_group(8))
+        assert len(driver.ims.report().donors) == 1
+        with pytest.raises(DeviceBusy, match=r"vector 1 does not fit: the table has one address for all"):
+            driver.ims.allocate(exclusive=True)
+
+
+def test_a_table_whose_data_is_too_short_says_so() -> None:
+    with driver_with(SHORT_DATA, remapping=False) as driver:
+        with pytest.raises(
+            (DeviceBusy, UnsupportedError), match=r"vector 0 does not fit: the table keeps 5 bits of data"
+        ):
+            driver.ims.allocate()
+        assert driver.device.interrupts.msix.attached == ()
+        with driver.ims.allocate_polled() as slot:
+            driver.fire(slot.slot)
+            assert slot.poll()
+
+
+def test_a_table_without_a_mask_parks_its_slots_on_our_memory() -> None:
+    with driver_with(MASKLESS) as driver:
+        domain = driver.ims
+        table = domain.table
+        parked = table.read(3)
+        driver.device.dma.find(parked.message.address)  # a word of ours, or this raises
+        with domain.allocate(slot=3) as irq:
+            assert delivered(driver, irq)
+            with pytest.raises(UnsupportedError, match="no mask"):
+                irq.mask()
+            assert not irq.pending
+        assert table.read(3).message == parked.message
+        driver.fire(3)
+        with domain.allocate(slot=3) as irq:
+            assert silent(irq)
+            assert delivered(driver, irq)
+        with pytest.raises(UnsupportedError, match="no mask"):
+            domain.allocate(masked=True)
+        with pytest.raises(UnsupportedError, match="no mask"):
+            domain.allocate_group(2).mask()
+
+
+def test_a_table_without_a_mask_survives_a_reset() -> None:
+    with driver_with(MASKLESS) as driver, driver.ims.allocate() as irq:
+        driver.reset()
+        irq.wait(0)
+        assert delivered(driver, irq)
+        assert silent(irq)
+
+
+def test_a_table_that_does_not_keep_its_words_is_refused_and_nothing_stays_open() -> None:
+    class Forgetful(MinimalModel):
+        def _slot_store(self, bar: Bar) -> Any:
+            store = super()._slot_store(bar)
+            store.load = lambda offset, size: b"\xff" * size  # type: ignore[method-assign]
+            return store
+
+    device = Device(SoftwareDevice(InProcessLink(Forgetful()), Platform(), "mock:forgetful"))
+    with pytest.raises(DeviceError, match=r"quiesce slot 0: it was written as .* and reads back as") as caught:
+        Minimal.start_on(device)
+    assert "self-test" in caught.value.hint
+    assert device.closed
+
+
+# --- a user who was killed --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("flr", ["yes", "no"])
+def test_a_killed_users_slots_cannot_fire(flr: str) -> None:
+    """The kernel clears bus mastering and frees the vectors; without a function reset the slots stay as they are.
+
+    The next user is given the same vectors, hence the same messages.
+    """
+    model, platform = MinimalModel("mock:kept", flr=flr), Platform()
+    first = Minimal.start_on(opened(model, platform))
+    irqs = first.ims.allocate_group(4)
+    stale = irqs[0].message
+    polled = first.ims.allocate_polled()
+    first.device.port.close()  # what the kernel does; nothing of Python's part runs
+    assert (model.slots.slot(irqs.slots[0]).message == stale) == (flr == "no")
+    device = opened(model, platform)
+    vectors = [device.interrupts.open_msix(vector) for vector in range(2)]
+    assert stale in [device.interrupts.msix.message(vector) for vector in range(2)]
+    with Minimal.start_on(device) as second:
+        for slot in (*irqs.slots, polled.slot):
+            model.fire(slot)
+        assert all(silent(vector) for vector in vectors)
+        assert platform.faults.total == 0
+        with second.ims.allocate() as irq:
+            assert delivered(second, irq)
+            assert silent(irq)
+    model.close()
+    with pytest.raises(Exception, match="closed"):
+        first.close()
+
+
+def opened(model: DeviceModel, platform: Platform) -> Device:
+    return Device(SoftwareDevice(InProcessLink(model, keep=True), platform))
