@@ -138,7 +138,8 @@ class IdxdModel(DeviceModel):
     def capabilities(self, config: ConfigBuilder) -> None:
         assert self.msix is not None
         kind = pci.PortType.ROOT_COMPLEX_INTEGRATED_ENDPOINT
-        config.add(pci.Express.new(kind, max_payload=512, ltr=True, flr=bool(self.option["flr"])), at=0x40)
+        flr = bool(self.option["flr"])
+        config.add(pci.Express.new(kind, max_payload=512, ltr=True, flr=flr, prefixes=1), at=0x40)
         config.add(self.msix.capability(), at=0x80)
         config.add(pci.PowerManagement.new(), at=0x90)
         config.add(pci.AdvancedErrorReporting.new(version=2), at=0x100)

@@ -155,8 +155,13 @@ class Express(StandardCapability):
         speed: int = 0,
         width: int = 0,
         ltr: bool = False,
+        prefixes: int = 0,
     ) -> Self:
-        """An endpoint's. ``max_payload`` in bytes; ``speed``: a code from 1, 2.5 GT/s, to 7, 128 GT/s; 0: no link."""
+        """An endpoint's. ``max_payload`` in bytes; ``speed``: a code from 1, 2.5 GT/s, to 7, 128 GT/s; 0: no link.
+
+        ``prefixes``: End-End TLP prefixes that it takes, up to 4. Without one a function has no PASIDs: Linux
+        (pci_enable_pasid) leaves them off.
+        """
         values: dict[str, int] = {
             "express_version": version,
             "port_type": kind,
@@ -178,6 +183,8 @@ class Express(StandardCapability):
         if version >= 2:
             # An endpoint that makes requests must have a completion timeout that can be turned off (7.5.3.15).
             values |= {"ltr_supported": ltr, "completion_timeout_disable_supported": 1}
+            values |= {"extended_fmt": bool(prefixes), "end_end_prefix": bool(prefixes)}
+            values |= {"max_end_end_prefixes": prefixes & 3}
         return cls.make(size, **values)
 
     @property
