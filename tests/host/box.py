@@ -126,3 +126,23 @@ class Box:
         device = self.tree.named(address, name, kind="class/block")
         self.tree.file(Path(os.path.relpath(device, self.tree.root)) / "dev", number)
         return device
+
+    def healthy(self) -> None:
+        """Everything in order: an unprivileged member of group vfio can open the DSA, which is bound."""
+        from vfio_ims.families import all_families
+        from vfio_ims.host.rules import make_rules
+
+        self.file("proc/sys/kernel/osrelease", "6.15.2")
+        self.file("proc/cmdline", "quiet intel_iommu=on,sm_on")
+        self.file("proc/cpuinfo", "vendor_id\t: GenuineIntel\nflags\t\t: fpu movdir64b enqcmd")
+        self.file("proc/meminfo", "HugePages_Total:      64\nHugePages_Free:       64\nHugepagesize:       2048 kB")
+        self.file("run/udev/control")
+        self.file("etc/group", "root:x:0:\nvfio:x:990:tester")
+        self.file("etc/udev/rules.d/60-vfio-ims.rules", make_rules(all_families()))
+        self.user(1000, groups=[990], capabilities=1 << 21, memlock="8388608")
+        self.vfio()
+        self.dsa(driver="vfio-pci", irqs={40: "IR-PCI-MSIX-0000:6a:01.0"})
+        self.tree.file("devices/virtual/iommu/dmar2/intel-iommu/ecap", f"{1 << 43 | 0xF0:x}")
+        self.tree.link("class/iommu/dmar2", "devices/virtual/iommu/dmar2")
+        for kind in ("correctable", "nonfatal", "fatal"):
+            self.tree.file(f"bus/pci/devices/{DSA}/aer_dev_{kind}", f"RxErr 0\nTOTAL_ERR_{kind.upper()[:3]} 0")

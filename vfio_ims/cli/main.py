@@ -19,9 +19,11 @@ __all__ = ["cli", "main"]
 _VERBS = {
     "list": "The PCI functions of this machine that have, or may have, IMS.",
     "show": "What a device is: identity, BARs, capabilities, interrupts, and whether IMS can be used.",
+    "doctor": "What stands in the way, with its cause and the command that mends it.",
     "bind": "Give a function to vfio-pci, so that programs may open it.",
     "unbind": "Leave a function without a driver.",
     "restore": "Bring back the drivers that were there before bind and unbind.",
+    "udev": "Rules by which the members of a group may open devices.",
     "selftest": "Fire every slot of a device and reconcile every interrupt.",
     "serve": "Serve a device model on a vfio-user socket.",
     "demo": "A device with IMS, in software: open it, fire a slot, receive the interrupt.",

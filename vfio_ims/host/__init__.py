@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """The machine that the devices are in: what is there, and what stands between a user and it."""
 
-from vfio_ims.host.binder import Binder, Plan
-from vfio_ims.host.candidates import Candidate, Survey, candidates, unseen
-from vfio_ims.host.description import Description, describe, describe_live
-from vfio_ims.host.machine import Machine
-from vfio_ims.host.selection import Selection
-from vfio_ims.host.state import State
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from vfio_ims.host.binder import Binder, Plan
+    from vfio_ims.host.description import Description, describe, describe_live
+    from vfio_ims.host.machine import Machine
+    from vfio_ims.host.selection import Selection
+    from vfio_ims.host.state import State
+    from vfio_ims.host.survey import Candidate, Survey, candidates, unseen
 
 __all__ = [
     "Binder",
@@ -22,3 +25,27 @@ __all__ = [
     "describe_live",
     "unseen",
 ]
+
+_PLACES = {
+    "Binder": "binder",
+    "Candidate": "survey",
+    "Description": "description",
+    "Machine": "machine",
+    "Plan": "binder",
+    "Selection": "selection",
+    "State": "state",
+    "Survey": "survey",
+    "candidates": "survey",
+    "describe": "description",
+    "describe_live": "description",
+    "unseen": "survey",
+}
+
+
+def __getattr__(name: str) -> object:
+    # Loaded on first use: binding needs nothing of what describing and diagnosing need.
+    if name in _PLACES:
+        from importlib import import_module
+
+        return getattr(import_module(f"{__name__}.{_PLACES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -188,14 +188,9 @@ def test_names_come_from_the_pci_ids_file(box: Box) -> None:
     assert one(box).title == "Intel Corporation Data Streaming Accelerator"
 
 
-def test_two_thousand_functions_in_a_second(box: Box) -> None:
-    for number in range(2000):
-        address = f"0000:{number >> 8:02x}:{number >> 3 & 0x1F:02x}.{number & 7}"
-        ids, driver = ("8086:11fb", "idxd") if number % 4 == 0 else ("15b3:1017", "mlx5_core")
-        config = SPR_DSA[:2] + bytes.fromhex("fb11") + SPR_DSA[4:] if number % 4 == 0 else SPR_DSA
-        box.tree.function(address, ids, driver=driver, group=number, config=config)
+def test_two_thousand_functions_in_a_second(two_thousand: Box) -> None:
     began = time.process_time()  # the processor's time: others may be busy on this machine
-    found = candidates(box.machine)
+    found = candidates(two_thousand.machine)
     took = time.process_time() - began
-    assert len(found) == 2000  # all have the DVSEC: the worst case
+    assert len(found) == 2000
     assert took < 1.0, f"{took:.2f} s"

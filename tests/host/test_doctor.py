@@ -1,0 +1,403 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Each check of the doctor's is made to fail, and its advice is read."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+
+import pytest
+from click.testing import CliRunner
+
+from tests.host.box import DSA, IAA, Box
+from tests.pci.dumps import SPR_DSA
+from vfio_ims.cli.main import cli
+from vfio_ims.host.doctor import Result, Status, diagnose
+
+OK, NOTE, WARN, FAIL, UNKNOWN = Status.OK, Status.NOTE, Status.WARN, Status.FAIL, Status.UNKNOWN
+
+
+def results(box: Box, address: str | None = DSA, **more: int) -> dict[str, Result]:
+    machine = box.machine
+    found = diagnose(machine, machine.function(address) if address else None, **more)
+    return {result.check: result for result in found}
+
+
+@pytest.fixture
+def healthy(box: Box) -> Box:
+    box.healthy()
+    return box
+
+
+def test_where_all_is_well_nothing_is_said_to_be_wrong(healthy: Box) -> None:
+    found = results(healthy)
+    not_well = {name: str(one) for name, one in found.items() if one.status is not OK}
+    # Only the opened device could tell; and another user's processes would have to be looked at as root.
+    assert list(not_well) == ["IMS verdict"]
+    assert found["IMS verdict"].fix == f"vfio-ims show {DSA} --live (resets it)"
+    assert not any(one.cause or one.fix for one in found.values() if one.status is OK)
+
+
+def tree(path: str, content: str = "") -> Callable[[Box], object]:
+    return lambda box: box.tree.file(path, content)
+
+
+def gone(*paths: str) -> Callable[[Box], object]:
+    def remove(box: Box) -> None:
+        for path in paths:
+            (box.root / "gone").mkdir(exist_ok=True)
+            (box.root / path).rename(box.root / "gone" / path.replace("/", "-"))
+
+    return remove
+
+
+def parameter(module: str, name: str, value: str) -> Callable[[Box], object]:
+    return lambda box: box.parameter(module, name, value)
+
+
+def dsa(**more: object) -> Callable[[Box], object]:
+    return lambda box: box.dsa(**more)  # type: ignore[arg-type]
+
+
+def node(path: str, **more: object) -> Callable[[Box], object]:
+    return lambda box: box.node(path, **more)  # type: ignore[arg-type]
+
+
+def unnode(*paths: str) -> Callable[[Box], object]:
+    def remove(box: Box) -> None:
+        assert box.nodes is not None
+        for path in paths:
+            del box.nodes[f"/dev/{path}"]
+
+    return remove
+
+
+def file(path: str, content: str = "") -> Callable[[Box], object]:
+    return lambda box: box.file(path, content)
+
+
+def several(*actions: Callable[[Box], object]) -> Callable[[Box], object]:
+    def run(box: Box) -> None:
+        for action in actions:
+            action(box)
+
+    return run
+
+
+def sibling(box: Box) -> None:
+    box.dsa(IAA, group=23)
+
+
+def no_groups(box: Box) -> None:
+    for path in ("sys/kernel/iommu_groups", "sys/class/iommu"):
+        (box.root / path).rename(box.root / f"{path}-gone")
+
+
+CASES: list[tuple[str, Callable[[Box], object], Status, str, str]] = [
+    # check, what breaks it, status, in its evidence or cause, in its advice
+    (
+        "version",
+        file("proc/sys/kernel/osrelease", "4.15.0"),
+        FAIL,
+        "does not let a program see the MSI-X table",
+        "4.16",
+    ),
+    ("version", file("proc/sys/kernel/osrelease", "6.1.0-18"), WARN, "before 6.5: all MSI-X vectors are", "6.15"),
+    ("version", file("proc/sys/kernel/osrelease", "6.12.9"), NOTE, "before 6.15: no PASIDs", "6.15 or later"),
+    ("version", gone("proc/sys/kernel/osrelease"), UNKNOWN, "cannot be read", "uname -r"),
+    (
+        "lockdown",
+        tree("kernel/security/lockdown", "none [integrity] confidentiality"),
+        WARN,
+        "integrity",
+        "Secure Boot",
+    ),
+    ("container", file("run/systemd/container", "docker"), NOTE, "docker", "--device /dev/vfio/vfio"),
+    ("container", file(".dockerenv"), NOTE, "docker", "--ulimit memlock=-1"),
+    ("container", file("proc/1/cgroup", "0::/kubepods/pod1"), NOTE, "kubepods", "bind on the host"),
+    ("present", no_groups, FAIL, "iommu_groups is empty", "add intel_iommu=on to GRUB_CMDLINE_LINUX"),
+    (
+        "present",
+        several(no_groups, file("proc/cmdline", "quiet intel_iommu=off")),
+        FAIL,
+        "command line has intel_iommu=off",
+        "take intel_iommu=off off",
+    ),
+    (
+        "present",
+        several(no_groups, file("proc/cpuinfo", "vendor_id : AuthenticAMD")),
+        FAIL,
+        "AMD-Vi",
+        "turn IOMMU on in the firmware",
+    ),
+    ("interrupt remapping", tree("kernel/irq/40/chip_name", "PCI-MSIX"), FAIL, "EPERM", "x2APIC"),
+    (
+        "interrupt remapping",
+        several(tree("kernel/irq/40/chip_name", "PCI-MSIX"), file("proc/cmdline", "intremap=off")),
+        FAIL,
+        "command line has intremap=off",
+        "take intremap=off off",
+    ),
+    (
+        "interrupt remapping",
+        several(
+            tree("kernel/irq/40/chip_name", "PCI-MSIX"), parameter("vfio_iommu_type1", "allow_unsafe_interrupts", "Y")
+        ),
+        WARN,
+        "could then forge any interrupt",
+        "these options off",
+    ),
+    ("interrupt remapping", gone("sys/kernel/irq"), UNKNOWN, "no message interrupt", "dmesg | grep -i remap"),
+    ("scalable mode", file("proc/cmdline", "intel_iommu=on"), NOTE, "PASIDs need it", "intel_iommu=on,sm_on"),
+    ("scalable mode", gone("sys/class/iommu"), NOTE, "PASIDs are not available", ""),
+    ("vfio-pci", gone("sys/bus/pci/drivers/vfio-pci"), FAIL, "vfio-pci is not loaded", "sudo modprobe vfio-pci"),
+    ("type1", gone("sys/module/vfio_iommu_type1"), WARN, "iommu=type1", "sudo modprobe vfio_iommu_type1"),
+    (
+        "iommufd",
+        gone("sys/module/iommufd", "sys/class/misc/iommu"),
+        WARN,
+        "no PASIDs",
+        "CONFIG_IOMMUFD",
+    ),
+    (
+        "device nodes",
+        gone(f"sys/bus/pci/devices/{DSA}/vfio-dev"),
+        WARN,
+        "no node of its own",
+        "CONFIG_VFIO_DEVICE_CDEV",
+    ),
+    ("device nodes", gone(f"sys/bus/pci/drivers/vfio-pci/{DSA}"), UNKNOWN, "nothing shows it", "bind a function"),
+    (
+        "options",
+        parameter("vfio", "enable_unsafe_noiommu_mode", "Y"),
+        WARN,
+        "could write any memory",
+        "echo N | sudo tee /sys/module/vfio/parameters/enable_unsafe_noiommu_mode",
+    ),
+    ("options", parameter("iommufd", "allow_unsafe_interrupts", "Y"), WARN, "forge interrupts", "echo N | sudo tee"),
+    (
+        "denylist",
+        several(dsa(ids="8086:0b25"), parameter("vfio_pci", "disable_denylist", "N")),
+        FAIL,
+        "as trusted as root (INTEL-SA-01084)",
+        "disable_denylist=1",
+    ),
+    ("denylist", dsa(ids="8086:0b25"), WARN, "as trusted as root", "whom you would make root"),
+    (
+        "denylist",
+        several(dsa(ids="8086:0b25"), gone("sys/module/vfio_pci")),
+        WARN,
+        "not loaded",
+        "/etc/modprobe.d/vfio-pci.conf",
+    ),
+    ("/dev/vfio/vfio", unnode("vfio/vfio", "iommu"), FAIL, "vfio is not loaded", "sudo modprobe"),
+    (
+        "/dev/vfio/vfio",
+        several(unnode("vfio/vfio", "iommu"), file(".dockerenv")),
+        FAIL,
+        "container was not given it",
+        "--device /dev/vfio/vfio",
+    ),
+    (
+        "/dev/vfio/vfio",
+        node("vfio/vfio", mode=0o600, group="root", accessible=False),
+        FAIL,
+        "opens no device",
+        "udev install",
+    ),
+    ("/dev/iommu", unnode("iommu"), WARN, "iommu=iommufd and PASIDs", "--device /dev/iommu"),
+    ("/dev/iommu", node("iommu", mode=0o666), WARN, "everybody may open it", "vfio-ims udev install"),
+    (
+        "/dev/iommu",
+        several(node("iommu", mode=0o600, group="root", accessible=False), gone("etc/udev/rules.d/60-vfio-ims.rules")),
+        WARN,
+        "only root may",
+        "sudo vfio-ims udev install",
+    ),
+    ("udevd", gone("run/udev/control"), WARN, "no rule is applied", "sudo apt install udev"),
+    ("udevd", several(gone("run/udev/control"), file(".dockerenv")), NOTE, "container", "the host's"),
+    ("udev rules", gone("etc/udev/rules.d/60-vfio-ims.rules"), FAIL, "only root may", "sudo vfio-ims udev install"),
+    ("udev rules", file("etc/udev/rules.d/60-vfio-ims.rules", "old"), WARN, "another version", "udev print | diff"),
+    ("group", file("etc/group", "root:x:0:"), FAIL, "there is no group vfio", "sudo groupadd --system vfio"),
+    ("group", file("etc/group", "vfio:x:77:"), FAIL, "not in group vfio", "sudo usermod -aG vfio"),
+    ("open to all", node("vfio/23", mode=0o666), WARN, "every local user", "sudo chmod o= /dev/vfio/23"),
+    ("hugepages", file("proc/meminfo", "Hugepagesize:  2048 kB"), NOTE, "not needed", "sysctl vm.nr_hugepages=2"),
+    ("hugepages", gone("proc/meminfo"), UNKNOWN, "does not tell", "grep Huge"),
+    ("MOVDIR64B", file("proc/cpuinfo", "flags : fpu"), WARN, "dedicated queue", "Sapphire Rapids"),
+    ("MOVDIR64B", file("proc/cpuinfo", "processor : 0"), UNKNOWN, "no x86", "grep movdir64b"),
+    ("ENQCMD", file("proc/cpuinfo", "flags : fpu"), NOTE, "behind VFIO it could not be used", "nothing"),
+    ("answers", dsa(driver="vfio-pci", config=b"\xff" * 4096), FAIL, "all ones", "/sys/bus/pci/rescan"),
+    ("answers", gone(f"sys/bus/pci/devices/{DSA}/config"), UNKNOWN, "cannot be read", "ls -l"),
+    ("IOMMU group", sibling, FAIL, f"{IAA} (driver idxd)", f"sudo vfio-ims bind {DSA} --group"),
+    ("IOMMU group", gone(f"sys/bus/pci/devices/{DSA}/iommu_group"), FAIL, "no IOMMU stands", "VT-d or AMD-Vi"),
+    ("IOMMU group", tree("kernel/iommu_groups/23/name", "vfio-noiommu"), FAIL, "any memory", "vfio-ims unbind"),
+    ("/dev/vfio/23", unnode("vfio/23", "vfio/devices/vfio1"), FAIL, "has not made it", "--device /dev/vfio/23"),
+    ("/dev/vfio/23", unnode("vfio/23"), WARN, "has not made it", "ls -l /dev/vfio"),
+    (
+        "/dev/vfio/23",
+        several(node("vfio/23", accessible=False), node("vfio/devices/vfio1", accessible=False)),
+        FAIL,
+        "is not in group vfio",
+        "sudo usermod -aG vfio",
+    ),
+    (
+        "/dev/vfio/23",
+        several(
+            node("vfio/23", group="root", mode=0o600, accessible=False),
+            node("vfio/devices/vfio1", accessible=False),
+        ),
+        FAIL,
+        "were not applied to it",
+        "sudo udevadm trigger",
+    ),
+    ("free", lambda box: box.process(99, "qemu", "/dev/vfio/23"), FAIL, "process 99 (qemu)", "kill 99"),
+    (
+        "SR-IOV",
+        several(
+            lambda box: box.tree.function("0000:6a:00.0", "8086:0001", driver="vfio-pci"),
+            lambda box: box.tree.link(f"bus/pci/devices/{DSA}/physfn", "bus/pci/devices/0000:6a:00.0"),
+        ),
+        WARN,
+        "VF token",
+        "sudo vfio-ims restore 0000:6a:00.0",
+    ),
+    ("reset", dsa(driver="vfio-pci", reset=""), WARN, "no way to reset it", "cat"),
+    ("reset", gone(f"sys/bus/pci/devices/{DSA}/reset_method"), WARN, "stays wedged", "reset_method"),
+    (
+        "reset",
+        several(gone(f"sys/bus/pci/devices/{DSA}/reset_method"), file("proc/sys/kernel/osrelease", "5.10.0")),
+        UNKNOWN,
+        "before 5.15",
+        "ls ",
+    ),
+    ("reset", dsa(driver="vfio-pci", reset="bus"), WARN, "every function of the bus", "bound to VFIO"),
+    ("power", dsa(driver="vfio-pci", power="D3hot"), NOTE, "opening it wakes it", "echo on | sudo tee"),
+    ("power", dsa(driver="vfio-pci", power="D3cold"), WARN, "no power", "disable_idle_d3=1"),
+    ("power", dsa(driver="vfio-pci", power="unknown"), UNKNOWN, "does not tell", ""),
+    (
+        "link",
+        several(
+            tree(f"bus/pci/devices/{DSA}/current_link_speed", "8.0 GT/s PCIe"),
+            tree(f"bus/pci/devices/{DSA}/current_link_width", "4"),
+            tree(f"bus/pci/devices/{DSA}/max_link_speed", "16.0 GT/s PCIe"),
+            tree(f"bus/pci/devices/{DSA}/max_link_width", "4"),
+        ),
+        NOTE,
+        "8 GT/s x4 of 16 GT/s x4",
+        "reseat it",
+    ),
+    (
+        "errors",
+        tree(f"bus/pci/devices/{DSA}/aer_dev_fatal", "TOTAL_ERR_FATAL 3"),
+        WARN,
+        "3 fatal",
+        "dmesg | grep -i aer",
+    ),
+    (
+        "errors",
+        tree(f"bus/pci/devices/{DSA}/aer_dev_correctable", "TOTAL_ERR_COR 9"),
+        NOTE,
+        "9 correctable",
+        "aer_dev_*",
+    ),
+    (
+        "errors",
+        gone(*(f"sys/bus/pci/devices/{DSA}/aer_dev_{kind}" for kind in ("correctable", "fatal", "nonfatal"))),
+        UNKNOWN,
+        "counts no errors",
+        "dmesg",
+    ),
+    ("IMS: SIOV DVSEC", dsa(driver="vfio-pci", config=SPR_DSA[:256] + bytes(3840)), NOTE, "hint only", "--live"),
+    ("IMS: donors", dsa(driver="vfio-pci", config=SPR_DSA[:0x34] + bytes(4096 - 0x34)), FAIL, "no MSI-X", "--live"),
+    ("IMS: IMS bit", dsa(driver="vfio-pci", config=SPR_DSA[:64]), UNKNOWN, "64 bytes of config", "as root"),
+    ("IMS: interrupt remapping", tree("kernel/irq/40/chip_name", "PCI-MSIX"), WARN, "PCI-MSIX", "--live"),
+]
+
+
+@pytest.mark.parametrize(
+    ("check", "breaks", "status", "why", "advice"),
+    CASES,
+    ids=[f"{number}-{case[0]}" for number, case in enumerate(CASES)],
+)
+def test_a_check_that_fails_says_why_and_what_to_do(
+    healthy: Box, check: str, breaks: Callable[[Box], object], status: Status, why: str, advice: str
+) -> None:
+    breaks(healthy)
+    result = results(healthy)[check]
+    assert result.status is status, result
+    assert why in f"{result.evidence}; {result.cause}"
+    assert advice in result.fix
+
+
+def test_bound_to_another_driver(healthy: Box) -> None:
+    (healthy.root / f"sys/bus/pci/devices/{DSA}/driver").unlink()
+    healthy.tree.link(f"bus/pci/devices/{DSA}/driver", "bus/pci/drivers/idxd")
+    healthy.tree.file(f"bus/pci/devices/{DSA}/dsa0/wq0.1/clients", "1")
+    result = results(healthy)["driver"]
+    assert result.status is FAIL
+    assert "queue wq0.1 of dsa0 has 1 client" in result.cause
+    assert result.fix == f"sudo vfio-ims bind {DSA}"
+
+
+@pytest.mark.parametrize("capabilities", [0, 1 << 14])
+def test_locked_memory(healthy: Box, capabilities: int) -> None:
+    healthy.user(1000, groups=[990], memlock="65536", locked=60, capabilities=capabilities)
+    result = results(healthy, memory=1 << 30)["memlock"]
+    if capabilities:
+        assert result.status is OK  # CAP_IPC_LOCK
+        return
+    assert result.status is FAIL
+    assert result.evidence == "limit 64 KiB, 60 KiB in use, 1 GiB needed"
+    assert "type1 by process, iommufd by user" in result.cause
+    assert "ulimit -l 1048636" in result.fix
+    assert "LimitMEMLOCK=1048636K" in result.fix
+    healthy.user(1000, memlock="unlimited")
+    assert results(healthy, memory=1 << 30)["memlock"].status is OK
+
+
+def test_what_another_users_processes_have_open_is_not_known(healthy: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    from vfio_ims.host.holders import Holders
+
+    monkeypatch.setattr(Holders, "scan", classmethod(lambda cls, machine: Holders({}, unseen=12)))
+    result = results(healthy)["free"]
+    assert result.status is UNKNOWN
+    assert "12 of others" in result.evidence
+    assert result.fix == f"sudo vfio-ims doctor {DSA}"
+
+
+def test_on_a_bare_machine_every_check_says_something(box: Box) -> None:
+    for result in diagnose(box.machine):
+        assert result.evidence
+        if result.status in (WARN, FAIL):
+            assert result.cause, result
+            assert result.fix, result
+
+
+@pytest.fixture
+def looked_at(healthy: Box, monkeypatch: pytest.MonkeyPatch) -> Box:
+    from vfio_ims import host
+
+    monkeypatch.setattr(host, "Machine", lambda: healthy.machine)
+    return healthy
+
+
+def test_the_verb(looked_at: Box) -> None:
+    good = CliRunner().invoke(cli, ["doctor", DSA], standalone_mode=False)
+    assert good.return_value == 0
+    assert "IOMMU group: group 23: it alone" in good.stdout
+    sibling(looked_at)
+    bad = CliRunner().invoke(cli, ["doctor", DSA, "-q"], standalone_mode=False)
+    assert bad.return_value == 3
+    assert f"sudo vfio-ims bind {DSA} --group" in bad.stdout
+    assert "lockdown" not in bad.stdout  # quiet: only what is not well
+    document = json.loads(CliRunner().invoke(cli, ["doctor", "--json"], standalone_mode=False).stdout)
+    assert document["schema"] == "vfio-ims/doctor"
+    assert {"group", "check", "status", "evidence", "cause", "fix"} == set(document["checks"][0])
+
+
+def test_two_thousand_functions_in_two_seconds(two_thousand: Box) -> None:
+    began = time.process_time()
+    assert diagnose(two_thousand.machine)
+    took = time.process_time() - began
+    assert took < 2.0, f"{took:.2f} s"

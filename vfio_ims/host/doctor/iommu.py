@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The IOMMU, interrupt remapping, scalable mode."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vfio_ims.host.doctor.result import Result, Status
+from vfio_ims.sysfs.attributes import entries, read_text
+from vfio_ims.sysfs.irqs import remapped
+
+if TYPE_CHECKING:
+    from vfio_ims.host.machine import Machine
+
+__all__ = ["check"]
+
+GROUP = "IOMMU"
+_SMTS = 1 << 43  # extended capability register, "Scalable Mode Translation Support" (VT-d specification 4.1, 11.4.3)
+_ADD = "add {} to GRUB_CMDLINE_LINUX in /etc/default/grub, sudo update-grub (or grub2-mkconfig), reboot"
+
+
+def check(machine: Machine) -> list[Result]:
+    return [_present(machine), _remapping(machine), _scalable(machine)]
+
+
+def _vendor(machine: Machine) -> str:
+    text = machine.text("/proc/cpuinfo") or ""
+    return "AMD" if "AuthenticAMD" in text else "Intel" if "GenuineIntel" in text else ""
+
+
+def _present(machine: Machine) -> Result:
+    units = entries(machine.sys / "class/iommu")
+    groups = [name for name in entries(machine.sys / "kernel/iommu_groups") if name.isdecimal()]
+    if groups:
+        named = f"{', '.join(units[:4])}{' …' if len(units) > 4 else ''}" if units else "a unit without a name"
+        return Result(GROUP, "present", Status.OK, f"{named}: {len(groups)} IOMMU groups")
+    off = [word for word in machine.command_line if word in ("intel_iommu=off", "amd_iommu=off", "iommu=off")]
+    evidence = "/sys/kernel/iommu_groups is empty"
+    if off:
+        cause = f"the kernel's command line has {off[0]}"
+        return Result(GROUP, "present", Status.FAIL, evidence, cause, f"take {off[0]} off the kernel's command line")
+    vendor = _vendor(machine)
+    if vendor == "AMD":
+        cause = "the firmware does not offer the IOMMU (AMD-Vi); the kernel would use it unasked"
+        return Result(
+            GROUP, "present", Status.FAIL, evidence, cause, "turn IOMMU on in the firmware, dmesg | grep AMD-Vi"
+        )
+    if units:
+        cause = "an IOMMU is there, but the kernel does not translate with it"
+    else:
+        cause = "the firmware does not offer an IOMMU (VT-d), or the kernel was not told to use it"
+    fix = f"turn VT-d on in the firmware; {_ADD.format('intel_iommu=on')}"
+    return Result(GROUP, "present", Status.FAIL, evidence, cause, fix)
+
+
+def _remapping(machine: Machine) -> Result:
+    answers: dict[bool, str] = {}
+    for number in entries(machine.sys / "kernel/irq"):
+        chip = read_text(machine.sys / "kernel/irq" / number / "chip_name") or ""
+        answer = remapped(chip) if chip else None
+        if answer is not None:
+            answers.setdefault(answer, f"interrupt {number} has chip {chip}")
+    if True in answers:
+        return Result(GROUP, "interrupt remapping", Status.OK, answers[True])
+    if False not in answers:
+        fix = "dmesg | grep -i remap"
+        return Result(GROUP, "interrupt remapping", Status.UNKNOWN, "no message interrupt's chip can be read", fix=fix)
+    unsafe = [
+        f"{module}.allow_unsafe_interrupts"
+        for module in ("vfio_iommu_type1", "iommufd")
+        if machine.parameter(module, "allow_unsafe_interrupts") in ("Y", "1")
+    ]
+    if unsafe:
+        cause = f"{' and '.join(unsafe)} let VFIO go without: a device could then forge any interrupt"
+        fix = "turn interrupt remapping on (x2APIC in the firmware, no intremap=off), and these options off"
+        return Result(GROUP, "interrupt remapping", Status.WARN, answers[False], cause, fix)
+    off = [word for word in machine.command_line if word in ("intremap=off", "nox2apic")]
+    cause = (
+        f"the kernel's command line has {off[0]}"
+        if off
+        else "the firmware has it off (x2APIC opt-out), or it is broken"
+    )
+    cause += "; VFIO refuses to attach a device (EPERM)"
+    fix = f"take {off[0]} off the kernel's command line" if off else "turn x2APIC and VT-d or AMD-Vi on in the firmware"
+    return Result(GROUP, "interrupt remapping", Status.FAIL, answers[False], cause, fix)
+
+
+def _scalable(machine: Machine) -> Result:
+    able = 0
+    for unit in entries(machine.sys / "class/iommu"):
+        text = read_text(machine.sys / "class/iommu" / unit / "intel-iommu/ecap")
+        try:
+            able += bool(text and int(text, 16) & _SMTS)
+        except ValueError:
+            continue
+    options = {
+        part for word in machine.command_line if word.startswith("intel_iommu=") for part in word[12:].split(",")
+    }
+    if not able:
+        return Result(
+            GROUP, "scalable mode", Status.NOTE, "no VT-d unit here says that it can", "PASIDs are not available"
+        )
+    if "sm_off" in options or (able and "sm_on" not in options):
+        cause = "PASIDs need it, and the kernel's command line does not ask for it (some kernels turn it on unasked)"
+        fix = _ADD.format("intel_iommu=on,sm_on")
+        return Result(GROUP, "scalable mode", Status.NOTE, f"{able} VT-d units can do it", cause, fix)
+    return Result(GROUP, "scalable mode", Status.OK, f"{able} VT-d units can do it, sm_on is given")
