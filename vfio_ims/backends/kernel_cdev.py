@@ -72,8 +72,8 @@ class CdevDevice(KernelDevice):
             if pasid in self._pasids:
                 raise DeviceBusy(operation, device=self.label, why="it is attached already", hint="detach it first")
             with ExitStack() as undo, in_words(lambda code: attach_refused(code, "iommufd", self.function, operation)):
-                space.join()
-                undo.callback(space.leave)
+                space.tag(self, pasid, lambda: self.detach_pasid(pasid))
+                undo.callback(space.untag, self, pasid)
                 self._table(self._space, operation)
                 vfio.attach_pt(self.device.fileno(), self._table(space, operation), pasid)
                 undo.pop_all()
@@ -105,7 +105,7 @@ class CdevDevice(KernelDevice):
             del self._pasids[pasid]
             if space is not self._space and space not in self._pasids.values():
                 self._destroy(self._tables.pop(space.id))
-            space.leave()
+            space.untag(self, pasid)
 
     def _destroy(self, table: int) -> None:
         with suppress(OSError):  # held by something of the device's: it goes with the iommufd
@@ -115,8 +115,8 @@ class CdevDevice(KernelDevice):
         self.device.close()  # detaches it and its PASIDs
         for table in self._tables.values():
             self._destroy(table)
-        for space in self._pasids.values():
-            space.leave()
+        for pasid, space in self._pasids.items():
+            space.untag(self, pasid)
         self._space.leave()
 
 

@@ -106,7 +106,7 @@ def _no_permission(code: int, node: Path, name: str, operation: str) -> VfioImsE
     if status.st_gid != 0 and readable:
         hint = f"sudo usermod -aG {group} {_owner(os.geteuid())}, and log in again"
     else:
-        hint = f"sudo chgrp vfio {node} && sudo chmod 660 {node}, or for good: vfio-ims udev --install"
+        hint = f"sudo chgrp vfio {node} && sudo chmod 660 {node}, or for good: vfio-ims udev install"
     return AccessDenied(operation, device=name, why=why, hint=hint, errno=code)
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import errno
 import mmap
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -31,7 +32,7 @@ class KernelSpace(Owner):
     """What both kinds share: users, errors, and the end with the last user (``AddressSpacePort``).
 
     A device joins and leaves; when the last one has left, the space closes, unless it was made by a caller for itself
-    (``kept``). ``close`` while devices use it is refused.
+    (``kept``). ``close`` detaches the PASIDs that use it, and is refused while it is a device's own.
     """
 
     interface: str
@@ -40,6 +41,7 @@ class KernelSpace(Owner):
         self._lock = threading.RLock()
         self._users = 0
         self._kept = kept
+        self._tags: dict[tuple[int, int], Callable[[], None]] = {}
         super().__init__(name)
 
     def __del__(self) -> None:
@@ -65,8 +67,21 @@ class KernelSpace(Owner):
         if last and not self._kept:
             self.close()
 
+    def tag(self, user: object, pasid: int, detach: Callable[[], None]) -> None:
+        """A PASID of ``user`` goes through here; ``detach`` takes it away, and calls ``untag``."""
+        self.join()
+        self._tags[id(user), pasid] = detach
+
+    def untag(self, user: object, pasid: int) -> None:
+        """It does no more."""
+        del self._tags[id(user), pasid]
+        self.leave()
+
     def close(self) -> None:
-        """Take every mapping back and give the space up. DeviceBusy while a device is attached."""
+        """Take every mapping back and give the space up. DeviceBusy while it is a device's own."""
+        if not self.closed and self._users == len(self._tags):
+            for detach in list(self._tags.values()):
+                detach()
         if self._users and not self.closed:
             why = f"{self._users} open device{'s use' if self._users > 1 else ' uses'} it"
             raise DeviceBusy("close the address space", device=self.label, why=why, hint="close the devices first")

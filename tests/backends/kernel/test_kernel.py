@@ -358,8 +358,6 @@ def test_pasids_and_the_function_get_page_tables(kernel: Any) -> None:
         port.attach_pasid(5, space)
     with pytest.raises(UsageError, match="not attached"):
         port.detach_pasid(9)
-    with pytest.raises(DeviceBusy):
-        space.close()
     port.detach_pasid(6)
     port.detach_pasid(5)
     assert len(kernel.hwpts) == 1
@@ -370,6 +368,24 @@ def test_pasids_and_the_function_get_page_tables(kernel: Any) -> None:
     assert kernel.hwpts == {}
     assert kernel.maps == {}
     assert descriptors(kernel.dev) == []
+
+
+def test_closing_a_space_detaches_its_pasids(kernel: Any) -> None:
+    function = kernel.add()
+    kernel.max_pasid_log2 = 16
+    with open_kernel(BDF, iommu="iommufd", sysfs=kernel.sys, dev=kernel.dev) as port:
+        with port.new_space() as space:
+            port.attach_pasid(5, space)
+            port.attach_pasid(6, space)
+        assert set(function.attached) == {None}
+        assert list(kernel.maps) == [port.space.id]
+        with pytest.raises(UsageError, match="not attached"):
+            port.detach_pasid(5)
+        port.attach_pasid(7, port.space)
+        with pytest.raises(DeviceBusy):
+            port.space.close()
+        assert 7 in function.attached
+    assert kernel.maps == {}
 
 
 def test_an_iommu_that_makes_no_such_table_is_unsupported(kernel: Any) -> None:

@@ -12,6 +12,7 @@ import pytest
 from tests.vm.lab import Guest
 from tests.vm.pieces import need_vm
 from tests.vm.platforms import INTEL, INTEL_NOREMAP, INTEL_SCALABLE, Platform
+from vfio_ims.testing.server import ServedModel
 
 HERE = Path(__file__).parent
 FUNCTIONS = [
@@ -72,3 +73,15 @@ def test_without_remapping_the_refusal_names_the_parameters() -> None:
         "vfio_iommu_type1.allow_unsafe_interrupts=1",
         "iommufd.allow_unsafe_interrupts=1",
     ], result
+
+
+def test_pasids_on_a_real_iommufd(tmp_path: Path) -> None:
+    model = ServedModel("intel-dsa", tmp_path)
+    try:
+        # vfio-pci takes this DSA only where it is told to (its erratum: INTEL-SA-01084).
+        with Guest(INTEL_SCALABLE, [model.path], kernel_options=["vfio_pci.disable_denylist=1"]) as guest:
+            result = guest.run([sys.executable, "-W", "error", str(HERE / "pasids_in_guest.py")])
+    finally:
+        model.close()
+    assert result.stdout == "done\n", result
+    assert "WARNING" not in result.console, result
