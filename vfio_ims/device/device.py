@@ -30,13 +30,13 @@ class Device(Owner):
     """
 
     def __init__(self, port: DevicePort) -> None:
-        super().__init__(port.name)
         self.port, self.name, self.mount = port, port.name, port.mount
         self._lock = threading.RLock()
         self._bars: dict[int, Bar] = {}
         self._after_reset: list[Callable[[], None]] = []
         self.info: DeviceInfo = port.device_info()
         self.config = Config(port)
+        super().__init__(port.name)
 
     @cached_property
     def capabilities(self) -> Capabilities:

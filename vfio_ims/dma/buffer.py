@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vfio_ims.errors import UsageError
+from vfio_ims.errors import UsageError, VfioImsError
 from vfio_ims.lifetime import Owner
 
 if TYPE_CHECKING:
@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from vfio_ims.native.memory import SharedMemory
 
 __all__ = ["Buffer"]
+
+
+_STILL_MAPPED: list[memoryview] = []
+"""Memory that could not be unmapped: a device may still write to it, so it must never become anybody else's."""
 
 
 class Buffer(Owner):
@@ -40,7 +44,12 @@ class Buffer(Owner):
         return self.iova <= iova and iova + size <= self.iova + self.size
 
     def _release(self) -> None:
-        self.space.give_back(self)
+        try:
+            self.space.give_back(self)
+        except VfioImsError:
+            _STILL_MAPPED.append(self._memory.view)
+            self._memory.abandon()
+            raise
         try:
             self._memory.close()
         except UsageError:

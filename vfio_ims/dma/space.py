@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import threading
 from bisect import bisect_right
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from vfio_ims.dma.allocator import IovaAllocator
 from vfio_ims.dma.buffer import Buffer
-from vfio_ims.errors import UsageError
+from vfio_ims.errors import ClosedError, UsageError
 from vfio_ims.lifetime import Owner
 from vfio_ims.native.memory import SharedMemory
 
@@ -30,7 +31,6 @@ class AddressSpace(Owner):
     """
 
     def __init__(self, port: AddressSpacePort, label: str) -> None:
-        super().__init__(label)
         self.port = port
         self.page = port.page_sizes() & -port.page_sizes()
         self._allocator = IovaAllocator(port.ranges(), self.page)
@@ -38,6 +38,7 @@ class AddressSpace(Owner):
         self._starts: list[int] = []
         self._buffers: dict[int, Buffer] = {}
         self._users = 0
+        super().__init__(label)
 
     @classmethod
     def of(cls, device: Device) -> AddressSpace:
@@ -105,7 +106,8 @@ class AddressSpace(Owner):
         with self._lock:
             if self._buffers.pop(buffer.iova, None) is not None:
                 self._starts.remove(buffer.iova)
-                self.port.unmap(buffer.iova, buffer.mapped)
+                with suppress(ClosedError):  # a port that is closed maps nothing any more
+                    self.port.unmap(buffer.iova, buffer.mapped)
                 self._allocator.release(buffer.iova)
 
     def find(self, iova: int) -> tuple[Buffer, int]:
@@ -140,8 +142,8 @@ class Share(Owner):
     """A device's share in its address space: given up when the device closes."""
 
     def __init__(self, device: Device) -> None:
-        super().__init__(device.name, device)
         self.space = AddressSpace.of(device)
+        super().__init__(device.name, device)
 
     def _release(self) -> None:
         self.space.leave()

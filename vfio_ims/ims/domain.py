@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Collection, Sequence
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from vfio_ims.errors import UnsupportedError, UsageError
@@ -290,14 +291,12 @@ class ImsDomain(Owner):
     def _release(self) -> None:
         with self._lock:
             slots = self.records.allocated
-            try:
+            with ExitStack() as steps:  # last in, first out; each runs, whatever the one before it raised
+                steps.callback(self.parking.close)
+                steps.callback(self._words.close)
+                steps.callback(self.pool.close)
+                steps.callback(self.waking.forget, slots, "its domain")
+                steps.callback(self.parking.discharge, slots)
+                steps.callback(self.parking.quiesce, range(self.table.size))
                 for slot in slots:
-                    self.source.quiesce(slot)
-                self.parking.quiesce(range(self.table.size))
-                self.parking.discharge(slots)
-            finally:
-                self.waking.forget(slots, "its domain")
-                self.pool.close()
-                self._words.close()
-                self.parking.close()
-        self.hub.kick()
+                    steps.callback(self.source.quiesce, slot)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import threading
 from array import array
 from collections.abc import Callable, Collection, Iterable, Sequence
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from vfio_ims.errors import DeviceBusy, UnsupportedError, VfioImsError
@@ -195,8 +196,9 @@ class DonorPool:
 
     def close(self) -> None:
         """Detach every donor. The domain has quiesced their slots before."""
-        for donor in self.donors.values():
-            self._hub.remove(donor.event)
-            self._msix.detach(donor.vector)
-            donor.event.close()
-        self.donors.clear()
+        donors, self.donors = list(self.donors.values()), {}
+        with ExitStack() as each:  # one that fails to detach does not keep the others
+            for donor in donors:
+                each.callback(donor.event.close)
+                each.callback(self._msix.detach, donor.vector)
+                each.callback(self._hub.remove, donor.event)

@@ -57,6 +57,6 @@ class Parking:
             self._table.write_pattern(pending, [Slot()])
 
     def close(self) -> None:
-        if self._page is not None:
-            self._page.close()
-            self._page = None
+        page, self._page = self._page, None
+        if page is not None:
+            page.close()

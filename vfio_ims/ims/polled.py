@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -53,10 +54,11 @@ class PolledWords:
             self._free.append(word)
 
     def close(self) -> None:
-        for page in self._pages:
-            page.close()
-        self._pages.clear()
+        pages, self._pages = self._pages, []
         self._free.clear()
+        with ExitStack() as each:
+            for page in pages:
+                each.callback(page.close)
 
 
 class PolledSlot:

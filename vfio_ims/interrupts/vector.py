@@ -28,7 +28,6 @@ class VectorInterrupt(Owner):
     def __init__(
         self, device: Device, index: int, vector: int, hub: EventHub, event: EventFd, detach: Callable[[], None]
     ) -> None:
-        super().__init__(f"{device.name} vector {vector}", device)
         self.device, self.index, self.vector, self._event = device, index, vector, event
         self._hub, self._detach = hub, detach
         self.count = 0
@@ -36,6 +35,7 @@ class VectorInterrupt(Owner):
         self._wakeup = hub.wakeup()
         self._shared = True
         hub.add(event, self._arrived)
+        super().__init__(f"{device.name} vector {vector}", device)
 
     def _arrived(self, count: int) -> None:
         self.count += count
