@@ -1,2 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Shared by all tests."""
+
+from pathlib import Path
+
+import pytest
+
+_ON_REQUEST = ("benchmarks",)
+"""Folders that run only when they are named: speed is measured on a machine that does nothing else."""
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave out what nobody asked for by name."""
+    name = collection_path.name
+    if name in _ON_REQUEST and not any(name in argument for argument in config.args):
+        return True
+    return None
