@@ -179,7 +179,7 @@ def test_the_direct_store_is_the_right_instruction(tmp_path: Path) -> None:
     from vfio_ims.native import build
 
     code = tmp_path / "bulk.o"
-    source = Path(build.__file__).with_name("window_bulk.c")
+    source = Path(build.__file__).with_name("window_portal.c")
     subprocess.run(["gcc", *build.compile_flags, "-c", source, "-o", code], check=True)
     listing = subprocess.run([objdump, "-d", code], check=True, capture_output=True, text=True).stdout
     lines = [line for line in listing.splitlines() if "movdir64b" in line]

@@ -3,7 +3,6 @@
 #include <string.h>
 
 #include "clock.h"
-#include "cpu.h"
 #include "mmio.h"
 #include "window_private.h"
 
@@ -15,9 +14,6 @@ static int enter_block(struct window *w, uint64_t offset, uint64_t count, uint32
         return ACCESS_BOUNDS;
     return window_enter(w, offset, count * width, width, need);
 }
-
-/* Loops stay out of the functions that call sigsetjmp, whose locals must not change under it. */
-#define LOOP __attribute__((noinline)) static
 
 #define EACH(bits, statement)                    \
     case bits / 8: {                             \
@@ -228,60 +224,5 @@ int window_write_table(struct window *w, uint64_t offset, uint64_t stride, const
     if (status)
         return status;
     WINDOW_ACCESS(w, ACCESS_GONE, store_table(w->base + offset, stride, indices, rows, steps, step_count, words, words_per_row));
-    return ACCESS_OK;
-}
-
-#if defined(__x86_64__)
-/* MOVDIR64B rax, [rdx] spelled out, so that any compiler takes it. */
-static inline void direct_store64(void *to, const void *from)
-{
-    __asm__ volatile(".byte 0x66, 0x0f, 0x38, 0xf8, 0x02" ::"a"(to), "d"(from) : "memory");
-}
-#else
-static inline void direct_store64(void *to, const void *from)
-{
-    (void)to;
-    (void)from; /* never reached: cpu_has_movdir64b() is false here */
-}
-#endif
-
-LOOP void store_descriptors(uint8_t *portal, const uint8_t *data, uint64_t count, uint64_t stride, uint64_t span,
-                              int pieces)
-{
-    uint64_t at = 0;
-
-    mmio_direct_store_fence();
-    for (uint64_t i = 0; i < count; i++, data += 64) {
-        if (pieces)
-            write_all(portal + at, 8, 8, data);
-        else
-            direct_store64(portal + at, data);
-        at += stride;
-        if (at >= span)
-            at = 0;
-    }
-    mmio_direct_store_fence();
-}
-
-int window_store64(struct window *w, uint64_t offset, const void *data, uint64_t count, uint64_t stride,
-                   uint64_t span, int pieces)
-{
-    uint64_t reach;
-    int status;
-
-    if (!pieces && !cpu_has_movdir64b())
-        return ACCESS_UNSUPPORTED;
-    if (count == 0)
-        return ACCESS_OK;
-    if (stride & 63)
-        return ACCESS_MISALIGNED;
-    if (span < 64 || (stride && span % stride))
-        return ACCESS_INVALID;
-    /* How far the slots reach: all of the span once the descriptors have gone round. */
-    reach = stride == 0 ? 64 : (count - 1 < span / stride ? (count - 1) * stride + 64 : span - stride + 64);
-    status = window_enter(w, offset, reach, 64, PAGE_WRITE);
-    if (status)
-        return status;
-    WINDOW_ACCESS(w, ACCESS_GONE, store_descriptors(w->base + offset, data, count, stride, span, pieces));
     return ACCESS_OK;
 }

@@ -55,6 +55,9 @@ static inline int window_enter(struct window *w, uint64_t offset, uint64_t size,
     return status;
 }
 
+/* Loops stay out of the functions that call sigsetjmp, whose locals must not change under it. */
+#define LOOP __attribute__((noinline)) static
+
 /* Make the access of a window that was entered, and leave it; a SIGBUS on the way leaves it too and returns `gone`. */
 #define WINDOW_ACCESS(w, gone, access)        \
     do {                                      \
