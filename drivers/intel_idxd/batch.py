@@ -11,7 +11,8 @@ from vfio_ims.native.memory import view_of
 
 from .completion import Completion, OperationError
 from .descriptors import DESCRIPTOR_SIZE, DsaOpcode, Flag, encode
-from .operations import DsaOperations, Request
+from .dsa_operations import DsaOperations
+from .operations import Request
 from .records import Record
 from .status import Status
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from vfio_ims.errors import DeviceError
 from vfio_ims.native.memory import view_of
 
+from .dif import DifError, DifTags
 from .status import FAULT_WAS_WRITE, STATUS_CODE, Status, status_text
 
 if TYPE_CHECKING:
@@ -65,6 +66,26 @@ class Completion:
     def invalid_flags(self) -> int:
         return int(unpack_from("<I", self.data, 16)[0]) & 0xFFFFFF if self.status == Status.FLAGS else 0
 
+    @property
+    def crc(self) -> int:
+        """The CRC, of an operation that makes one."""
+        return self.word(16)
+
+    @property
+    def delta_size(self) -> int:
+        """Bytes of the delta record that was created."""
+        return self.word(16)
+
+    @property
+    def source_tags(self) -> DifTags:
+        """The tags that the next source block must have."""
+        return DifTags.unpacked(self.data[16:24])
+
+    @property
+    def target_tags(self) -> DifTags:
+        """The tags that the next destination block gets."""
+        return DifTags.unpacked(self.data[24:32])
+
     def word(self, offset: int, width: int = 4) -> int:
         """A number of the operation's own part."""
         return int.from_bytes(self.data[offset : offset + width], "little")
@@ -73,6 +94,9 @@ class Completion:
         text = status_text(self.data[0])
         if self.status in _FAULTS:
             text += f" at {self.fault:#x} after {self.completed} bytes"
+        elif self.status == Status.DIF:
+            wrong = [one.name.lower().replace("_", " ") for one in DifError if self.result & one]
+            text += f": {', '.join(wrong)} at byte {self.completed}"
         elif self.invalid_flags:
             text += f": {self.invalid_flags:#x}"
         return text

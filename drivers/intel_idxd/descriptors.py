@@ -29,7 +29,10 @@ DESCRIPTOR = Struct("<IIQQQIHH24s")
 
 
 class Flag(IntEnum):
-    """Descriptor bits 55:32; ``|`` of them is a plain number."""
+    """Descriptor bits 55:32; ``|`` of them is a plain number. Bits 18:16 are the operation's own.
+
+    CRC: read the seed from memory; leave out inversion and reflection; take bit 7 of each byte first.
+    """
 
     FENCE = 1 << 0
     BLOCK_ON_FAULT = 1 << 1
@@ -46,6 +49,9 @@ class Flag(IntEnum):
     STRICT_ORDERING = 1 << 13
     READBACK = 1 << 14
     STEERING = 1 << 15
+    CRC_READ_SEED = 1 << 16
+    CRC_BARE = 1 << 17
+    CRC_PLAIN_DATA = 1 << 18
     IAA_READ_SOURCE2 = 1 << 16
     IAA_SOURCE2_SECOND = 1 << 17
     IAA_WRITE_SOURCE2 = 1 << 18

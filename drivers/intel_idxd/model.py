@@ -18,13 +18,14 @@ from vfio_ims.models.register_file import View
 from vfio_ims.registers import Register, RegisterValue, Repeat
 
 from .commands import Command
-from .descriptors import IaaOpcode
+from .descriptors import DsaOpcode, Flag, IaaOpcode
 from .model_commands import Commands
 from .model_errors import Reporter
 from .model_executor import Executor
 from .model_handles import ModelHandles
-from .model_operations import DSA_FLAGS, Result, operate
+from .model_operations import DSA, Operation, memmove, operate
 from .model_queues import ModelQueues
+from .model_result import WRITES, Result
 from .registers import TABLE_UNIT, Bar0, State
 from .tables import (
     GROUP_STRIDE,
@@ -95,6 +96,8 @@ class IdxdModel(DeviceModel):
     general: ClassVar[int]
     operations: ClassVar[int]
     engines: ClassVar[int]
+    engine: ClassVar[dict[int, Operation]]
+    """What one engine does."""
     read_buffers: ClassVar[int] = _READ_BUFFERS
 
     def __init__(self, name: str = "", **given: Value) -> None:
@@ -118,6 +121,12 @@ class IdxdModel(DeviceModel):
         )
         self.commands = Commands(self, delay=int(option["command_ms"]), hardware_error=int(option["hardware_error"]))
         self.executor = Executor(self)
+        general = self._general
+        self._missing_flags = (
+            (0 if general.cache_control_memory else Flag.CACHE_CONTROL)
+            | (0 if general.destination_readback else Flag.READBACK)
+            | (0 if general.block_on_fault else Flag.BLOCK_ON_FAULT)
+        )
         self._identify()
 
     def configure(self) -> None:
@@ -229,12 +238,15 @@ class IdxdModel(DeviceModel):
         return self.operations
 
     def flags_of(self, opcode: int) -> int:
-        """Flags that the operation allows beside those of completion."""
-        return DSA_FLAGS.get(opcode, 0)
+        """Flags that the operation allows beside those of completion, as far as the device has them."""
+        operation = self.engine.get(opcode)
+        if operation is None:
+            return Flag.ADDRESS1_CLASS | Flag.BLOCK_ON_FAULT if opcode == DsaOpcode.BATCH else 0
+        return operation.flags & ~self._missing_flags
 
     def operate(self, executor: Executor, memory: Memory, work: Work, descriptor: Descriptor) -> Result:
         """Do one operation."""
-        return operate(self, executor, memory, work, descriptor)
+        return operate(self, executor, memory, work, descriptor, self.engine)
 
     # --- accesses -----------------------------------------------------------------------------------------------------
 
@@ -314,7 +326,7 @@ class DsaModel(IdxdModel):
     id, kind = "8086:0b25", "dsa"
     general = 0x40_915F_0107
     operations = 0x1_003F_03FF  # sysfs op_cap: 00000001,003f03ff
-    engines = 4
+    engines, engine = 4, DSA
 
 
 class IaaModel(IdxdModel):
@@ -322,5 +334,10 @@ class IaaModel(IdxdModel):
 
     id, kind = "8086:0cfe", "iaa"
     general = 0x7_1F10_901F_0105
-    operations = sum(1 << opcode for opcode in (IaaOpcode.NOP, IaaOpcode.DRAIN, IaaOpcode.MEMMOVE))
+    engine: ClassVar[dict[int, Operation]] = {
+        IaaOpcode.NOP: DSA[DsaOpcode.NOP],
+        IaaOpcode.DRAIN: DSA[DsaOpcode.DRAIN],
+        IaaOpcode.MEMMOVE: Operation(memmove, WRITES),
+    }
+    operations = sum(1 << opcode for opcode in engine)
     engines = 8

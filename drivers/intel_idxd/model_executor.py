@@ -11,7 +11,7 @@ from vfio_ims.models import Outcome
 from .descriptors import RECORD_SIZE, Descriptor, DsaOpcode, Flag
 from .model_errors import Fault
 from .model_memory import Memory, PageFault
-from .model_operations import Result
+from .model_result import Result
 from .status import FAULT_WAS_WRITE, Status
 from .tables import Permission
 

@@ -102,6 +102,14 @@ class Memory:
             at += step
         return size
 
+    def look(self, iova: int, size: int) -> int:
+        """How many bytes from ``iova`` on are there: translated, not touched."""
+        with self._model.lock:
+            reached = self.reach(iova, size, False)
+        if reached < size and self._quick:
+            raise Defer
+        return reached
+
     def copy(self, to: int, source: int, size: int) -> None:
         """Copy; the ranges may overlap. ``PageFault.done`` counts from the start, from the end if copied backward."""
         backward = source < to < source + size

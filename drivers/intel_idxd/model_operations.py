@@ -1,14 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the modelled engines do: the operations that DSA and IAA share, moving and filling memory, batches."""
+"""What the modelled DSA engines do, by opcode: the handler, and the flags that the operation takes."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from struct import Struct
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
 
 from .descriptors import DESCRIPTOR_SIZE, Descriptor, DsaOpcode, Flag
+from .model_checking import copy_crc, generate_crc
+from .model_comparing import apply_delta, compare, compare_pattern, create_delta
+from .model_integrity import dif_check, dif_insert, dif_strip, dif_update, dix_generate
 from .model_memory import Memory, PageFault
+from .model_result import READS, WRITES, Result, faulted, overlap
 from .status import Status
 
 if TYPE_CHECKING:
@@ -16,78 +19,127 @@ if TYPE_CHECKING:
     from .model_executor import Executor
     from .model_queues import Work
 
-__all__ = ["DSA_FLAGS", "Result", "operate"]
+__all__ = ["DSA", "Operation", "memmove", "operate"]
 
-_HEAD = Struct("<BBHIQ")
-_READ_WRITE = int(
-    Flag.BLOCK_ON_FAULT | Flag.CACHE_CONTROL | Flag.ADDRESS1_CLASS | Flag.ADDRESS2_CLASS | Flag.STRICT_ORDERING
-)
-DSA_FLAGS: dict[int, int] = {
-    DsaOpcode.NOP: 0,
-    DsaOpcode.BATCH: (Flag.ADDRESS1_CLASS | Flag.BLOCK_ON_FAULT),
-    DsaOpcode.DRAIN: (Flag.ADDRESS1_CLASS | Flag.ADDRESS2_CLASS),
-    DsaOpcode.MEMMOVE: _READ_WRITE | (Flag.READBACK | Flag.STEERING),
-    DsaOpcode.FILL: _READ_WRITE & ~(Flag.ADDRESS1_CLASS) | (Flag.READBACK | Flag.STEERING),
-}
-"""Flags that an operation takes beside those of completion."""
+_PAGE = 4096
+Handler = Callable[[Memory, Descriptor], Result]
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
-    """The contents of a completion record."""
+class Operation(NamedTuple):
+    """``sized``: the size must be 1 to the queue's largest transfer. ``flags``: beside those of completion."""
 
-    status: int = Status.SUCCESS
-    result: int = 0
-    completed: int = 0
-    fault: int = 0
-    specific: bytes = b""
-    invalid_flags: int = 0
-
-    @property
-    def plain(self) -> bool:
-        """Whether the first 8 bytes say it all."""
-        return not (self.fault or self.specific or self.invalid_flags)
-
-    def head(self, size: int) -> bytes:
-        return _HEAD.pack(self.status, self.result, 0, self.completed, 0).ljust(size, b"\0")
-
-    def record(self, size: int) -> bytes:
-        specific = self.specific or self.invalid_flags.to_bytes(4, "little")
-        return (_HEAD.pack(self.status, self.result, 0, self.completed, self.fault) + specific).ljust(size, b"\0")
+    handler: Handler
+    flags: int = 0
+    sized: bool = True
 
 
-def operate(model: IdxdModel, executor: Executor, memory: Memory, work: Work, descriptor: Descriptor) -> Result:
-    """DSA's operations. Raises PageFault."""
-    opcode, size = descriptor.opcode, descriptor.size
-    if opcode in (DsaOpcode.NOP, DsaOpcode.DRAIN):
-        return Result()  # work runs in order: what came before is done
-    if opcode == DsaOpcode.BATCH:
-        return _batch(model, executor, memory, work, descriptor)
-    if not 0 < size <= work.queue.max_transfer:
-        return Result(Status.SIZE)
-    if opcode == DsaOpcode.MEMMOVE:
-        return _memmove(memory, descriptor)
-    if opcode == DsaOpcode.FILL:
-        return _fill(memory, descriptor)
-    return Result(Status.OPCODE)
+def _nothing(memory: Memory, descriptor: Descriptor) -> Result:
+    return Result()  # work runs in order: what came before is done
 
 
-def _memmove(memory: Memory, descriptor: Descriptor) -> Result:
+def memmove(memory: Memory, descriptor: Descriptor) -> Result:
+    """``result`` of a partial copy is 1 where it ran backward: what is left is then at the start."""
     source, to, size = descriptor.source, descriptor.destination, descriptor.size
     try:
         memory.copy(to, source, size)
     except PageFault as fault:
-        backward = source < to < source + size
-        code = Status.PAGE_FAULT | (0x80 if fault.write else 0)
-        return Result(code, int(backward), fault.done, fault.address)
+        return faulted(fault, fault.done, result=int(source < to < source + size))
     return Result()
 
 
 def _fill(memory: Memory, descriptor: Descriptor) -> Result:
-    size = descriptor.size
-    pattern = descriptor.source.to_bytes(8, "little")
-    memory.write(descriptor.destination, (pattern * -(-size // 8))[:size])
+    pattern, size, step = descriptor.source.to_bytes(8, "little"), descriptor.size, 1 << 20
+    block = pattern * (min(size, step) // 8 + 1)
+    for at in range(0, size, step):
+        try:
+            memory.write(descriptor.destination + at, block[: min(step, size - at)])
+        except PageFault as fault:
+            return faulted(fault, at + fault.done)
     return Result()
+
+
+def _dualcast(memory: Memory, descriptor: Descriptor) -> Result:
+    source, first, size = descriptor.source, descriptor.destination, descriptor.size
+    second = int.from_bytes(descriptor.specific[:8], "little")
+    if (first ^ second) & (_PAGE - 1):
+        return Result(Status.DUALCAST_ALIGN)
+    if overlap(source, size, first, size) or overlap(source, size, second, size) or overlap(first, size, second, size):
+        return Result(Status.OVERLAP)
+    for at in range(0, size, 1 << 20):
+        step = min(1 << 20, size - at)
+        done = step
+        fault: PageFault | None = None
+        for to in (first, second):
+            try:
+                memory.copy(to + at, source + at, step)
+            except PageFault as found:
+                if found.done < done:
+                    done, fault = found.done, found
+        if fault is not None:
+            return faulted(fault, at + done)
+    return Result()
+
+
+def _flush(memory: Memory, descriptor: Descriptor) -> Result:
+    """There is no cache here: only the addresses are looked up."""
+    reached = memory.look(descriptor.destination, descriptor.size)
+    if reached < descriptor.size:
+        return faulted(PageFault(descriptor.destination + reached, write=False), reached)
+    return Result()
+
+
+def _fetch(memory: Memory, descriptor: Descriptor) -> Result:
+    """Translate a region's pages, every ``stride`` bytes (0: each page)."""
+    stride = int.from_bytes(descriptor.specific[8:12], "little") or _PAGE
+    for at in range(0, descriptor.size, stride):
+        if not memory.look(descriptor.source + at, 1):
+            return faulted(PageFault(descriptor.source + at, write=False), at)
+    return Result()
+
+
+_CRC = READS | Flag.CRC_READ_SEED | Flag.CRC_BARE | Flag.CRC_PLAIN_DATA | Flag.ADDRESS3_CLASS
+_CRC_COPY = _CRC | WRITES
+
+DSA: dict[int, Operation] = {
+    DsaOpcode.NOP: Operation(_nothing, sized=False),
+    DsaOpcode.DRAIN: Operation(_nothing, Flag.ADDRESS1_CLASS | Flag.ADDRESS2_CLASS, sized=False),
+    DsaOpcode.MEMMOVE: Operation(memmove, WRITES),
+    DsaOpcode.FILL: Operation(_fill, WRITES & ~Flag.ADDRESS1_CLASS),
+    DsaOpcode.COMPARE: Operation(compare, READS | Flag.CHECK_RESULT),
+    DsaOpcode.COMPARE_PATTERN: Operation(compare_pattern, READS & ~Flag.ADDRESS2_CLASS | Flag.CHECK_RESULT),
+    DsaOpcode.CREATE_DELTA: Operation(create_delta, WRITES | Flag.ADDRESS3_CLASS | Flag.CHECK_RESULT),
+    DsaOpcode.APPLY_DELTA: Operation(apply_delta, WRITES),
+    DsaOpcode.DUALCAST: Operation(_dualcast, WRITES | Flag.ADDRESS3_CLASS),
+    DsaOpcode.TRANSLATION_FETCH: Operation(_fetch, READS),
+    DsaOpcode.CRC: Operation(generate_crc, _CRC),
+    DsaOpcode.COPY_CRC: Operation(copy_crc, _CRC_COPY),
+    DsaOpcode.DIF_CHECK: Operation(dif_check, READS),
+    DsaOpcode.DIF_INSERT: Operation(dif_insert, WRITES),
+    DsaOpcode.DIF_STRIP: Operation(dif_strip, WRITES),
+    DsaOpcode.DIF_UPDATE: Operation(dif_update, WRITES),
+    DsaOpcode.DIX_GENERATE: Operation(dix_generate, WRITES),
+    DsaOpcode.CACHE_FLUSH: Operation(_flush, READS | Flag.CACHE_CONTROL),
+}
+"""Flags per operation: the fields that it has. [inferred where a flag names an address that an operation lacks]"""
+
+
+def operate(
+    model: IdxdModel,
+    executor: Executor,
+    memory: Memory,
+    work: Work,
+    descriptor: Descriptor,
+    table: dict[int, Operation],
+) -> Result:
+    """Do one operation of ``table``. Raises PageFault where a handler has no more to say of it."""
+    if descriptor.opcode == DsaOpcode.BATCH:
+        return _batch(model, executor, memory, work, descriptor)
+    operation = table.get(descriptor.opcode)
+    if operation is None:
+        return Result(Status.OPCODE)
+    if operation.sized and not 0 < descriptor.size <= work.queue.max_transfer:
+        return Result(Status.SIZE)
+    return operation.handler(memory, descriptor)
 
 
 def _batch(model: IdxdModel, executor: Executor, memory: Memory, work: Work, descriptor: Descriptor) -> Result:

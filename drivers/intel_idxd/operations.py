@@ -13,7 +13,7 @@ from .descriptors import DsaOpcode
 if TYPE_CHECKING:
     from vfio_ims.dma import Buffer
 
-__all__ = ["DsaOperations", "Operations", "Request", "iova_of"]
+__all__ = ["Operations", "Request", "iova_of", "repeated"]
 
 T = TypeVar("T")
 
@@ -64,16 +64,10 @@ class Operations(ABC, Generic[T]):
         )
 
 
-class DsaOperations(Operations[T]):
-    """What DSA adds."""
-
-    def fill(self, dst: Buffer | int, pattern: int | bytes, size: int, *, flags: int = 0) -> T:
-        """Fill ``size`` bytes with ``pattern``, 8 bytes that repeat (a number: little endian)."""
-        value = pattern if isinstance(pattern, int) else _repeat(pattern)
-        return self._run(Request(DsaOpcode.FILL, flags, value, iova_of(dst, size), size, name="fill"))
-
-
-def _repeat(pattern: bytes) -> int:
+def repeated(pattern: int | bytes) -> int:
+    """A pattern as the 8 bytes, little endian, that repeat. UsageError unless it has 1, 2, 4 or 8 bytes."""
+    if isinstance(pattern, int):
+        return pattern
     if not pattern or 8 % len(pattern):
         why = f"a pattern must have 1, 2, 4 or 8 bytes, not {len(pattern)}"
         raise UsageError("prepare an operation", why=why)

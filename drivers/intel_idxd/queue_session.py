@@ -13,9 +13,10 @@ from vfio_ims.errors import ClosedError, VfioImsError
 from .batch import Batch
 from .completion import Completion
 from .descriptors import RECORD_SIZE, Flag, encode
+from .dsa_operations import DsaOperations
 from .notifier import notifier_for
 from .operation import Operation
-from .operations import DsaOperations, Request
+from .operations import Request
 
 if TYPE_CHECKING:
     from .driver import Idxd

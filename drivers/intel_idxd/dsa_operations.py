@@ -1,0 +1,204 @@
+# SPDX-License-Identifier: Apache-2.0
+"""DSA's operations. Meanings: Intel DML and accel-config; which a device has is in OPCAP."""
+
+from __future__ import annotations
+
+from struct import Struct
+from typing import TYPE_CHECKING, TypeVar
+
+from .descriptors import DsaOpcode, Flag
+from .dif import FIELD_SIZE, DifTags, block_code
+from .operations import Operations, Request, iova_of, repeated
+
+if TYPE_CHECKING:
+    from vfio_ims.dma import Buffer
+
+__all__ = ["DsaOperations"]
+
+T = TypeVar("T")
+_CREATE = Struct("<QIIB")
+_SEED = Struct("<IIQ")
+_NO_TAGS = DifTags()
+
+
+class DsaOperations(Operations[T]):
+    """Results are in the completion: ``result`` of a comparison (0 equal, 1 different), ``crc``, ``delta_size``."""
+
+    def fill(self, dst: Buffer | int, pattern: int | bytes, size: int, *, flags: int = 0) -> T:
+        """Fill ``size`` bytes with ``pattern``, 8 bytes that repeat (a number: little endian)."""
+        return self._run(Request(DsaOpcode.FILL, flags, repeated(pattern), iova_of(dst, size), size, name="fill"))
+
+    def compare(
+        self, first: Buffer | int, second: Buffer | int, size: int, *, expect: int | None = None, flags: int = 0
+    ) -> T:
+        """Compare ``size`` bytes. ``expect`` 0 or 1: another result is ``Status.FALSE_PREDICATE``, and not fenced past.
+
+        Of unequal ones ``completed`` says where they differ.
+        """
+        flags, specific = _expecting(expect, flags)
+        places = iova_of(first, size), iova_of(second, size)
+        return self._run(Request(DsaOpcode.COMPARE, flags, *places, size, specific=specific, name="compare"))
+
+    def compare_pattern(
+        self, src: Buffer | int, pattern: int | bytes, size: int, *, expect: int | None = None, flags: int = 0
+    ) -> T:
+        """Compare with 8 bytes that repeat."""
+        flags, specific = _expecting(expect, flags)
+        places = iova_of(src, size), repeated(pattern)
+        return self._run(
+            Request(DsaOpcode.COMPARE_PATTERN, flags, *places, size, specific=specific, name="compare pattern")
+        )
+
+    def create_delta(
+        self,
+        first: Buffer | int,
+        second: Buffer | int,
+        size: int,
+        record: Buffer | int,
+        record_size: int,
+        *,
+        expect: int | None = None,
+        flags: int = 0,
+    ) -> T:
+        """Where ``second`` differs from ``first``: entries of 10 bytes into ``record``.
+
+        ``result``: 0 equal, 1 different, 2 the record (80 bytes or more) is too small; ``expect``: a bit for each of
+        these. Sizes in multiples of 8 up to 512 KiB, addresses aligned to 8.
+        """
+        mask = 7 if expect is None else expect
+        flags |= 0 if expect is None else Flag.CHECK_RESULT
+        specific = _CREATE.pack(iova_of(record, record_size), record_size, 0, mask)
+        places = iova_of(first, size), iova_of(second, size)
+        return self._run(Request(DsaOpcode.CREATE_DELTA, flags, *places, size, specific=specific, name="create delta"))
+
+    def apply_delta(self, dst: Buffer | int, record: Buffer | int, record_size: int, size: int, *, flags: int = 0) -> T:
+        """Write the ``record_size`` bytes of entries to ``dst``, ``size`` bytes long."""
+        places = iova_of(record, record_size), iova_of(dst, size)
+        specific = record_size.to_bytes(4, "little")
+        return self._run(Request(DsaOpcode.APPLY_DELTA, flags, *places, size, specific=specific, name="apply delta"))
+
+    def dualcast(self, first: Buffer | int, second: Buffer | int, src: Buffer | int, size: int, *, flags: int = 0) -> T:
+        """Copy to two places, whose addresses are alike in bits 11:0."""
+        places = iova_of(src, size), iova_of(first, size)
+        specific = iova_of(second, size).to_bytes(8, "little")
+        return self._run(Request(DsaOpcode.DUALCAST, flags, *places, size, specific=specific, name="dualcast"))
+
+    def crc(self, src: Buffer | int, size: int, seed: int = 0, *, seed_at: Buffer | int = 0, flags: int = 0) -> T:
+        """CRC-32C, in the completion's ``crc``. ``seed``: the CRC of what came before.
+
+        ``Flag.CRC_READ_SEED`` takes it from memory at ``seed_at``; ``CRC_BARE`` leaves out inversion and reflection of
+        seed and result, ``CRC_PLAIN_DATA`` takes bit 7 of each byte first.
+        """
+        specific = _SEED.pack(seed, 0, iova_of(seed_at, 4))
+        return self._run(Request(DsaOpcode.CRC, flags, iova_of(src, size), 0, size, specific=specific, name="CRC"))
+
+    def copy_crc(
+        self,
+        dst: Buffer | int,
+        src: Buffer | int,
+        size: int,
+        seed: int = 0,
+        *,
+        seed_at: Buffer | int = 0,
+        flags: int = 0,
+    ) -> T:
+        """Copy, and the CRC of it."""
+        specific = _SEED.pack(seed, 0, iova_of(seed_at, 4))
+        places = iova_of(src, size), iova_of(dst, size)
+        return self._run(Request(DsaOpcode.COPY_CRC, flags, *places, size, specific=specific, name="copy with CRC"))
+
+    # --- data integrity fields ----------------------------------------------------------------------------------------
+
+    def dif_check(
+        self, src: Buffer | int, size: int, block: int, tags: DifTags = _NO_TAGS, *, dif: int = 0, flags: int = 0
+    ) -> T:
+        """Check the fields behind each ``block`` bytes. ``size`` counts them. ``Status.DIF``: ``result`` says which."""
+        specific = _dif(block, dif, source=tags)
+        return self._run(Request(DsaOpcode.DIF_CHECK, flags, iova_of(src, size), 0, size, 0, specific, "DIF check"))
+
+    def dif_insert(
+        self,
+        dst: Buffer | int,
+        src: Buffer | int,
+        size: int,
+        block: int,
+        tags: DifTags = _NO_TAGS,
+        *,
+        dif: int = 0,
+        flags: int = 0,
+    ) -> T:
+        """Copy, with a field behind each block. ``size`` is the source's, without fields."""
+        specific = _dif(block, dif, target=tags)
+        places = iova_of(src, size), iova_of(dst, size + size // block * FIELD_SIZE)
+        return self._run(Request(DsaOpcode.DIF_INSERT, flags, *places, size, 0, specific, "DIF insert"))
+
+    def dif_strip(
+        self,
+        dst: Buffer | int,
+        src: Buffer | int,
+        size: int,
+        block: int,
+        tags: DifTags = _NO_TAGS,
+        *,
+        dif: int = 0,
+        flags: int = 0,
+    ) -> T:
+        """Check, and copy without the fields. ``size`` is the source's, with fields."""
+        specific = _dif(block, dif, source=tags)
+        places = iova_of(src, size), iova_of(dst, size - size // (block + FIELD_SIZE) * FIELD_SIZE)
+        return self._run(Request(DsaOpcode.DIF_STRIP, flags, *places, size, 0, specific, "DIF strip"))
+
+    def dif_update(
+        self,
+        dst: Buffer | int,
+        src: Buffer | int,
+        size: int,
+        block: int,
+        tags: DifTags = _NO_TAGS,
+        new: DifTags = _NO_TAGS,
+        *,
+        dif: int = 0,
+        flags: int = 0,
+    ) -> T:
+        """Check against ``tags``, and copy with fields made of ``new``."""
+        specific = _dif(block, dif, source=tags, target=new)
+        places = iova_of(src, size), iova_of(dst, size)
+        return self._run(Request(DsaOpcode.DIF_UPDATE, flags, *places, size, 0, specific, "DIF update"))
+
+    def dix_generate(
+        self,
+        dst: Buffer | int,
+        src: Buffer | int,
+        size: int,
+        block: int,
+        tags: DifTags = _NO_TAGS,
+        *,
+        dif: int = 0,
+        flags: int = 0,
+    ) -> T:
+        """Only the fields of each block, one after the other. Version 2 and later."""
+        specific = _dif(block, dif, target=tags)
+        places = iova_of(src, size), iova_of(dst, size // block * FIELD_SIZE)
+        return self._run(Request(DsaOpcode.DIX_GENERATE, flags, *places, size, 0, specific, "DIX generation"))
+
+    # --- caches and translations --------------------------------------------------------------------------------------
+
+    def cache_flush(self, dst: Buffer | int, size: int, *, flags: int = 0) -> T:
+        """Write the range's cache lines back; without ``Flag.CACHE_CONTROL`` they are also invalidated."""
+        return self._run(Request(DsaOpcode.CACHE_FLUSH, flags, 0, iova_of(dst, size), size, name="cache flush"))
+
+    def translation_fetch(self, src: Buffer | int, size: int, *, stride: int = 0, flags: int = 0) -> T:
+        """Have the device translate a region's addresses ahead of their use. Version 2 and later."""
+        specific = bytes(8) + stride.to_bytes(4, "little")
+        return self._run(
+            Request(DsaOpcode.TRANSLATION_FETCH, flags, iova_of(src, size), 0, size, 0, specific, "translation fetch")
+        )
+
+
+def _expecting(expect: int | None, flags: int) -> tuple[int, bytes]:
+    return (flags, b"") if expect is None else (flags | Flag.CHECK_RESULT, bytes((expect & 1,)))
+
+
+def _dif(block: int, dif: int, *, source: DifTags = _NO_TAGS, target: DifTags = _NO_TAGS) -> bytes:
+    head = bytes((source.flags, target.flags, block_code(block, dif))) + bytes(5)
+    return head + source.packed() + target.packed()
