@@ -20,14 +20,12 @@ def best(action: Callable[[], object], count: int = 20_000) -> float:
 
 
 def ratio(checked: str, bare: str, names: dict[str, object]) -> float:
-    """Interleaved, so that a busy moment hits both; the best of three."""
-
-    def once() -> float:
-        one = min(timeit.repeat(checked, globals=names, number=20_000, repeat=7))
-        other = min(timeit.repeat(bare, globals=names, number=20_000, repeat=7))
-        return one / other
-
-    return min(once() for _ in range(3))
+    """Taken together in small turns, so that a busy moment hits both; the best of each, over several rounds."""
+    times = {checked: 1.0, bare: 1.0}
+    for _ in range(60):
+        for statement in times:
+            times[statement] = min(times[statement], timeit.timeit(statement, globals=names, number=3000))
+    return times[checked] / times[bare]
 
 
 def test_a_checked_read_costs_little_over_the_bare_call(window: MappedWindow) -> None:
