@@ -55,6 +55,9 @@ class Name:
                 wanted = "a model" if scheme == "mock" else "a socket's path"
                 raise UsageError("read a device's name", why=f"{scheme}: must be followed by {wanted}")
             return cls(scheme, target, options)
+        if colon and scheme == "report":
+            why = "a report can be looked at, not opened"
+            raise UsageError("read a device's name", device=text, why=why, hint=f"vfio-ims show {text}")
         from vfio_ims.pci.address import PciAddress
 
         try:

@@ -23,22 +23,30 @@ __all__ = ["command"]
 @click.option("-w", "--wide", is_flag=True, help="Name, node, NUMA node, link and kernel names too.")
 @json_option
 def command(names: tuple[str, ...], slot: str, ids: str, everything: bool, wide: bool, as_json: bool) -> int:
-    """NAME is an address, a glob such as '6a:*', or a kernel name such as dsa0. Reads sysfs only and disturbs nothing.
+    """NAME is an address, a glob such as '6a:*', or a kernel name such as dsa0; report:FILE looks into a report.
 
-    IMS is "unknown" where config space could not be read that far: as root it can.
+    Reads sysfs only and disturbs nothing. IMS is "unknown" where config space could not be read so far: as root it can.
     """
-    from vfio_ims.host import Machine, Selection, candidates, unseen
+    from vfio_ims.cli.place import place
+    from vfio_ims.host import Selection, candidates, unseen
 
-    machine = Machine()
-    selection = Selection.parse(machine, names, slot, ids)
-    found = candidates(machine, selection, everything=everything)
-    hidden = unseen(found, machine)
+    reports = [name for name in names if name.startswith("report:")]
+    if len(reports) > 1:
+        raise click.UsageError("one report at a time")
+    with place(reports[0] if reports else None) as (machine, _):
+        selection = Selection.parse(machine, [name for name in names if name not in reports], slot, ids)
+        found = candidates(machine, selection, everything=everything or bool(reports))
+        hidden = unseen(found, machine)
+        return _tell(found, hidden, wide, as_json, asked=not selection.open)
+
+
+def _tell(found: list[Candidate], hidden: list[str], wide: bool, as_json: bool, *, asked: bool) -> int:
     if as_json:
         print_json("list", {"devices": [candidate.to_json() for candidate in found], "not_seen": hidden})
         return exits.OK if found else exits.NOTHING
     if not found:
-        asked = "No function matches" if not selection.open else "No function here has IMS that could be seen"
-        click.echo(f"{asked}. Every function: vfio-ims list --all. Without hardware: vfio-ims demo", err=True)
+        what = "No function matches" if asked else "No function here has IMS that could be seen"
+        click.echo(f"{what}. Every function: vfio-ims list --all. Without hardware: vfio-ims demo", err=True)
         return exits.NOTHING
     _print(found, wide)
     for sentence in hidden:

@@ -23,6 +23,7 @@ _VERBS = {
     "bind": "Give a function to vfio-pci, so that programs may open it.",
     "unbind": "Leave a function without a driver.",
     "restore": "Bring back the drivers that were there before bind and unbind.",
+    "report": "One file for a bug report, that other verbs read in place of the device.",
     "udev": "Rules by which the members of a group may open devices.",
     "selftest": "Fire every slot of a device and reconcile every interrupt.",
     "serve": "Serve a device model on a vfio-user socket.",
@@ -61,7 +62,7 @@ class Verbs(click.Group):
 def cli(verbose: int, folders: tuple[str, ...]) -> None:
     """Bring up and test the Interrupt Message Store (IMS) of PCIe devices, through VFIO, from user space.
 
-    DEVICE is a PCI address (0000:6a:01.0), mock:MODEL, or vfio-user:SOCKET.
+    DEVICE is a PCI address (0000:6a:01.0), mock:MODEL, or vfio-user:SOCKET; to look only, report:FILE too.
 
     Exit status: 0 all well; 1 a check or the device failed; 2 wrong usage; 3 the host is not ready;
     4 nothing to do; 130 interrupted.

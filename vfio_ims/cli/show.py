@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 import click
 
 from vfio_ims.cli.output import console, device_options, json_option, print_json, with_interface
-from vfio_ims.errors import SetupError
+from vfio_ims.cli.place import place
+from vfio_ims.errors import SetupError, UsageError
 
 if TYPE_CHECKING:
     from vfio_ims.host import Description
+    from vfio_ims.sysfs import Function
 
 __all__ = ["command"]
 
@@ -23,7 +25,14 @@ __all__ = ["command"]
 @json_option
 def command(device: str, iommu: str | None, live: bool, fields: bool, as_json: bool) -> None:
     """A kernel name such as dsa0 stands for its function. Models and sockets are always opened."""
-    described = _describe(device, iommu, live)
+    if device.startswith("report:"):
+        if live:
+            raise UsageError("show", device=device, why="a report can be looked at, not opened")
+        with place(device) as (_, function):
+            assert function is not None
+            described = _on_paper(function)
+    else:
+        described = _describe(device, iommu, live)
     if as_json:
         print_json("show", described.to_json())
     else:
@@ -31,7 +40,6 @@ def command(device: str, iommu: str | None, live: bool, fields: bool, as_json: b
 
 
 def _describe(device: str, iommu: str | None, live: bool) -> Description:
-    from vfio_ims.host import describe
     from vfio_ims.names import Name
     from vfio_ims.sysfs import find
 
@@ -41,11 +49,17 @@ def _describe(device: str, iommu: str | None, live: bool) -> Description:
         if known is None:
             why = "there is no such PCI function on this machine"
             raise SetupError("show", device=name.target, why=why, hint="vfio-ims list --all shows what there is")
-        described = describe(known)
-        if described is None:
-            raise SetupError("show", device=name.target, why="its config space cannot be read in sysfs")
-        return described
+        return _on_paper(known)
     return _describe_open(str(name) if known is None else with_interface(str(name), iommu))
+
+
+def _on_paper(function: Function) -> Description:
+    from vfio_ims.host import describe
+
+    described = describe(function)
+    if described is None:
+        raise SetupError("show", device=str(function), why="its config space cannot be read in sysfs")
+    return described
 
 
 def _describe_open(name: str) -> Description:

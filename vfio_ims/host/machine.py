@@ -43,6 +43,7 @@ class User:
     uid: int
     groups: frozenset[int] = frozenset()
     capabilities: int = 0
+    name: str = "USER"
 
     @property
     def privileged(self) -> bool:
@@ -58,13 +59,6 @@ class User:
     def administers(self) -> bool:
         """CAP_SYS_ADMIN: all of config space may be read."""
         return bool(self.capabilities >> _SYS_ADMIN & 1)
-
-    @property
-    def name(self) -> str:
-        try:
-            return pwd.getpwuid(self.uid).pw_name
-        except KeyError:
-            return str(self.uid)
 
 
 @dataclass(frozen=True)
@@ -150,9 +144,11 @@ class Machine:
         lines = dict(line.split(":", 1) for line in (self.text("/proc/self/status") or "").splitlines() if ":" in line)
         try:
             groups = {int(lines["Gid"].split()[1]), *(int(word) for word in lines.get("Groups", "").split())}
-            return User(int(lines["Uid"].split()[1]), frozenset(groups), int(lines.get("CapEff", "0"), 16))
+            uid = int(lines["Uid"].split()[1])
+            name = "root" if uid == 0 else _owner(uid) if self.live else "USER"
+            return User(uid, frozenset(groups), int(lines.get("CapEff", "0"), 16), name)
         except (KeyError, ValueError, IndexError):
-            return User(0, frozenset({0}), (1 << 41) - 1)
+            return User(0, frozenset({0}), (1 << 41) - 1, "root")
 
     def node(self, path: str) -> Node | None:
         """The node ``path`` under /dev, such as ``vfio/12``, or None."""

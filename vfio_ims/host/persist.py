@@ -4,10 +4,13 @@
 from __future__ import annotations
 
 import os
+import subprocess
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vfio_ims.errors import AccessDenied, SetupError
+from vfio_ims.host.udev import udev_running
 from vfio_ims.pci import PciAddress
 
 if TYPE_CHECKING:
@@ -41,7 +44,7 @@ def rule_for(function: Function, driver: str) -> str:
 
 
 def persist(machine: Machine, function: Function, driver: str) -> Path:
-    """Write the rule, and return where. udevd reads it by itself."""
+    """Write the rule, have udevd read it, and return where it is."""
     place = rule_path(machine, function.address)
     fresh = place.with_suffix(".new")  # no name that udevd would read
     try:
@@ -53,6 +56,7 @@ def persist(machine: Machine, function: Function, driver: str) -> Path:
         raise AccessDenied(f"write {place}", device=str(function), hint=hint, errno=error.errno) from error
     except OSError as error:
         raise SetupError(f"write {place}", device=str(function), errno=error.errno) from error
+    _reload(machine)
     return place
 
 
@@ -66,7 +70,15 @@ def forget(machine: Machine, address: PciAddress | str) -> Path | None:
     except PermissionError as error:
         hint = "the same command with sudo"
         raise AccessDenied(f"remove {place}", device=str(address), hint=hint, errno=error.errno) from error
+    _reload(machine)
     return place
+
+
+def _reload(machine: Machine) -> None:
+    """udevd would look for itself, but only every few seconds. Where it does not run, the next boot reads the rule."""
+    if machine.live and udev_running():
+        with suppress(OSError):
+            subprocess.run(("udevadm", "control", "--reload"), capture_output=True, check=False)
 
 
 def persistent(machine: Machine) -> list[str]:

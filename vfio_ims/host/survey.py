@@ -99,7 +99,7 @@ class Survey:
         bind = f"vfio-ims bind {function.address}"
         if function.config is not None and function.config.absent:
             why = "its vendor id reads as all ones: it is lost, powered down or in reset"
-            return State.LOST, why, f"echo 1 | sudo tee {function.path}/remove /sys/bus/pci/rescan", ()
+            return State.LOST, why, f"echo 1 | sudo tee /sys/bus/pci/devices/{function}/remove /sys/bus/pci/rescan", ()
         if not is_vfio_driver(function.driver):
             return self._unbound(function, f"sudo {bind}")
         group = function.iommu_group

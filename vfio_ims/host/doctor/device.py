@@ -11,6 +11,7 @@ from vfio_ims.host.doctor.result import Result, Status
 from vfio_ims.host.holders import Holders, nodes_of
 from vfio_ims.host.state import blockers, is_vfio_driver
 from vfio_ims.host.uses import Uses
+from vfio_ims.pci.capabilities import AdvancedErrorReporting
 from vfio_ims.sysfs.attributes import read_text
 
 if TYPE_CHECKING:
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from vfio_ims.sysfs import Function
 
 __all__ = ["check"]
+
+_SYS = "/sys/bus/pci/devices"
 
 
 def check(machine: Machine, function: Function) -> list[Result]:
@@ -41,12 +44,12 @@ def check(machine: Machine, function: Function) -> list[Result]:
 def _answers(function: Function, group: str) -> Result:
     config = function.config
     if config is None:
-        fix = f"ls -l {function.path}"
+        fix = f"ls -l {_SYS}/{function}"
         return Result(group, "answers", Status.UNKNOWN, "its config space cannot be read", fix=fix)
     if not config.absent:
         return Result(group, "answers", Status.OK, f"{function.id}, {len(config)} bytes of config space")
     cause = "it has fallen off the bus, or is in D3cold or in reset"
-    fix = f"echo 1 | sudo tee {function.path}/remove; echo 1 | sudo tee /sys/bus/pci/rescan; else a power cycle"
+    fix = f"echo 1 | sudo tee {_SYS}/{function}/remove; echo 1 | sudo tee /sys/bus/pci/rescan; else a power cycle"
     return Result(group, "answers", Status.FAIL, "its vendor id reads as all ones", cause, fix)
 
 
@@ -132,10 +135,10 @@ def _reset(machine: Machine, function: Function, group: str) -> Result:
         methods = ()  # the file is only there where there is a way
     if methods is None:
         evidence = "the kernel does not tell (before 5.15)" + (", but offers a reset" if function.resettable else "")
-        return Result(group, "reset", Status.UNKNOWN, evidence, fix=f"ls {function.path}/reset")
+        return Result(group, "reset", Status.UNKNOWN, evidence, fix=f"ls {_SYS}/{function}/reset")
     if not methods:
         cause = "what one user leaves behind, the next one finds; a wedged device stays wedged"
-        fix = f"look whether one was turned off: cat {function.path}/reset_method. Else only its driver can"
+        fix = f"look whether one was turned off: cat {_SYS}/{function}/reset_method. Else only its driver can"
         return Result(group, "reset", Status.WARN, "the kernel knows no way to reset it", cause, fix)
     if set(methods) <= {"bus", "cxl_bus"}:
         cause = "a bus reset takes every function of the bus along: VFIO does it only where one user has them all"
@@ -151,7 +154,7 @@ def _power(function: Function, group: str) -> Result:
     cause = "opening it wakes it; until then its registers read as all ones"
     if state == "D3cold":
         cause = "it has no power: opening it may take a second, or fail"
-    fix = f"echo on | sudo tee {function.path}/power/control; or vfio-pci with disable_idle_d3=1"
+    fix = f"echo on | sudo tee {_SYS}/{function}/power/control; or vfio-pci with disable_idle_d3=1"
     return Result(group, "power", Status.NOTE if state != "D3cold" else Status.WARN, state or "", cause, fix)
 
 
@@ -172,6 +175,9 @@ def _errors(function: Function, group: str) -> Result:
         match = re.search(r"TOTAL_ERR\w+ (\d+)", read_text(function.path / f"aer_dev_{kind}") or "")
         if match:
             counts[kind] = int(match[1])
+    known = function.capabilities
+    if not counts and known is not None and known.complete and known.find(AdvancedErrorReporting) is None:
+        return Result(group, "errors", Status.OK, "it reports none (no AER capability)")
     if not counts:
         return Result(
             group, "errors", Status.UNKNOWN, "the kernel counts no errors for it (AER)", fix="dmesg | grep AER"
@@ -182,7 +188,7 @@ def _errors(function: Function, group: str) -> Result:
     cause = "since it was found; fatal and nonfatal ones are lost requests or a bad link"
     status = Status.WARN if set(bad) - {"correctable"} else Status.NOTE
     text = ", ".join(f"{count} {kind}" for kind, count in bad.items())
-    return Result(group, "errors", status, text, cause, f"cat {function.path}/aer_dev_*; dmesg | grep -i aer")
+    return Result(group, "errors", status, text, cause, f"cat {_SYS}/{function}/aer_dev_*; dmesg | grep -i aer")
 
 
 def _verdict(function: Function, group: str) -> list[Result]:

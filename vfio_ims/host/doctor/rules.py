@@ -47,16 +47,17 @@ def judge_rules(machine: Machine, text: str, group: str = VFIO) -> list[Result]:
     found = standing(machine, text, group)
     root = machine.user.uid == 0
     serious = Status.WARN if root else Status.FAIL  # root needs no rule
+    place = None if found.place is None else f"/{found.place.relative_to(machine.root)}"
     results = []
-    if found.place is None:
+    if place is None:
         cause = "only root may open devices" if not root else "only root, as now, may open devices"
         results.append(Result(GROUP, "udev rules", serious, "no vfio-ims rules", cause, "sudo vfio-ims udev install"))
     elif not found.current:
         cause = "they are another version's, were edited, or are for other drivers than are installed now"
-        fix = f"vfio-ims udev print | diff {found.place} - ; sudo vfio-ims udev install"
-        results.append(Result(GROUP, "udev rules", Status.WARN, f"{found.place} differs", cause, fix))
+        fix = f"vfio-ims udev print | diff {place} - ; sudo vfio-ims udev install"
+        results.append(Result(GROUP, "udev rules", Status.WARN, f"{place} differs", cause, fix))
     else:
-        results.append(Result(GROUP, "udev rules", Status.OK, f"{found.place} is as it should be"))
+        results.append(Result(GROUP, "udev rules", Status.OK, f"{place} is as it should be"))
     if not found.group_exists:
         cause = "the rules give nodes to it, and udevd ignores a group that is not there"
         fix = f"sudo groupadd --system {group}, then sudo udevadm trigger --subsystem-match=vfio"
