@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A warm interpreter in the guest: it has imported the package, and forks for each command.
+
+Emulated, an import of everything takes longer than most tests. What runs here runs in a process of its own all the
+same, with the arguments, output and exit status that it would have. A command out of time says where it hangs, and the
+guest lives on.
+
+    warm.py serve          in the background, once a guest
+    warm.py run COMMANDS   a list of them as JSON; prints what became of each, as JSON
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import json
+import os
+import runpy
+import socket
+import sys
+import time
+import traceback
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+PLACE = "/run/vfio-ims.warm"
+
+
+def preload() -> None:
+    """What the commands need, and what an error needs: a child of another user may not be able to read the files."""
+    from importlib import import_module
+
+    from vfio_ims.families import all_families
+    from vfio_ims.names import open_driver
+
+    for name in ("cli.main", "cli.selftest", "cli.show", "selftest", "testing", "backends.kernel", "asyncio"):
+        import_module(name if name == "asyncio" else f"vfio_ims.{name}")
+    for family in all_families():
+        for one in family.ids:
+            family.load_driver(one)
+    with suppress(OSError):
+        open_driver("0000:ff:1f.7")
+
+
+def become(command: dict[str, Any], stem: Path) -> None:
+    """In the forked child: run the command, and end with its status."""
+    status = 1
+    try:
+        for number, suffix in ((1, "out"), (2, "err")):
+            os.dup2(os.open(f"{stem}.{suffix}", os.O_CREAT | os.O_WRONLY | os.O_TRUNC), number)
+        faulthandler.dump_traceback_later(command["timeout"], exit=True)
+        os.environ.update(command["env"])
+        if command["user"]:
+            os.setgroups([])
+            os.setresgid(command["user"], command["user"], command["user"])
+            os.setresuid(command["user"], command["user"], command["user"])
+        program, *arguments = command["argv"]
+        sys.argv = [program, *arguments]
+        if program == "vfio-ims":
+            from vfio_ims.cli.main import main
+
+            main(arguments)
+        else:
+            runpy.run_path(program, run_name="__main__")
+        status = 0
+    except SystemExit as stop:
+        status = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+        if isinstance(stop.code, str):
+            print(stop.code, file=sys.stderr)
+    except BaseException:  # noqa: BLE001 - as an interpreter of its own would tell it
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+
+
+def run_all(commands: Sequence[dict[str, Any]], jobs: int, folder: Path) -> list[dict[str, Any]]:
+    """Run the commands, ``jobs`` at a time."""
+    left = list(enumerate(commands))
+    running: dict[int, tuple[int, float]] = {}
+    results: list[dict[str, Any]] = [{} for _ in commands]
+    while left or running:
+        while left and len(running) < jobs:
+            number, command = left.pop(0)
+            child = os.fork()
+            if child == 0:
+                become(command, folder / str(number))
+            running[child] = number, time.monotonic()
+        child, status = os.wait()
+        if child in running:
+            number, started = running.pop(child)
+            code = os.waitstatus_to_exitcode(status)
+            results[number] = {"status": code if code >= 0 else 128 - code, "seconds": time.monotonic() - started}
+    return results
+
+
+def serve() -> None:
+    folder = Path(os.environ["VFIO_IMS_VM_RWDIR"])
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(PLACE)
+        listener.listen()
+        if os.fork():
+            return  # the caller goes on; who connects before all is imported waits
+        os.setsid()
+        log = os.open(folder / "warm.log", os.O_CREAT | os.O_WRONLY)
+        for number in (0, 1, 2):
+            os.dup2(log, number)
+        preload()
+        while True:
+            connection, _ = listener.accept()
+            with connection, connection.makefile("rw") as stream:
+                request = json.loads(stream.readline())
+                stream.write(json.dumps(run_all(request["commands"], request["jobs"], folder)))
+
+
+def main() -> None:
+    if sys.argv[1] == "serve":
+        serve()
+        return
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(PLACE)
+        connection.sendall(sys.argv[2].encode() + b"\n")
+        while data := connection.recv(65536):
+            sys.stdout.write(data.decode())
+
+
+if __name__ == "__main__":
+    main()
