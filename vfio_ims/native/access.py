@@ -17,7 +17,7 @@ from vfio_ims.native.lib import native
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer as Buffer
 
-__all__ = ["copy", "fill", "load", "poll_any", "poll_memory", "store"]
+__all__ = ["collect", "copy", "fill", "load", "poll_any", "poll_memory", "store"]
 
 _SLICE = 0.1  # seconds of polling in one compiled call; between them Python sees Ctrl-C
 
@@ -88,6 +88,23 @@ def poll_any(
         count = lib.memory_poll_any(places, len(places), width, mask, expected, differs, slice_ns, found)
         if count or left <= _SLICE:
             return [found[i] for i in range(count)]
+
+
+def collect(first: int, step: int, count: int, timeout: float) -> bytes:
+    """The bytes at ``first + i * step``, once each is not 0, in one compiled loop; after ``timeout`` seconds those
+
+    before the first that still is. For arrays of completion records.
+    """
+    ffi, lib = native()
+    out = ffi.new("uint8_t[]", max(1, count))
+    deadline = time.monotonic() + timeout
+    done = 0
+    while True:
+        left = max(0.0, deadline - time.monotonic())
+        slice_ns = int(min(left, _SLICE) * 1e9)
+        done += lib.memory_collect(first + done * step, step, count - done, slice_ns, out + done)
+        if done >= count or left <= _SLICE:
+            return bytes(ffi.buffer(out, done))
 
 
 def _check(address: int, width: int) -> None:

@@ -146,6 +146,51 @@ class BulkAccess:
             for i in range(count):
                 self._trap.store64(offset + i * stride % span, view[64 * i : 64 * i + 64], pieces=pieces)
 
+    def store_rows(
+        self,
+        offset: int,
+        pattern: Buffer,
+        count: int,
+        columns: Sequence[tuple[int, int, Buffer]],
+        *,
+        start: int = 0,
+        stride: int = 64,
+        span: int = 4096,
+        pieces: bool = False,
+        waits: tuple[int, int, int] = (0, 0, 0),
+        timeout: float = 0.0,
+    ) -> int:
+        """Store ``count`` rows of 64 bytes to a portal, made of a ``pattern`` and of columns, in one compiled call.
+
+        A column ``(at, width, values)``: ``width`` (1, 2, 4, 8) bytes at ``at`` of each row, from a buffer of as many
+        values. The i-th row goes to ``offset + (start + i * stride) % span``. ``waits`` (address, step, depth): before
+        row i >= depth, the byte of memory at ``address + (i - depth) * step`` must be other than 0: so many rows are
+        under way at most. Returns how many were stored when ``timeout`` seconds were over. All of the span must be
+        mapped.
+        """
+        ffi, lib = native()
+        operation = f"store {count} rows of 64 bytes at {offset}"
+        self._check(operation, offset, count, 64)
+        row, held = ffi.from_buffer(pattern), [ffi.from_buffer(values) for _, _, values in columns]
+        if len(row) != 64 or any(len(data) != width * count for (_, width, _), data in zip(columns, held, strict=True)):
+            why = f"the pattern must have 64 bytes, and each column a value for each of {count} rows"
+            raise UsageError(operation, device=self.label, why=why)
+        table = ffi.new("struct row_column[]", max(1, len(columns)))
+        for place, (at, width, _), data in zip(table, columns, held, strict=False):
+            place.data, place.step, place.at, place.width = data, width, at, width
+        following = ffi.new("uint64_t *")
+        deadline = time.monotonic() + timeout
+        while True:
+            left = max(0.0, deadline - time.monotonic())
+            slice_ns = int(min(left, _SLICE) * 1e9)
+            where = (self._handle, offset, start, stride, span, pieces, row, count, table, len(columns))
+            status = lib.window_store_rows(*where, *waits, slice_ns, following)
+            if status:
+                raise self._refused(status, operation, 64)
+            stored: int = following[0]
+            if stored >= count or left <= _SLICE:
+                return stored
+
     def enqueue64(self, offset: int, data: Buffer) -> bool:
         """Refused: without a PASID of this process's own, ENQCMD raises a general-protection fault, which kills it.
 

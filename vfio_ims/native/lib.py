@@ -127,6 +127,26 @@ class Lib(Protocol):
         self, window: CData, offset: int, data: CData, count: int, stride: int, span: int, pieces: bool, /
     ) -> int: ...
 
+    def window_store_rows(
+        self,
+        window: CData,
+        offset: int,
+        start: int,
+        stride: int,
+        span: int,
+        pieces: bool,
+        pattern: CData,
+        count: int,
+        columns: CData,
+        column_count: int,
+        waits: int,
+        wait_step: int,
+        depth: int,
+        timeout_ns: int,
+        following: CData,
+        /,
+    ) -> int: ...
+
     def poller_new(self) -> CData: ...
     def poller_close(self, poller: CData, /) -> None: ...
     def poller_free(self, poller: CData, /) -> None: ...
@@ -161,6 +181,8 @@ class Lib(Protocol):
         found: CData,
         /,
     ) -> int: ...
+
+    def memory_collect(self, first: int, step: int, count: int, timeout_ns: int, out: CData, /) -> int: ...
 
     def cpu_has_movdir64b(self) -> int: ...
     def cpu_has_enqcmd(self) -> int: ...

@@ -93,3 +93,20 @@ uint64_t memory_poll_any(const uint64_t *addresses, uint64_t count, uint32_t wid
         mmio_pause();
     }
 }
+
+uint64_t memory_collect(uint64_t first, uint64_t step, uint64_t count, int64_t timeout_ns, uint8_t *out)
+{
+    int64_t deadline = 0;
+
+    for (uint64_t i = 0; i < count; i++) {
+        const void *place = at(first + i * step);
+        while ((out[i] = mmio_load8(place)) == 0) {
+            if (deadline == 0)
+                deadline = now_ns() + timeout_ns;
+            else if (now_ns() >= deadline)
+                return i;
+            mmio_pause();
+        }
+    }
+    return count;
+}

@@ -2,6 +2,7 @@
 /* 64-byte stores to a portal. The slots are checked before the first one. */
 #include <string.h>
 
+#include "clock.h"
 #include "cpu.h"
 #include "mmio.h"
 #include "window_private.h"
@@ -68,5 +69,101 @@ int window_store64(struct window *w, uint64_t offset, const void *data, uint64_t
     if (status)
         return status;
     WINDOW_ACCESS(w, ACCESS_GONE, store_descriptors(w->base + offset, data, count, stride, span, pieces));
+    return ACCESS_OK;
+}
+
+/* A copy of 1, 2, 4 or 8 bytes is one instruction; the compiler sees the sizes here. */
+static inline void copy_field(uint8_t *to, const uint8_t *from, uint32_t width)
+{
+    switch (width) {
+    case 8:
+        memcpy(to, from, 8);
+        break;
+    case 4:
+        memcpy(to, from, 4);
+        break;
+    case 2:
+        memcpy(to, from, 2);
+        break;
+    default:
+        memcpy(to, from, 1);
+    }
+}
+
+/* Whether the byte is not 0 now or before the deadline. */
+static int came(uint64_t address, int64_t deadline)
+{
+    const volatile uint8_t *byte = (const volatile uint8_t *)(uintptr_t)address;
+
+    while (mmio_load8(byte) == 0) {
+        if (now_ns() >= deadline)
+            return 0;
+        mmio_pause();
+    }
+    return 1;
+}
+
+struct rows {
+    uint8_t *portal;
+    uint64_t start, stride, span;
+    int pieces;
+    const void *pattern;
+    uint64_t count;
+    const struct row_column *columns;
+    uint32_t column_count;
+    uint64_t waits, wait_step, depth;
+    int64_t timeout_ns;
+};
+
+LOOP uint64_t store_rows(const struct rows *r, uint64_t i)
+{
+    _Alignas(64) uint8_t row[64];
+    int64_t deadline = r->depth && r->count > r->depth ? now_ns() + r->timeout_ns : 0;
+    uint64_t at = (r->start + i * r->stride) % r->span;
+
+    memcpy(row, r->pattern, sizeof row);
+    mmio_direct_store_fence();
+    for (; i < r->count; i++) {
+        if (r->depth && i >= r->depth && !came(r->waits + (i - r->depth) * r->wait_step, deadline))
+            break;
+        for (uint32_t c = 0; c < r->column_count; c++) {
+            const struct row_column *column = &r->columns[c];
+            copy_field(row + column->at, (const uint8_t *)column->data + i * column->step, column->width);
+        }
+        if (r->pieces)
+            store_in_pieces(r->portal + at, row);
+        else
+            direct_store64(r->portal + at, row);
+        at += r->stride;
+        if (at >= r->span)
+            at = 0;
+    }
+    mmio_direct_store_fence();
+    return i;
+}
+
+int window_store_rows(struct window *w, uint64_t offset, uint64_t start, uint64_t stride, uint64_t span, int pieces,
+                      const void *pattern, uint64_t count, const struct row_column *columns, uint32_t column_count,
+                      uint64_t waits, uint64_t wait_step, uint64_t depth, int64_t timeout_ns, uint64_t *next)
+{
+    struct rows r = {NULL,  start,   stride,       span,  pieces,    pattern, count,
+                     columns, column_count, waits, wait_step, depth,   timeout_ns};
+    int status;
+
+    if (!pieces && !cpu_has_movdir64b())
+        return ACCESS_UNSUPPORTED;
+    if ((stride | start) & 63)
+        return ACCESS_MISALIGNED;
+    if (stride == 0 || span < stride || span % stride || start >= span)
+        return ACCESS_INVALID;
+    for (uint32_t c = 0; c < column_count; c++)
+        if (columns[c].width > 8 || (columns[c].width & (columns[c].width - 1)) || columns[c].width == 0 ||
+            columns[c].at > 64 - columns[c].width)
+            return ACCESS_INVALID;
+    status = window_enter(w, offset, span, 64, PAGE_WRITE);
+    if (status)
+        return status;
+    r.portal = w->base + offset;
+    WINDOW_ACCESS(w, ACCESS_GONE, *next = store_rows(&r, *next));
     return ACCESS_OK;
 }
