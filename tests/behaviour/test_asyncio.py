@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 
 import pytest
 
@@ -179,6 +180,28 @@ def test_two_loops_in_two_threads(ims_driver: Driver) -> None:
             thread.join(4 * PATIENCE)
         assert not failures
         assert not any(thread.is_alive() for thread in threads)
+
+
+def test_a_thread_and_a_task_do_not_take_each_others_events(ims_driver: Driver) -> None:
+    """Whoever drains wakes both: the thread may be about to sleep in the kernel when the task takes its event."""
+    rounds = 200
+    with ims_driver.ims.allocate_group(2) as irqs:
+        slow: list[float] = []
+
+        def block() -> None:
+            for _ in range(rounds):
+                fire(ims_driver, irqs[0])
+                began = time.monotonic()
+                assert irqs[0].wait(PATIENCE)
+                slow.append(time.monotonic() - began)
+
+        async def main() -> None:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(asyncio.to_thread(block))
+                tasks.create_task(one(ims_driver, irqs[1], rounds))
+
+        asyncio.run(main())
+        assert max(slow) < PATIENCE / 2
 
 
 def test_tasks_beside_a_thread(ims_driver: Driver) -> None:

@@ -118,6 +118,7 @@ def test_slots_can_change_their_donor(ims_driver: Driver) -> None:
 # --- groups -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.vfio(model=("minimal", "intel-dsa"), mount=("mock", "vfio-user"))
 def test_a_group_is_the_whole_table_if_you_like(ims_driver: Driver) -> None:
     domain = ims_driver.ims
     size = domain.table.size

@@ -34,6 +34,7 @@ class EventHub(Owner):
         self._sinks: dict[int, Sink] = {}
         self._turn = threading.Condition(threading.RLock())
         self._draining = False
+        self._nudged = False
         self._loops: list[asyncio.AbstractEventLoop] = []
         self._wakeups: list[Wakeup] = []
         self.draining_loop: asyncio.AbstractEventLoop | None = None
@@ -66,7 +67,18 @@ class EventHub(Owner):
         """Take what is there without waiting; returns how many descriptors had events."""
         with self._turn:
             self.check_open("drain events")
-            return self._dispatch(self._poller.wait(0))
+            return self._look()
+
+    def _look(self) -> int:
+        """Drain beside a thread that may be waiting in the kernel, which then has to look at its flag again."""
+        found = self._dispatch(self._poller.wait(0))
+        if self._draining and (found or self._nudged):  # this look may have taken the nudge that was meant for it
+            self._nudge()
+        return found
+
+    def _nudge(self) -> None:
+        self._nudged = True
+        self._poller.interrupt()
 
     def _dispatch(self, events: list[tuple[int, int]]) -> int:
         for descriptor, count in events:
@@ -85,7 +97,7 @@ class EventHub(Owner):
                 self.check_open("wait for an interrupt")
                 left = None if deadline is None else deadline - time.monotonic()
                 if left is not None and left <= 0:
-                    self._dispatch(self._poller.wait(0))  # an event that came meanwhile is not reported as a timeout
+                    self._look()  # an event that came meanwhile is not reported as a timeout
                     return wakeup.take()
                 if self._draining:
                     self._turn.wait(left)
@@ -102,7 +114,7 @@ class EventHub(Owner):
             events = self._poller.wait(timeout)
         finally:
             self._turn.acquire()
-            self._draining = False
+            self._draining = self._nudged = False
             self._dispatch(events)
             self._turn.notify_all()
 
@@ -110,7 +122,7 @@ class EventHub(Owner):
         """Make every waiting thread look at its flag again: one was raised by other means than an event."""
         with self._turn:
             if self._draining:
-                self._poller.interrupt()
+                self._nudge()
             self._turn.notify_all()
 
     def serve_loop(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -126,7 +138,7 @@ class EventHub(Owner):
                 return
             self.draining_loop = loop
             try:
-                self._dispatch(self._poller.wait(0))
+                self._look()
             finally:
                 self.draining_loop = None
 

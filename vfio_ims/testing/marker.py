@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from vfio_ims.errors import UsageError
@@ -19,18 +19,18 @@ MOUNTS = ("mock", "vfio-user")
 SIGNATURE = 'vfio(model="minimal", match="8086:0b25", mount="mock")'
 DESCRIPTION = (
     "vfio(*, model=..., match=..., mount=...): the devices that a test is for. model: one or several, with options as "
-    "after mock:. match: ids as lspci -d takes them, 8086:0b25. mount: where models run, in process (mock), in a "
-    "process of their own (vfio-user), or both. A device named by --vfio-device runs the test if it matches, or is of "
-    "the model's family."
+    "after mock:. match: ids as lspci -d takes them, 8086:0b25, one or several. mount: where models run, in process "
+    "(mock), in a process of their own (vfio-user), or both. A device named by --vfio-device runs the test if it "
+    "matches, or is of the model's family."
 )
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """A marker's arguments, checked. ``models`` empty: any device, or those that ``match`` says."""
+    """A marker's arguments, checked. ``matches`` says which named devices, else ``models`` does; both empty: any."""
 
     models: tuple[str, ...] = ()
-    match: str | None = None
+    matches: tuple[str, ...] = ()
     mounts: tuple[str, ...] = ("mock",)
 
     @classmethod
@@ -49,35 +49,31 @@ class Wanted:
         unknown = sorted(given.keys() - {"model", "match", "mount"})
         if unknown:
             raise _refusal(f"it has no argument {unknown[0]!r}")
-        match = given.get("match")
-        if match is not None and not isinstance(match, str):
-            raise _refusal(f"match must be ids such as '8086:0b25', not {match!r}")
-        wanted = cls(_words("model", given.get("model", ())), match, _words("mount", given.get("mount", "mock")))
+        wanted = cls(*(_words(name, given.get(name, ())) for name in ("model", "match")))
+        if "mount" in given:
+            wanted = replace(wanted, mounts=_words("mount", given["mount"]))
         for mount in wanted.mounts:
             if mount not in MOUNTS:
                 raise _refusal(f"mount must be one of {', '.join(MOUNTS)}, not {mount!r}")
-        if match is not None:
-            try:
-                wanted.selector()
-            except UsageError as error:
-                raise _refusal(error.why) from error
+        try:
+            wanted.selectors()
+        except UsageError as error:
+            raise _refusal(error.why) from error
         return wanted
 
-    def selector(self) -> IdSelector | None:
+    def selectors(self) -> list[IdSelector]:
         from vfio_ims.pci.selector import IdSelector
 
-        return None if self.match is None else IdSelector.parse(self.match)
+        return [IdSelector.parse(match) for match in self.matches]
 
     def __str__(self) -> str:
-        if self.match is not None:
-            return self.match
-        return " or ".join(self.models) or "any device"
+        return " or ".join(self.matches or self.models) or "any device"
 
 
 def _words(name: str, value: object) -> tuple[str, ...]:
     words = (value,) if isinstance(value, str) else value
     if not isinstance(words, (tuple, list)) or not all(isinstance(word, str) and word for word in words):
-        raise _refusal(f"{name} must be a name or several, not {value!r}")
+        raise _refusal(f"{name} must be text, or several, not {value!r}")
     return tuple(words)
 
 

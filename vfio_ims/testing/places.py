@@ -74,9 +74,9 @@ class Places:
         self.load_folders()
         if self.named:
             return [Place("device", name) for name in self.named]
-        models = wanted.models or self._models(wanted) or (() if wanted.match else (_DEFAULT,))
+        models = wanted.models or self._models(wanted) or (() if wanted.matches else (_DEFAULT,))
         if not models:
-            return [Place("none", f"no device is named, and there is no model of {wanted.match}")]
+            return [Place("none", f"no device is named, and there is no model of {wanted}")]
         return [Place(mount, model) for mount in wanted.mounts for model in models]
 
     def check(self, wanted: Wanted) -> None:
@@ -92,7 +92,7 @@ class Places:
     def _models(self, wanted: Wanted) -> tuple[str, ...]:
         from vfio_ims.families import all_families
 
-        if wanted.match is None:
+        if not wanted.matches:
             return ()
         return tuple(
             model
@@ -103,22 +103,21 @@ class Places:
 
     @staticmethod
     def _matches(wanted: Wanted, ids: Ids) -> bool:
-        selector = wanted.selector()
-        return selector is None or selector.matches(ids.vendor, ids.device, ids.class_code)
+        return any(found.matches(ids.vendor, ids.device, ids.class_code) for found in wanted.selectors())
 
     # --- whether a named device is one for a test ---------------------------------------------------------------------
 
     def unfit(self, name: str, wanted: Wanted) -> str:
         """Why the device called ``name`` is none for a test that wants ``wanted``; "" where it is one."""
         self.load_folders()
-        options = [model for model in wanted.models if "," in model]
-        if options and len(options) == len(wanted.models):
-            return f"{name} is open as it is, this test is for mock:{options[0]}"
+        plain = [model for model in wanted.models if "," not in model]
+        if wanted.models and not plain and not wanted.matches:
+            return f"{name} is as it is, this test is for mock:{wanted.models[0]}"
         ids = self.ids(name)
-        if wanted.match is not None:
+        if wanted.matches:
             fits = self._matches(wanted, ids)
         else:
-            fits = not wanted.models or any(self._belongs(model, ids) for model in wanted.models if "," not in model)
+            fits = not wanted.models or any(self._belongs(model, ids) for model in plain)
         return "" if fits else f"{name} is {ids}, this test is for {wanted}"
 
     def _belongs(self, model: str, ids: Ids) -> bool:

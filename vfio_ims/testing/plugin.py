@@ -154,6 +154,7 @@ def vfio_device(vfio_name: str, request: pytest.FixtureRequest) -> Iterator[Devi
     with vfio_ims.open(vfio_name) as device:
         _note(request, device, device)
         yield device
+    del request.node.stash[_OPEN]  # items live as long as the run
 
 
 @pytest.fixture
@@ -164,6 +165,7 @@ def ims_driver(vfio_name: str, request: pytest.FixtureRequest) -> Iterator[Drive
     with vfio_ims.open_driver(vfio_name) as driver:
         _note(request, driver, driver.device)
         yield driver
+    del request.node.stash[_OPEN]
 
 
 @pytest.hookimpl(wrapper=True)

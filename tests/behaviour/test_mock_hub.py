@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The moment between a thread's last look at its flag and its sleep in the kernel."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any
+
+import pytest
+
+import vfio_ims
+from tests.behaviour.common import PATIENCE, fire
+
+
+@pytest.mark.parametrize("looks", [1, 3])
+def test_an_event_that_somebody_else_drains_in_that_moment_wakes_the_thread(
+    monkeypatch: pytest.MonkeyPatch, looks: int
+) -> None:
+    with vfio_ims.open_driver("mock:minimal") as driver, driver.ims.allocate() as irq:
+        hub = driver.ims.hub
+        really_wait = hub._poller.wait
+        late = [True]
+
+        def others() -> None:
+            fire(driver, irq)
+            for _ in range(looks):  # the later ones may take the nudge away that the first one gave
+                hub.drain()
+
+        def wait(timeout: float | None = None) -> list[Any]:
+            if timeout != 0 and late:
+                late.clear()
+                thread = threading.Thread(target=others)
+                thread.start()
+                thread.join()
+            return really_wait(timeout)
+
+        monkeypatch.setattr(hub._poller, "wait", wait)
+        began = time.monotonic()
+        assert irq.wait(PATIENCE)
+        assert time.monotonic() - began < PATIENCE / 2
