@@ -145,7 +145,7 @@ def test_without_privilege_it_says_what_it_cannot_know(box: Box) -> None:
     (about_config, about_processes) = unseen(found, box.machine)
     assert "64 bytes of config space" in about_config
     assert "sudo vfio-ims list" in about_config
-    assert "another user's process" in about_processes
+    assert "another user's program" in about_processes
     box.user(0)
     assert unseen(found, box.machine) == []
 

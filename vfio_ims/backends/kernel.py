@@ -6,6 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from vfio_ims.backends.kernel_cdev import node_of, open_cdev
+from vfio_ims.backends.kernel_claim import claim
 from vfio_ims.backends.kernel_device import KernelDevice
 from vfio_ims.backends.kernel_group import GroupSpace, open_group
 from vfio_ims.backends.kernel_refusals import driver_missing
@@ -41,6 +42,19 @@ def open_kernel(
     refusal = driver_missing(function)
     if refusal is not None:
         raise refusal
+    held = claim(str(function.address), dev)
+    try:
+        opened = _open(function, iommu, space, dev)
+    except BaseException:
+        if held is not None:
+            held.close()
+        raise
+    opened.claim = held
+    return opened
+
+
+def _open(function: Function, iommu: str, space: AddressSpacePort | None, dev: Path) -> KernelDevice:
+    bdf = str(function.address)
     if isinstance(space, GroupSpace):
         _same("type1", iommu, bdf)
         return open_group(function, space=space, dev=dev)

@@ -20,6 +20,7 @@ from vfio_ims.sysfs import Function, interrupt_remapping
 from vfio_ims.verbs import DeviceFlags, DeviceInfo, Evidence, IrqFlags, IrqInfo, RegionFlags, RegionInfo
 
 if TYPE_CHECKING:
+    from vfio_ims.backends.kernel_claim import Claim
     from vfio_ims.backends.kernel_space import KernelSpace
     from vfio_ims.backends.ports import AddressSpacePort
 
@@ -41,12 +42,21 @@ class KernelDevice(Owner):
 
     def __init__(self, function: Function, device: Descriptor, space: KernelSpace) -> None:
         self.function, self.device, self._space = function, device, space
+        self.claim: Claim | None = None
         self._lock = threading.RLock()
         self._regions: dict[int, RegionInfo] = {}
         name = str(function.address)
         with in_words(lambda code: access_refused(code, "read the device's information", name)):
             self._info = vfio.device_info(device.fileno())
         super().__init__(name)
+
+    def close(self) -> None:
+        """Give the function back, and after that the lock that says that it is ours."""
+        try:
+            super().close()
+        finally:
+            if self.claim is not None:
+                self.claim.close()
 
     @property
     def name(self) -> str:

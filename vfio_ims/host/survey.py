@@ -7,6 +7,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
 
+from vfio_ims.backends.kernel_claim import claimed_by
 from vfio_ims.driver import Family
 from vfio_ims.families import all_families
 from vfio_ims.host.denylist import denied
@@ -112,6 +113,9 @@ class Survey:
             return State.GROUP_NOT_VIABLE, f"{named} in group {group.number} blocks it", f"sudo {bind} --group", ()
         nodes = [node for name in nodes_of(function) if (node := self.machine.node(name)) is not None]
         holders = tuple(map(str, self.holders.of(function)))
+        claimed = None if holders else claimed_by(str(function), self.machine.dev)
+        if claimed is not None:
+            holders = (claimed,)
         if holders:
             return State.IN_USE, f"opened by {', '.join(holders)}", "", holders
         if any(node.accessible for node in nodes):
@@ -170,5 +174,7 @@ def unseen(found: Collection[Candidate], machine: Machine | None = None) -> list
             " space, and the DVSEC lies beyond. As root: sudo vfio-ims list"
         )
     if not user.privileged and any(one.state is State.USABLE for one in found):
-        sentences.append("a usable function may be open in another user's process: those cannot be seen from here")
+        sentences.append(
+            "a usable function may be open in another user's program all the same: its descriptors cannot be seen"
+        )
     return sentences

@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from vfio_ims.backends.kernel_claim import claimed_by
 from vfio_ims.host.doctor.access import who_may
 from vfio_ims.host.doctor.result import Result, Status
 from vfio_ims.host.holders import Holders, nodes_of
@@ -106,11 +107,14 @@ def _nodes(machine: Machine, function: Function, group: str) -> list[Result]:
 
 def _free(machine: Machine, function: Function, group: str) -> Result:
     holders = Holders.scan(machine)
-    users = holders.of(function)
+    users = [str(user) for user in holders.of(function)] or [
+        user for user in (claimed_by(str(function), machine.dev),) if user is not None
+    ]
     if users:
-        named = ", ".join(map(str, users))
         cause = "a function is opened by one program at a time"
-        return Result(group, "free", Status.FAIL, f"opened by {named}", cause, f"end it: kill {users[0].pid}")
+        pid = users[0].split()[1]
+        fix = f"end it (kill {pid}), or have it hand the device over" if pid.isdecimal() else "end it"
+        return Result(group, "free", Status.FAIL, f"opened by {', '.join(users)}", cause, fix)
     if holders.unseen and is_vfio_driver(function.driver):
         evidence = f"no process of this user has it open; {holders.unseen} of others could not be looked at"
         return Result(group, "free", Status.UNKNOWN, evidence, fix=f"sudo vfio-ims doctor {function}")

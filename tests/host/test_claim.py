@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One owner a device: the second one is told who the first is, and the lock ends with its holder."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.host.box import DSA, Box
+from vfio_ims.backends.kernel_claim import claim, claimed_by
+from vfio_ims.errors import DeviceBusy
+from vfio_ims.host import State, candidates
+from vfio_ims.host.doctor import diagnose
+
+HOLD = """
+import sys
+from pathlib import Path
+from vfio_ims.backends.kernel_claim import claim
+held = claim(sys.argv[1], Path(sys.argv[2]))
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def dev(box: Box) -> Path:
+    (box.root / "run/lock").mkdir(parents=True)
+    return box.root / "dev"
+
+
+@pytest.fixture
+def holder(dev: Path) -> Iterator[subprocess.Popen[str]]:
+    """Another process that has the device."""
+    command = [sys.executable, "-c", HOLD, DSA, str(dev)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        yield process
+        process.kill()
+
+
+def test_the_second_owner_is_told_who_the_first_is(holder: subprocess.Popen[str], dev: Path) -> None:
+    with pytest.raises(DeviceBusy) as refused:
+        claim(DSA, dev)
+    assert f"process {holder.pid} (python" in str(refused.value)
+    assert f"kill {holder.pid}" in refused.value.hint
+    assert claimed_by(DSA, dev) is not None
+    assert claimed_by("0000:00:00.0", dev) is None
+
+
+def test_it_ends_with_its_holder_however_that_ends(holder: subprocess.Popen[str], dev: Path) -> None:
+    holder.send_signal(signal.SIGKILL)
+    holder.wait()
+    assert claimed_by(DSA, dev) is None
+    held = claim(DSA, dev)
+    assert held is not None
+    held.close()
+    again = claim(DSA, dev)
+    assert again is not None
+    again.close()
+
+
+def test_list_and_doctor_name_the_owner(holder: subprocess.Popen[str], dev: Path, box: Box) -> None:
+    box.healthy()
+    (found,) = candidates(box.machine)
+    assert found.state == State.IN_USE
+    assert f"process {holder.pid} (python" in found.why
+    free = next(one for one in diagnose(box.machine, found.function) if one.check == "free")
+    assert free.failed
+    assert f"kill {holder.pid}" in free.fix
+
+
+def test_what_an_earlier_holder_wrote_is_not_believed(holder: subprocess.Popen[str], dev: Path) -> None:
+    place = dev.parent / f"run/lock/vfio-ims-{DSA}.lock"
+    place.write_text(json.dumps({"pid": os.getpid(), "started": 1, "name": "somebody"}))
+    assert str(holder.pid) in str(claimed_by(DSA, dev))  # from the kernel's list of locks
+    place.write_text("garbage")
+    assert str(holder.pid) in str(claimed_by(DSA, dev))
+
+
+def test_a_lock_that_cannot_be_put_anywhere_stops_nobody(box: Box) -> None:
+    assert claim(DSA, box.root / "dev") is None
+
+
+def test_a_link_is_not_followed(dev: Path) -> None:
+    victim = dev.parent / "victim"
+    victim.write_text("precious")
+    (dev.parent / f"run/lock/vfio-ims-{DSA}.lock").symlink_to(victim)
+    assert claim(DSA, dev) is None
+    assert victim.read_text() == "precious"
+
+
+def test_a_fork_does_not_give_it_up(dev: Path) -> None:
+    held = claim(DSA, dev)
+    assert held is not None
+    child = os.fork()
+    if child == 0:
+        os._exit(0)
+    os.waitpid(child, 0)
+    with pytest.raises(DeviceBusy):
+        claim(DSA, dev)
+    held.close()
