@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from tests.behaviour.common import EVERYWHERE, PATIENCE, delivered, fire
+from tests.behaviour.common import EVERYWHERE, PATIENCE, arrives, delivered, fire
 from vfio_ims.driver import Driver
 from vfio_ims.errors import ClosedError
 from vfio_ims.ims import ImsInterrupt
@@ -192,7 +192,7 @@ def test_a_thread_and_a_task_do_not_take_each_others_events(ims_driver: Driver) 
             for _ in range(rounds):
                 fire(ims_driver, irqs[0])
                 began = time.monotonic()
-                assert irqs[0].wait(PATIENCE)
+                assert arrives(irqs[0])
                 slow.append(time.monotonic() - began)
 
         async def main() -> None:
@@ -211,7 +211,7 @@ def test_tasks_beside_a_thread(ims_driver: Driver) -> None:
         def block() -> None:
             for _ in range(10):
                 fire(ims_driver, irqs[0])
-                found.append(irqs[0].wait(PATIENCE))
+                found.append(arrives(irqs[0]))
 
         async def main() -> None:
             async with asyncio.TaskGroup() as tasks:

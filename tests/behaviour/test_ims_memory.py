@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 
 import vfio_ims
-from tests.behaviour.common import EVERYWHERE, PATIENCE, delivered, driver_class, is_quiet, table_of
+from tests.behaviour.common import EVERYWHERE, arrives, delivered, driver_class, is_quiet, table_of
 from vfio_ims.driver import Driver
 from vfio_ims.errors import ClosedError, DeviceBusy, UsageError
 from vfio_ims.messages import Message, Slot
@@ -21,7 +21,7 @@ def test_a_polled_slot_is_a_flag_that_its_owner_clears(ims_driver: Driver) -> No
         assert not slot.poll()
         assert not slot.wait(0.01)
         ims_driver.fire(slot.slot)
-        assert slot.wait(PATIENCE)
+        assert arrives(slot)
         assert not slot.poll()
         ims_driver.fire(slot.slot)
         ims_driver.fire(slot.slot)
@@ -45,7 +45,7 @@ def test_polled_slots_need_no_donor(ims_driver: Driver) -> None:
 def test_a_polled_slot_raises_nobodys_interrupt(ims_driver: Driver) -> None:
     with ims_driver.ims.allocate() as irq, ims_driver.ims.allocate_polled() as slot:
         ims_driver.fire(slot.slot)
-        assert slot.wait(PATIENCE)
+        assert arrives(slot)
         assert silent(irq)
         assert delivered(ims_driver, irq)
         assert not slot.poll()

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from tests.behaviour.common import EVERYWHERE, PATIENCE, delivered, fire, is_quiet
+from tests.behaviour.common import EVERYWHERE, PATIENCE, arrives, delivered, fire, is_quiet
 from vfio_ims.driver import Driver
 from vfio_ims.errors import ClosedError, DeviceBusy, UsageError
 from vfio_ims.ims import ImsInterrupt
@@ -52,7 +52,7 @@ def test_fires_of_several_on_one_donor_wake_them_all(ims_driver: Driver) -> None
     irqs = [ims_driver.ims.allocate(vector=donor) for _ in range(4)]
     for irq in irqs:
         fire(ims_driver, irq)
-    assert all(irq.wait(PATIENCE) for irq in reversed(irqs))
+    assert all(arrives(irq) for irq in reversed(irqs))
 
 
 def test_a_masked_slot_does_not_wake_with_its_donor_when_the_source_tells(ims_driver: Driver) -> None:
@@ -64,7 +64,7 @@ def test_a_masked_slot_does_not_wake_with_its_donor_when_the_source_tells(ims_dr
         assert silent(asleep)
     assert asleep.pending
     asleep.unmask()
-    assert asleep.wait(PATIENCE)
+    assert arrives(asleep)
 
 
 def test_the_hub_is_one_descriptor_for_all(ims_driver: Driver) -> None:
@@ -174,7 +174,7 @@ def test_a_group_is_masked_and_unmasked_together(ims_driver: Driver) -> None:
         assert all(irq.pending for irq in irqs)
         assert silent(irqs[0])
         irqs.unmask()
-        assert all(irq.wait(PATIENCE) for irq in irqs)
+        assert all(arrives(irq) for irq in irqs)
         irqs.mask()
         for irq in irqs:
             ims_driver.fire(irq.slot)
@@ -198,4 +198,4 @@ def test_a_fire_before_anybody_holds_the_interrupt_is_found(ims_driver: Driver) 
         deadline = time.monotonic() + PATIENCE
         while not ims_driver.ims.hub.drain() and time.monotonic() < deadline:
             time.sleep(0.001)
-        assert irqs[1].wait(PATIENCE)
+        assert arrives(irqs[1])

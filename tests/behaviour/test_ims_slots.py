@@ -9,7 +9,7 @@ import select
 import pytest
 
 import vfio_ims
-from tests.behaviour.common import EVERYWHERE, PATIENCE, delivered, fire, is_quiet
+from tests.behaviour.common import EVERYWHERE, PATIENCE, arrives, delivered, fire, is_quiet
 from vfio_ims.driver import Driver
 from vfio_ims.errors import ClosedError, DeviceBusy, UnsupportedError, UsageError
 from vfio_ims.ims import FireStatus
@@ -57,7 +57,7 @@ def test_a_masked_slot_holds_its_interrupt_until_unmasked(ims_driver: Driver) ->
         assert irq.pending
         assert silent(irq)
         irq.unmask()
-        assert irq.wait(PATIENCE)
+        assert arrives(irq)
         assert not irq.pending
         assert silent(irq)
 
@@ -71,7 +71,7 @@ def test_after_mask_returns_nothing_leaves(ims_driver: Driver) -> None:
         assert irq.pending
         irq.mask()
         irq.unmask()
-        assert irq.wait(PATIENCE)
+        assert arrives(irq)
         assert delivered(ims_driver, irq)
 
 

@@ -8,7 +8,7 @@ import gc
 import pytest
 
 import vfio_ims
-from tests.behaviour.common import EVERYWHERE, PATIENCE, delivered
+from tests.behaviour.common import EVERYWHERE, arrives, delivered
 from vfio_ims.driver import Driver
 from vfio_ims.errors import ClosedError
 
@@ -116,4 +116,4 @@ def test_opening_again_and_again(vfio_name: str) -> None:
     for _ in range(5):
         with vfio_ims.open_driver(vfio_name) as driver, driver.ims.allocate() as irq:
             driver.fire(irq.slot)
-            assert irq.wait(PATIENCE)
+            assert arrives(irq)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 import vfio_ims
-from tests.behaviour.common import PATIENCE, delivered, fire
+from tests.behaviour.common import arrives, delivered, fire
 from vfio_ims.backends.software import SoftwareDevice
 from vfio_ims.driver import Driver
 from vfio_ims.errors import UnsupportedError
@@ -60,7 +60,7 @@ def test_without_dynamic_msix_vectors_come_and_go(old_kernel: Driver) -> None:
         with interrupts.open_msix(3) as third, interrupts.open_msix(0) as first:
             assert interrupts.msix.message(0) != interrupts.msix.message(3)
             third.trigger()
-            assert third.wait(PATIENCE)
+            assert arrives(third)
             assert silent(first)
         assert interrupts.msix.attached == ()
 
@@ -118,7 +118,7 @@ def test_masks_survive_a_repair(bare_host: Driver) -> None:
     assert irq.pending
     assert silent(irq)
     irq.unmask()
-    assert irq.wait(PATIENCE)
+    assert arrives(irq)
 
 
 def test_the_old_vector_lives_until_a_message_reaches_the_new_one(bare_host: Driver) -> None:
@@ -181,9 +181,9 @@ def test_what_needs_no_message_works_all_the_same(unmappable: Driver) -> None:
         unmappable.fire(slot.slot)
         assert slot.poll()
         vector.trigger()
-        assert vector.wait(PATIENCE)
+        assert arrives(vector)
         unmappable.fire_vector(1)
-        assert vector.wait(PATIENCE)
+        assert arrives(vector)
 
 
 # --- other devices on the same host -----------------------------------------------------------------------------------
@@ -203,7 +203,7 @@ def test_a_foreign_message_is_stopped_by_remapping_alone(remapping: bool) -> Non
             assert fault.requester == port_of(attacker).function.requester
             assert fault.address == target.message.address
         else:
-            assert target.wait(PATIENCE), "without remapping nobody checks who sends"
+            assert arrives(target), "without remapping nobody checks who sends"
         assert delivered(victim, target)
 
 
@@ -251,6 +251,6 @@ def test_every_owner_of_a_shared_donor_is_woken_however_messages_merge(merge: st
             for irq in irqs:
                 fire(driver, irq)
                 fires += 1
-            assert all(irq.wait(PATIENCE) for irq in irqs)
+            assert all(arrives(irq) for irq in irqs)
         events = sum(donor.events for donor in driver.ims.report().donors)
         assert 4 <= events <= fires

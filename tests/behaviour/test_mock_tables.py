@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.behaviour.common import PATIENCE, delivered, is_quiet
+from tests.behaviour.common import arrives, delivered, is_quiet
 from vfio_ims.backends.in_process import InProcessLink
 from vfio_ims.backends.software import SoftwareDevice
 from vfio_ims.device import Device
@@ -65,7 +65,7 @@ def test_entries_of_another_shape_work_alike(layout: SlotLayout) -> None:
         driver.fire(irqs.slots[0])
         assert irqs[0].pending
         irqs.unmask()
-        assert irqs[0].wait(PATIENCE)
+        assert arrives(irqs[0])
         slots = irqs.slots
         irqs.close()
         assert all(is_quiet(driver.ims.table, slot) for slot in slots)

@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from tests.behaviour.common import EVERYWHERE, PATIENCE
+from tests.behaviour.common import EVERYWHERE, PATIENCE, arrives
 from vfio_ims.device import Device
 from vfio_ims.errors import ClosedError, DeviceBusy, UnsupportedError, UsageError
 from vfio_ims.interrupts import VectorInterrupt
@@ -34,7 +34,7 @@ def readable(descriptor: int, timeout: float = PATIENCE) -> bool:
 def test_a_trigger_arrives_on_its_vector_only(vectors: list[VectorInterrupt]) -> None:
     first, second, third = vectors
     second.trigger()
-    assert second.wait(PATIENCE)
+    assert arrives(second)
     assert silent(first)
     assert silent(third)
     assert second.count == 1
@@ -57,17 +57,17 @@ def test_growing_leaves_the_live_vectors_alone(vfio_device: Device) -> None:
             assert messages[0] == before
             assert len(set(messages)) == 3
             first.trigger()
-            assert first.wait(PATIENCE)
+            assert arrives(first)
         assert interrupts.msix.attached == (0,)
         first.trigger()
-        assert first.wait(PATIENCE)
+        assert arrives(first)
 
 
 def test_a_vector_has_one_user(vfio_device: Device, vectors: list[VectorInterrupt]) -> None:
     with pytest.raises(DeviceBusy, match="attach vector 1: it is attached already"):
         vfio_device.interrupts.open_msix(1)
     vectors[1].trigger()
-    assert vectors[1].wait(PATIENCE)
+    assert arrives(vectors[1])
 
 
 def test_a_vector_outside_the_table_is_refused(vfio_device: Device) -> None:
@@ -82,7 +82,7 @@ def test_every_vector_can_be_used(vfio_device: Device) -> None:
     opened = [vfio_device.interrupts.open_msix(vector) for vector in range(count)]
     for interrupt in reversed(opened):
         interrupt.trigger()
-        assert interrupt.wait(PATIENCE)
+        assert arrives(interrupt)
     assert not any(interrupt.wait(0) for interrupt in opened)
 
 
@@ -90,7 +90,7 @@ def test_a_closed_vector_is_free_again(vfio_device: Device) -> None:
     for _ in range(3):
         with vfio_device.interrupts.open_msix(1) as interrupt:
             interrupt.trigger()
-            assert interrupt.wait(PATIENCE)
+            assert arrives(interrupt)
         interrupt.close()
         with pytest.raises(ClosedError, match=r"closed by .*test_msix\.py"):
             interrupt.wait(0)
@@ -182,7 +182,7 @@ def test_err_and_req_can_be_opened(vfio_device: Device) -> None:
             with opener() as interrupt:
                 assert not interrupt.wait(0)
                 interrupt.trigger()
-                assert interrupt.wait(PATIENCE)
+                assert arrives(interrupt)
 
 
 def test_a_kind_that_the_function_lacks_is_refused(vfio_device: Device) -> None:

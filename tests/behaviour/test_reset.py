@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from tests.behaviour.common import EVERYWHERE, PATIENCE, delivered
+from tests.behaviour.common import EVERYWHERE, PATIENCE, arrives, delivered
 from vfio_ims.device import Device
 from vfio_ims.driver import Driver
 from vfio_ims.errors import UnsupportedError
@@ -26,7 +26,7 @@ def test_vectors_keep_their_messages(vfio_device: Device) -> None:
     assert [msix.message(vector.vector) for vector in vectors] == before
     for vector in vectors:
         vector.trigger()
-        assert vector.wait(PATIENCE)
+        assert arrives(vector)
 
 
 def test_whoever_asked_is_told(vfio_device: Device) -> None:
@@ -69,7 +69,7 @@ def test_every_owner_is_woken_once(ims_driver: Driver) -> None:
 def test_a_sleeping_thread_is_woken(ims_driver: Driver) -> None:
     irq = ims_driver.ims.allocate()
     woken: list[bool] = []
-    thread = threading.Thread(target=lambda: woken.append(irq.wait(PATIENCE)))
+    thread = threading.Thread(target=lambda: woken.append(arrives(irq)))
     thread.start()
     time.sleep(0.05)
     ims_driver.reset()
@@ -88,14 +88,14 @@ def test_masks_survive_and_pending_bits_do_not(ims_driver: Driver) -> None:
         ims_driver.fire(irq.slot)
         assert irq.pending
         irq.unmask()
-        assert irq.wait(PATIENCE)
+        assert arrives(irq)
 
 
 def test_polled_slots_survive(ims_driver: Driver) -> None:
     with ims_driver.ims.allocate_polled() as slot:
         ims_driver.reset()
         ims_driver.fire(slot.slot)
-        assert slot.wait(PATIENCE)
+        assert arrives(slot)
 
 
 def test_slots_are_gone_until_they_are_written_again(ims_driver: Driver) -> None:

@@ -14,7 +14,7 @@ from collections.abc import Callable
 import pytest
 
 import vfio_ims
-from tests.behaviour.common import EVERYWHERE, PATIENCE, delivered, fire
+from tests.behaviour.common import EVERYWHERE, PATIENCE, arrives, delivered, fire
 from vfio_ims.driver import Driver
 from vfio_ims.errors import ClosedError
 from vfio_ims.ims import FireStatus
@@ -50,7 +50,7 @@ def test_four_threads_allocate_fire_wait_and_close(ims_driver: Driver) -> None:
             with ims_driver.ims.allocate() as irq:
                 for _ in range(3):
                     fire(ims_driver, irq)
-                    if not irq.wait(PATIENCE):
+                    if not arrives(irq):
                         lost.append(str(irq))
 
     together(*[work] * 4)
@@ -68,7 +68,7 @@ def test_four_threads_share_a_group(ims_driver: Driver) -> None:
             for _ in range(3):
                 for irq in own:
                     fire(ims_driver, irq)
-                lost.extend(str(irq) for irq in own if not irq.wait(PATIENCE))
+                lost.extend(str(irq) for irq in own if not arrives(irq))
 
         together(*[lambda part=part: work(slice(part, None, 4)) for part in range(4)])
         assert not lost
@@ -82,7 +82,7 @@ def test_one_thread_fires_what_another_waits_for(ims_driver: Driver) -> None:
     def wait() -> None:
         for _ in range(turns):
             ready.release()
-            assert irq.wait(PATIENCE)
+            assert arrives(irq)
 
     def shoot() -> None:
         for _ in range(turns):
@@ -119,7 +119,7 @@ def test_threads_grow_donors_and_masks_at_once(ims_driver: Driver) -> None:
                 irq.mask()
                 assert ims_driver.fire(irq.slot).status is FireStatus.PENDING
                 irq.unmask()
-                assert irq.wait(PATIENCE)
+                assert arrives(irq)
 
     def grows() -> None:
         for _ in range(3):
@@ -137,7 +137,7 @@ def test_a_wait_can_be_broken_off_and_the_next_one_works(ims_driver: Driver) -> 
         timer.start()
         began = time.monotonic()
         with pytest.raises(KeyboardInterrupt):
-            irq.wait(PATIENCE)
+            arrives(irq)
         assert time.monotonic() - began < PATIENCE / 2
         timer.join()
         assert delivered(ims_driver, irq)
