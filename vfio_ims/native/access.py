@@ -90,21 +90,22 @@ def poll_any(
             return [found[i] for i in range(count)]
 
 
-def collect(first: int, step: int, count: int, timeout: float) -> bytes:
+def collect(first: int, step: int, count: int, timeout: float) -> bytearray:
     """The bytes at ``first + i * step``, once each is not 0, in one compiled loop; after ``timeout`` seconds those
 
     before the first that still is. For arrays of completion records.
     """
     ffi, lib = native()
-    out = ffi.new("uint8_t[]", max(1, count))
-    deadline = time.monotonic() + timeout
-    done = 0
-    while True:
-        left = max(0.0, deadline - time.monotonic())
-        slice_ns = int(min(left, _SLICE) * 1e9)
-        done += lib.memory_collect(first + done * step, step, count - done, slice_ns, out + done)
-        if done >= count or left <= _SLICE:
-            return bytes(ffi.buffer(out, done))
+    out = bytearray(count)
+    place = ffi.from_buffer(out)
+    done = lib.memory_collect(first, step, count, 0, place)
+    if done < count:
+        deadline = time.monotonic() + timeout
+        while done < count and (left := deadline - time.monotonic()) > 0:
+            slice_ns = int(min(left, _SLICE) * 1e9)
+            done += lib.memory_collect(first + done * step, step, count - done, slice_ns, place + done)
+        return out[:done]
+    return out
 
 
 def _check(address: int, width: int) -> None:

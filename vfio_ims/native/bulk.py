@@ -169,27 +169,29 @@ class BulkAccess:
         mapped.
         """
         ffi, lib = native()
-        operation = f"store {count} rows of 64 bytes at {offset}"
-        self._check(operation, offset, count, 64)
-        row, held = ffi.from_buffer(pattern), [ffi.from_buffer(values) for _, _, values in columns]
-        if len(row) != 64 or any(len(data) != width * count for (_, width, _), data in zip(columns, held, strict=True)):
+        from_buffer = ffi.from_buffer
+        row, held, size = from_buffer(pattern), [], 0
+        for at, width, values in columns:
+            data = from_buffer(values)
+            size |= len(data) ^ width * count
+            held.append((data, width, at, width))
+        if len(row) != 64 or size:
             why = f"the pattern must have 64 bytes, and each column a value for each of {count} rows"
-            raise UsageError(operation, device=self.label, why=why)
-        table = ffi.new("struct row_column[]", max(1, len(columns)))
-        for place, (at, width, _), data in zip(table, columns, held, strict=False):
-            place.data, place.step, place.at, place.width = data, width, at, width
-        following = ffi.new("uint64_t *")
-        deadline = time.monotonic() + timeout
+            raise UsageError("store rows", device=self.label, why=why)
+        table, following = ffi.new("struct row_column[]", held), ffi.new("uint64_t *")
+        address, step, depth = waits
+        deadline = time.monotonic() + timeout if depth else 0.0
         while True:
-            left = max(0.0, deadline - time.monotonic())
-            slice_ns = int(min(left, _SLICE) * 1e9)
-            where = (self._handle, offset, start, stride, span, pieces, row, count, table, len(columns))
-            status = lib.window_store_rows(*where, *waits, slice_ns, following)
+            status = lib.window_store_rows(
+                self._handle, offset, start, stride, span, pieces, row, count, table, len(held),
+                address, step, depth, int(min(timeout, _SLICE) * 1e9), following,
+            )  # fmt: skip
             if status:
-                raise self._refused(status, operation, 64)
+                raise self._refused(status, f"store {count} rows of 64 bytes at {offset}", 64)
             stored: int = following[0]
-            if stored >= count or left <= _SLICE:
+            if stored >= count or timeout <= _SLICE:
                 return stored
+            timeout = max(0.0, deadline - time.monotonic())
 
     def enqueue64(self, offset: int, data: Buffer) -> bool:
         """Refused: without a PASID of this process's own, ENQCMD raises a general-protection fault, which kills it.

@@ -50,7 +50,7 @@ struct row_column {
     uint32_t at;
     uint32_t width;
 };
-/* As window_store64, of rows *next to count - 1 made of a 64-byte pattern and the columns, row 0 at `start` in the
+/* As window_store64, of rows *next to count - 1 made of a 64-byte pattern and columns (at most 16), row 0 at `start` in the
  * span. Before row i >= depth it waits until the byte at waits + (i - depth) * wait_step is not 0 (depth 0: it does
  * not wait). *next: count, or the row that it was about to store when the time was over. */
 int window_store_rows(struct window *w, uint64_t offset, uint64_t start, uint64_t stride, uint64_t span, int pieces,

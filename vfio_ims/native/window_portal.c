@@ -72,24 +72,6 @@ int window_store64(struct window *w, uint64_t offset, const void *data, uint64_t
     return ACCESS_OK;
 }
 
-/* A copy of 1, 2, 4 or 8 bytes is one instruction; the compiler sees the sizes here. */
-static inline void copy_field(uint8_t *to, const uint8_t *from, uint32_t width)
-{
-    switch (width) {
-    case 8:
-        memcpy(to, from, 8);
-        break;
-    case 4:
-        memcpy(to, from, 4);
-        break;
-    case 2:
-        memcpy(to, from, 2);
-        break;
-    default:
-        memcpy(to, from, 1);
-    }
-}
-
 /* Whether the byte is not 0 now or before the deadline. */
 static int came(uint64_t address, int64_t deadline)
 {
@@ -103,6 +85,8 @@ static int came(uint64_t address, int64_t deadline)
     return 1;
 }
 
+enum { MOST_COLUMNS = 16 };
+
 struct rows {
     uint8_t *portal;
     uint64_t start, stride, span;
@@ -115,21 +99,44 @@ struct rows {
     int64_t timeout_ns;
 };
 
+/* Put the next value of each column into the row: those of 8 bytes, which come first, and then the others. */
+static inline void fill_row(uint8_t *row, struct row_column *columns, uint32_t words, uint32_t count)
+{
+    uint32_t c = 0;
+
+    for (; c < words; c++) {
+        memcpy(row + columns[c].at, columns[c].data, 8);
+        columns[c].data = (const uint8_t *)columns[c].data + columns[c].step;
+    }
+    for (; c < count; c++) {
+        memcpy(row + columns[c].at, columns[c].data, columns[c].width == 4 ? 4 : columns[c].width == 2 ? 2 : 1);
+        columns[c].data = (const uint8_t *)columns[c].data + columns[c].step;
+    }
+}
+
 LOOP uint64_t store_rows(const struct rows *r, uint64_t i)
 {
     _Alignas(64) uint8_t row[64];
+    struct row_column columns[MOST_COLUMNS];
+    uint32_t filled = 0, words = 0;
     int64_t deadline = r->depth && r->count > r->depth ? now_ns() + r->timeout_ns : 0;
     uint64_t at = (r->start + i * r->stride) % r->span;
 
     memcpy(row, r->pattern, sizeof row);
+    for (int wide = 1; wide >= 0; wide--) {
+        for (uint32_t c = 0; c < r->column_count; c++) {
+            if ((r->columns[c].width == 8) == wide) {
+                columns[filled] = r->columns[c];
+                columns[filled++].data = (const uint8_t *)r->columns[c].data + i * r->columns[c].step;
+            }
+        }
+        words = wide ? filled : words;
+    }
     mmio_direct_store_fence();
     for (; i < r->count; i++) {
         if (r->depth && i >= r->depth && !came(r->waits + (i - r->depth) * r->wait_step, deadline))
             break;
-        for (uint32_t c = 0; c < r->column_count; c++) {
-            const struct row_column *column = &r->columns[c];
-            copy_field(row + column->at, (const uint8_t *)column->data + i * column->step, column->width);
-        }
+        fill_row(row, columns, words, filled);
         if (r->pieces)
             store_in_pieces(r->portal + at, row);
         else
@@ -154,6 +161,8 @@ int window_store_rows(struct window *w, uint64_t offset, uint64_t start, uint64_
         return ACCESS_UNSUPPORTED;
     if ((stride | start) & 63)
         return ACCESS_MISALIGNED;
+    if (column_count > MOST_COLUMNS)
+        return ACCESS_INVALID;
     if (stride == 0 || span < stride || span % stride || start >= span)
         return ACCESS_INVALID;
     for (uint32_t c = 0; c < column_count; c++)

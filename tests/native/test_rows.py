@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rows for portals made of a pattern and columns, in one compiled call; completion bytes collected in another."""
+
+from __future__ import annotations
+
+import threading
+import time
+from array import array
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from vfio_ims.errors import UsageError
+from vfio_ims.native.access import collect
+from vfio_ims.native.memory import SharedMemory
+from vfio_ims.native.window import MappedWindow, Piece
+
+PAGE = 4096
+COLUMNS = st.lists(st.tuples(st.sampled_from((1, 2, 4, 8)), st.integers(0, 7)), max_size=6, unique_by=lambda c: c[1])
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 64), COLUMNS, st.integers(0, 63), st.binary(min_size=64, max_size=64))
+def test_each_row_has_the_pattern_with_its_values(
+    count: int, chosen: list[tuple[int, int]], start: int, pattern: bytes
+) -> None:
+    columns = [
+        (8 * place, width, bytes((7 * n + place) & 0xFF for n in range(width * count))) for width, place in chosen
+    ]
+    expected = bytearray(PAGE)
+    for i in range(count):
+        row = bytearray(pattern)
+        for at, width, values in columns:
+            row[at : at + width] = values[i * width : (i + 1) * width]
+        at = (64 * start + 64 * i) % PAGE
+        expected[at : at + 64] = row
+    with SharedMemory(PAGE) as memory, MappedWindow(PAGE, [Piece(memory.fd, 0, 0, PAGE)]) as window:
+        assert window.store_rows(0, pattern, count, columns, start=64 * start, pieces=True) == count
+        with memory.view as view:
+            assert view == expected
+
+
+def test_no_more_are_under_way_than_allowed() -> None:
+    with (
+        SharedMemory(PAGE) as memory,
+        SharedMemory(PAGE) as records,
+        MappedWindow(PAGE, [Piece(memory.fd, 0, 0, PAGE)]) as window,
+    ):
+        numbers = array("Q", range(1, 33))
+        waits = (records.address, 32, 4)
+        pattern = bytes(64)
+        assert window.store_rows(0, pattern, 32, [(0, 8, numbers)], pieces=True, waits=waits, timeout=0.01) == 4
+        assert memory.view[64 * 3] == 4
+        assert memory.view[64 * 4] == 0
+
+        def complete() -> None:
+            for n in range(32):
+                time.sleep(0.0005)
+                records.view[32 * n] = 1
+                assert memory.view[64 * 31] == 0 or n >= 27
+
+        thread = threading.Thread(target=complete)
+        thread.start()
+        assert window.store_rows(0, pattern, 32, [(0, 8, numbers)], pieces=True, waits=waits, timeout=5) == 32
+        thread.join()
+        assert memory.view[64 * 31] == 32
+
+
+@pytest.mark.parametrize(
+    ("pattern", "columns", "how"),
+    [
+        (bytes(63), [], {}),
+        (bytes(64), [(0, 8, bytes(15))], {}),
+        (bytes(64), [(0, 8, bytes(8)), (8, 8, bytes(24))], {}),
+        (bytes(64), [(60, 8, bytes(16))], {}),
+        (bytes(64), [(0, 3, bytes(6))], {}),
+        (bytes(64), [(0, 1, bytes(2))] * 17, {}),
+        (bytes(64), [], {"start": 8}),
+        (bytes(64), [], {"start": PAGE}),
+        (bytes(64), [], {"stride": 0}),
+        (bytes(64), [], {"span": 2 * PAGE}),
+    ],
+)
+def test_what_cannot_be_stored_is_refused(
+    pattern: bytes, columns: list[tuple[int, int, bytes]], how: dict[str, int]
+) -> None:
+    with SharedMemory(PAGE) as memory, MappedWindow(PAGE, [Piece(memory.fd, 0, 0, PAGE)]) as window:
+        with pytest.raises(UsageError):
+            window.store_rows(0, pattern, 2, columns, pieces=True, **how)
+        with memory.view as view:
+            assert view == bytes(PAGE)
+
+
+def test_collect_takes_every_byte_or_says_how_far_it_came() -> None:
+    with SharedMemory(PAGE) as records:
+        for n in range(10):
+            records.view[32 * n] = n + 1
+        assert collect(records.address, 32, 10, 0) == bytes(range(1, 11))
+        assert collect(records.address, 32, 12, 0.01) == bytes(range(1, 11))
+        assert collect(records.address, 32, 0, 0) == b""
+
+        def complete() -> None:
+            time.sleep(0.01)
+            records.view[32 * 11] = 9
+            records.view[32 * 10] = 8
+
+        thread = threading.Thread(target=complete)
+        thread.start()
+        assert collect(records.address, 32, 12, 5)[10:] == bytes((8, 9))
+        thread.join()
