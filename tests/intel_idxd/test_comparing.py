@@ -202,5 +202,6 @@ def test_faults_tell_how_far_it_went_and_what_was_found_before(dsa: Dsa) -> None
         with pytest.raises(OperationError, match="on a write"):
             wq.create_delta(memory.at(0), memory.at(PAGE), PAGE, 0x7000_0000, 800)
         with pytest.raises(OperationError, match="page fault"):
+            memory.put(0, (8).to_bytes(2, "little"))
             wq.apply_delta(edge - 64, memory.at(0), 10, 128)
         assert wq.nop().ok
