@@ -56,7 +56,6 @@ def _kernel_line(platform: Platform, shape: Shape) -> str:
         # Nobody changes the host's files under a guest that lives for seconds, so it may keep what it has read.
         "rootflags=trans=virtio,version=9p2000.L,msize=262144,cache=loose",
         *("console=ttyS0", "loglevel=5", "panic=-1"),
-        "no_timer_check",  # emulated without haste: a busy machine starves the check, and the kernel then panics
         # On a busy host the emulated timer may miss the moment in which the kernel tries it, and that is a panic.
         "no_timer_check",
         # The deny list keeps vfio-pci off 8086:0b25 and 8086:0cfe, two of the functions we are here for.
