@@ -123,6 +123,14 @@ class Idxd(Driver):
         old = self.queues.get(index)
         return old if old is not None and (old.size, old.dedicated) == (size, dedicated) else None
 
+    def configure(self, configuration: Configuration | None) -> None:
+        """Stop the device and start it with ``configuration`` (None: every queue used, dedicated and alike).
+
+        As a reset: slots that are allocated keep their owners, who are woken once.
+        """
+        self.configuration = configuration
+        self.reset()
+
     def stop(self) -> None:
         """Disable queues and device; what is in flight completes first. A device that does not answer is left alone."""
         with contextlib.suppress(VfioImsError):

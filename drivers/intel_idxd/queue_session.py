@@ -14,6 +14,7 @@ from .batch import Batch
 from .completion import Completion
 from .descriptors import RECORD_SIZE, Flag, encode
 from .dsa_operations import DsaOperations
+from .many import Column, ManyOperations
 from .notifier import notifier_for
 from .operation import Operation
 from .operations import Request
@@ -52,6 +53,7 @@ class QueueSession(DsaOperations[Completion]):
         self.notifier = notifier_for(driver, completion)
         self.record_size = RECORD_SIZE[driver.kind]
         self._in_flight: dict[int, Operation] = {}
+        self.many_in_flight: list[ManyOperations] = []
         self._closed = False
 
     @cached_property
@@ -66,11 +68,34 @@ class QueueSession(DsaOperations[Completion]):
         """``with wq.batch() as batch: batch.fill(...); batch.memmove(...)``: runs when the block ends."""
         return Batch(self)
 
+    def submit_many(
+        self,
+        opcode: int,
+        *,
+        source: Column = 0,
+        destination: Column = 0,
+        size: Column = 0,
+        flags: int = 0,
+        specific: bytes = b"",
+        name: str = "",
+    ) -> ManyOperations:
+        """Submit as many descriptors as the arrays have values: prepared and stored in one compiled call.
+
+        Addresses are arrays of 64-bit numbers (``array("Q")``), sizes of 32-bit ones (``array("I")``), all of one
+        length; what is alike for all is one number. The queue's size is kept to: it waits for completions where it
+        must. An interrupting session interrupts once, by a drain behind the last.
+        """
+        self._check_open(name or "submit many")
+        return ManyOperations(self, opcode, source, destination, size, flags, specific, name)
+
+    def _check_open(self, operation: str) -> None:
+        if self._closed:
+            raise ClosedError(operation, device=self.label, why="the session on the work queue was closed")
+        self.driver.check_open(operation)
+
     def start(self, request: Request) -> Operation:
         """Submit one request."""
-        if self._closed:
-            raise ClosedError(request.name, device=self.label, why="the session on the work queue was closed")
-        self.driver.check_open(request.name)
+        self._check_open(request.name)
         notifier, record = self.notifier, self.driver.records.take()
         operation = Operation(self, request.name, record)
         try:
@@ -113,9 +138,10 @@ class QueueSession(DsaOperations[Completion]):
             return
         self._closed = True
         try:
-            for operation in list(self._in_flight.values()):
+            under_way: list[ManyOperations | Operation] = [*self.many_in_flight, *self._in_flight.values()]
+            for one in under_way:
                 with contextlib.suppress(VfioImsError):
-                    operation.wait(check=False)
+                    one.wait(check=False)
         finally:
             self.notifier.close()
 

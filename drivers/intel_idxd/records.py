@@ -64,7 +64,7 @@ class RecordPool:
 
 
 class ListPool:
-    """Memory for descriptor lists, by size: kept for the next one."""
+    """Memory for descriptor lists and arrays of records, by size: kept for the next one."""
 
     def __init__(self, space: AddressSpace) -> None:
         self._space = space
@@ -74,7 +74,7 @@ class ListPool:
         self._lock = threading.Lock()
 
     def take(self, size: int) -> Record:
-        """``size`` bytes or more, aligned to a page."""
+        """``size`` bytes or more, aligned to a page; not cleared."""
         whole = max(4096, 1 << (size - 1).bit_length())
         with self._lock:
             free = self._free.setdefault(whole, [])

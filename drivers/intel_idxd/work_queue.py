@@ -11,20 +11,23 @@ from __future__ import annotations
 import threading
 import time
 from array import array
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 from vfio_ims.errors import DeviceError, DeviceTimeout
-from vfio_ims.native.access import load, poll_any, poll_memory
+from vfio_ims.native.access import collect, load, poll_any, poll_memory
 
 from .descriptors import DESCRIPTOR_SIZE
 from .software_error import describe
 
 if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
     from vfio_ims.device import Bar
 
     from .registers import Bar0
 
-__all__ = ["IMS_PORTAL", "LIMITED_PORTAL", "PORTAL_PAGE", "QUEUE_PORTALS", "WorkQueue", "wait_for_record"]
+__all__ = ["IMS_PORTAL", "LIMITED_PORTAL", "PORTAL_PAGE", "QUEUE_PORTALS", "Rows", "WorkQueue", "wait_for_record"]
 
 PORTAL_PAGE, QUEUE_PORTALS = 0x1000, 0x4000
 LIMITED_PORTAL, IMS_PORTAL = 0x1000, 0x2000
@@ -59,10 +62,24 @@ def wait_for_record(regs: Bar0, record: int, iova: int, timeout: float, operatio
             raise DeviceTimeout(operation, device=regs.label, why=why)
 
 
+class Rows(NamedTuple):
+    """Many descriptors: a pattern of 64 bytes, and columns (offset in it, width, values) of ``count`` values each.
+
+    The i-th completes into the record at address ``records + i * step``.
+    """
+
+    pattern: bytes
+    count: int
+    columns: Sequence[tuple[int, int, ReadableBuffer]]
+    records: int
+    step: int
+
+
 class WorkQueue:
     """Queue ``index`` with ``size`` entries. ``submit`` waits for a free entry: an overrun loses a descriptor.
 
-    An entry counts as taken until the completion record of its descriptor was seen: the device frees it earlier.
+    An entry counts as taken until the completion record of its descriptor was seen: the device frees it earlier. A
+    shared queue refuses what it cannot take, and is asked again.
     """
 
     def __init__(self, portals: Bar, regs: Bar0, index: int, size: int, *, dedicated: bool) -> None:
@@ -73,11 +90,12 @@ class WorkQueue:
         self._walk = 0
         self._records = array("Q")
         self._place: dict[int, int] = {}
+        self._blocks: list[Rows] = []  # many descriptors each, whose last ones may be under way
 
     @property
     def in_flight(self) -> int:
         """Descriptors whose completion nobody has seen yet."""
-        return len(self._records)
+        return len(self._records) + sum(min(rows.count, self.size) for rows in self._blocks)
 
     def submit(self, descriptor: bytes, record: int, *, ims: bool, timeout: float = 10.0) -> None:
         """Store ``descriptor``, which completes into the record at address ``record``. Its handle is IMS' with ``ims``.
@@ -85,20 +103,102 @@ class WorkQueue:
         DeviceTimeout where no entry gets free in ``timeout`` seconds.
         """
         with self.lock:
+            if self._blocks:
+                self._settle(timeout)
             if len(self._records) >= self.size:
                 self._reap(timeout)
             self._place[record] = len(self._records)
             self._records.append(record)
-            self._store(descriptor, ims)
+            if self.dedicated:
+                self._store(descriptor, ims)
+            else:
+                self._enqueue(descriptor, ims, timeout)
 
     def submit_unrecorded(self, descriptor: bytes, *, ims: bool) -> None:
         """Store a descriptor that has no completion record; the caller holds ``lock`` and drains."""
         self._store(descriptor, ims)
 
-    def _store(self, descriptor: bytes, ims: bool) -> None:
+    def _store(self, descriptor: ReadableBuffer, ims: bool) -> None:
         at = self._base + (IMS_PORTAL if ims else 0) + self._walk
         self._walk = (self._walk + DESCRIPTOR_SIZE) % PORTAL_PAGE
         self._portals.store64(at, descriptor)
+
+    def _enqueue(self, descriptor: bytes, ims: bool, timeout: float) -> None:
+        """ENQCMD through the limited portal, until the queue takes it. UnsupportedError on hardware behind VFIO."""
+        at = self._base + LIMITED_PORTAL + (IMS_PORTAL if ims else 0)
+        deadline = 0.0
+        while not self._portals.enqueue64(at, descriptor):
+            now = time.monotonic()
+            deadline = deadline or now + timeout
+            if now >= deadline:
+                why = f"the shared queue answered retry for {timeout:.3g} s"
+                raise DeviceTimeout(f"submit to work queue {self.index}", device=self._regs.label, why=why)
+            time.sleep(0)
+
+    def submit_rows(self, rows: Rows, *, ims: bool, timeout: float = 10.0) -> None:
+        """Store many descriptors: where the portal is mapped in one compiled call, which keeps to the queue's size.
+
+        DeviceTimeout where they could not all be stored in ``timeout`` seconds: those that were are under way.
+        """
+        with self.lock:
+            if self._blocks or len(self._records) >= self.size:
+                self._settle(timeout)
+            depth = self.size - len(self._records)
+            if depth < 1:
+                self._reap(timeout)
+                depth = self.size - len(self._records)
+            self._blocks.append(rows)
+            portal = self._base + (IMS_PORTAL if ims else 0)
+            store = getattr(self._portals.window, "store_rows", None)
+            if self.dedicated and store is not None and self._portals.mapped(portal, PORTAL_PAGE):
+                stored: int = store(
+                    portal,
+                    rows.pattern,
+                    rows.count,
+                    rows.columns,
+                    start=self._walk,
+                    pieces=self._portals.in_pieces,
+                    waits=(rows.records, rows.step, depth),
+                    timeout=timeout,
+                )
+                self._walk = (self._walk + stored * DESCRIPTOR_SIZE) % PORTAL_PAGE
+            else:
+                stored = self._store_singly(rows, ims, depth, timeout)
+            if stored < rows.count:
+                error = describe(self._regs.SWERR.read())
+                why = f"{stored} of {rows.count} were stored in {timeout:.3g} s" + (f"; {error}" if error else "")
+                raise DeviceTimeout(f"submit to work queue {self.index}", device=self._regs.label, why=why)
+
+    def _store_singly(self, rows: Rows, ims: bool, depth: int, timeout: float) -> int:
+        row, deadline = bytearray(rows.pattern), time.monotonic() + timeout
+        columns = [(at, width, memoryview(values).cast("B")) for at, width, values in rows.columns]
+        for i in range(rows.count):
+            for at, width, values in columns:
+                row[at : at + width] = values[i * width : (i + 1) * width]
+            if self.dedicated:
+                if i >= depth:
+                    record, left = rows.records + (i - depth) * rows.step, max(0.0, deadline - time.monotonic())
+                    if not poll_memory(record, 1, 0xFF, 0, left, differs=True):
+                        return i
+                self._store(row, ims)
+            else:
+                self._enqueue(bytes(row), ims, max(0.0, deadline - time.monotonic()))
+        return rows.count
+
+    def _settle(self, timeout: float) -> None:
+        """Wait until the blocks of descriptors have completed: their entries are free."""
+        while self._blocks:
+            rows = self._blocks[0]
+            if len(collect(rows.records, rows.step, rows.count, timeout)) < rows.count:
+                error = describe(self._regs.SWERR.read())
+                why = f"{rows.count} descriptors are under way" + (f"; {error}" if error else "")
+                raise DeviceTimeout(f"submit to work queue {self.index}", device=self._regs.label, why=why)
+            self._blocks.pop(0)
+
+    def retire_rows(self, rows: Rows) -> None:
+        """All of them have completed."""
+        with self.lock:
+            self._blocks = [block for block in self._blocks if block is not rows]
 
     def retire(self, record: int) -> None:
         """The completion in ``record`` was seen: its entry is free."""
@@ -131,3 +231,4 @@ class WorkQueue:
         with self.lock:
             del self._records[:]
             self._place.clear()
+            self._blocks.clear()

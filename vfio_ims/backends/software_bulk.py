@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NoReturn
 
-from vfio_ims.errors import UsageError
+from vfio_ims.errors import UnsupportedError, UsageError
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer as Buffer
@@ -115,9 +115,14 @@ class SoftwareBulk:
 
     def enqueue64(self, offset: int, data: Buffer) -> bool:
         enqueue: Callable[[int, int, bytes], bool] | None = getattr(self._link, "enqueue", None)
-        if enqueue is None or self.closed:
-            self._portal("enqueue 64 bytes", offset, data)
-            return True
+        self.check_open("enqueue 64 bytes")
+        if enqueue is None:
+            raise UnsupportedError(
+                "enqueue 64 bytes",
+                device=self.label,
+                why="this link has no store that the device answers (vfio-user knows posted writes only)",
+                hint="use a dedicated queue and store64",
+            )
         return enqueue(self._region, offset, self._portal_data("enqueue 64 bytes", offset, data))
 
     def _portal_data(self, operation: str, offset: int, data: Buffer) -> bytes:

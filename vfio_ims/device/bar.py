@@ -20,10 +20,13 @@ B = TypeVar("B", bound=Block)
 
 
 class Bar:
-    """BAR ``number`` of a device. Reads and writes are the window's own: one access each, checked, at its cost."""
+    """BAR ``number`` of a device. Reads and writes are the window's own: one access each, checked, at its cost.
+
+    ``in_pieces``: a model, whose portals take a 64-byte store as eight.
+    """
 
     def __init__(self, device: Device, number: int, window: Window, *, pieces: bool) -> None:
-        self.device, self.number, self.window, self._pieces = device, number, window, pieces
+        self.device, self.number, self.window, self.in_pieces = device, number, window, pieces
         self.size = window.size
         self.read8, self.read16, self.read32, self.read64 = window.read8, window.read16, window.read32, window.read64
         self.write8, self.write16 = window.write8, window.write16
@@ -41,7 +44,7 @@ class Bar:
         Models (known by their vendor-specific capability) may get it in pieces where the processor has no MOVDIR64B;
         hardware never: it raises UnsupportedError there.
         """
-        self.window.store64(offset, data, pieces=self._pieces)
+        self.window.store64(offset, data, pieces=self.in_pieces)
 
     def enqueue64(self, offset: int, data: ReadableBuffer) -> bool:
         """ENQCMD: whether the device took the 64 bytes (False: retry). UnsupportedError on hardware behind VFIO."""
