@@ -7,6 +7,7 @@ if TYPE_CHECKING:
     from vfio_ims.host.binder import Binder, Plan
     from vfio_ims.host.description import Description, describe, describe_live
     from vfio_ims.host.machine import Machine
+    from vfio_ims.host.removal import RemovalWatch
     from vfio_ims.host.selection import Selection
     from vfio_ims.host.state import State
     from vfio_ims.host.survey import Candidate, Survey, candidates, unseen
@@ -17,6 +18,7 @@ __all__ = [
     "Description",
     "Machine",
     "Plan",
+    "RemovalWatch",
     "Selection",
     "State",
     "Survey",
@@ -32,6 +34,7 @@ _PLACES = {
     "Description": "description",
     "Machine": "machine",
     "Plan": "binder",
+    "RemovalWatch": "removal",
     "Selection": "selection",
     "State": "state",
     "Survey": "survey",

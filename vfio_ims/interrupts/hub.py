@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -36,7 +37,8 @@ class EventHub(Owner):
         self._draining = False
         self._nudged = False
         self._loops: list[asyncio.AbstractEventLoop] = []
-        self._wakeups: list[Wakeup] = []
+        self._wakeups: weakref.WeakSet[Wakeup] = weakref.WeakSet()
+        self._failure: Exception | None = None
         self.draining_loop: asyncio.AbstractEventLoop | None = None
         """The loop whose reader is draining now: its futures may be resolved on the spot."""
 
@@ -61,7 +63,20 @@ class EventHub(Owner):
 
     def wakeup(self) -> Wakeup:
         """A new flag, woken by sinks."""
-        return Wakeup(self)
+        made = Wakeup(self)
+        with self._turn:
+            self._wakeups.add(made)
+            if self._failure is not None:
+                made.fail(self._failure)
+        return made
+
+    def fail(self, reason: Exception) -> None:
+        """The device will not interrupt any more: every wait, under way or to come, raises ``reason``."""
+        with self._turn:
+            self._failure = reason
+            for wakeup in list(self._wakeups):
+                wakeup.fail(reason)
+        self.kick()
 
     def drain(self) -> int:
         """Take what is there without waiting; returns how many descriptors had events."""

@@ -56,8 +56,9 @@ class Wakeup:
                     loop.call_soon_threadsafe(_resume, future)
 
     def fail(self, reason: Exception) -> None:
-        """From now on every wait raises ``reason``; those under way at once."""
-        self._reason = reason
+        """From now on every wait raises ``reason``; those under way at once. The first reason stays."""
+        if self._reason is None:
+            self._reason = reason
         self.wake()
 
     def wait(self, timeout: float | None = None) -> bool:
