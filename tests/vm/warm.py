@@ -34,8 +34,8 @@ def preload() -> None:
     from vfio_ims.families import all_families
     from vfio_ims.names import open_driver
 
-    for name in ("cli.main", "cli.selftest", "cli.show", "selftest", "testing", "backends.kernel", "asyncio"):
-        import_module(name if name == "asyncio" else f"vfio_ims.{name}")
+    for name in ("cli.main", "cli.selftest", "selftest", "backends.kernel"):
+        import_module(f"vfio_ims.{name}")
     for family in all_families():
         for one in family.ids:
             family.load_driver(one)
