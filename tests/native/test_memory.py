@@ -88,13 +88,16 @@ def test_nothing_is_left_behind(held: Callable[[], tuple[int, int]]) -> None:
         with SharedMemory(3 * MIB), SharedMemory(PAGE):
             pass
 
+    def mappings() -> int:
+        return Path("/proc/self/maps").read_text().count("memfd:vfio-ims")
+
     cycle()
-    before = held()
+    before, mapped = held(), mappings()
     for _ in range(50):
         cycle()
     assert held()[0] == before[0]
     assert held()[1] <= before[1] + 2
-    assert "memfd:vfio-ims" not in Path("/proc/self/maps").read_text()
+    assert mappings() == mapped  # not 0: other tests keep memory that a lost device may still reach
 
 
 @pytest.mark.parametrize("width", [1, 2, 4, 8])
