@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import select
 import threading
 import time
@@ -70,7 +71,8 @@ class RemovalWatch:
             self._request = self.device.interrupts.open_req()
         except UnsupportedError:
             self._request = None
-        descriptor = -1 if self._request is None else self._request.fileno()
+        # A copy: the device closes its own, and that number may mean something else a moment later.
+        descriptor = -1 if self._request is None else os.dup(self._request.fileno())
         self._thread = threading.Thread(target=self._watch, args=(descriptor,), name=f"removal of {self.device.name}")
         self._thread.daemon = True
         self._thread.start()
@@ -79,6 +81,13 @@ class RemovalWatch:
         return self.device.config.read(0, 2) != 0xFFFF
 
     def _watch(self, descriptor: int) -> None:
+        try:
+            self._look(descriptor)
+        finally:
+            if descriptor >= 0:
+                os.close(descriptor)
+
+    def _look(self, descriptor: int) -> None:
         poll = select.poll()
         poll.register(self._stop.fileno(), select.POLLIN)
         if descriptor >= 0:
@@ -91,7 +100,7 @@ class RemovalWatch:
                 why, hint = "the host takes the device back", f"close it within {self._grace:g} seconds"
                 self._leave(RemovedError("use the device", device=self.device.name, why=why, hint=hint), self._grace)
                 return
-            if not self._still_there():
+            if not self._still_there() and not self._owner.closed:
                 why = "it does not answer any more: unplugged, lost its power, or its server is gone"
                 self._leave(RemovedError("use the device", device=self.device.name, why=why, hint="vfio-ims list"), 0)
                 return
