@@ -99,9 +99,14 @@ class Box:
             self.node("vfio/vfio", mode=0o666)
             self.node("iommu")
 
+    @staticmethod
+    def made_node(path: str, *, mode: int = 0o660, group: str = "vfio", accessible: bool = True) -> dict[str, Node]:
+        """A device node by its path."""
+        return {f"/dev/{path}": Node(f"/dev/{path}", mode, "root", group, accessible)}
+
     def node(self, path: str, *, mode: int = 0o660, group: str = "vfio", accessible: bool = True) -> None:
-        """A device node."""
-        self.nodes = (self.nodes or {}) | {f"/dev/{path}": Node(f"/dev/{path}", mode, "root", group, accessible)}
+        """A device node of this machine."""
+        self.nodes = (self.nodes or {}) | self.made_node(path, mode=mode, group=group, accessible=accessible)
 
     def process(self, pid: int, name: str, *opened: str) -> None:
         """A process with these files open."""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from vfio_ims.host.binder import Binder, Plan
     from vfio_ims.host.description import Description, describe, describe_live
+    from vfio_ims.host.events import DeviceEvent, DeviceEvents
     from vfio_ims.host.machine import Machine
     from vfio_ims.host.removal import RemovalWatch
     from vfio_ims.host.selection import Selection
@@ -16,6 +17,8 @@ __all__ = [
     "Binder",
     "Candidate",
     "Description",
+    "DeviceEvent",
+    "DeviceEvents",
     "Machine",
     "Plan",
     "RemovalWatch",
@@ -32,6 +35,8 @@ _PLACES = {
     "Binder": "binder",
     "Candidate": "survey",
     "Description": "description",
+    "DeviceEvent": "events",
+    "DeviceEvents": "events",
     "Machine": "machine",
     "Plan": "binder",
     "RemovalWatch": "removal",
