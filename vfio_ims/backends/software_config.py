@@ -168,7 +168,7 @@ class SoftwareConfig:
         self._set(self._value, offset, kept | value & mask, size)
 
     def read(self, offset: int, size: int) -> bytes:
-        """An aligned access of 1, 2 or 4 bytes."""
+        """An aligned access of 1, 2 or 4 bytes, or any range at once."""
         virtual = int.from_bytes(self._virtual[offset : offset + size], "little")
         own = int.from_bytes(self._value[offset : offset + size], "little")
         if virtual == (1 << 8 * size) - 1:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = ["RegionAccess"]
 
+_ACCESS = 8  # bytes of the widest single access
+
 
 def _split(offset: int, size: int, widest: int) -> Iterator[tuple[int, int]]:
     """Aligned accesses that make up a range: the widest that fit, as vfio-pci does it."""
@@ -61,6 +63,8 @@ class RegionAccess:
         device, index, shadow = self._device, info.index, self._device.shadow
         parts = []
         if index == RegionIndex.CONFIG:
+            if size > _ACCESS:  # reading has no effect there: one round trip for all of it
+                return device.state.read(offset, size)
             return b"".join([device.state.read(at, width) for at, width in _split(offset, size, 4)])
         for at, width in _split(offset, size, 8):
             hidden = shadow.trap(index, at, width) if shadow is not None else None
