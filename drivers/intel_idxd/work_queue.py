@@ -12,7 +12,8 @@ import threading
 import time
 from array import array
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from vfio_ims.errors import DeviceError, DeviceTimeout
 from vfio_ims.native.access import collect, load, poll_any, poll_memory
@@ -62,7 +63,8 @@ def wait_for_record(regs: Bar0, record: int, iova: int, timeout: float, operatio
             raise DeviceTimeout(operation, device=regs.label, why=why)
 
 
-class Rows(NamedTuple):
+@dataclass(frozen=True, slots=True, eq=False)
+class Rows:
     """Many descriptors: a pattern of 64 bytes, and columns (offset in it, width, values) of ``count`` values each.
 
     The i-th completes into the record at address ``records + i * step``.
