@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from vfio_ims.errors import ClosedError, SetupError, UsageError
-from vfio_ims.native.access import copy, fill, load, poll_any, poll_memory, store
+from vfio_ims.native.access import change, copy, fill, load, poll_any, poll_memory, store
 from vfio_ims.native.memory import GIB, MIB, SharedMemory, view_of
 
 PAGE = mmap.PAGESIZE
@@ -149,3 +149,25 @@ def test_waiting_for_any_of_many(memory: SharedMemory, kind: Callable[[list[int]
         store(memory.address + 64 * i, 1, 1)
     assert poll_any(places, 1, 0xFF, 0, 10, differs=True) == [3, 40]
     assert poll_any([], 1, 0, 1, 0) == []
+
+
+def test_bits_changed_by_several_at_once_are_all_changed(memory: SharedMemory) -> None:
+    assert change(memory.address, set=0x8000_0001) == 0
+    assert change(memory.address, clear=1, set=2) == 0x8000_0001
+    assert load(memory.address, 4) == 0x8000_0002
+    undone = []
+
+    def toggle(bit: int) -> None:
+        for _ in range(5000):
+            change(memory.address, set=bit)
+            undone.append(not change(memory.address, clear=bit) & bit)
+
+    threads = [threading.Thread(target=toggle, args=(1 << number,)) for number in (4, 5, 6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not any(undone)
+    assert load(memory.address, 4) == 0x8000_0002
+    with pytest.raises(UsageError):
+        change(memory.address + 2, set=1)

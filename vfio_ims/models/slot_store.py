@@ -10,6 +10,8 @@ from enum import Enum
 from struct import Struct
 
 from vfio_ims.messages import Slot
+from vfio_ims.native.access import change
+from vfio_ims.native.memory import address_of
 from vfio_ims.registers import SlotLayout
 
 __all__ = ["Outcome", "SlotStore"]
@@ -41,13 +43,14 @@ class SlotStore:
         self.layout, self._send = layout, send
         self.pending: set[int] = set()
         self._decoded: dict[int, tuple[bytes, Slot]] = {}
-        self.fd = -1
+        self.fd, self._address = -1, 0  # both set where the table is shared
         self._memory: bytearray | mmap.mmap
         if shared:
             self.fd = os.memfd_create("vfio-ims-slots", os.MFD_CLOEXEC)
             size = self.mapped_size
             os.ftruncate(self.fd, layout.offset + size)  # addressed as the BAR is; what lies below takes no memory
             self._memory = mmap.mmap(self.fd, size, offset=layout.offset)
+            self._address = address_of(self._memory)
         else:
             self._memory = bytearray(layout.size)
         self._reset_control = layout.control_word(Slot(masked=reset_masked))
@@ -153,11 +156,15 @@ class SlotStore:
         return 1 << self.layout.pending if self.layout.pending is not None and index in self.pending else 0
 
     def _mirror(self, index: int) -> None:
-        at = index * self.layout.stride + (self.layout.control or 0)
-        control = _WORD.unpack_from(self._memory, at)[0] & self._kept | self._pending_bit(index)
-        self._memory[at : at + 4] = _WORD.pack(control)
+        at, bit = index * self.layout.stride + (self.layout.control or 0), self._pending_bit(index)
+        if self._address:  # the client may unmask at the same time: its store must not be undone
+            change(self._address + at, clear=~(self._kept | bit) & 0xFFFF_FFFF, set=bit)
+        else:
+            control = _WORD.unpack_from(self._memory, at)[0] & self._kept | bit
+            self._memory[at : at + 4] = _WORD.pack(control)
 
     def close(self) -> None:
+        self._address = 0
         if isinstance(self._memory, mmap.mmap):
             self._memory.close()
         if self.fd >= 0:

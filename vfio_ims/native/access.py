@@ -17,7 +17,7 @@ from vfio_ims.native.lib import native
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer as Buffer
 
-__all__ = ["collect", "copy", "fill", "load", "poll_any", "poll_memory", "store"]
+__all__ = ["change", "collect", "copy", "fill", "load", "poll_any", "poll_memory", "store"]
 
 _SLICE = 0.1  # seconds of polling in one compiled call; between them Python sees Ctrl-C
 
@@ -44,6 +44,15 @@ def store(address: int, width: int, value: int) -> None:
     if not 0 <= value < 1 << 8 * width:
         raise UsageError(f"store {width} bytes", why=f"the value must be 0..{(1 << 8 * width) - 1:#x}, not {value!r}")
     native().lib.memory_store(address, width, value)
+
+
+def change(address: int, *, clear: int = 0, set: int = 0) -> int:  # noqa: A002 - the bits' own word
+    """Clear, then set bits of the 32-bit word at ``address`` in one atomic step; what was there before.
+
+    For a word that another process stores to as well: its store is either before or after, never undone.
+    """
+    _check(address, 4)
+    return native().lib.memory_change(address, clear, set)
 
 
 def poll_memory(address: int, width: int, mask: int, expected: int, timeout: float, *, differs: bool = False) -> int:

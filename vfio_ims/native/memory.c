@@ -60,6 +60,16 @@ void memory_store(uint64_t address, uint32_t width, uint64_t value)
     }
 }
 
+uint32_t memory_change(uint64_t address, uint32_t clear, uint32_t set)
+{
+    uint32_t *word = at(address);
+    uint32_t old = __atomic_load_n(word, __ATOMIC_RELAXED);
+
+    while (!__atomic_compare_exchange_n(word, &old, (old & ~clear) | set, 1, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED))
+        ;
+    return old;
+}
+
 static int satisfied(uint64_t value, uint64_t mask, uint64_t expected, int differs)
 {
     return ((value & mask) == expected) != !!differs;

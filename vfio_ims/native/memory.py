@@ -15,7 +15,7 @@ from vfio_ims.native.descriptor import Descriptor
 from vfio_ims.native.failure import failed
 from vfio_ims.native.lib import native
 
-__all__ = ["GIB", "MIB", "SharedMemory", "view_of"]
+__all__ = ["GIB", "MIB", "SharedMemory", "address_of", "view_of"]
 
 MIB, GIB = 1 << 20, 1 << 30
 _HUGE_FLAGS = {2 * MIB: os.MFD_HUGE_2MB, GIB: os.MFD_HUGE_1GB}
@@ -46,7 +46,7 @@ class SharedMemory(Descriptor):
         align = max(page, min(1 << (self.size.bit_length() - 1), 2 * MIB))
         flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _MAP_NORESERVE
         self._area = mmap.mmap(-1, self.size + align - mmap.PAGESIZE, flags=flags)
-        start = _address_of(self._area)
+        start = address_of(self._area)
         self.address = -(-start // align) * align
         self._skip = self.address - start
         self._abandoned = False
@@ -99,7 +99,8 @@ def view_of(address: int, size: int) -> memoryview:
     return memoryview(ffi.buffer(ffi.cast("char *", address), size))
 
 
-def _address_of(area: mmap.mmap) -> int:
+def address_of(area: mmap.mmap) -> int:
+    """Where a mapping starts. Valid until it is closed."""
     ffi, _ = native()
     with ffi.from_buffer(area) as start:
         return int(ffi.cast("uintptr_t", start))

@@ -129,7 +129,7 @@ def _drops(first: Evidence, second: Evidence, slots: int) -> list[Finding]:
     """Slots that lost messages and work otherwise."""
     losses = first.lost + second.lost
     for evidence in (first, second):
-        for slot in evidence.unsound | evidence.unnamed | set(evidence.refusals):
+        for slot in evidence.unsound | evidence.unnamed | evidence.stuck | set(evidence.refusals):
             losses.pop(slot, None)
     if not losses:
         return []
