@@ -23,6 +23,7 @@ _VERBS = {
     "bind": "Give a function to vfio-pci, so that programs may open it.",
     "unbind": "Leave a function without a driver.",
     "restore": "Bring back the drivers that were there before bind and unbind.",
+    "monitor": "Devices coming and going, or what one of them is doing.",
     "report": "One file for a bug report, that other verbs read in place of the device.",
     "udev": "Rules by which the members of a group may open devices.",
     "selftest": "Fire every slot of a device and reconcile every interrupt.",

@@ -1,0 +1,200 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a device is doing now: interrupts per vector and slot, errors, state. Looking at it does not touch the device.
+
+Vectors of any open device are counted by the kernel (/proc/interrupts). Slots are known to the owner alone: it may
+publish them, and a view of the device in another process of the same user, or of root, shows them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import socket
+import struct
+import threading
+import time
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol, Self
+
+from vfio_ims.backends.kernel_claim import claimed_by
+from vfio_ims.errors import VfioImsError
+from vfio_ims.sysfs.attributes import read_text
+
+if TYPE_CHECKING:
+    from vfio_ims.driver import Driver
+    from vfio_ims.host.machine import Machine
+    from vfio_ims.sysfs import Function
+
+__all__ = ["DriverView", "FunctionView", "Published", "Sample", "View"]
+
+_ACTION = re.compile(r"vfio-(intx|msi|msix)(?:\[(\d+)\])?\(")
+_KINDS = {"intx": "INTx", "msi": "MSI", "msix": "MSI-X"}
+_PATIENCE = 0.5
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Counts since the device was opened, by vector and slot; a rate is the difference of two samples.
+
+    ``slots`` is None where only the owner knows them and does not tell.
+    """
+
+    state: str
+    vectors: dict[str, int] = field(default_factory=dict)
+    slots: dict[int, int] | None = None
+    errors: dict[str, str] = field(default_factory=dict)
+    time: float = field(default_factory=time.monotonic)
+
+
+class View(Protocol):
+    """Something that can be sampled."""
+
+    def sample(self) -> Sample: ...
+
+
+class DriverView:
+    """A device that is open in this process. Fires of slots are counted as the driver tells of them."""
+
+    def __init__(self, driver: Driver) -> None:
+        self._driver = driver
+        self._fires: Counter[int] = Counter()
+        told = driver.fired
+
+        def counted(slots: Sequence[int]) -> Sequence[int] | None:
+            fired = told(slots)
+            self._fires.update(fired or ())
+            return fired
+
+        driver.fired = counted  # type: ignore[method-assign]
+
+    def sample(self) -> Sample:
+        """From the domain's records: the device itself is asked for its status only."""
+        driver = self._driver
+        if driver.closed:
+            return Sample("closed")
+        domain = driver.__dict__.get("ims")
+        vectors: dict[str, int] = {}
+        slots: dict[int, int] = {}
+        if domain is not None and not domain.closed:
+            donors = list(domain.pool.donors.values())
+            vectors = {f"MSI-X {donor.vector}": donor.count for donor in donors}
+            for slot in domain.records.allocated:
+                donor = domain.records.donor[slot]
+                alone = donor is not None and (donor.exclusive or donor.load == 1)
+                slots[slot] = donor.count if alone else self._fires[slot]
+        try:
+            status = driver.status()
+        except VfioImsError as error:
+            status = str(error)
+        return Sample("open here", vectors, slots, {"device": status} if status else {})
+
+
+class FunctionView:
+    """A function of a machine, whoever has it open."""
+
+    def __init__(self, machine: Machine, function: Function) -> None:
+        self._machine, self._function = machine, function
+
+    def sample(self) -> Sample:
+        function = self._function.fresh()
+        if not function.exists:
+            return Sample("gone")
+        owner = claimed_by(str(function.address), self._machine.dev)
+        words = [function.driver or "no driver", function.power_state or "", f"open in {owner}" if owner else ""]
+        state = ", ".join(word for word in words if word)
+        vectors = self._vectors(function)
+        told = _ask(str(function.address)) if owner else None
+        errors = self._errors(function)
+        if told is None:
+            return Sample(state, vectors, None, errors)
+        slots = {int(slot): int(count) for slot, count in (told["slots"] or {}).items()}
+        return Sample(state, vectors or dict(told["vectors"]), slots, errors | dict(told["errors"]))
+
+    def _vectors(self, function: Function) -> dict[str, int]:
+        numbers = {str(irq.number) for irq in function.msi_irqs} | {str(function.intx_irq)}
+        found = {}
+        for line in (self._machine.text("/proc/interrupts") or "").splitlines():
+            number, colon, rest = line.partition(":")
+            if colon and number.strip() in numbers:
+                words = rest.split()
+                counts = [int(word) for word in words[: next((i for i, w in enumerate(words) if not w.isdigit()), 0)]]
+                match = _ACTION.search(rest)
+                label = f"irq {number.strip()}"
+                if match is not None:
+                    label = f"{_KINDS[match[1]]} {match[2] or '0'}"
+                found[label] = sum(counts)
+        return found
+
+    def _errors(self, function: Function) -> dict[str, str]:
+        found = {}
+        for kind in ("correctable", "nonfatal", "fatal"):
+            match = re.search(r"TOTAL_ERR\w+ (\d+)", read_text(function.path / f"aer_dev_{kind}") or "")
+            if match and int(match[1]):
+                found[f"AER {kind}"] = match[1]
+        return found
+
+
+# --- telling others -------------------------------------------------------------------------------------------------
+
+
+def _place(name: str) -> str:
+    """An abstract socket's name: it needs no file, and ends with the process."""
+    return f"\0vfio-ims-live-{name}"
+
+
+def _ask(name: str) -> dict[str, Any] | None:
+    """What the owner of ``name`` publishes; None: nothing."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection, suppress(OSError, ValueError, KeyError):
+        connection.settimeout(_PATIENCE)
+        connection.connect(_place(name))
+        parts = []
+        while part := connection.recv(65536):
+            parts.append(part)
+        found: dict[str, Any] = json.loads(b"".join(parts))
+        return found if {"vectors", "slots", "errors"} <= set(found) else None
+    return None
+
+
+class Published:
+    """While it is open, ``vfio-ims monitor DEVICE`` shows the slots of this driver's device. A context manager."""
+
+    def __init__(self, driver: Driver) -> None:
+        self._view = DriverView(driver)
+        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+        try:
+            self._listener.bind(_place(driver.label))
+            self._listener.listen()
+        except BaseException:
+            self._listener.close()
+            raise
+        self._thread = threading.Thread(target=self._serve, name=f"live view of {driver.label}", daemon=True)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                return
+            with connection, suppress(OSError):
+                connection.settimeout(_PATIENCE)
+                peer = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+                if struct.unpack("3i", peer)[1] in (0, os.geteuid()):
+                    connection.sendall(json.dumps(asdict(self._view.sample())).encode())
+
+    def close(self) -> None:
+        """Stop telling."""
+        with suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self._thread.join(2 * _PATIENCE)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
