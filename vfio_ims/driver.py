@@ -16,7 +16,7 @@ from functools import cached_property
 from importlib import import_module
 from typing import TYPE_CHECKING, ClassVar, Self, cast
 
-from vfio_ims.errors import UnsupportedError
+from vfio_ims.errors import ClosedError, DeviceError, DeviceTimeout, UnsupportedError
 from vfio_ims.ims import FireReport, ImsDomain, ImsTable, ImsVerdict
 from vfio_ims.ims.parking import Parking
 from vfio_ims.ims.verdict import judge
@@ -81,7 +81,10 @@ class Driver(Owner, ABC):
         """On return nothing in the device refers to ``slot``: no queue, no work in flight raises it any more."""
 
     def stop(self) -> None:
-        """Leave the device disabled. Works from any state, also on a device that no longer answers."""
+        """Leave the device disabled, from any state. On one that no longer answers it ends soon: DeviceError or
+
+        DeviceTimeout, if it likes.
+        """
 
     def status(self) -> str:
         """The device's status and error registers in words, for a failed check's report; "" where all is well."""
@@ -119,9 +122,9 @@ class Driver(Owner, ABC):
         parking = Parking(self.device, table)
         parking.quiesce(range(table.size))  # a former user's slots would fire as soon as the device masters the bus
         self.device.config.bus_master = True
+        self._started = True  # or half: stopping works from any state
         self.start()
         parking.close()
-        self._started = True
 
     @cached_property
     def ims(self) -> ImsDomain:
@@ -144,7 +147,7 @@ class Driver(Owner, ABC):
         domain = self.__dict__.get("ims")
         if domain is not None:
             domain.parking.quiesce(range(domain.table.size))
-        self.stop()
+        self._halt()
         if self.device.can_reset:
             self.device.reset()
         self.device.config.memory = True
@@ -153,11 +156,16 @@ class Driver(Owner, ABC):
         if domain is not None:
             domain.resync()
 
+    def _halt(self) -> None:
+        # A device that does not answer, or is being closed around its driver, is reset, or gone.
+        with contextlib.suppress(DeviceError, DeviceTimeout, ClosedError):
+            self.stop()
+
     def _release(self) -> None:
         with contextlib.ExitStack() as stack:  # each step runs, whatever the one before it raised
             stack.callback(self.device.close)
             if self._started:
-                stack.callback(self.stop)
+                stack.callback(self._halt)
             domain = self.__dict__.get("ims")
             if domain is not None:
                 stack.callback(domain.close)

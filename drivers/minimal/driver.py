@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The driver of the example device."""
 
+from functools import cached_property
+
 from vfio_ims.driver import Driver, FireReport
 from vfio_ims.ims import FireStatus, SlotArray
 
@@ -12,8 +14,11 @@ class Minimal(Driver):
 
     reserved_vectors = ()  # every MSI-X vector may be a donor
 
+    @cached_property
+    def regs(self) -> Bar0:
+        return self.device.bar(0).bind(Bar0)
+
     def start(self) -> None:
-        self.regs = self.device.bar(0).bind(Bar0)
         self.regs.ID.expect(Bar0.ID.reset)
         self.regs.RESET.write(1)
 

@@ -19,9 +19,9 @@ MOUNTS = ("mock", "vfio-user")
 SIGNATURE = 'vfio(model="minimal", match="8086:0b25", mount="mock")'
 DESCRIPTION = (
     "vfio(*, model=..., match=..., mount=...): the devices that a test is for. model: one or several, with options as "
-    "after mock:. match: ids as lspci -d takes them, 8086:0b25, one or several. mount: where models run, in process "
-    "(mock), in a process of their own (vfio-user), or both. A device named by --vfio-device runs the test if it "
-    "matches, or is of the model's family."
+    "after mock:; * is every model. match: ids as lspci -d takes them, 8086:0b25, one or several. mount: where models "
+    "run, in process (mock), in a process of their own (vfio-user), or both. A device named by --vfio-device runs the "
+    "test if it matches, or is of the model's family."
 )
 
 

@@ -16,7 +16,7 @@ from vfio_ims.testing.server import ServedModel
 __all__ = ["Ids", "Place", "Places"]
 
 _PCI = Path("/sys/bus/pci/devices")
-_DEFAULT = "minimal"
+_DEFAULT, _ALL = "minimal", ("*",)
 
 
 @dataclass(frozen=True)
@@ -71,10 +71,15 @@ class Places:
 
     def places(self, wanted: Wanted) -> list[Place]:
         """Where a test runs: every named device (``unfit`` says later whether it is one for the test), else models."""
+        from vfio_ims.families import all_families
+
         self.load_folders()
         if self.named:
             return [Place("device", name) for name in self.named]
-        models = wanted.models or self._models(wanted) or (() if wanted.matches else (_DEFAULT,))
+        if wanted.models == _ALL:
+            models = tuple(model for family in all_families() for model in family.models)
+        else:
+            models = wanted.models or self._models(wanted) or (() if wanted.matches else (_DEFAULT,))
         if not models:
             return [Place("none", f"no device is named, and there is no model of {wanted}")]
         return [Place(mount, model) for mount in wanted.mounts for model in models]
@@ -85,7 +90,7 @@ class Places:
 
         self.load_folders()
         for model in wanted.models:
-            if model not in self._checked:
+            if wanted.models != _ALL and model not in self._checked:
                 family_of_model(model.partition(",")[0])
                 self._checked.add(model)
 
@@ -117,7 +122,7 @@ class Places:
         if wanted.matches:
             fits = self._matches(wanted, ids)
         else:
-            fits = not wanted.models or any(self._belongs(model, ids) for model in plain)
+            fits = wanted.models in ((), _ALL) or any(self._belongs(model, ids) for model in plain)
         return "" if fits else f"{name} is {ids}, this test is for {wanted}"
 
     def _belongs(self, model: str, ids: Ids) -> bool:
