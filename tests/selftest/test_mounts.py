@@ -48,7 +48,7 @@ def test_over_a_socket_with_mapped_slots(socket: str) -> None:
 @pytest.mark.parametrize("socket", [{"map_slots": True, "defect": "forgets"}], indirect=True)
 def test_mapped_slots_that_die_at_a_reset(socket: str) -> None:
     with vfio_ims.open_driver(f"vfio-user:{socket}") as driver:
-        report = run(driver, options=Options(timeout=0.2, settle=0.05))
+        report = run(driver, options=Options(timeout=0.5, settle=0.05))
         assert [(each.kind, each.text) for each in report.findings] == [
             (Kind.DEAD_AFTER_RESET, "slots from 8 on are dead after a reset")
         ]
