@@ -15,15 +15,19 @@ from typing import TYPE_CHECKING, ClassVar
 
 from vfio_ims.driver import Driver, FireReport
 from vfio_ims.errors import DeviceError, UnsupportedError, UsageError, VfioImsError
-from vfio_ims.ims import SlotArray
+from vfio_ims.ims import ImsInterrupt, SlotArray
+from vfio_ims.interrupts.vector import VectorInterrupt
 
 from .capabilities import Capabilities, find_slots
 from .commander import Commander
 from .commands import Command, queue_operand
-from .configuration import Configuration
+from .configuration import Configuration, queue_entry, queue_mode
 from .descriptors import RECORD_SIZE
+from .event_log import EventLog
+from .events import Event
 from .firing import Firing
 from .handles import Handles
+from .pasids import Pasids
 from .queue_session import QueueSession
 from .records import ListPool, RecordPool
 from .registers import Bar0, ResetNeeded, State
@@ -61,6 +65,7 @@ class Idxd(Driver):
         super().__init__(device)
         self.queues: dict[int, WorkQueue] = {}
         self.dedicated: list[WorkQueue] = []
+        self.log: EventLog | None = None
 
     # --- bring-up and teardown ----------------------------------------------------------------------------------------
 
@@ -78,6 +83,7 @@ class Idxd(Driver):
         regs.INTCAUSE.write(_EVERYTHING)
         chosen = self.configuration or Configuration.even(capabilities)
         chosen.write(regs, capabilities)
+        self._set_up_log(chosen)
         self._allow_vectors()
         self._renew(chosen)
         self.commander.run(Command.ENABLE_DEVICE)
@@ -95,6 +101,24 @@ class Idxd(Driver):
             hint = "the device is halted: reset the function" if found.state == State.HALT else ""
             why = f"it must be {state.name.lower()}; {found!r}"
             raise DeviceError("bring the device up", device=self.label, why=why, hint=hint)
+
+    def _set_up_log(self, chosen: Configuration) -> None:
+        """The event log, where the configuration asks for one. UnsupportedError where the device has none."""
+        if chosen.event_log and not self.capabilities.general.event_log:
+            why = "GENCAP has no event log: version 1 has none"
+            raise UnsupportedError("set up the event log", device=self.label, why=why)
+        if self.log is not None and self.log.entries != chosen.event_log:
+            self.log.close()
+            self.log = None
+        if chosen.event_log:
+            if self.log is None:
+                self.log = EventLog(self.device.dma, chosen.event_log, self.capabilities.general.event_log)
+            self.log.set_up(self.regs)
+
+    def events(self) -> list[Event]:
+        """Errors that the event log has since this was last asked; none without a log."""
+        self.check_open("read the event log")
+        return [] if self.log is None else self.log.take(self.regs)
 
     def _allow_vectors(self) -> None:
         """Every vector but 0 may be raised by work without a PASID. A reset clears this table."""
@@ -153,7 +177,7 @@ class Idxd(Driver):
                 stack.callback(domain.close)
 
     def _close_memory(self) -> None:
-        for name in ("firing", "records", "lists"):
+        for name in ("firing", "records", "lists", "log"):
             held = self.__dict__.get(name)
             if held is not None:
                 held.close()
@@ -182,6 +206,10 @@ class Idxd(Driver):
     def lists(self) -> ListPool:
         """Descriptor lists for batches."""
         return ListPool(self.device.dma)
+
+    @cached_property
+    def pasids(self) -> Pasids:
+        return Pasids(self)
 
     @cached_property
     def firing(self) -> Firing:
@@ -225,27 +253,85 @@ class Idxd(Driver):
         """Drain the queues, so that no work in flight raises ``slot``, and give its interrupt handle back."""
         if any(queue.in_flight for queue in self.queues.values()):
             self.commander.attempt(Command.DRAIN_ALL)
+        self.tracker.unwatch(slot)
         if self.handles.request:
             self.handles.release_slot(slot)
 
     def status(self) -> str:
         return describe_status(self)
 
+    # --- queues -------------------------------------------------------------------------------------------------------
+
+    def drain(self, queue: int | None = None, *, pasid: int | None = None) -> None:
+        """Wait until all work, that of one queue, or that of a PASID has completed."""
+        self._command(Command.DRAIN_ALL, Command.DRAIN_QUEUE, Command.DRAIN_PASID, queue, pasid)
+
+    def abort(self, queue: int | None = None, *, pasid: int | None = None) -> None:
+        """Drop work that has not begun: it never completes. Sessions that wait for it time out."""
+        self._command(Command.ABORT_ALL, Command.ABORT_QUEUE, Command.ABORT_PASID, queue, pasid)
+
+    def _command(
+        self, of_all: Command, of_queue: Command, of_pasid: Command, queue: int | None, pasid: int | None
+    ) -> None:
+        self.check_open(of_all.name.lower().replace("_", " "))
+        if pasid is not None:
+            self.commander.run(of_pasid, pasid)
+        elif queue is not None:
+            self.commander.run(of_queue, queue_operand(queue))
+        else:
+            self.commander.run(of_all)
+
+    def occupancy(self, queue: int) -> int:
+        """Entries of a queue that are taken: one read."""
+        self.check_open("read a queue's occupancy")
+        return queue_entry(self.regs, self.capabilities, queue).STATUS.read().occupancy
+
+    def watch_occupancy(
+        self, queue: int, limit: int | None, interrupt: ImsInterrupt | VectorInterrupt | None = None
+    ) -> None:
+        """Raise ``interrupt`` once the queue holds ``limit`` entries or less; asked again for the next. None: never.
+
+        That it is raised at once where the queue is below the limit already is inferred.
+        """
+        self.check_open("watch a queue's occupancy")
+        entry = queue_entry(self.regs, self.capabilities, queue)
+        entry.OCCUPANCY_LIMIT.write(0)
+        entry.STATUS.write(interrupt=1)
+        if limit is None or interrupt is None:
+            return
+        if isinstance(interrupt, ImsInterrupt):
+            entry.OCCUPANCY_INTERRUPT.write(handle=self.handles.slot(interrupt.slot), ims=1)
+            self.tracker.watch(interrupt.slot)
+        else:
+            entry.OCCUPANCY_INTERRUPT.write(handle=self.handles.vector(interrupt.vector))
+        entry.OCCUPANCY_LIMIT.write(entries=limit, enable=1)
+
+    def set_pasid(self, queue: WorkQueue, pasid: int | None) -> None:
+        """Give a dedicated queue another PASID. It is disabled meanwhile: what is in flight completes first."""
+        with queue.lock:
+            self.commander.run(Command.DISABLE_QUEUE, queue_operand(queue.index))
+            chosen = self.active.with_queue(queue.index, pasid=pasid).queue(queue.index)
+            queue_entry(self.regs, self.capabilities, queue.index).MODE.write(queue_mode(chosen))
+            self.commander.run(Command.ENABLE_QUEUE, queue.index)
+
     # --- work ---------------------------------------------------------------------------------------------------------
 
-    def wq(self, index: int = 0, completion: object = "poll", *, timeout: float = 10.0) -> QueueSession:
+    def wq(
+        self, index: int = 0, completion: object = "poll", *, pasid: int | None = None, timeout: float = 10.0
+    ) -> QueueSession:
         """Work on queue ``index``: ``with dsa.wq(0) as wq: wq.memmove(dst, src, size)``, or ``async with`` and await.
 
         ``completion``: how completions are noticed. "poll": a compiled loop over the record; an ``ImsInterrupt``, own
-        or shared; a ``VectorInterrupt``; "ims" or "msix": one of those, taken for the session. ``timeout``: seconds
-        that one operation may take.
+        or shared; a ``VectorInterrupt``; "ims" or "msix": one of those, taken for the session. ``pasid``: its requests
+        are tagged with that, for this session only; a slot given must be allocated for it. ``timeout``: seconds that
+        one operation may take.
         """
         self.check_open(f"use work queue {index}")
         queue = self.queues.get(index)
         if queue is None:
             why = f"enabled are {', '.join(map(str, self.queues)) or 'none'}"
             raise UsageError(f"use work queue {index}", device=self.label, why=why)
-        return QueueSession(self, queue, completion, timeout)
+        return QueueSession(self, queue, completion, timeout, pasid)
 
 
 class Dsa(Idxd):

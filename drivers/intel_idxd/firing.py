@@ -12,7 +12,6 @@ from vfio_ims.ims import FireStatus
 from vfio_ims.native.access import load, store
 
 from .commands import Command, queue_operand
-from .configuration import queue_entry, queue_mode
 from .descriptors import DESCRIPTOR, RECORD_SIZE, DsaOpcode, Flag
 from .software_error import acknowledge, describe
 from .status import STATUS_CODE, Status, status_text
@@ -133,22 +132,14 @@ class Firing:
         regs = self._regs
         with queue.lock:
             acknowledge(regs)
-            self._set_pasid(queue, pasid)
+            self._driver.set_pasid(queue, pasid)
             try:
                 descriptor = DESCRIPTOR.pack(0, _UNRECORDED, 0, 0, 0, 0, handle, 0, _NOTHING)
                 queue.submit_unrecorded(descriptor, ims=True)
                 self._driver.commander.run(Command.DRAIN_QUEUE, queue_operand(queue.index))
                 return regs.SWERR.read()
             finally:
-                self._set_pasid(queue, None)
-
-    def _set_pasid(self, queue: WorkQueue, pasid: int | None) -> None:
-        """Change the PASID of a queue, which is disabled meanwhile: what is in flight completes first."""
-        driver = self._driver
-        driver.commander.run(Command.DISABLE_QUEUE, queue_operand(queue.index))
-        chosen = driver.active.with_queue(queue.index, pasid=pasid).queue(queue.index)
-        queue_entry(self._regs, driver.capabilities, queue.index).MODE.write(queue_mode(chosen))
-        driver.commander.run(Command.ENABLE_QUEUE, queue.index)
+                self._driver.set_pasid(queue, queue.pasid)
 
     def close(self) -> None:
         self._records.close()

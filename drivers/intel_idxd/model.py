@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import vfio_ims.pci.capabilities as pci
 from vfio_ims.errors import UsageError
-from vfio_ims.models import Bar, DeviceModel, Msix, Option, SlotStore, on_write
+from vfio_ims.models import Bar, DeviceModel, Msix, Option, SlotStore, on_read, on_write
 from vfio_ims.models.defects import DEFECTS
 from vfio_ims.models.register_file import View
 from vfio_ims.registers import Register, RegisterValue, Repeat
@@ -23,6 +23,7 @@ from .model_commands import Commands
 from .model_errors import Reporter
 from .model_executor import Executor
 from .model_handles import ModelHandles
+from .model_occupancy import Occupancy
 from .model_operations import DSA, Operation, memmove, operate
 from .model_queues import ModelQueues
 from .model_result import WRITES, Result
@@ -37,6 +38,7 @@ from .tables import (
     SLOTS,
     SLOTS_PER_UNIT,
     GroupConfig,
+    LongQueueConfig,
     Permission,
     QueueConfig,
     QueueState,
@@ -54,7 +56,10 @@ if TYPE_CHECKING:
 __all__ = ["DsaModel", "IaaModel", "IdxdModel"]
 
 _BAR0_SIZE, _BAR2_SIZE, _VECTORS = 0x10000, 0x20000, 9
+_DSA3_CAPABILITIES = 0x00FA_01FF_01FF_03FF, 0x0014_000E_0000_07AA, 0xF18D
+"""Of a DSA of version 3, as its sysfs showed them (Linux commit 8308510b93650)."""
 _QUEUES, _GROUPS, _ENTRIES, _READ_BUFFERS = 8, 4, 128, 96
+_OPERATIONS_AT = LongQueueConfig.OPERATIONS.offset
 _BASIC_COMMANDS = sum(1 << command for command in Command if command < Command.REQUEST_HANDLE)
 _HANDLE_COMMANDS = 1 << Command.REQUEST_HANDLE | 1 << Command.RELEASE_HANDLE
 
@@ -64,7 +69,13 @@ class ModelBar0(Bar0):
 
     PERMISSIONS = Repeat(Permission, PERMISSIONS_AT, _VECTORS, PERMISSION_STRIDE)
     GROUPS = Repeat(GroupConfig, GROUPS_AT, _GROUPS, GROUP_STRIDE)
-    QUEUES = Repeat(QueueConfig, QUEUES_AT, _QUEUES, queue_stride(0))
+    QUEUES: Repeat[QueueConfig] = Repeat(QueueConfig, QUEUES_AT, _QUEUES, queue_stride(0))
+
+
+class LaterBar0(ModelBar0):
+    """With room for the operations of each queue: version 2 on."""
+
+    QUEUES = Repeat(LongQueueConfig, QUEUES_AT, _QUEUES, queue_stride(1))
 
 
 class IdxdModel(DeviceModel):
@@ -75,6 +86,9 @@ class IdxdModel(DeviceModel):
     takes_enqcmd = True
     options: ClassVar[dict[str, Option]] = {
         "slots": Option(SLOTS.count, "entries of the IMS table: a multiple of 256"),
+        "version": Option(
+            1, "of the device: 1 (Sapphire Rapids), 2 (event log, operations by queue), 3 (Diamond Rapids)"
+        ),
         "cmdcap": Option(False, "GENCAP.4 and CMDCAP: interrupt handles must be requested (not so on SPR)"),
         "handles": Option(1 << 15, "with cmdcap: how many interrupt handles there are"),
         "revoke_after": Option(0, "with cmdcap: revoke all handles after so many IMS interrupts; 0: never"),
@@ -92,9 +106,14 @@ class IdxdModel(DeviceModel):
     }
 
     kind: ClassVar[str]
-    version: ClassVar[int] = 0x100
     general: ClassVar[int]
-    operations: ClassVar[int]
+    operations: int
+    ids: ClassVar[dict[int, str]]
+    """PCI ids by version. [which id has version 2: inferred]"""
+    later: ClassVar[int]
+    """Operations that versions from 2 on add."""
+    event_log: ClassVar[int]
+    """GENCAP's field from version 2 on: how long an entry is."""
     engines: ClassVar[int]
     engine: ClassVar[dict[int, Operation]]
     """What one engine does."""
@@ -107,12 +126,13 @@ class IdxdModel(DeviceModel):
         self.total_size = int(option["wq_size"])
         self.inline_bytes = int(option["inline"])
         self.command_capabilities = _BASIC_COMMANDS | (_HANDLE_COMMANDS if option["cmdcap"] else 0)
-        file, block = self.registers(), ModelBar0
+        file, block = self.registers(), self.block
         self.permission_rows = [file.row(block.PERMISSIONS, n) for n in range(_VECTORS)]
         self.group_rows = [file.row(block.GROUPS, n) for n in range(_GROUPS)]
         self.queue_rows: list[View] = [file.row(block.QUEUES, n) for n in range(_QUEUES)]
         self.reporter = Reporter(self)
         self.queues = ModelQueues(self, _QUEUES)
+        self.occupancy = Occupancy(self)
         self.handles = ModelHandles(
             self,
             requested=bool(option["cmdcap"]),
@@ -134,7 +154,17 @@ class IdxdModel(DeviceModel):
         if slots % SLOTS_PER_UNIT or not SLOTS_PER_UNIT <= slots <= SLOTS.count:
             why = f"slots must be a multiple of {SLOTS_PER_UNIT} up to {SLOTS.count}, not {slots}"
             raise UsageError("set a model's options", why=why)
-        self.bars = self.bars | {0: Bar(_BAR0_SIZE, ModelBar0, slots=replace(SLOTS, count=slots))}
+        self.version = int(self.option["version"])
+        if self.version not in self.ids:
+            why = f"version must be one of {', '.join(map(str, self.ids))}, not {self.version}"
+            raise UsageError("set a model's options", why=why)
+        self.id = self.ids[self.version]
+        self.block: type[ModelBar0] = ModelBar0
+        self.config_size = 0
+        if self.version > 1:
+            self.block, self.config_size = LaterBar0, 1
+            self.operations |= self.later
+        self.bars = self.bars | {0: Bar(_BAR0_SIZE, self.block, slots=replace(SLOTS, count=slots))}
 
     def _slot_store(self, bar: Bar) -> SlotStore:
         assert bar.slots is not None
@@ -168,19 +198,20 @@ class IdxdModel(DeviceModel):
     def _identify(self) -> None:
         """The capability registers."""
         registers = self.registers()
-        registers.set(Bar0.VERSION, self.version)
+        registers.set(Bar0.VERSION, self.version << 8)
         registers.set(Bar0.GENCAP, self.gencap)
         registers.set(
             Bar0.WQCAP,
             total_size=self.total_size,
             queues=_QUEUES,
-            config_size=0,
+            config_size=self.config_size,
             shared=1,
             dedicated=1,
             ats=1,
             priority=1,
             occupancy=1,
             occupancy_interrupt=1,
+            op_config=self.version > 1,
         )
         registers.set(Bar0.GRPCAP, groups=_GROUPS, read_buffers=self.read_buffers, read_buffer_control=1)
         registers.set(Bar0.ENGCAP, engines=self.engines)
@@ -195,6 +226,9 @@ class IdxdModel(DeviceModel):
         )
         if self.option["cmdcap"]:
             registers.set(Bar0.CMDCAP, self.command_capabilities)
+        if self.version > 2:
+            for register, value in zip((Bar0.CAP0, Bar0.CAP1, Bar0.CAP2), _DSA3_CAPABILITIES, strict=True):
+                registers.set(register, value)
         for row in self.queue_rows:
             row.set(QueueConfig.STATUS, mode_support=1)
 
@@ -206,6 +240,7 @@ class IdxdModel(DeviceModel):
             block_on_fault=bool(self.option["block_on_fault"]),
             max_transfer_shift=int(self.option["max_transfer_shift"]),
             ims_multiplier=int(self.option["slots"]) // SLOTS_PER_UNIT,
+            event_log=self.event_log if self.version > 1 else 0,
         )
 
     @property
@@ -235,6 +270,8 @@ class IdxdModel(DeviceModel):
 
     def operations_of(self, queue: int) -> int:
         """The operations that ``queue`` does, a bit each."""
+        if self.version > 1:
+            return self.operations & self.queue_rows[queue].get(LongQueueConfig.OPERATIONS)
         return self.operations
 
     def flags_of(self, opcode: int) -> int:
@@ -258,21 +295,29 @@ class IdxdModel(DeviceModel):
 
     def _locked(self, offset: int) -> bool:
         """Configuration that is in use keeps its value. [inferred: a driver never writes it then]"""
-        if not GROUPS_AT <= offset < QUEUES_AT + _QUEUES * queue_stride(0):
+        if not GROUPS_AT <= offset < QUEUES_AT + _QUEUES * queue_stride(self.config_size):
             return False
         if self.registers().get(Bar0.GENSTS).state == State.DISABLED:
             return False
         if offset < QUEUES_AT:
             return True
-        queue, at = divmod(offset - QUEUES_AT, queue_stride(0))
+        queue, at = divmod(offset - QUEUES_AT, queue_stride(self.config_size))
         if at < QueueConfig.THRESHOLD.offset:
             return True
-        free = at < QueueConfig.MODE.offset or at >= QueueConfig.OCCUPANCY_INTERRUPT.offset
+        free = at < QueueConfig.MODE.offset or QueueConfig.OCCUPANCY_INTERRUPT.offset <= at < _OPERATIONS_AT
         return not free and self.queues.entry(queue).state != QueueState.DISABLED
 
     def enqueue(self, region: int, offset: int, data: bytes) -> bool:
         """ENQCMD from a link that can carry its answer."""
         return region == 2 and self.queues.enqueue(offset, data)
+
+    @on_read(QueueConfig.STATUS)
+    def show_occupancy(self, queue: int) -> None:
+        self.queue_rows[queue].update(QueueConfig.STATUS, occupancy=self.queues.backlog[queue])
+
+    @on_write(QueueConfig.OCCUPANCY_LIMIT, QueueConfig.STATUS)
+    def watch_occupancy(self, queue: int, value: RegisterValue) -> None:
+        self.occupancy.look(queue)
 
     @on_write(Bar0.CMD)
     def command(self, value: RegisterValue) -> None:
@@ -323,7 +368,9 @@ class IdxdModel(DeviceModel):
 class DsaModel(IdxdModel):
     """8086:0b25: 8 queues with 128 entries, 4 groups, 4 engines, 2048 slots, 9 vectors."""
 
-    id, kind = "8086:0b25", "dsa"
+    kind = "dsa"
+    ids: ClassVar[dict[int, str]] = {1: "8086:0b25", 2: "8086:11fb", 3: "8086:1212"}
+    later, event_log = 1 << DsaOpcode.TRANSLATION_FETCH | 1 << DsaOpcode.DIX_GENERATE, 1
     general = 0x40_915F_0107
     operations = 0x1_003F_03FF  # sysfs op_cap: 00000001,003f03ff
     engines, engine = 4, DSA
@@ -332,7 +379,9 @@ class DsaModel(IdxdModel):
 class IaaModel(IdxdModel):
     """8086:0cfe: 8 queues with 128 entries, 4 groups, 8 engines, 2048 slots, 9 vectors."""
 
-    id, kind = "8086:0cfe", "iaa"
+    kind = "iaa"
+    ids: ClassVar[dict[int, str]] = {1: "8086:0cfe", 2: "8086:0cfe", 3: "8086:1216"}
+    later, event_log = 0, 2
     general = 0x7_1F10_901F_0105
     engine: ClassVar[dict[int, Operation]] = {
         IaaOpcode.NOP: DSA[DsaOpcode.NOP],

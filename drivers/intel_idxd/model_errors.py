@@ -1,33 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where the modelled device reports what no completion record can tell: SWERR and INTCAUSE."""
+"""Where the modelled device reports what no completion record can tell: SWERR, the event log, INTCAUSE."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .registers import Bar0, Cause
+from vfio_ims.errors import BusFault
+
+from .events import Event, encode_event, entry_size
+from .registers import Bar0, Cause, ResetNeeded, State
 
 if TYPE_CHECKING:
     from .model import IdxdModel
 
-__all__ = ["Fault", "Reporter"]
-
-
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """A software error. ``queue`` None: none is concerned; ``operation`` None: no descriptor is."""
-
-    error: int
-    queue: int | None = None
-    operation: int | None = None
-    pasid: int | None = None
-    batch_index: int | None = None
-    address: int = 0
-    write: bool = False
-    invalid_flags: int = 0
-    handle: int = 0
-    ims: bool = False
+__all__ = ["Reporter"]
 
 
 class Reporter:
@@ -42,27 +28,59 @@ class Reporter:
         registers.set(Bar0.INTCAUSE, registers.get(Bar0.INTCAUSE) | 1 << cause)
         self._model.raise_vector(0)
 
-    def software_error(self, fault: Fault) -> None:
-        """Record it, or that there was one more; interrupt where GENCTRL asks for it."""
+    def software_error(self, event: Event) -> None:
+        """Into the event log where there is one with room, else into SWERR. [which go where: inferred]"""
+        if not self._log(event):
+            self._record(event)
+
+    def _log(self, event: Event) -> bool:
+        model = self._model
+        registers, bus = model.registers(), model.bus
+        size = entry_size(registers.get(Bar0.GENCAP).event_log)
+        if not size or bus is None or not registers.get(Bar0.GENCFG).event_log:
+            return False
+        config, status = registers.get(Bar0.EVLCFG), registers.get(Bar0.EVLSTATUS)
+        entries, tail = config.size, status.tail
+        if not entries or (tail + 1) % entries == status.head:
+            return False
+        pasid = config.pasid if config.pasid_enable else None
+        try:
+            bus.write((config.base << 12) + tail * size, encode_event(event, size), pasid)
+        except BusFault:
+            return False
+        registers.update(Bar0.EVLSTATUS, tail=(tail + 1) % entries, interrupt=1)
+        if registers.get(Bar0.GENCTRL).event_log:
+            self.cause(Cause.EVENT_LOG)
+        return True
+
+    def _record(self, event: Event) -> None:
+        """SWERR keeps the first, and whether there was one more; GENCTRL says whether that interrupts."""
         registers = self._model.registers()
-        held = registers.get(Bar0.SWERR)
-        if held.valid:
+        if registers.get(Bar0.SWERR).valid:
             registers.update(Bar0.SWERR, overflow=1)
             return
         registers.set(
             Bar0.SWERR,
             valid=1,
-            descriptor_valid=fault.operation is not None,
-            queue_valid=fault.queue is not None,
-            batch=fault.batch_index is not None,
-            write=fault.write,
-            error=fault.error,
-            queue=fault.queue or 0,
-            operation=fault.operation or 0,
-            pasid=fault.pasid or 0,
-            batch_index=fault.batch_index or 0,
-            invalid_flags=fault.invalid_flags,
-            address=fault.address,
+            descriptor_valid=event.operation is not None,
+            queue_valid=event.queue is not None,
+            batch=event.batch_index is not None,
+            write=event.write,
+            error=event.error,
+            queue=event.queue or 0,
+            operation=event.operation or 0,
+            pasid=event.pasid,
+            batch_index=event.batch_index or 0,
+            invalid_flags=event.invalid_flags,
+            address=event.address,
         )
         if registers.get(Bar0.GENCTRL).software_error:
             self.cause(Cause.SOFTWARE_ERROR)
+
+    def halt(self, needed: ResetNeeded) -> None:
+        """The device stops, and says which reset it wants."""
+        registers = self._model.registers()
+        registers.set(Bar0.GENSTS, state=State.HALT, reset_needed=needed)
+        self._model.queues.reset()
+        if registers.get(Bar0.GENCTRL).halt:
+            self.cause(Cause.HALT)

@@ -9,7 +9,7 @@ from vfio_ims.errors import BusFault
 from vfio_ims.models import Outcome
 
 from .descriptors import RECORD_SIZE, Descriptor, DsaOpcode, Flag
-from .model_errors import Fault
+from .events import Event
 from .model_memory import Memory, PageFault
 from .model_result import Result
 from .status import FAULT_WAS_WRITE, Status
@@ -115,25 +115,26 @@ class Executor:
                 bus.write(at + 8, whole[8:], work.pasid)  # the status byte last: whoever polls it may read the rest
                 bus.write(at, whole[:8], work.pasid)
         except BusFault:
-            lost = Result(result.status, fault=at)
-            self._report(work, descriptor, index, lost, Status.COMPLETION_ADDRESS, write=True)
+            self._report(work, descriptor, index, result, Status.COMPLETION_ADDRESS, write=True)
 
     def _report(
         self, work: Work, descriptor: Descriptor, index: int | None, result: Result, error: int, *, write: bool = False
     ) -> None:
-        address = result.fault or (descriptor.record if error == Status.COMPLETION_ALIGN else 0)
+        about_record = error in (Status.COMPLETION_ALIGN, Status.COMPLETION_ADDRESS)
+        address = descriptor.record if about_record else result.fault
         self._model.reporter.software_error(
-            Fault(
+            Event(
                 error,
                 work.queue.index,
                 descriptor.opcode,
-                work.pasid,
+                work.pasid or 0,
                 index,
                 address,
                 write or bool(result.status & FAULT_WAS_WRITE),
                 result.invalid_flags,
-                descriptor.handle,
+                descriptor.handle if error == Status.INTERRUPT_HANDLE else None,
                 work.ims,
+                result.record(self.record_size) if error == Status.COMPLETION_ADDRESS else b"",
             )
         )
 

@@ -11,7 +11,7 @@ from vfio_ims.models import Worker
 from vfio_ims.registers import RegisterValue
 
 from .descriptors import DESCRIPTOR_SIZE, Descriptor, DsaOpcode
-from .model_errors import Fault
+from .events import Event
 from .model_memory import Defer
 from .software_error import NOT_ENABLED, OVERRUN, WRONG_STORE
 from .tables import QueueConfig, QueueState
@@ -133,7 +133,7 @@ class ModelQueues:
             self._accept(live, data, ims)
             return
         descriptor = Descriptor.decode(data)
-        self._model.reporter.software_error(Fault(error, queue, descriptor.opcode))
+        self._model.reporter.software_error(Event(error, queue, descriptor.opcode))
 
     def enqueue(self, offset: int, data: bytes) -> bool:
         """ENQCMD: whether a shared queue takes it. Through the limited portal up to its threshold, else its size."""
@@ -165,7 +165,7 @@ class ModelQueues:
         self.worker.submit(partial(self._work, work))
 
     def _short(self, descriptor: Descriptor) -> bool:
-        if descriptor.opcode in _AT_ONCE:
+        if descriptor.opcode in _AT_ONCE or not self._model.operations >> descriptor.opcode & 1:
             return True
         return descriptor.opcode in _MEMORY_OPERATIONS and descriptor.size <= self._model.inline_bytes
 
@@ -176,6 +176,7 @@ class ModelQueues:
                 live = work.epoch == self.epoch[work.queue.index]
                 if live:
                     self.backlog[work.queue.index] -= 1
+                    self._model.occupancy.fell(work.queue.index)
             if live:
                 self._model.executor.execute(work)
         finally:

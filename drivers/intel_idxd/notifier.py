@@ -75,10 +75,15 @@ class Interrupting:
 
     flags: int = Flag.INTERRUPT
 
-    def __init__(self, driver: Idxd, interrupt: ImsInterrupt | VectorInterrupt, *, owned: bool) -> None:
+    def __init__(
+        self, driver: Idxd, interrupt: ImsInterrupt | VectorInterrupt, pasid: int | None, *, owned: bool
+    ) -> None:
         self._driver, self._interrupt, self._owned = driver, interrupt, owned
         self.ims = isinstance(interrupt, ImsInterrupt)
         self.slot = interrupt.slot if isinstance(interrupt, ImsInterrupt) else None
+        self._pasid = pasid
+        if pasid is not None and isinstance(interrupt, VectorInterrupt):
+            driver.pasids.allow(interrupt.vector, pasid)
         self._turn = threading.Condition()
         self._leading = False
         self._waiting: dict[asyncio.Future[None], int] = {}
@@ -144,6 +149,8 @@ class Interrupting:
                     loop.call_soon_threadsafe(_resume, future)
 
     def close(self) -> None:
+        if self._pasid is not None and isinstance(self._interrupt, VectorInterrupt):
+            self._driver.pasids.allow(self._interrupt.vector, None)
         if self._owned:
             self._interrupt.close()
 
@@ -153,20 +160,20 @@ def _resume(future: asyncio.Future[None]) -> None:
         future.set_result(None)
 
 
-def notifier_for(driver: Idxd, completion: object) -> Notifier:
-    """What ``Idxd.wq``'s argument means."""
+def notifier_for(driver: Idxd, completion: object, pasid: int | None = None) -> Notifier:
+    """What ``Idxd.wq``'s argument means, for work tagged ``pasid``."""
     if completion == "poll":
         return Polling(driver)
     if completion == "ims":
-        return Interrupting(driver, driver.ims.allocate(), owned=True)
+        return Interrupting(driver, driver.ims.allocate(pasid=pasid), pasid, owned=True)
     if completion == "msix":
         msix = driver.device.interrupts.msix
         free = [n for n in range(1, msix.count) if n not in msix.attached]
         if not free:
             why = "every vector is taken as a donor of IMS slots, or by others"
             raise UsageError("complete by MSI-X", device=driver.label, why=why, hint='completion="ims"')
-        return Interrupting(driver, driver.device.interrupts.open_msix(free[-1]), owned=True)
+        return Interrupting(driver, driver.device.interrupts.open_msix(free[-1]), pasid, owned=True)
     if isinstance(completion, (ImsInterrupt, VectorInterrupt)):
-        return Interrupting(driver, completion, owned=False)
+        return Interrupting(driver, completion, pasid, owned=False)
     why = f'completion must be "poll", "ims", "msix" or an interrupt, not {completion!r}'
     raise UsageError("use a work queue", device=driver.label, why=why)

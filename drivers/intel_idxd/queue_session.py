@@ -8,7 +8,7 @@ from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from vfio_ims.errors import ClosedError, VfioImsError
+from vfio_ims.errors import ClosedError, DeviceBusy, VfioImsError
 
 from .batch import Batch
 from .completion import Completion
@@ -48,9 +48,22 @@ class QueueSession(DsaOperations[Completion]):
     Closing waits for what is in flight.
     """
 
-    def __init__(self, driver: Idxd, queue: WorkQueue, completion: object, timeout: float) -> None:
+    def __init__(
+        self, driver: Idxd, queue: WorkQueue, completion: object, timeout: float, pasid: int | None = None
+    ) -> None:
         self.driver, self.queue, self.timeout, self.label = driver, queue, timeout, driver.label
-        self.notifier = notifier_for(driver, completion)
+        self.pasid = pasid
+        if pasid is not None and queue.dedicated:
+            driver.pasids.take(queue, pasid)
+        elif queue.pasid is not None:
+            why = f"a session uses it for PASID {queue.pasid}"
+            raise DeviceBusy(f"use work queue {queue.index}", device=driver.label, why=why)
+        try:
+            self.notifier = notifier_for(driver, completion, pasid)
+        except BaseException:
+            self._give_queue_back()
+            raise
+        queue.sessions += 1
         self.record_size = RECORD_SIZE[driver.kind]
         self._in_flight: dict[int, Operation] = {}
         self.many_in_flight: list[ManyOperations] = []
@@ -109,6 +122,7 @@ class QueueSession(DsaOperations[Completion]):
                 handle=notifier.handle(),
                 extra=request.extra,
                 specific=request.specific,
+                pasid=self.pasid or 0,
             )
             if notifier.slot is not None:
                 self.driver.tracker.begin(notifier.slot, record.address)
@@ -143,7 +157,15 @@ class QueueSession(DsaOperations[Completion]):
                 with contextlib.suppress(VfioImsError):
                     one.wait(check=False)
         finally:
-            self.notifier.close()
+            self.queue.sessions -= 1
+            try:
+                self.notifier.close()
+            finally:
+                self._give_queue_back()
+
+    def _give_queue_back(self) -> None:
+        if self.pasid is not None and self.queue.dedicated:
+            self.driver.pasids.give_back(self.queue, self.pasid)
 
     def __enter__(self) -> Self:
         return self

@@ -22,6 +22,7 @@ __all__ = [
     "SLOTS",
     "SLOTS_PER_UNIT",
     "GroupConfig",
+    "LongQueueConfig",
     "Permission",
     "QueueConfig",
     "QueueMode",
@@ -111,8 +112,8 @@ class QueueConfig(Block):
     )
 
 
-class OperationsConfig(Block):
-    """The second half of a WQCFG entry, where WQCAP.op_config says so."""
+class LongQueueConfig(QueueConfig):
+    """WQCFG with the operations bitmap, where WQCAP.op_config says so."""
 
     OPERATIONS = Register(0x20, 256, doc="bit n: the queue takes opcode n")
 

@@ -59,6 +59,15 @@ class Tracker:
         with self._lock:
             self._open.add(slot)
 
+    def watch(self, slot: int) -> None:
+        """Something that has no record may raise ``slot``: its owner is told at every event from now on."""
+        self.open(slot)
+
+    def unwatch(self, slot: int) -> None:
+        """Nothing does any more."""
+        with self._lock:
+            self._open.discard(slot)
+
     def shut(self, slot: int) -> None:
         """That work is done: its interrupt may not have been drained yet."""
         with self._lock:

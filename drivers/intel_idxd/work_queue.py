@@ -87,6 +87,9 @@ class WorkQueue:
     def __init__(self, portals: Bar, regs: Bar0, index: int, size: int, *, dedicated: bool) -> None:
         self._portals, self._regs = portals, regs
         self.index, self.size, self.dedicated = index, size, dedicated
+        self.pasid: int | None = None
+        """What its work is tagged with."""
+        self.sessions = 0
         self._base = index * QUEUE_PORTALS
         self.lock = threading.RLock()
         self._walk = 0

@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The event log: memory that the device writes errors to, so that none is lost to SWERR's one place."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+from vfio_ims.errors import UsageError
+from vfio_ims.native.memory import view_of
+
+from .events import Event, decode_event, entry_size
+
+if TYPE_CHECKING:
+    from vfio_ims.dma import AddressSpace
+
+    from .registers import Bar0
+
+__all__ = ["EventLog"]
+
+_LEAST = 64
+
+
+class EventLog:
+    """``entries`` of them (64 or more), each as long as GENCAP's ``support`` says."""
+
+    def __init__(self, space: AddressSpace, entries: int, support: int) -> None:
+        if not _LEAST <= entries < 1 << 16:
+            raise UsageError("make an event log", why=f"entries must be {_LEAST} to 65535, not {entries}")
+        self.entries, self._size = entries, entry_size(support)
+        self._memory = space.allocate(entries * self._size)
+        self._lock = threading.Lock()
+
+    def set_up(self, regs: Bar0) -> None:
+        """Tell the disabled device where the log is."""
+        regs.EVLCFG.write(base=self._memory.iova >> 12, size=self.entries)
+        regs.EVLSTATUS.write(head=0)
+        regs.GENCFG.update(event_log=1)
+
+    def take(self, regs: Bar0) -> list[Event]:
+        """The entries since this was last asked; the device may reuse their places."""
+        found: list[Event] = []
+        with self._lock:
+            status = regs.EVLSTATUS.read()
+            head, tail = status.head, status.tail
+            while head != tail:
+                found.append(decode_event(view_of(self._memory.address + head * self._size, self._size).tobytes()))
+                head = (head + 1) % self.entries
+            if found:
+                regs.EVLSTATUS.write(head=head, interrupt=1)
+        return found
+
+    def close(self) -> None:
+        self._memory.close()

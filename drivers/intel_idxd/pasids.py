@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Queues that work for a PASID: the queue, the function's address spaces and the interrupt have to agree."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+from vfio_ims.errors import DeviceBusy
+
+from .tables import PERMISSION_STRIDE, Permission
+
+if TYPE_CHECKING:
+    from .driver import Idxd
+    from .work_queue import WorkQueue
+
+__all__ = ["Pasids"]
+
+
+class Pasids:
+    """Which PASIDs are attached for whom. A PASID's requests go through the device's own address space."""
+
+    def __init__(self, driver: Idxd) -> None:
+        self._driver = driver
+        self._lock = threading.Lock()
+        self._users: dict[int, int] = {}
+
+    def take(self, queue: WorkQueue, pasid: int) -> None:
+        """Let ``queue`` work for ``pasid``, for one session at a time.
+
+        DeviceBusy where another session uses the queue, UnsupportedError where kernel, IOMMU or device cannot.
+        """
+        port = self._driver.device.port
+        with self._lock:
+            if queue.sessions:
+                why = "other sessions use the queue without it"
+                raise DeviceBusy(
+                    f"give work queue {queue.index} PASID {pasid}",
+                    device=self._driver.label,
+                    why=why,
+                    hint="use another queue, or close them first",
+                )
+            if pasid not in self._users:
+                port.attach_pasid(pasid, port.space)
+            self._users[pasid] = self._users.get(pasid, 0) + 1
+            queue.pasid = pasid
+            try:
+                self._driver.set_pasid(queue, pasid)
+            except BaseException:
+                self._drop(queue, pasid)
+                raise
+
+    def give_back(self, queue: WorkQueue, pasid: int) -> None:
+        """The queue works without a PASID again."""
+        with self._lock:
+            try:
+                self._driver.set_pasid(queue, None)
+            finally:
+                self._drop(queue, pasid)
+
+    def _drop(self, queue: WorkQueue, pasid: int) -> None:
+        queue.pasid = None
+        self._users[pasid] -= 1
+        if not self._users[pasid]:
+            del self._users[pasid]
+            self._driver.device.port.detach_pasid(pasid)
+
+    def allow(self, vector: int, pasid: int | None) -> None:
+        """Let work for ``pasid`` raise MSI-X ``vector``."""
+        driver = self._driver
+        at = driver.capabilities.table("permissions") + vector * PERMISSION_STRIDE
+        entry = Permission(driver.regs.window, at, driver.label).ENTRY
+        entry.write(pasid_enable=pasid is not None, pasid=pasid or 0)
