@@ -78,17 +78,7 @@ class Owner:
             self._closed_by = _caller()
         if self._pid != os.getpid():
             return
-        failures: list[Exception] = []
-        for reference in reversed(self._children):
-            child = reference()
-            if child is not None:
-                try:
-                    child.close()
-                except RemovedError:
-                    continue
-                except Exception as failure:  # noqa: BLE001 - the others are closed all the same; raised below
-                    failures.append(failure)
-        self._children.clear()
+        failures = self._end_children()
         try:
             self._release()
         except RemovedError:
@@ -97,6 +87,27 @@ class Owner:
             failures.append(failure)
         if failures:
             raise failures[0]
+
+    def close_children(self) -> None:
+        """Close what was made from this, newest first, and stay open; failures as in ``close``."""
+        self.check_open("close what is open of it")
+        failures = self._end_children()
+        if failures:
+            raise failures[0]
+
+    def _end_children(self) -> list[Exception]:
+        failures: list[Exception] = []
+        for reference in reversed(self._children):
+            child = reference()
+            if child is not None:
+                try:
+                    child.close()
+                except RemovedError:
+                    continue
+                except Exception as failure:  # noqa: BLE001 - the others are closed all the same; the caller raises it
+                    failures.append(failure)
+        self._children.clear()
+        return failures
 
     def _release(self) -> None:
         """Give the resource back; called once, with every child closed."""

@@ -55,6 +55,13 @@ class GroupSpace(Type1Space):
             self._groups[number].devices += 1
             return self._groups[number]
 
+    def adopt(self, group: Group) -> None:
+        """Take a group that is in this container already, with one open device: both came from another process."""
+        with self._lock:
+            group.devices, group.contained, self._prepared = 1, True, True
+            self._groups[group.number] = group
+        self.join()
+
     def depart(self, group: Group) -> None:
         """One device less; the last one takes the group out of the container."""
         with self._lock:
@@ -88,12 +95,12 @@ class GroupDevice(KernelDevice):
     _space: GroupSpace
 
     def __init__(self, function: Function, device: Descriptor, space: GroupSpace, group: Group) -> None:
-        self._group = group
+        self.group = group
         super().__init__(function, device, space)
 
     def _release(self) -> None:
         self.device.close()
-        self._space.depart(self._group)
+        self._space.depart(self.group)
         self._space.leave()
 
 
