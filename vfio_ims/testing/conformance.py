@@ -87,7 +87,8 @@ def test_the_family_is_declared_as_it_is(idle: Driver) -> None:
         well_formed = colon and len(vendor) == len(number) == 4 and text == text.lower()
         assert well_formed, f"family {family.name}: an id must be four and four lower-case hex digits, not {text!r}"
     for model in family.models:
-        made = family.load_model(model)
+        made = family.load_model(model)(model)
+        made.close()
         assert made.id in family.ids, f"family {family.name}: model {model} is {made.id}, which ids does not list"
     problems = folder_problems(family)
     assert not problems, problems
@@ -417,16 +418,16 @@ def test_a_slot_that_fired_is_told_at_least_once(ims_driver: Driver) -> None:
 
 
 def test_a_quiesced_slot_is_silent_and_can_be_used_again(ims_driver: Driver) -> None:
-    with ims_driver.ims.allocate() as irq:
-        promise = "on return nothing in the device refers to the slot; it may be idle, and asked of twice"
-        try:
-            ims_driver.quiesce(irq.slot)
-            ims_driver.quiesce(irq.slot)
-            fired_alright(ims_driver, irq, "after quiesce")
-            ims_driver.quiesce(irq.slot)
-        except Exception as error:  # noqa: BLE001
-            pytest.fail(breach(ims_driver, "quiesce", promise, f"it raised {error!r}"))
-        assert silent(irq), breach(ims_driver, "quiesce", promise, f"slot {irq.slot} was raised afterwards")
+    irq = ims_driver.ims.allocate()
+    promise = "on return nothing in the device refers to the slot; it may be idle, and asked of twice"
+    try:
+        ims_driver.quiesce(irq.slot)
+        ims_driver.quiesce(irq.slot)
+        fired_alright(ims_driver, irq, "after quiesce")
+        ims_driver.quiesce(irq.slot)
+    except Exception as error:  # noqa: BLE001
+        pytest.fail(breach(ims_driver, "quiesce", promise, f"it raised {error!r}"))
+    assert silent(irq), breach(ims_driver, "quiesce", promise, f"slot {irq.slot} was raised afterwards")
 
 
 def test_status_has_nothing_to_say_while_all_is_well(ims_driver: Driver) -> None:

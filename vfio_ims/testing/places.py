@@ -142,7 +142,7 @@ class Places:
         return "" if "" in reasons else "; ".join(reasons)
 
     def ids(self, name: str) -> Ids:
-        """What the device called ``name`` is: from its model or from sysfs where they know, else by opening it."""
+        """What the device called ``name`` is: from sysfs where it knows, else by opening it bare."""
         if name not in self._ids:
             self._ids[name] = _ids_of(name)
         return self._ids[name]
@@ -171,12 +171,6 @@ def _ids_of(name: str) -> Ids:
     from vfio_ims.names import Name, open_device
 
     parsed = Name.parse(name)
-    if parsed.mount == "mock":
-        from vfio_ims.families import family_of_model
-
-        model = family_of_model(parsed.target).load_model(parsed.target)
-        vendor, device = (int(part, 16) for part in model.id.split(":"))
-        return Ids(vendor, device, model.class_code)
     if parsed.mount == "kernel":
         files = [_PCI / parsed.target / part for part in ("vendor", "device", "class")]
         try:
