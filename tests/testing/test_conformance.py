@@ -176,7 +176,7 @@ WRONG = {
 def test_a_breach_is_named(inner: pytest.Pytester, wrong: str, monkeypatch: pytest.MonkeyPatch) -> None:
     body, test, says = WRONG[wrong]
     folder(inner.path, body)
-    monkeypatch.setattr("vfio_ims.testing.conformance.PATIENCE", 1.0)
+    monkeypatch.setattr("vfio_ims.testing.contract.PATIENCE", 1.0)
     result = conform(inner, "-k", test, device="mock:wrong,merge=never")
     assert result.parseoutcomes()["failed"] == 1
     text = " ".join(line.removeprefix("E").strip() for line in result.outlines)

@@ -13,8 +13,7 @@ import contextlib
 import os
 import threading
 import time
-from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -23,42 +22,14 @@ from vfio_ims.device import Device
 from vfio_ims.driver import Driver
 from vfio_ims.errors import DeviceError, DeviceTimeout, UnsupportedError, UsageError
 from vfio_ims.families import family_for
-from vfio_ims.ims import FireReport, FireStatus, ImsInterrupt, ImsTable
+from vfio_ims.ims import FireReport, FireStatus, ImsInterrupt
 from vfio_ims.messages import Message, Slot
+from vfio_ims.testing import contract
+from vfio_ims.testing.contract import arrives, breach, fired_alright, nothing, reset_raw, some, start_raw, told, values
 from vfio_ims.testing.folders import folder_problems
 from vfio_ims.testing.silence import silent
 
 pytestmark = pytest.mark.vfio(model="*")
-
-PATIENCE = 30.0  # seconds until an interrupt counts as lost; an emulated machine is slow
-PROMPT = 0.2  # seconds that a callback may take that must not wait
-
-
-def breach(driver: Driver | type[Driver], callback: str, promise: str, found: str) -> str:
-    """What a failed check says."""
-    name = driver.__name__ if isinstance(driver, type) else type(driver).__name__
-    return f"{name}.{callback} breaks its contract.\n  promise: {promise}\n  found:   {found}"
-
-
-def some(size: int) -> list[int]:
-    """Slots that stand for all: the ends, the middle, neighbours."""
-    return sorted({0, 1, size // 2, size - 2, size - 1} & set(range(size)))
-
-
-def arrives(irq: ImsInterrupt) -> bool:
-    began = time.monotonic()
-    return irq.wait(PATIENCE) and time.monotonic() - began < PATIENCE / 2
-
-
-def fired_alright(driver: Driver, irq: ImsInterrupt, when: str) -> None:
-    """Fire an unmasked slot: reported as sent, and received."""
-    report = driver.fire(irq.slot)
-    promise = "on return the message has left, is pending, or was refused: the report is the device's own word"
-    assert isinstance(report, FireReport), breach(driver, "fire", "returns a FireReport", f"{report!r}")
-    found = f"slot {irq.slot} is not masked, yet it reported {report} {when}"
-    assert report.status is FireStatus.SENT, breach(driver, "fire", promise, found)
-    found = f"it reported that slot {irq.slot}'s message was sent, but vector {irq.donor} never saw it, {when}"
-    assert arrives(irq), breach(driver, "fire", promise, found)
 
 
 @pytest.fixture
@@ -126,19 +97,6 @@ def test_finding_the_table_changes_nothing(idle: Driver) -> None:
     assert idle.device.config.read(4, 2) == command, breach(idle, "ims_table", promise, "the command register changed")
     after = [table.read(slot) for slot in some(table.size)]
     assert after == before, breach(idle, "ims_table", promise, "slots changed")
-
-
-def values(driver: Driver, table: ImsTable) -> list[Slot]:
-    """A value for each of ``some``: all bits that the table says it keeps, and their opposite; harmless if sent."""
-    memory = driver.device.dma.allocate(4096).iova
-    if not table.has_mask:
-        return [Slot(Message(memory + 4 * n, n + 1), masked=False) for n in range(5)]
-    limits = table.limits
-    wide = Message(limits.address_mask | limits.address_fixed, (1 << limits.data_bits) - 1)
-    if limits.one_address:
-        return [Slot(Message(memory, 0x11 * n)) for n in range(5)]
-    few = [Message((memory + 64 * n) & limits.address_mask | limits.address_fixed, n) for n in range(4)]
-    return [Slot(wide), *map(Slot, few)]
 
 
 def test_the_table_keeps_what_is_written(idle: Driver) -> None:
@@ -226,22 +184,6 @@ def test_stop_works_from_any_state(idle: Driver) -> None:
             pytest.fail(breach(idle, "stop", promise, f"{state} it raised {error!r}"))
 
 
-def nothing() -> None:
-    """The state is reached already."""
-
-
-def start_raw(driver: Driver) -> None:
-    driver.device.config.bus_master = True
-    driver.start()
-
-
-def reset_raw(driver: Driver) -> None:
-    start_raw(driver)
-    if driver.device.can_reset:
-        driver.device.reset()
-        driver.device.config.memory = True
-
-
 def test_stop_ends_on_a_device_that_no_longer_answers(ims_driver: Driver) -> None:
     if ims_driver.device.mount not in ("mock", "vfio-user"):
         pytest.skip("only a model can be made to stop answering and be used again")
@@ -255,7 +197,7 @@ def test_stop_ends_on_a_device_that_no_longer_answers(ims_driver: Driver) -> Non
         pytest.fail(breach(ims_driver, "stop", promise, f"it raised {error!r}"))
     finally:
         ims_driver.device.config.memory = True
-    assert time.monotonic() - began < PATIENCE, breach(ims_driver, "stop", "ends", "it waited too long")
+    assert time.monotonic() - began < contract.PATIENCE, breach(ims_driver, "stop", "ends", "it waited too long")
 
 
 def test_reset_keeps_the_interrupts(ims_driver: Driver) -> None:
@@ -381,23 +323,10 @@ def test_fire_vector_raises_the_devices_own_vector(ims_driver: Driver) -> None:
         except UnsupportedError:
             pytest.skip("not applicable: the driver knows no way to raise a vector")
         found = f"vector {free} never came"
-        assert vector.wait(PATIENCE), breach(ims_driver, "fire_vector", "raises the vector once", found)
+        assert vector.wait(contract.PATIENCE), breach(ims_driver, "fire_vector", "raises the vector once", found)
 
 
 # --- fired and quiesce ------------------------------------------------------------------------------------------------
-
-
-def told(driver: Driver, slots: Sequence[int]) -> list[int]:
-    """What ``fired`` says of ``slots``, promptly and of these only."""
-    began = time.monotonic()
-    answer = driver.fired(array("I", slots))
-    took = time.monotonic() - began
-    if answer is None:
-        pytest.skip("not applicable: the driver cannot tell which slot fired")
-    assert took < PROMPT, breach(driver, "fired", "it must not wait", f"it took {took:.3f} s")
-    found = f"asked of {list(slots)} it told {list(answer)}"
-    assert set(answer) <= set(slots), breach(driver, "fired", "those of the slots that it was asked of", found)
-    return list(answer)
 
 
 def test_a_slot_that_fired_is_told_at_least_once(ims_driver: Driver) -> None:
