@@ -10,17 +10,31 @@ import sys
 import threading
 import warnings
 import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from vfio_ims.errors import ClosedError, RemovedError
 
-__all__ = ["Owner"]
+__all__ = ["Owner", "closing_because"]
 
 _PACKAGE = str(Path(__file__).parent)
 _PLUMBING = (functools.__file__, contextlib.__file__)  # called by us, and calling us, on somebody's behalf
 _closing = threading.Lock()
+_reason: ContextVar[str | None] = ContextVar("_reason", default=None)
+
+
+@contextmanager
+def closing_because(reason: str) -> Iterator[None]:
+    """What is closed within is said to have been closed by ``reason``, instead of by a line of code."""
+    token = _reason.set(reason)
+    try:
+        yield
+    finally:
+        _reason.reset(token)
 
 
 def _caller() -> str:
@@ -75,7 +89,7 @@ class Owner:
         with _closing:
             if self._closed_by is not None:
                 return
-            self._closed_by = _caller()
+            self._closed_by = _reason.get() or _caller()
         if self._pid != os.getpid():
             return
         failures = self._end_children()

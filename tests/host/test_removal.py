@@ -12,7 +12,7 @@ import pytest
 
 import vfio_ims
 from vfio_ims.driver import Driver
-from vfio_ims.errors import RemovedError
+from vfio_ims.errors import ClosedError, RemovedError
 from vfio_ims.host import RemovalWatch
 from vfio_ims.verbs import IrqIndex, IrqSet
 
@@ -36,6 +36,8 @@ def test_the_application_is_told_and_the_device_given_back(driver: Driver) -> No
         assert watch.given_back.wait(2)
     assert driver.closed
     assert driver.device.closed
+    with pytest.raises(ClosedError, match="closed by the removal watch: the host takes the device back"):
+        driver.device.reset()
     assert "the host takes the device back" in str(told[0])
 
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from vfio_ims.device import Device
 from vfio_ims.errors import RemovedError, UnsupportedError, VfioImsError
+from vfio_ims.lifetime import closing_because
 from vfio_ims.native.events import EventFd
 
 if TYPE_CHECKING:
@@ -127,7 +128,8 @@ class RemovalWatch:
         with contextlib.suppress(VfioImsError):
             self.device.interrupts.hub.fail(reason)
         try:
-            self._owner.close()
+            with closing_because(f"the removal watch: {reason.why}"):
+                self._owner.close()
         except VfioImsError as error:
             _log.info("closing a device that is going: %s", error)
         self.given_back.set()
