@@ -3,13 +3,18 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
+from contextlib import ExitStack, closing
+from pathlib import Path
 
 import pytest
 
+from tests.vm.lab import Guest
 from tests.vm.pieces import need_vm
 from tests.vm.platforms import INTEL
-from tests.vm.served import Lab, bench
+from tests.vm.served import SCENARIOS, Done, Lab, bench
+from vfio_ims.testing.server import ServedModel
 
 
 @pytest.fixture(scope="module")
@@ -53,3 +58,90 @@ def test_a_function_removed_while_its_slots_fire_is_given_back(lab: Lab, interfa
     assert found["gone"]
     assert found["back"]
     print(f"given back {found['seconds'] * 1000:.0f} ms after the request")
+
+
+@pytest.fixture(scope="module")
+def machine() -> Iterator[Lab]:
+    """A machine as it comes: real udevd, functions with whatever driver the kernel gives them."""
+    need_vm()
+    with ExitStack() as stack:
+        servers = []
+        for model in ("minimal", "intel-dsa"):
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="vfio-ims-host-")))
+            servers.append(stack.enter_context(closing(ServedModel(model, folder))))
+        others = [{"driver": "virtio-rng-pci"}, {"driver": "edu"}]
+        functions = [*(server.path for server in servers), *others]
+        guest = stack.enter_context(Guest(INTEL, functions, driver=None, udev=True))
+        yield Lab(guest, ["minimal", "dsa", "rng", "edu"])
+
+
+def as_member(lab: Lab, *words: str, groups: str = "vfio") -> Done:
+    return lab.run([str(SCENARIOS / "as_user.py"), groups, *words], timeout=280)
+
+
+def test_from_discovery_to_restore(machine: Lab) -> None:
+    """The whole way of a device, as one script."""
+    lab, device = machine, machine["minimal"]
+    before = lab.scenario("bindings")
+    assert (before[device], before[lab["rng"]], before[lab["dsa"]]) == ("no driver", "virtio-pci", "idxd")
+
+    listed = {one["address"]: one for one in lab.run(["vfio-ims", "list", "--json"]).json["devices"]}
+    assert {device, lab["dsa"]} == set(listed)
+    assert listed[device]["state"] == "needs bind"
+    assert listed[device]["ims"]["answer"] is True
+
+    ill = lab.run(["vfio-ims", "doctor", device, "--json"])
+    assert ill.status == 3
+    advice = {one["fix"] for one in ill.json["checks"] if one["status"] == "fail"}
+    assert advice == {f"sudo vfio-ims bind {device}"}
+
+    installed = lab.run(["vfio-ims", "udev", "install"])
+    assert installed.status == 0, installed
+    for name in (device, lab["dsa"], lab["rng"]):
+        assert lab.run(["vfio-ims", "bind", name]).status == 0
+    lab.guest.run(["udevadm", "settle"])
+    well = lab.run(["vfio-ims", "doctor", device, "--json"])
+    assert well.status == 0, well
+
+    for interface in ("type1", "iommufd"):
+        tested = as_member(lab, "selftest", device, "--iommu", interface, "--timeout", "20", "--json")
+        assert tested.status == 0, tested
+        assert tested.json["lost"] == 0
+        assert tested.json["delivered"] == tested.json["fired"] > 0
+
+        outside = as_member(lab, "selftest", device, "--iommu", interface, groups="")
+        assert outside.status == 3
+        assert "root:vfio" in outside.stderr
+        assert "sudo usermod -aG vfio nobody" in outside.stderr
+
+    found = lab.scenario("removal", device)
+    assert found["given"]
+    assert found["gone"]
+    assert found["back"]
+    assert lab.run(["vfio-ims", "bind", device]).status == 0
+    lab.guest.run(["udevadm", "settle"])
+    again = as_member(lab, "selftest", device, "--timeout", "20", "--json")
+    assert again.status == 0, again
+
+    restored = lab.run(["vfio-ims", "restore"])
+    assert restored.status == 0, restored
+    assert lab.scenario("bindings") == before
+
+
+def test_kill_9_at_each_write_then_restore(machine: Lab) -> None:
+    found = machine.scenario("killed_binding", machine["rng"], machine["dsa"], machine["edu"], timeout=120)
+    assert found["points"] == 16  # before and after each of eight writes
+    assert found["bad"] == []
+    assert set(found["bound"].values()) == {"vfio-pci, driver_override vfio-pci"}
+    assert found["same"]
+
+
+def test_a_rule_binds_it_again_whenever_it_comes(machine: Lab) -> None:
+    lab, device = machine, machine["rng"]
+    assert lab.run(["vfio-ims", "bind", device, "--persist"]).status == 0
+    again = f"echo 1 > /sys/bus/pci/devices/{device}/remove; echo 1 > /sys/bus/pci/rescan; udevadm settle"
+    lab.guest.run(["sh", "-c", again])
+    assert lab.scenario("bindings")[device] == "vfio-pci, driver_override vfio-pci"
+    assert lab.run(["vfio-ims", "restore", device]).status == 0
+    lab.guest.run(["sh", "-c", again])
+    assert lab.scenario("bindings")[device] == "virtio-pci"

@@ -26,9 +26,7 @@ def passes(lab: Lab, name: str, *interfaces: str, slots: int | None = None) -> l
     verdicts = []
     for interface in interfaces:
         argv = ["vfio-ims", "selftest", lab[name], "--iommu", interface, "--timeout", "20", "--json", *some]
-        done = lab.run(argv, timeout=120)
-        assert done.status == 0, done
-        report = done.json
+        report = lab.run(argv, timeout=120).check().json
         counts = {key: report[key] for key in ("slots", "fired", "delivered", "withheld", "unexpected", "lost")}
         print(f"{lab.guest.platform.name} {name} {interface}: {counts}, {report['seconds']:.1f} s")
         assert report["delivered"] == report["fired"] >= 8 * report["slots"]
@@ -102,7 +100,6 @@ def test_without_remapping_and_unsafe_interrupts_the_parameter_is_named() -> Non
     strict = dataclasses.replace(INTEL_NOREMAP, kernel=("intel_iommu=on,sm_off",))
     with bench(strict, minimal="minimal") as lab:
         for interface, parameter in (("type1", "vfio_iommu_type1"), ("iommufd", "iommufd")):
-            done = lab.run(["vfio-ims", "selftest", lab["minimal"], "--iommu", interface])
-            assert done.status == 3, done
+            done = lab.run(["vfio-ims", "selftest", lab["minimal"], "--iommu", interface]).check(status=3)
             assert "the platform has no interrupt remapping (this is no file permission)" in done.stderr
             assert f"{parameter}.allow_unsafe_interrupts=1" in done.stderr

@@ -47,8 +47,9 @@ def become(command: dict[str, Any], stem: Path) -> None:
     """In the forked child: run the command, and end with its status."""
     status = 1
     try:
-        for number, suffix in ((1, "out"), (2, "err")):
-            os.dup2(os.open(f"{stem}.{suffix}", os.O_CREAT | os.O_WRONLY | os.O_TRUNC), number)
+        for number, place in enumerate(("/dev/null", f"{stem}.out", f"{stem}.err")):
+            os.dup2(os.open(place, os.O_CREAT | os.O_RDWR | os.O_TRUNC), number)
+        os.closerange(3, 256)
         faulthandler.dump_traceback_later(command["timeout"], exit=True)
         os.environ.update(command["env"])
         if command["user"]:

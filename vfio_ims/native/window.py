@@ -173,7 +173,10 @@ class MappedWindow(BulkAccess, Owner):
         return UsageError("read a register", device=self.label, why=f"the offset must be a number, not {offset!r}")
 
     def _bad_write(self, offset: object, value: object, bits: int) -> UsageError:
-        why = f"offset and value must be numbers, the value 0..{(1 << bits) - 1:#x}, not {offset!r} and {value!r}"
+        if isinstance(value, int) and not 0 <= value < 1 << bits:
+            why = f"the value must be {bits} bits, not {value:#x}"
+        else:
+            why = f"offset and value must be numbers, not {offset!r} and {value!r}"
         return UsageError("write a register", device=self.label, why=why)
 
     def _read_otherwise(self, status: int, offset: int, bits: int) -> int:
