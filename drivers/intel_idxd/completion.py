@@ -10,6 +10,7 @@ from vfio_ims.errors import DeviceError
 from vfio_ims.native.memory import view_of
 
 from .dif import DifError, DifTags
+from .iaa_flags import IaaOutcome
 from .status import FAULT_WAS_WRITE, STATUS_CODE, Status, status_text
 
 if TYPE_CHECKING:
@@ -75,6 +76,16 @@ class Completion:
     def delta_size(self) -> int:
         """Bytes of the delta record that was created."""
         return self.word(16)
+
+    @property
+    def crc64(self) -> int:
+        """The CRC of IAA's CRC64."""
+        return self.word(40, 8)
+
+    @property
+    def outcome(self) -> IaaOutcome:
+        """Output size, checksums and aggregates of IAA's operations."""
+        return IaaOutcome.unpacked(self.data[16:48])
 
     @property
     def source_tags(self) -> DifTags:

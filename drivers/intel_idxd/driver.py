@@ -28,7 +28,7 @@ from .events import Event
 from .firing import Firing
 from .handles import Handles
 from .pasids import Pasids
-from .queue_session import QueueSession
+from .queue_session import DsaQueue, IaaQueue
 from .records import ListPool, RecordPool
 from .registers import Bar0, ResetNeeded, State
 from .report import describe_status
@@ -316,22 +316,13 @@ class Idxd(Driver):
 
     # --- work ---------------------------------------------------------------------------------------------------------
 
-    def wq(
-        self, index: int = 0, completion: object = "poll", *, pasid: int | None = None, timeout: float = 10.0
-    ) -> QueueSession:
-        """Work on queue ``index``: ``with dsa.wq(0) as wq: wq.memmove(dst, src, size)``, or ``async with`` and await.
-
-        ``completion``: how completions are noticed. "poll": a compiled loop over the record; an ``ImsInterrupt``, own
-        or shared; a ``VectorInterrupt``; "ims" or "msix": one of those, taken for the session. ``pasid``: its requests
-        are tagged with that, for this session only; a slot given must be allocated for it. ``timeout``: seconds that
-        one operation may take.
-        """
+    def _queue(self, index: int) -> WorkQueue:
         self.check_open(f"use work queue {index}")
         queue = self.queues.get(index)
         if queue is None:
             why = f"enabled are {', '.join(map(str, self.queues)) or 'none'}"
             raise UsageError(f"use work queue {index}", device=self.label, why=why)
-        return QueueSession(self, queue, completion, timeout, pasid)
+        return queue
 
 
 class Dsa(Idxd):
@@ -339,8 +330,26 @@ class Dsa(Idxd):
 
     kind = "dsa"
 
+    def wq(
+        self, index: int = 0, completion: object = "poll", *, pasid: int | None = None, timeout: float = 10.0
+    ) -> DsaQueue:
+        """Work on queue ``index``: ``with dsa.wq(0) as wq: wq.memmove(dst, src, size)``, or ``async with`` and await.
+
+        ``completion``: how completions are noticed. "poll": a compiled loop over the record; an ``ImsInterrupt``, own
+        or shared; a ``VectorInterrupt``; "ims" or "msix": one of those, taken for the session. ``pasid``: its requests
+        are tagged with that, for this session only; a slot given must be allocated for it. ``timeout``: seconds that
+        one operation may take.
+        """
+        return DsaQueue(self, self._queue(index), completion, timeout, pasid)
+
 
 class Iaa(Idxd):
     """In-Memory Analytics Accelerator."""
 
     kind = "iaa"
+
+    def wq(
+        self, index: int = 0, completion: object = "poll", *, pasid: int | None = None, timeout: float = 10.0
+    ) -> IaaQueue:
+        """Work on queue ``index``; the arguments are ``Dsa.wq``'s."""
+        return IaaQueue(self, self._queue(index), completion, timeout, pasid)

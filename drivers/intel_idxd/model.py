@@ -23,10 +23,11 @@ from .model_commands import Commands
 from .model_errors import Reporter
 from .model_executor import Executor
 from .model_handles import ModelHandles
+from .model_iaa import IAA
 from .model_occupancy import Occupancy
-from .model_operations import DSA, Operation, memmove, operate
+from .model_operations import DSA, Operation, operate
 from .model_queues import ModelQueues
-from .model_result import WRITES, Result
+from .model_result import Result
 from .registers import TABLE_UNIT, Bar0, State
 from .tables import (
     GROUP_STRIDE,
@@ -381,12 +382,7 @@ class IaaModel(IdxdModel):
 
     kind = "iaa"
     ids: ClassVar[dict[int, str]] = {1: "8086:0cfe", 2: "8086:0cfe", 3: "8086:1216"}
-    later, event_log = 0, 2
+    later, event_log = 1 << IaaOpcode.ZCOMPRESS8 | 1 << IaaOpcode.ZDECOMPRESS8, 2
     general = 0x7_1F10_901F_0105
-    engine: ClassVar[dict[int, Operation]] = {
-        IaaOpcode.NOP: DSA[DsaOpcode.NOP],
-        IaaOpcode.DRAIN: DSA[DsaOpcode.DRAIN],
-        IaaOpcode.MEMMOVE: Operation(memmove, WRITES),
-    }
-    operations = sum(1 << opcode for opcode in engine)
-    engines = 8
+    operations = 0x7F_331C << 64 | 0xD  # sysfs op_cap: ...,007f331c,00000000,0000000d
+    engines, engine = 8, IAA

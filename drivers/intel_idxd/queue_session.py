@@ -14,21 +14,22 @@ from .batch import Batch
 from .completion import Completion
 from .descriptors import RECORD_SIZE, Flag, encode
 from .dsa_operations import DsaOperations
+from .iaa_operations import IaaOperations
 from .many import Column, ManyOperations
 from .notifier import notifier_for
 from .operation import Operation
-from .operations import Request
+from .operations import Operations, Request
 
 if TYPE_CHECKING:
     from .driver import Idxd
     from .work_queue import WorkQueue
 
-__all__ = ["QueueSession", "Submitter"]
+__all__ = ["DsaQueue", "DsaSubmitter", "IaaQueue", "IaaSubmitter", "QueueSession", "Submitter"]
 
 _COMPLETES = Flag.RECORD_VALID | Flag.RECORD_ALWAYS
 
 
-class Submitter(DsaOperations[Operation]):
+class Submitter(Operations[Operation]):
     """The operations, in flight: ``wait()`` or ``await`` what they return."""
 
     def __init__(self, session: QueueSession) -> None:
@@ -37,12 +38,8 @@ class Submitter(DsaOperations[Operation]):
     def _run(self, request: Request) -> Operation:
         return self._session.start(request)
 
-    def batch(self) -> Batch:
-        """A batch to fill, then ``await batch.run()``."""
-        return Batch(self._session)
 
-
-class QueueSession(DsaOperations[Completion]):
+class QueueSession(Operations[Completion]):
     """Made by ``Idxd.wq``. Its own methods wait and return the completion; those of ``submit`` do not wait.
 
     Closing waits for what is in flight.
@@ -76,10 +73,6 @@ class QueueSession(DsaOperations[Completion]):
 
     def _run(self, request: Request) -> Completion:
         return self.start(request).wait()
-
-    def batch(self) -> Batch:
-        """``with wq.batch() as batch: batch.fill(...); batch.memmove(...)``: runs when the block ends."""
-        return Batch(self)
 
     def submit_many(
         self,
@@ -175,9 +168,6 @@ class QueueSession(DsaOperations[Completion]):
     ) -> None:
         self.close()
 
-    async def __aenter__(self) -> Submitter:
-        return self.submit
-
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
@@ -185,3 +175,43 @@ class QueueSession(DsaOperations[Completion]):
 
     def __repr__(self) -> str:
         return f"<work queue {self.queue.index} of {self.label}, {len(self._in_flight)} in flight>"
+
+
+class DsaSubmitter(Submitter, DsaOperations[Operation]):
+    """DSA's operations, in flight."""
+
+    def batch(self) -> Batch:
+        """A batch to fill, then ``await batch.run()``."""
+        return Batch(self._session)
+
+
+class DsaQueue(QueueSession, DsaOperations[Completion]):
+    """Work for DSA."""
+
+    @cached_property
+    def submit(self) -> DsaSubmitter:
+        """The same operations, each returning an ``Operation`` in flight."""
+        return DsaSubmitter(self)
+
+    def batch(self) -> Batch:
+        """``with wq.batch() as batch: batch.fill(...); batch.memmove(...)``: runs when the block ends."""
+        return Batch(self)
+
+    async def __aenter__(self) -> DsaSubmitter:
+        return self.submit
+
+
+class IaaSubmitter(Submitter, IaaOperations[Operation]):
+    """IAA's operations, in flight."""
+
+
+class IaaQueue(QueueSession, IaaOperations[Completion]):
+    """Work for IAA, which has no batches."""
+
+    @cached_property
+    def submit(self) -> IaaSubmitter:
+        """The same operations, each returning an ``Operation`` in flight."""
+        return IaaSubmitter(self)
+
+    async def __aenter__(self) -> IaaSubmitter:
+        return self.submit

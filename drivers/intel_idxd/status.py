@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from enum import IntEnum
 
-__all__ = ["FAULT_WAS_WRITE", "STATUS_CODE", "Status", "status_text"]
+__all__ = ["FAULT_WAS_WRITE", "STATUS_CODE", "IaaStatus", "Status", "status_text"]
 
 STATUS_CODE, FAULT_WAS_WRITE = 0x7F, 0x80
 """The two parts of a record's status byte."""
@@ -45,7 +45,22 @@ class Status(IntEnum):
     TRANSLATION = 0x22
 
 
-_TEXT = {
+class IaaStatus(IntEnum):
+    """Codes that IAA alone has. Linux' header and QPL; an older accel-config has the overflow at 5."""
+
+    ANALYTICS = 0x0A
+    OUTPUT_OVERFLOW = 0x0B
+    PRS_TIMEOUT = 0x23
+    WATCHDOG = 0x24
+    COMPRESS_FLAGS = 0x30
+    FILTER_FLAGS = 0x31
+    INPUT_SIZE = 0x32
+    INPUTS = 0x33
+    SOURCE_WIDTH = 0x34
+    INVERT_OUTPUT = 0x35
+
+
+_TEXT: dict[int, str] = {
     Status.NONE: "not completed",
     Status.SUCCESS: "success",
     Status.FALSE_PREDICATE: "success, and the result is not the expected one",
@@ -75,14 +90,21 @@ _TEXT = {
     Status.HARDWARE: "hardware error",
     Status.HARDWARE_READBACK: "hardware error on the destination readback",
     Status.TRANSLATION: "an address could not be translated",
+    IaaStatus.ANALYTICS: "the data or the tables for it are damaged",
+    IaaStatus.OUTPUT_OVERFLOW: "the output does not fit",
+    IaaStatus.PRS_TIMEOUT: "the page request was not answered in time",
+    IaaStatus.WATCHDOG: "the operation took too long",
+    IaaStatus.COMPRESS_FLAGS: "a flag for compressing or decompressing is not supported",
+    IaaStatus.FILTER_FLAGS: "a filter flag is not supported",
+    IaaStatus.INPUT_SIZE: "the input's size is out of range",
+    IaaStatus.INPUTS: "the number of elements does not go with the input",
+    IaaStatus.SOURCE_WIDTH: "the elements' width does not go with the operation",
+    IaaStatus.INVERT_OUTPUT: "the output of this operation cannot be inverted",
 }
 
 
 def status_text(code: int) -> str:
     """What a status byte says."""
     number = code & STATUS_CODE
-    try:
-        text = _TEXT[Status(number)]
-    except ValueError:
-        text = "which no public source names"
+    text = _TEXT.get(number, "which no public source names")
     return f"status {number:#x}: {text}" + (" (on a write)" if code & FAULT_WAS_WRITE else "")

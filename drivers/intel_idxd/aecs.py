@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""IAA's engine configuration and state (AECS): what an operation reads as its second source. Pure; driver and model.
+
+Layouts: Intel QPL, ``sources/core-iaa/include/hw_aecs_api.h``; accel-config, ``test/algorithms/iaa_compress.h``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from struct import Struct
+
+__all__ = [
+    "COMPRESS_SIZE",
+    "FILTER_SIZE",
+    "FIXED_DISTANCES",
+    "FIXED_LITERALS",
+    "CompressState",
+    "filter_limits",
+    "filter_state",
+]
+
+_HEAD = Struct("<II20xI256s")
+_TABLES = Struct("<286I2I30I2I")
+_FILTER = Struct("<IIIII12x")
+COMPRESS_SIZE = _HEAD.size + _TABLES.size
+FILTER_SIZE = _FILTER.size
+_LENGTH_AT = 15  # a Huffman code's length is above its 15 bits
+
+
+def _codes(lengths: Sequence[int]) -> tuple[int, ...]:
+    """Canonical Huffman codes of these lengths (RFC 1951, 3.2.2), each with its length above it."""
+    counts = [0] * 16
+    for length in lengths:
+        counts[length] += 1
+    counts[0], code, following = 0, 0, [0] * 16
+    for bits in range(1, 16):
+        code = code + counts[bits - 1] << 1
+        following[bits] = code
+    found = []
+    for length in lengths:
+        found.append(length << _LENGTH_AT | following[length] if length else 0)
+        following[length] += 1
+    return tuple(found)
+
+
+_ALL = _codes([8] * 144 + [9] * 112 + [7] * 24 + [8] * 8)
+FIXED_LITERALS, FIXED_DISTANCES = _ALL[:286], _codes([5] * 30)
+"""Deflate's fixed codes (RFC 1951, 3.2.6)."""
+
+
+@dataclass(frozen=True, slots=True)
+class CompressState:
+    """For compressing: checksums so far, bits that come before what is compressed, and the codes to use."""
+
+    crc: int = 0
+    xor: int = 0
+    bits: int = 3
+    accumulator: bytes = b"\x03"  # a final block with fixed codes
+    literals: Sequence[int] = field(default=FIXED_LITERALS)
+    distances: Sequence[int] = field(default=FIXED_DISTANCES)
+
+    @classmethod
+    def block(cls, *, final: bool = True) -> CompressState:
+        """The start of a block with fixed codes."""
+        return cls() if final else replace(cls(), accumulator=b"\x02")
+
+    def packed(self) -> bytes:
+        head = _HEAD.pack(self.crc, self.xor, self.bits, self.accumulator)
+        return head + _TABLES.pack(*self.literals, 0, 0, *self.distances, 0, 0)
+
+    @classmethod
+    def unpacked(cls, data: bytes) -> CompressState:
+        crc, xor, bits, accumulator = _HEAD.unpack_from(data)
+        numbers = _TABLES.unpack_from(data, _HEAD.size)
+        return cls(crc, xor & 0xFFFF, bits, accumulator, numbers[:286], numbers[288:318])
+
+
+def filter_state(low: int = 0, high: int = 0, *, crc: int = 0, xor: int = 0, first_index: int = 0) -> bytes:
+    """For filters: the limits of scan, the first and last element of extract."""
+    return _FILTER.pack(crc, xor, low, high, first_index)
+
+
+def filter_limits(data: bytes) -> tuple[int, int, int]:
+    """Low, high, and what is added to indices."""
+    _, _, low, high, first_index = _FILTER.unpack_from(data)
+    return low, high, first_index

@@ -1,0 +1,193 @@
+# SPDX-License-Identifier: Apache-2.0
+"""IAA's operations. Meanings: Intel QPL and accel-config; which a device has is in OPCAP."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar
+
+from vfio_ims.errors import UsageError
+
+from .aecs import COMPRESS_SIZE, FILTER_SIZE
+from .descriptors import Flag, IaaOpcode
+from .iaa_flags import CompressFlag, Crc64Flag, DecompressFlag, FilterFlags, IaaSpecific
+from .operations import Operations, Request, iova_of
+
+if TYPE_CHECKING:
+    from vfio_ims.dma import Buffer
+
+__all__ = ["CRC64_ECMA", "IaaOperations"]
+
+T = TypeVar("T")
+CRC64_ECMA = 0x42F0_E1EB_A9EA_3693
+"""ECMA-182's polynomial."""
+
+_CODECS = {
+    8: (IaaOpcode.ZCOMPRESS8, IaaOpcode.ZDECOMPRESS8),
+    16: (IaaOpcode.ZCOMPRESS16, IaaOpcode.ZDECOMPRESS16),
+    32: (IaaOpcode.ZCOMPRESS32, IaaOpcode.ZDECOMPRESS32),
+}
+_STATE, _INPUT = Flag.IAA_READ_SOURCE2, Flag.IAA_SOURCE2_SECOND
+
+
+class IaaOperations(Operations[T]):
+    """Results are in the completion's ``outcome``: output size, checksums, aggregates. ``most``: room for output."""
+
+    def compress(
+        self,
+        dst: Buffer | int,
+        most: int,
+        src: Buffer | int,
+        size: int,
+        state: Buffer | int,
+        *,
+        how: int = CompressFlag.FLUSH | CompressFlag.END_OF_BLOCK,
+        flags: int = 0,
+    ) -> T:
+        """Deflate, raw, with the codes and the block's header that ``state`` has (``CompressState().packed()``).
+
+        ``how``: ``CompressFlag``. The output is what any inflate understands.
+        """
+        return self._deflate(
+            IaaOpcode.COMPRESS, dst, most, src, size, how, flags | _STATE, state, COMPRESS_SIZE, "compress"
+        )
+
+    def statistics(self, dst: Buffer | int, most: int, src: Buffer | int, size: int, *, flags: int = 0) -> T:
+        """How often each literal, length and distance code would be used: 1280 bytes of 32-bit counts."""
+        how = CompressFlag.STATISTICS
+        return self._deflate(IaaOpcode.COMPRESS, dst, most, src, size, how, flags, 0, 0, "statistics")
+
+    def decompress(
+        self,
+        dst: Buffer | int,
+        most: int,
+        src: Buffer | int,
+        size: int,
+        *,
+        how: int = DecompressFlag.ENABLE | DecompressFlag.FLUSH | DecompressFlag.CHECK_END | DecompressFlag.STOP_AT_END,
+        flags: int = 0,
+    ) -> T:
+        """Inflate raw deflate data whose matches reach back 4 KiB at most."""
+        return self._deflate(IaaOpcode.DECOMPRESS, dst, most, src, size, how, flags, 0, 0, "decompress")
+
+    def _deflate(
+        self,
+        opcode: IaaOpcode,
+        dst: Buffer | int,
+        most: int,
+        src: Buffer | int,
+        size: int,
+        how: int,
+        flags: int,
+        second: Buffer | int,
+        second_size: int,
+        name: str,
+    ) -> T:
+        rest = IaaSpecific(iova_of(second, second_size), most, second_size)
+        places = iova_of(src, size), iova_of(dst, most)
+        return self._run(Request(opcode, flags, *places, size, how, rest.packed(), name))
+
+    def crc64(
+        self,
+        src: Buffer | int,
+        size: int,
+        polynomial: int = CRC64_ECMA,
+        *,
+        reflect: bool = False,
+        invert: bool = False,
+        flags: int = 0,
+    ) -> T:
+        """A CRC of up to 64 bits (shorter ones: polynomial in the upper bits), in the completion's ``crc64``."""
+        how = (Crc64Flag.REFLECT if reflect else 0) | (Crc64Flag.INVERT if invert else 0)
+        specific = bytes(16) + polynomial.to_bytes(8, "little")
+        return self._run(Request(IaaOpcode.CRC64, flags, iova_of(src, size), 0, size, how, specific, "CRC64"))
+
+    def zero_compress(
+        self, dst: Buffer | int, most: int, src: Buffer | int, size: int, width: int = 16, *, flags: int = 0
+    ) -> T:
+        """Leave out elements of ``width`` bits (8, 16, 32) that are zero: a bit for each tells."""
+        return self._codec(0, dst, most, src, size, width, flags)
+
+    def zero_decompress(
+        self, dst: Buffer | int, most: int, src: Buffer | int, size: int, width: int = 16, *, flags: int = 0
+    ) -> T:
+        """Put them in again."""
+        return self._codec(1, dst, most, src, size, width, flags)
+
+    def _codec(
+        self, back: int, dst: Buffer | int, most: int, src: Buffer | int, size: int, width: int, flags: int
+    ) -> T:
+        if width not in _CODECS:
+            raise UsageError("prepare an operation", why=f"width must be 8, 16 or 32 bits, not {width!r}")
+        places, rest = (iova_of(src, size), iova_of(dst, most)), IaaSpecific(most=most).packed()
+        name = "zero decompress" if back else "zero compress"
+        return self._run(Request(_CODECS[width][back], flags, *places, size, 0, rest, name))
+
+    # --- filters ------------------------------------------------------------------------------------------------------
+
+    def scan(
+        self, dst: Buffer | int, most: int, src: Buffer | int, size: int, inputs: int, form: FilterFlags,
+        state: Buffer | int, *, how: int = 0, flags: int = 0,
+    ) -> T:  # fmt: skip
+        """A bit for each of ``inputs`` elements: whether it is within the limits of ``state`` (``filter_state``).
+
+        Filters decompress their input first with ``how=DecompressFlag.ENABLE``.
+        """
+        second = (state, FILTER_SIZE, _STATE)
+        return self._filter(IaaOpcode.SCAN, dst, most, src, size, inputs, form, second, how, flags)
+
+    def extract(
+        self, dst: Buffer | int, most: int, src: Buffer | int, size: int, inputs: int, form: FilterFlags,
+        state: Buffer | int, *, how: int = 0, flags: int = 0,
+    ) -> T:  # fmt: skip
+        """The elements from the low to the high limit of ``state``, counted from 0."""
+        second = (state, FILTER_SIZE, _STATE)
+        return self._filter(IaaOpcode.EXTRACT, dst, most, src, size, inputs, form, second, how, flags)
+
+    def select(
+        self, dst: Buffer | int, most: int, src: Buffer | int, size: int, inputs: int, form: FilterFlags,
+        mask: Buffer | int, mask_size: int, *, how: int = 0, flags: int = 0,
+    ) -> T:  # fmt: skip
+        """The elements whose bit in ``mask`` is set."""
+        second = (mask, mask_size, _INPUT)
+        return self._filter(IaaOpcode.SELECT, dst, most, src, size, inputs, form, second, how, flags)
+
+    def expand(
+        self, dst: Buffer | int, most: int, src: Buffer | int, size: int, inputs: int, form: FilterFlags,
+        mask: Buffer | int, mask_size: int, *, how: int = 0, flags: int = 0,
+    ) -> T:  # fmt: skip
+        """The elements, with a zero for each zero of ``mask``."""
+        second = (mask, mask_size, _INPUT)
+        return self._filter(IaaOpcode.EXPAND, dst, most, src, size, inputs, form, second, how, flags)
+
+    def set_membership(
+        self, dst: Buffer | int, most: int, src: Buffer | int, size: int, inputs: int, form: FilterFlags,
+        members: Buffer | int, members_size: int, *, how: int = 0, flags: int = 0,
+    ) -> T:  # fmt: skip
+        """A bit for each element: whether its bit in ``members`` is set."""
+        second = (members, members_size, _INPUT)
+        return self._filter(IaaOpcode.SET_MEMBERSHIP, dst, most, src, size, inputs, form, second, how, flags)
+
+    def find_unique(
+        self, dst: Buffer | int, most: int, src: Buffer | int, size: int, inputs: int, form: FilterFlags,
+        *, how: int = 0, flags: int = 0,
+    ) -> T:  # fmt: skip
+        """A bit for each value that an element can have: whether one has it."""
+        return self._filter(IaaOpcode.FIND_UNIQUE, dst, most, src, size, inputs, form, (0, 0, 0), how, flags)
+
+    def rle_burst(
+        self, dst: Buffer | int, most: int, src: Buffer | int, size: int, inputs: int, form: FilterFlags,
+        values: Buffer | int, values_size: int, *, how: int = 0, flags: int = 0,
+    ) -> T:  # fmt: skip
+        """Each of ``values`` as often as the run lengths in the source say."""
+        second = (values, values_size, _INPUT)
+        return self._filter(IaaOpcode.RLE_BURST, dst, most, src, size, inputs, form, second, how, flags)
+
+    def _filter(
+        self, opcode: IaaOpcode, dst: Buffer | int, most: int, src: Buffer | int, size: int, inputs: int,
+        form: FilterFlags, second: tuple[Buffer | int, int, int], how: int, flags: int,
+    ) -> T:  # fmt: skip
+        place, length, flag = second
+        rest = IaaSpecific(iova_of(place, length), most, length, form.packed(), inputs)
+        places = iova_of(src, size), iova_of(dst, most)
+        name = opcode.name.lower().replace("_", " ")
+        return self._run(Request(opcode, flags | flag, *places, size, how, rest.packed(), name))

@@ -1,0 +1,444 @@
+# SPDX-License-Identifier: Apache-2.0
+"""IAA: deflate against zlib both ways, CRC64 and the filters against the definitions."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from random import Random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import vfio_ims
+from tests.intel_idxd import oracles
+from tests.intel_idxd.conftest import Opener
+from tests.intel_idxd.memory import PAGE, Arena, arena, hole
+from vfio_ims.drivers.intel_idxd.aecs import COMPRESS_SIZE, FILTER_SIZE, CompressState, filter_state
+from vfio_ims.drivers.intel_idxd.completion import OperationError
+from vfio_ims.drivers.intel_idxd.descriptors import Flag, IaaOpcode
+from vfio_ims.drivers.intel_idxd.driver import Iaa
+from vfio_ims.drivers.intel_idxd.iaa_flags import CompressFlag, DecompressFlag, FilterFlags
+from vfio_ims.drivers.intel_idxd.iaa_operations import CRC64_ECMA
+from vfio_ims.drivers.intel_idxd.operations import Request
+from vfio_ims.drivers.intel_idxd.queue_session import IaaQueue
+from vfio_ims.drivers.intel_idxd.status import IaaStatus, Status
+from vfio_ims.errors import UsageError
+
+SIZE = 64 * PAGE
+OUT, STATE = 32 * PAGE, 60 * PAGE
+ROOM = STATE - OUT
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[Iaa]:
+    with vfio_ims.open_driver("mock:intel-iaa,slots=256") as driver:
+        assert isinstance(driver, Iaa)
+        yield driver
+
+
+@pytest.fixture(scope="module")
+def memory(shared: Iaa) -> Arena:
+    return arena(shared, SIZE)
+
+
+@pytest.fixture
+def wq(shared: Iaa) -> Iterator[IaaQueue]:
+    with shared.wq(0) as queue:
+        yield queue
+
+
+def texts(seed: int, size: int) -> bytes:
+    """Data with repetitions near and far, and some without."""
+    random = Random(seed)
+    out = bytearray()
+    while len(out) < size:
+        match random.randrange(4):
+            case 0:
+                out += random.randbytes(random.randrange(1, 40))
+            case 1:
+                out += bytes((random.randrange(256),)) * random.randrange(1, 600)
+            case _:
+                start = random.randrange(max(1, len(out)))
+                out += out[start : start + random.randrange(3, 300)]
+    return bytes(out[:size])
+
+
+def inflate(data: bytes, window: int = -15) -> bytes:
+    engine = zlib.decompressobj(window)
+    out = engine.decompress(data)
+    assert engine.eof
+    assert engine.unused_data == b""
+    return out
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 999), st.integers(1, 6000))
+def test_what_it_compresses_zlib_inflates(shared: Iaa, memory: Arena, seed: int, size: int) -> None:
+    data = texts(seed, size)
+    memory.put(0, data)
+    memory.put(STATE, CompressState().packed())
+    with shared.wq(seed % 8) as wq:
+        found = wq.compress(memory.at(OUT), ROOM, memory.at(0), size, memory.at(STATE)).outcome
+        compressed = memory.take(OUT, found.size)
+        assert inflate(compressed) == data
+        assert inflate(compressed, -12) == data  # the history is 4 KiB
+        assert found.crc == zlib.crc32(data)
+        memory.put(0, bytes(size))
+        back = wq.decompress(memory.at(0), size, memory.at(OUT), found.size)
+    assert memory.take(0, size) == data
+    assert (back.outcome.size, back.outcome.crc, back.completed) == (size, zlib.crc32(data), found.size)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.integers(0, 999),
+    st.integers(1, 9000),
+    st.integers(1, 9),
+    st.sampled_from((zlib.Z_DEFAULT_STRATEGY, zlib.Z_FIXED)),
+)
+def test_what_zlib_compresses_it_inflates(
+    shared: Iaa, memory: Arena, seed: int, size: int, level: int, strategy: int
+) -> None:
+    data = texts(seed, size)
+    engine = zlib.compressobj(level, zlib.DEFLATED, -12, 8, strategy)
+    compressed = engine.compress(data) + engine.flush()
+    memory.put(0, compressed + b"more")
+    with shared.wq(0) as wq:
+        found = wq.decompress(memory.at(OUT), ROOM, memory.at(0), len(compressed) + 4)
+    assert memory.take(OUT, found.outcome.size) == data
+    assert found.completed == len(compressed)
+
+
+def test_repetitive_data_gets_smaller(wq: IaaQueue, memory: Arena) -> None:
+    memory.put(0, b"vfio-ims " * 1000)
+    memory.put(STATE, CompressState().packed())
+    found = wq.compress(memory.at(OUT), ROOM, memory.at(0), 9000, memory.at(STATE))
+    assert found.outcome.size < 200
+
+
+def test_blocks_in_parts_make_one_stream(wq: IaaQueue, memory: Arena) -> None:
+    """A block that is not final, closed by an empty stored block, and a final one behind it."""
+    data = texts(1, 3000)
+    memory.put(0, data)
+    memory.put(STATE, CompressState.block(final=False).packed())
+    how = CompressFlag.FLUSH | CompressFlag.END_OF_BLOCK_AND_STORED
+    first = wq.compress(memory.at(OUT), ROOM, memory.at(0), 1000, memory.at(STATE), how=how).outcome
+    memory.put(STATE, CompressState(crc=first.crc).packed())
+    second = wq.compress(
+        memory.at(OUT + first.size), ROOM - first.size, memory.at(1000), 2000, memory.at(STATE)
+    ).outcome
+    assert inflate(memory.take(OUT, first.size + second.size)) == data
+    assert second.crc == zlib.crc32(data)
+
+
+def test_a_final_stored_block_ends_a_stream(wq: IaaQueue, memory: Arena) -> None:
+    data = texts(2, 500)
+    memory.put(0, data)
+    memory.put(STATE, CompressState.block(final=False).packed())
+    how = CompressFlag.FLUSH | CompressFlag.END_OF_BLOCK_AND_FINAL_STORED
+    found = wq.compress(memory.at(OUT), ROOM, memory.at(0), 500, memory.at(STATE), how=how).outcome
+    assert inflate(memory.take(OUT, found.size)) == data
+
+
+def test_other_codes_than_the_fixed_ones(wq: IaaQueue, memory: Arena) -> None:
+    """Codes for two letters only, and a header written by hand that says so (RFC 1951, 3.2.7)."""
+    data = b"abba" * 50 + b"ab"
+    # The code length codes: 18 has 1 bit, 1 and 2 have 2.
+    bits = ""
+
+    def put(value: int, count: int) -> None:
+        nonlocal bits
+        bits += f"{value:0{count}b}"[::-1]
+
+    put(1, 1), put(2, 2), put(0, 5), put(0, 5), put(14, 4)  # final, dynamic, 257 literals, 1 distance, 18 lengths
+    for symbol in (16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1):
+        put({18: 1, 1: 2, 2: 2}.get(symbol, 0), 3)
+    zeros, one, two = "0", "10", "11"  # 18; 1; 2
+    bits += zeros + f"{97 - 11:07b}"[::-1] + one + two
+    bits += zeros + f"{138 - 11:07b}"[::-1] + zeros + f"{256 - 99 - 138 - 11:07b}"[::-1] + two
+    bits += one  # a distance code of length 1, not used
+    literals = [0] * 286
+    literals[97], literals[98], literals[256] = 1 << 15 | 0b0, 2 << 15 | 0b10, 2 << 15 | 0b11
+    header = int(bits[::-1], 2)
+    state = CompressState(0, 0, len(bits), header.to_bytes(256, "little"), literals, [0] * 30)
+    memory.put(0, data)
+    memory.put(STATE, state.packed())
+    with pytest.raises(OperationError, match="the data or the tables for it are damaged"):
+        wq.compress(memory.at(OUT), ROOM, memory.at(0), len(data), memory.at(STATE))  # matches have no code
+    memory.put(0, b"ab")
+    found = wq.compress(memory.at(OUT), ROOM, memory.at(0), 2, memory.at(STATE)).outcome
+    assert inflate(memory.take(OUT, found.size)) == b"ab"
+
+
+def test_statistics_count_what_would_be_written(wq: IaaQueue, memory: Arena) -> None:
+    memory.put(0, b"abcabcabcx")
+    found = wq.statistics(memory.at(OUT), ROOM, memory.at(0), 10)
+    counts = memoryview(memory.take(OUT, found.outcome.size)).cast("I")
+    assert found.outcome.size == 1280
+    assert {n: counts[n] for n in range(286) if counts[n]} == {97: 1, 98: 1, 99: 1, 120: 1, 256: 1, 257 + 3: 1}
+    assert [counts[288 + n] for n in range(30)] == [0, 0, 1] + [0] * 27
+
+
+def test_output_that_does_not_fit(wq: IaaQueue, memory: Arena) -> None:
+    data = texts(3, 2000)
+    memory.put(0, zlib.compress(data, wbits=-12))
+    memory.put(OUT, bytes(ROOM))
+    found = wq.submit.decompress(memory.at(OUT), 100, memory.at(0), 2000).wait(check=False)
+    assert (found.status, found.outcome.size) == (IaaStatus.OUTPUT_OVERFLOW, 100)
+    assert memory.take(OUT, 101) == data[:100] + b"\0"
+
+
+def test_damaged_data(wq: IaaQueue, memory: Arena) -> None:
+    compressed = zlib.compress(texts(4, 2000), wbits=-12)
+    memory.put(0, compressed[:-5])
+    for data in (compressed[:-5], b"\x07" + compressed[1:]):
+        memory.put(0, data)
+        found = wq.submit.decompress(memory.at(OUT), ROOM, memory.at(0), len(data)).wait(check=False)
+        assert found.status == IaaStatus.ANALYTICS
+    far = zlib.compressobj(9, zlib.DEFLATED, -15)
+    block = Random(5).randbytes(8000)
+    data = far.compress(block + block) + far.flush()
+    memory.put(0, data)
+    found = wq.submit.decompress(memory.at(OUT), ROOM, memory.at(0), len(data)).wait(check=False)
+    assert found.status == IaaStatus.ANALYTICS  # a match from further back than 4 KiB
+
+
+def test_bad_requests_to_deflate(wq: IaaQueue, memory: Arena) -> None:
+    memory.put(STATE, CompressState().packed())
+    compress, at = wq.submit.compress, memory.at
+    assert compress(at(8), ROOM, at(0), 64, at(STATE)).wait(check=False).status == Status.OVERLAP
+    big = compress(at(OUT), ROOM, at(0), 64, at(STATE), how=CompressFlag.BIG_ENDIAN)
+    assert big.wait(check=False).status == IaaStatus.COMPRESS_FLAGS
+    unread = wq.start(Request(IaaOpcode.COMPRESS, 0, at(0), at(OUT), 64, 2, bytes(24), "compress")).wait(check=False)
+    assert (unread.status, unread.invalid_flags) == (Status.FLAGS, Flag.IAA_READ_SOURCE2)
+    assert wq.submit.decompress(at(8), ROOM, at(0), 64).wait(check=False).status == Status.OVERLAP
+    state = wq.submit.decompress(at(OUT), ROOM, at(0), 64, flags=Flag.IAA_READ_SOURCE2).wait(check=False)
+    assert state.status == IaaStatus.COMPRESS_FLAGS
+    with pytest.raises(OperationError, match="unsupported operation"):
+        wq.start(Request(IaaOpcode.ENCRYPT, name="encrypt")).wait()
+    assert COMPRESS_SIZE == 1568
+    assert wq.nop().ok
+
+
+def test_deflate_faults(opened: Opener) -> None:
+    iaa = opened(name="intel-iaa")
+    assert isinstance(iaa, Iaa)
+    edge, memory = hole(iaa), arena(iaa)
+    memory.put(0, zlib.compress(bytes(1000), wbits=-12))
+    with iaa.wq(0, "ims") as wq:
+        with pytest.raises(OperationError, match=f"page fault at {edge:#x}"):
+            wq.decompress(memory.at(PAGE), PAGE, edge - 10, 100)
+        with pytest.raises(OperationError, match="on a write"):
+            wq.decompress(edge - 10, PAGE, memory.at(0), 100)
+        assert wq.nop().ok
+
+
+# --- CRC64 ------------------------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.binary(min_size=1, max_size=200), st.booleans(), st.booleans())
+def test_crc64(shared: Iaa, memory: Arena, data: bytes, reflect: bool, invert: bool) -> None:
+    ones = (1 << 64) - 1 if invert else 0
+    register = oracles.crc_bits(data, CRC64_ECMA, 64, ones, low_bit_first=reflect)
+    expected = (oracles.mirror(register, 64) if reflect else register) ^ ones
+    memory.put(0, data)
+    with shared.wq(0) as wq:
+        assert wq.crc64(memory.at(0), len(data), reflect=reflect, invert=invert).crc64 == expected
+
+
+def test_the_check_value_of_ecma_182(wq: IaaQueue, memory: Arena) -> None:
+    memory.put(0, b"123456789")
+    assert wq.crc64(memory.at(0), 9).crc64 == 0x6C40_DF5F_0B49_7347
+    # A shorter one in the upper bits: CRC-32 of bzip2.
+    assert wq.crc64(memory.at(0), 9, 0x04C1_1DB7 << 32, invert=True).crc64 >> 32 == 0xFC89_1918
+
+
+# --- the codec for zeros ----------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.sampled_from((16, 32)), st.integers(1, 400), st.integers(0, 999))
+def test_zeros_left_out_and_put_in(shared: Iaa, memory: Arena, width: int, count: int, seed: int) -> None:
+    random, step = Random(seed), width // 8
+    elements = [random.randbytes(step) if random.random() < 0.4 else bytes(step) for _ in range(count)]
+    data = b"".join(elements)
+    per_block, expected = 128 // step, b""
+    for at in range(0, count, per_block):
+        block = elements[at : at + per_block]
+        tags = sum(1 << n for n in range(per_block) if n >= len(block) or any(block[n]))
+        expected += tags.to_bytes(per_block // 8, "little") + b"".join(e for e in block if any(e))
+    memory.put(0, data)
+    with shared.wq(0) as wq:
+        found = wq.zero_compress(memory.at(OUT), ROOM, memory.at(0), len(data), width)
+        assert memory.take(OUT, found.outcome.size) == expected
+        memory.put(0, b"\xff" * len(data))
+        back = wq.zero_decompress(memory.at(0), len(data), memory.at(OUT), len(expected), width)
+    assert back.outcome.size == len(data)
+    assert memory.take(0, len(data)) == data
+
+
+def test_bytes_are_for_version_2(opened: Opener, wq: IaaQueue, memory: Arena) -> None:
+    assert wq.submit.zero_compress(memory.at(OUT), 64, memory.at(0), 64, 8).wait(check=False).status == Status.OPCODE
+    with pytest.raises(UsageError, match="8, 16 or 32 bits, not 64"):
+        wq.zero_compress(memory.at(OUT), 64, memory.at(0), 64, 64)
+    later = opened("version=2", "intel-iaa")
+    assert isinstance(later, Iaa)
+    other = arena(later)
+    other.put(0, b"\0\1\0\2")
+    with later.wq(0) as queue:
+        found = queue.zero_compress(other.at(PAGE), PAGE, other.at(0), 4, 8)
+    assert other.take(PAGE, found.outcome.size) == (((1 << 128) - 1) & ~0b101).to_bytes(16, "little") + b"\1\2"
+
+
+# --- filters ----------------------------------------------------------------------------------------------------------
+
+
+def packed(values: list[int], width: int) -> bytes:
+    whole = sum(one << n * width for n, one in enumerate(values))
+    return whole.to_bytes(-(-len(values) * width // 8), "little")
+
+
+columns = st.integers(1, 32).flatmap(
+    lambda width: st.tuples(st.just(width), st.lists(st.integers(0, (1 << width) - 1), min_size=1, max_size=100))
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(columns, st.integers(0, 2**32 - 1), st.integers(0, 2**32 - 1), st.booleans(), st.booleans())
+def test_scan_and_extract(
+    shared: Iaa, memory: Arena, column: tuple[int, list[int]], one: int, other: int, invert: bool, squeezed: bool
+) -> None:
+    width, values = column
+    mask = (1 << width) - 1
+    low, high = sorted((one & mask, other & mask))
+    data, how = packed(values, width), 0
+    if squeezed:
+        data, how = zlib.compress(data, wbits=-12), DecompressFlag.ENABLE
+    memory.put(0, data)
+    memory.put(STATE, filter_state(low, high))
+    hits = [int(low <= value <= high) ^ invert for value in values]
+    form = FilterFlags(width=width, invert=invert)
+    where = memory.at(OUT), ROOM, memory.at(0), len(data), len(values)
+    with shared.wq(0) as wq:
+        found = wq.scan(*where, form, memory.at(STATE), how=how).outcome
+        assert memory.take(OUT, found.size) == packed(hits, 1)
+        assert found.total == sum(hits)
+        assert found.bits == len(values) % 8
+        if any(hits):
+            assert (found.low, found.high) == (hits.index(1), len(hits) - 1 - hits[::-1].index(1))
+        indices = FilterFlags(width=width, invert=invert, output=2)
+        found = wq.scan(*where, indices, memory.at(STATE), how=how).outcome
+        assert memory.take(OUT, found.size) == packed([n for n, hit in enumerate(hits) if hit], 16)
+        first, last = sorted((one % len(values), other % len(values)))
+        memory.put(STATE, filter_state(first, last))
+        found = wq.extract(*where, FilterFlags(width=width), memory.at(STATE), how=how).outcome
+        chosen = values[first : last + 1]
+        assert memory.take(OUT, found.size) == packed(chosen, width)
+        assert (found.low, found.high, found.total) == (min(chosen), max(chosen), sum(chosen) & 0xFFFF_FFFF)
+        found = wq.extract(*where, FilterFlags(width=width, output=3), memory.at(STATE), how=how).outcome
+        assert memory.take(OUT, found.size) == packed(chosen, 32)
+
+
+@settings(max_examples=40, deadline=None)
+@given(columns, st.integers(0, 2**100 - 1))
+def test_select_and_expand_are_each_others_inverse(
+    shared: Iaa, memory: Arena, column: tuple[int, list[int]], seed: int
+) -> None:
+    width, values = column
+    bits = [seed >> n & 1 for n in range(len(values))]
+    mask, data = packed(bits, 1), packed(values, width)
+    memory.put(0, data)
+    memory.put(STATE, mask)
+    form = FilterFlags(width=width)
+    chosen = [value for value, bit in zip(values, bits, strict=True) if bit]
+    with shared.wq(0) as wq:
+        found = wq.select(
+            memory.at(OUT), ROOM, memory.at(0), len(data), len(values), form, memory.at(STATE), len(mask)
+        ).outcome
+        assert memory.take(OUT, found.size) == packed(chosen, width)
+        if chosen:
+            found = wq.expand(
+                memory.at(0), ROOM, memory.at(OUT), found.size, len(chosen), form, memory.at(STATE), len(mask)
+            ).outcome
+            back = [value * bit for value, bit in zip(values, bits, strict=True)]
+            back += [0] * (-len(back) % 8)
+            assert memory.take(0, found.size) == packed(back, width)[: found.size]
+            assert 8 * found.size >= width * len(values)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(1, 10), st.lists(st.integers(0, 1023), min_size=1, max_size=80), st.integers(0, 2**64 - 1))
+def test_sets(shared: Iaa, memory: Arena, width: int, raw: list[int], seed: int) -> None:
+    values = [one & (1 << width) - 1 for one in raw]
+    members = Random(seed).getrandbits(1 << width)
+    data, table = packed(values, width), members.to_bytes(-(-(1 << width) // 8), "little")
+    memory.put(0, data)
+    memory.put(STATE, table)
+    form, where = FilterFlags(width=width), (memory.at(OUT), ROOM, memory.at(0), len(data), len(values))
+    with shared.wq(0) as wq:
+        found = wq.set_membership(*where, form, memory.at(STATE), len(table)).outcome
+        assert memory.take(OUT, found.size) == packed([members >> value & 1 for value in values], 1)
+        found = wq.find_unique(*where, form).outcome
+        assert memory.take(OUT, found.size) == packed([int(n in values) for n in range(1 << width)], 1)
+        if width > 2:
+            dropping = FilterFlags(width=width, drop_low=1, drop_high=1)
+            found = wq.find_unique(*where, dropping).outcome
+            left = {value >> 1 & (1 << width - 2) - 1 for value in values}
+            assert memory.take(OUT, found.size) == packed([int(n in left) for n in range(1 << width - 2)], 1)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.sampled_from((8, 16, 32)),
+    st.lists(st.integers(0, 20), min_size=1, max_size=20),
+    st.integers(1, 9),
+    st.integers(0, 9),
+)
+def test_rle_burst(shared: Iaa, memory: Arena, width: int, counts: list[int], width2: int, seed: int) -> None:
+    random = Random(seed)
+    values = [random.getrandbits(width2) for _ in counts]
+    lengths = counts
+    if width == 32:  # where each run ends, from 0 on
+        lengths = [0]
+        for count in counts:
+            lengths.append(lengths[-1] + count)
+    data, table = packed(lengths, width), packed(values, width2)
+    memory.put(0, data)
+    memory.put(STATE, table)
+    expected = [value for value, count in zip(values, counts, strict=True) for _ in range(count)]
+    with shared.wq(0) as wq:
+        found = wq.rle_burst(
+            memory.at(OUT), ROOM, memory.at(0), len(data), len(lengths), FilterFlags(width=width, width2=width2),
+            memory.at(STATE), len(table),
+        ).outcome  # fmt: skip
+    assert memory.take(OUT, found.size) == packed(expected, width2)
+
+
+def test_bad_filters(wq: IaaQueue, memory: Arena) -> None:
+    memory.put(STATE, filter_state(1, 5))
+    where = memory.at(OUT), 1000, memory.at(0), 100
+
+    def scan(inputs: int, form: FilterFlags, **how: int) -> int:
+        return wq.submit.scan(*where, inputs, form, memory.at(STATE), **how).wait(check=False).status
+
+    assert FILTER_SIZE == 32
+    assert scan(100, FilterFlags()) == Status.SUCCESS
+    assert scan(101, FilterFlags()) == scan(0, FilterFlags()) == IaaStatus.INPUTS
+    assert scan(100, FilterFlags(parse=2)) == scan(100, FilterFlags(big_endian=True)) == IaaStatus.FILTER_FLAGS
+    assert scan(100, FilterFlags(drop_low=4, drop_high=4)) == IaaStatus.SOURCE_WIDTH
+    memory.put(0, b"\xff" * 100)
+    assert scan(100, FilterFlags(), how=DecompressFlag.ENABLE) == IaaStatus.ANALYTICS
+    extract = wq.submit.extract(*where, 100, FilterFlags(invert=True), memory.at(STATE)).wait(check=False)
+    assert extract.status == IaaStatus.INVERT_OUTPUT
+    wide = wq.submit.find_unique(*where, 3, FilterFlags(width=32)).wait(check=False)
+    assert wide.status == IaaStatus.SOURCE_WIDTH
+    runs = wq.submit.rle_burst(*where, 3, FilterFlags(width=5), memory.at(STATE), 8).wait(check=False)
+    assert runs.status == IaaStatus.SOURCE_WIDTH
+    short = wq.submit.select(*where, 100, FilterFlags(), memory.at(STATE), 8).wait(check=False)
+    assert short.status == IaaStatus.INPUTS
+    missing = wq.submit.scan(*where, 100, FilterFlags(), 0x7000_0000).wait(check=False)
+    assert missing.status == Status.PAGE_FAULT
+    assert wq.nop().ok
