@@ -45,10 +45,12 @@ def decompressed(data: bytes, flags: int) -> tuple[bytes, int] | None:
     try:
         while at < len(data) and not engine.eof:
             part, at = data[at : at + _PART], at + _PART
-            while part and not engine.eof:
-                out += engine.decompress(part, _OUTPUT)
+            while not engine.eof:
+                piece = engine.decompress(part, _OUTPUT)
                 part = engine.unconsumed_tail
-        out += engine.flush()
+                out += piece
+                if not piece and not part:
+                    break
     except zlib.error:
         return None
     if flags & DecompressFlag.CHECK_END and not engine.eof:
