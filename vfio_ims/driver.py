@@ -90,6 +90,10 @@ class Driver(Owner, ABC):
         """The device's status and error registers in words, for a failed check's report; "" where all is well."""
         return ""
 
+    def details(self) -> Sequence[tuple[str, str]]:
+        """What ``show`` tells of a running device beside its slots: name and text of each. Reads, changes nothing."""
+        return ()
+
     # --- what every driver has ----------------------------------------------------------------------------------------
 
     @classmethod

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from vfio_ims.errors import UsageError
@@ -42,6 +42,8 @@ class Queue:
     max_batch_shift: int | None = None
     operations: int | None = None
     name: str = ""
+    labels: tuple[tuple[str, str], ...] = ()
+    """What accel-config's files say beside: kept, and without a meaning here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +69,6 @@ class Configuration:
     groups: tuple[Group, ...]
     read_buffer_limit: int = 0
     event_log: int = 0
-    extra: dict[str, object] = field(default_factory=dict)
 
     @classmethod
     def even(cls, capabilities: Capabilities, *, dedicated: bool = True) -> Configuration:

@@ -31,7 +31,7 @@ from .pasids import Pasids
 from .queue_session import DsaQueue, IaaQueue
 from .records import ListPool, RecordPool
 from .registers import Bar0, ResetNeeded, State
-from .report import describe_status
+from .report import describe_details, describe_status
 from .software_error import acknowledge
 from .tables import PERMISSION_STRIDE, Permission
 from .tracker import Tracker
@@ -259,6 +259,10 @@ class Idxd(Driver):
 
     def status(self) -> str:
         return describe_status(self)
+
+    def details(self) -> list[tuple[str, str]]:
+        """Capabilities, groups, queues and errors, by the names that accel-config has for them."""
+        return describe_details(self)
 
     # --- queues -------------------------------------------------------------------------------------------------------
 

@@ -1,18 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Status and error registers in words."""
+"""Status, errors and configuration in words, as users of accel-config know them."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from .accel_config import bitmap_text
 from .commands import error_text
+from .configuration import queue_entry
+from .descriptors import DsaOpcode, IaaOpcode
 from .registers import Bar0, Cause, State
 from .software_error import describe
+from .tables import GROUP_STRIDE, GroupConfig, QueueState
 
 if TYPE_CHECKING:
     from .driver import Idxd
 
-__all__ = ["describe_status"]
+__all__ = ["describe_details", "describe_status"]
 
 
 def describe_status(driver: Idxd) -> str:
@@ -37,3 +41,51 @@ def describe_status(driver: Idxd) -> str:
     if names:
         lines.append(f"vector 0 was raised for: {', '.join(names)}")
     return "\n".join(lines)
+
+
+def _operations(driver: Idxd) -> str:
+    known = DsaOpcode if driver.kind == "dsa" else IaaOpcode
+    bits = driver.capabilities.operations
+    names = [one.name.lower().replace("_", " ") for one in known if bits >> one & 1]
+    return f"{', '.join(names)} ({bitmap_text(bits)})"
+
+
+def describe_details(driver: Idxd) -> list[tuple[str, str]]:
+    """Name and text of each: capabilities, groups, queues as the device has them now, errors."""
+    capabilities = driver.capabilities
+    general, queues = capabilities.general, capabilities.queue
+    found = [
+        ("version", f"{int(capabilities.version):#x}"),
+        ("state", f"{driver.regs.GENSTS.read()!r}"),
+        ("gen_cap", f"{int(general):#x}"),
+        ("max_transfer_size", str(capabilities.max_transfer)),
+        ("max_batch_size", str(capabilities.max_batch)),
+        ("ims_size", str(capabilities.slots)),
+        ("max_work_queues", f"{queues.queues}, {queues.total_size} entries"),
+        ("max_groups", str(capabilities.group.groups)),
+        ("max_engines", str(capabilities.engine.engines)),
+        ("max_read_buffers", str(capabilities.group.read_buffers)),
+        ("interrupt handles", "requested by command" if capabilities.wants_handles else "the table's indices"),
+        ("op_cap", _operations(driver)),
+    ]
+    for index in range(capabilities.group.groups):
+        at = capabilities.table("groups") + index * GROUP_STRIDE
+        entry = GroupConfig(driver.regs.window, at, driver.label)
+        members, engines, flags = entry.QUEUES0.read(), entry.ENGINES.read(), entry.FLAGS.read()
+        if members or engines:
+            text = f"work queues {_numbers(members)}, engines {_numbers(engines)}"
+            found.append((f"group {index}", f"{text}, read buffers {flags.read_buffers_allowed}"))
+    for index in range(queues.queues):
+        queue = queue_entry(driver.regs, capabilities, index)
+        size, mode, status = queue.SIZE.read().entries, queue.MODE.read(), queue.STATUS.read()
+        if size:
+            state = QueueState(status.state).name.lower() if status.state < len(QueueState) else "unknown"
+            words = f"{'dedicated' if mode.dedicated else 'shared'}, size {size}, priority {mode.priority}, {state}"
+            tag = f", PASID {mode.pasid}" if mode.pasid_enable else ""
+            found.append((f"work queue {index}", f"{words}, occupancy {status.occupancy}{tag}"))
+    errors = describe_status(driver)
+    return [*found, ("errors", errors.replace("\n", "; ") or "none")]
+
+
+def _numbers(bits: int) -> str:
+    return ", ".join(str(n) for n in range(64) if bits >> n & 1) or "none"

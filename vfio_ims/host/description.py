@@ -141,7 +141,7 @@ def describe_live(device: Device, driver: Driver | None) -> Description:
     sizes = {index: device.port.region_info(index).size for index in range(6)}
     facts = [*_identity(config), ("mount", device.mount), ("reset", "yes" if device.can_reset else "none")]
     if driver is not None:
-        facts.append(("our driver", type(driver).__name__))
+        facts += [("our driver", type(driver).__name__), *driver.details()]
         verdict = driver.verdict
     else:
         from vfio_ims.ims.verdict import judge

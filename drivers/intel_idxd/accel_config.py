@@ -1,0 +1,209 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Configurations as accel-config's JSON files have them: loaded, saved.
+
+Names: Intel's accel-config, ``contrib/configs`` and ``Documentation/accfg/accel-config-list.txt``. Pure.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from vfio_ims.errors import UsageError, explain_unknown
+
+from .configuration import Configuration, Group, Queue
+
+if TYPE_CHECKING:
+    from .capabilities import Capabilities
+
+__all__ = ["bitmap_text", "load", "save"]
+
+_LABELS = ("type", "driver_name")
+_QUEUE_KEYS = {
+    "dev", "mode", "size", "group_id", "priority", "block_on_fault", "max_batch_size", "max_transfer_size", "threshold",
+    "ats_disable", "prs_disable", "op_config", "name", *_LABELS,
+    "cdev_minor", "state", "clients", "occupancy", "driver",  # what a list shows, and nothing is set by
+}  # fmt: skip
+_OLD_NAMES = {
+    "tokens_allowed": "read_buffers_allowed",
+    "tokens_reserved": "read_buffers_reserved",
+    "use_token_limit": "use_read_buffer_limit",
+    "token_limit": "read_buffer_limit",
+}
+
+
+def _bad(why: str) -> UsageError:
+    return UsageError("load accel-config's JSON", why=why)
+
+
+def load(text: str, capabilities: Capabilities, device: str | None = None) -> Configuration:
+    """The configuration of ``device`` ("dsa0"; None: the only one) in ``text``, a file that accel-config saved.
+
+    Groups that it does not mention have nothing. UsageError for what cannot be.
+    """
+    try:
+        devices = json.loads(text)
+    except ValueError as error:
+        raise _bad(f"it is no JSON: {error}") from None
+    if not isinstance(devices, list) or not all(isinstance(one, dict) and "dev" in one for one in devices):
+        raise _bad("it must be a list of devices, each with its dev")
+    names = [one["dev"] for one in devices]
+    if device is None and len(devices) != 1:
+        raise _bad(f"it has {', '.join(names) or 'no device'}: name one")
+    if device is not None and device not in names:
+        raise _bad(explain_unknown("device", device, names))
+    chosen = _renamed(devices[0 if device is None else names.index(device)])
+    groups: list[Group] = []
+    queues: list[Queue] = []
+    for entry in map(_renamed, chosen.get("groups", [])):
+        index = _number(entry, "group")
+        groups.append(_group(index, entry))
+        queues += [_queue(index, _renamed(one)) for one in entry.get("grouped_workqueues", [])]
+    known = {group.index for group in groups}
+    groups += [
+        Group(n, traffic_class_a=0, traffic_class_b=0) for n in range(capabilities.group.groups) if n not in known
+    ]
+    log = int(chosen.get("event_log_size", 0)) if chosen.get("event_log_size") else 0
+    return Configuration(
+        tuple(sorted(queues, key=lambda queue: queue.index)),
+        tuple(sorted(groups, key=lambda group: group.index)),
+        int(chosen.get("read_buffer_limit", 0)),
+        log,
+    )
+
+
+def _renamed(entry: Mapping[str, Any]) -> dict[str, Any]:
+    if not isinstance(entry, Mapping):
+        raise _bad(f"there must be an object, not {entry!r}")
+    return {_OLD_NAMES.get(key, key): value for key, value in entry.items()}
+
+
+def _number(entry: Mapping[str, Any], kind: str) -> int:
+    """The last number of "wq0.3", "group0.1", "engine0.2"."""
+    found = re.fullmatch(rf"{kind}\d+\.(\d+)", str(entry.get("dev")))
+    if found is None:
+        raise _bad(f"dev must be {kind}N.M, not {entry.get('dev')!r}")
+    return int(found[1])
+
+
+def _group(index: int, entry: Mapping[str, Any]) -> Group:
+    return Group(
+        index,
+        tuple(_number(_renamed(one), "engine") for one in entry.get("grouped_engines", [])),
+        int(entry.get("read_buffers_reserved", 0)),
+        int(entry.get("read_buffers_allowed", 0)),
+        bool(entry.get("use_read_buffer_limit", 0)),
+        int(entry.get("traffic_class_a", 1)),
+        int(entry.get("traffic_class_b", 1)),
+        int(entry.get("desc_progress_limit", 0)),
+        int(entry.get("batch_progress_limit", 0)),
+    )
+
+
+def _queue(group: int, entry: Mapping[str, Any]) -> Queue:
+    for key in entry:
+        if key not in _QUEUE_KEYS:
+            raise _bad(explain_unknown("a work queue's attribute", key, _QUEUE_KEYS))
+    mode = entry.get("mode", "dedicated")
+    if mode not in ("dedicated", "shared"):
+        raise _bad(f"mode must be dedicated or shared, not {mode!r}")
+    return Queue(
+        _number(entry, "wq"),
+        int(entry.get("size", 0)),
+        int(entry.get("group_id", group)),
+        mode == "dedicated",
+        int(entry.get("priority", 10)),
+        int(entry.get("threshold", 0)),
+        bool(entry.get("block_on_fault", 0)),
+        not entry.get("ats_disable", 0),
+        not entry.get("prs_disable", 0),
+        max_transfer_shift=_shift(entry, "max_transfer_size"),
+        max_batch_shift=_shift(entry, "max_batch_size"),
+        operations=_bitmap(entry["op_config"]) if "op_config" in entry else None,
+        name=str(entry.get("name", "")),
+        labels=tuple((key, str(entry[key])) for key in _LABELS if key in entry),
+    )
+
+
+def _shift(entry: Mapping[str, Any], key: str) -> int | None:
+    if key not in entry:
+        return None
+    size = int(entry[key])
+    if size < 1 or size & (size - 1):
+        raise _bad(f"{key} must be a power of two, not {size}")
+    return size.bit_length() - 1
+
+
+def _bitmap(words: str) -> int:
+    """Eight 32-bit words, the highest first."""
+    parts = str(words).split(",")
+    if len(parts) > 8 or not all(re.fullmatch("[0-9a-fA-F]{1,8}", part) for part in parts):
+        raise _bad(f"op_config must be up to eight words of 8 hex digits, not {words!r}")
+    return sum(int(part, 16) << 32 * n for n, part in enumerate(reversed(parts)))
+
+
+def bitmap_text(bits: int) -> str:
+    """As accel-config prints OPCAP and op_config."""
+    return ",".join(f"{bits >> 32 * n & 0xFFFF_FFFF:08x}" for n in range(7, -1, -1))
+
+
+def save(configuration: Configuration, capabilities: Capabilities, device: str = "dsa0") -> str:
+    """A file that accel-config loads, for the kernel's driver."""
+    number = re.sub(r"\D", "", device) or "0"
+    general = capabilities.general
+    entry: dict[str, Any] = {"dev": device, "read_buffer_limit": configuration.read_buffer_limit}
+    if configuration.event_log:
+        entry["event_log_size"] = configuration.event_log
+    entry["groups"] = [
+        _saved_group(group, [q for q in configuration.queues if q.size and q.group == group.index], number, general)
+        for group in configuration.groups
+    ]
+    return json.dumps([entry], indent=2) + "\n"
+
+
+def _saved_group(group: Group, queues: Sequence[Queue], number: str, general: Any) -> dict[str, Any]:
+    entry: dict[str, Any] = {
+        "dev": f"group{number}.{group.index}",
+        "read_buffers_reserved": group.read_buffers_reserved,
+        "use_read_buffer_limit": int(group.use_read_buffer_limit),
+        "read_buffers_allowed": group.read_buffers_allowed,
+        "traffic_class_a": group.traffic_class_a,
+        "traffic_class_b": group.traffic_class_b,
+    }
+    if group.descriptor_progress_limit or group.batch_progress_limit:
+        entry["desc_progress_limit"] = group.descriptor_progress_limit
+        entry["batch_progress_limit"] = group.batch_progress_limit
+    if queues:
+        entry["grouped_workqueues"] = [_saved_queue(queue, number, general) for queue in queues]
+    if group.engines:
+        entry["grouped_engines"] = [
+            {"dev": f"engine{number}.{engine}", "group_id": group.index} for engine in group.engines
+        ]
+    return entry
+
+
+def _saved_queue(queue: Queue, number: str, general: Any) -> dict[str, Any]:
+    transfer = general.max_transfer_shift if queue.max_transfer_shift is None else queue.max_transfer_shift
+    batch = general.max_batch_shift if queue.max_batch_shift is None else queue.max_batch_shift
+    entry: dict[str, Any] = {
+        "dev": f"wq{number}.{queue.index}",
+        "mode": "dedicated" if queue.dedicated else "shared",
+        "size": queue.size,
+        "group_id": queue.group,
+        "priority": queue.priority,
+        "block_on_fault": int(queue.block_on_fault),
+        "max_batch_size": 1 << batch,
+        "max_transfer_size": 1 << transfer,
+        **dict(queue.labels or (("type", "user"), ("driver_name", "user"))),
+        "name": queue.name or f"wq{queue.index}",
+        "threshold": queue.threshold,
+    }
+    if not queue.ats:
+        entry["ats_disable"] = 1
+    if not queue.prs:
+        entry["prs_disable"] = 1
+    if queue.operations is not None:
+        entry["op_config"] = bitmap_text(queue.operations)
+    return entry
