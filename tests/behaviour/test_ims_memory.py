@@ -6,13 +6,13 @@ from __future__ import annotations
 import pytest
 
 import vfio_ims
-from tests.behaviour.common import EVERYWHERE, arrives, delivered, driver_class, is_quiet, table_of
+from tests.behaviour.common import MAPPED, arrives, delivered, driver_class, is_quiet, table_of
 from vfio_ims.driver import Driver
 from vfio_ims.errors import ClosedError, DeviceBusy, UsageError
 from vfio_ims.messages import Message, Slot
 from vfio_ims.testing import silent
 
-pytestmark = EVERYWHERE
+pytestmark = MAPPED
 
 
 def test_a_polled_slot_is_a_flag_that_its_owner_clears(ims_driver: Driver) -> None:

@@ -9,14 +9,14 @@ import select
 import pytest
 
 import vfio_ims
-from tests.behaviour.common import EVERYWHERE, PATIENCE, arrives, delivered, fire, is_quiet
+from tests.behaviour.common import MAPPED, PATIENCE, arrives, delivered, fire, is_quiet
 from vfio_ims.driver import Driver
 from vfio_ims.errors import ClosedError, DeviceBusy, UnsupportedError, UsageError
 from vfio_ims.ims import FireStatus
 from vfio_ims.messages import Slot
 from vfio_ims.testing import silent
 
-pytestmark = EVERYWHERE
+pytestmark = MAPPED
 
 
 def test_the_verdict_says_that_ims_can_be_used_and_why(ims_driver: Driver) -> None:

@@ -8,13 +8,13 @@ import time
 
 import pytest
 
-from tests.behaviour.common import EVERYWHERE, PATIENCE, arrives, delivered
+from tests.behaviour.common import MAPPED, PATIENCE, arrives, delivered
 from vfio_ims.device import Device
 from vfio_ims.driver import Driver
 from vfio_ims.errors import UnsupportedError
 from vfio_ims.testing import silent
 
-pytestmark = EVERYWHERE
+pytestmark = MAPPED
 
 
 def test_vectors_keep_their_messages(vfio_device: Device) -> None:

@@ -242,8 +242,8 @@ class ImsDomain(Owner):
         if not slots:
             return
         try:
-            self.parking.quiesce(slots)
             self.parking.discharge(slots)
+            self.parking.quiesce(slots)
         finally:
             self.waking.forget(slots, who)
             for message in (self.records.message.get(slot) for slot in slots):
@@ -296,7 +296,7 @@ class ImsDomain(Owner):
                 steps.callback(self._words.close)
                 steps.callback(self.pool.close)
                 steps.callback(self.waking.forget, slots, "its domain")
-                steps.callback(self.parking.discharge, slots)
                 steps.callback(self.parking.quiesce, range(self.table.size))
+                steps.callback(self.parking.discharge, slots)
                 for slot in slots:
                     steps.callback(self.source.quiesce, slot)

@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from vfio_ims.errors import DeviceError
 from vfio_ims.messages import Message, Slot
+from vfio_ims.native.access import poll_memory, store
 
 if TYPE_CHECKING:
     from vfio_ims.device import Device
@@ -16,11 +18,13 @@ if TYPE_CHECKING:
 
 __all__ = ["Parking"]
 
+_WORDS = 1024
+_UNDER_WAY = 0.1  # seconds that a pending message may take to leave, once it is unmasked
 _PARKED = 0x7061726B  # "park": what a parked slot writes, for whoever finds it in a dump
 
 
 class Parking:
-    """Owns the scratch word: a page of DMA memory that nobody reads, mapped when it is first needed."""
+    """Owns the scratch words: a page of DMA memory that nobody else reads, mapped when it is first needed."""
 
     def __init__(self, device: Device, table: ImsTable) -> None:
         self._device, self._table = device, table
@@ -30,7 +34,7 @@ class Parking:
     def scratch(self) -> Message:
         """A message that goes nowhere: a write to the scratch word."""
         if self._page is None:
-            self._page = self._device.dma.allocate(4)
+            self._page = self._device.dma.allocate(4 * _WORDS)
         return Message(self._page.iova, _PARKED)
 
     def quiesce(self, slots: Sequence[int]) -> None:
@@ -50,11 +54,26 @@ class Parking:
                 )
 
     def discharge(self, slots: Sequence[int]) -> None:
-        """Let pending bits that a former owner left go to the scratch word, so that the next one starts clean."""
+        """Let pending bits that a former owner left go to scratch memory, so that the next one starts clean.
+
+        Before the slots are quiesced: a write of the control word may hide the bit for a moment. The pending messages
+        are seen to arrive, where memory takes them. The slots are left masked and zeroed.
+        """
         pending = self._table.pending_among(slots)
-        if pending:
-            self._table.write_pattern(pending, [Slot(self.scratch, masked=False)])
-            self._table.write_pattern(pending, [Slot()])
+        for first in range(0, len(pending), _WORDS):
+            self._discharge(pending[first : first + _WORDS])
+
+    def _discharge(self, slots: Sequence[int]) -> None:
+        start = self.scratch.address
+        assert self._page is not None
+        words = [4 * number for number in range(len(slots))]
+        for word in words:
+            store(self._page.address + word, 4, 0)
+        self._table.write_pattern(slots, [Slot(Message(start + word, _PARKED), masked=False) for word in words])
+        deadline = time.monotonic() + _UNDER_WAY
+        for word in words:
+            poll_memory(self._page.address + word, 4, 0xFFFF_FFFF, _PARKED, max(0.0, deadline - time.monotonic()))
+        self._table.write_pattern(slots, [Slot()])
 
     def close(self) -> None:
         page, self._page = self._page, None
