@@ -20,17 +20,31 @@ from vfio_ims.families import family_for
 from vfio_ims.ims import FireStatus, ImsInterrupt, ImsTable
 from vfio_ims.messages import Slot
 
-__all__ = ["EVERYWHERE", "MAPPED", "PATIENCE", "arrives", "delivered", "driver_class", "fire", "is_quiet", "table_of"]
+__all__ = [
+    "EVERYWHERE",
+    "MAPPED",
+    "PATIENCE",
+    "WHOLE",
+    "arrives",
+    "delivered",
+    "driver_class",
+    "fire",
+    "is_quiet",
+    "table_of",
+]
 
 MODELS = ("minimal", "intel-dsa,slots=256", "intel-iaa,slots=256")  # a full table takes a tenth of a second to open
 
-EVERYWHERE = pytest.mark.vfio(model=MODELS, match=("1234:1a55", "8086:"), mount=("mock", "vfio-user"))
+_DEVICES, _MOUNTS = ("1234:1a55", "8086:"), ("mock", "vfio-user")
+
+EVERYWHERE = pytest.mark.vfio(model=MODELS, match=_DEVICES, mount=_MOUNTS)
 """The marker of every module here that is not about the mock alone."""
 
-MAPPED = pytest.mark.vfio(
-    model=(*MODELS, "intel-dsa,slots=256,map_slots=yes"), match=("1234:1a55", "8086:"), mount=("mock", "vfio-user")
-)
+MAPPED = pytest.mark.vfio(model=(*MODELS, "intel-dsa,slots=256,map_slots=yes"), match=_DEVICES, mount=_MOUNTS)
 """Also on a model whose slot table is memory that we map: it finds out by looking what was written there."""
+
+WHOLE = pytest.mark.vfio(model=("minimal", "intel-dsa"), match=_DEVICES, mount=_MOUNTS)
+"""With all the slots that Sapphire Rapids has."""
 
 PATIENCE = 30.0
 """Seconds that an interrupt may take before it counts as lost: an emulated machine is slow, and few wait in vain."""

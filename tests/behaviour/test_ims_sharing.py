@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from tests.behaviour.common import EVERYWHERE, PATIENCE, arrives, delivered, fire, is_quiet
+from tests.behaviour.common import EVERYWHERE, PATIENCE, WHOLE, arrives, delivered, fire, is_quiet
 from vfio_ims.driver import Driver
 from vfio_ims.errors import ClosedError, DeviceBusy, UsageError
 from vfio_ims.ims import ImsInterrupt
@@ -118,7 +118,7 @@ def test_slots_can_change_their_donor(ims_driver: Driver) -> None:
 # --- groups -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.vfio(model=("minimal", "intel-dsa"), mount=("mock", "vfio-user"))
+@WHOLE
 def test_a_group_is_the_whole_table_if_you_like(ims_driver: Driver) -> None:
     domain = ims_driver.ims
     size = domain.table.size
