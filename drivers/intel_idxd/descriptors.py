@@ -119,6 +119,7 @@ class Descriptor(NamedTuple):
     extra: int
     specific: bytes
     privileged: bool = False
+    reserved: int = 0
 
     @classmethod
     def decode(cls, data: bytes) -> Descriptor:
@@ -135,6 +136,7 @@ class Descriptor(NamedTuple):
             extra,
             specific,
             bool(who >> 31),
+            who >> 20 & 0x7FF,
         )
 
 

@@ -102,6 +102,7 @@ class IdxdModel(DeviceModel):
         "max_transfer_shift": Option(31, "GENCAP's largest transfer, as a power of two"),
         "command_ms": Option(0, "milliseconds that a command takes at least"),
         "hardware_error": Option(0, "the number of a command, from 1, that fails with a hardware error; 0: none"),
+        "hardware_status": Option(0, "each so many-th operation fails with the status of a hardware error; 0: none"),
         "pasid": Option(True, "whether PASIDs are enabled in the function: the kernel does that, not a driver here"),
         "inline": Option(4096, "copies and fills up to so many bytes are done before the next access, in order"),
     }
@@ -124,6 +125,7 @@ class IdxdModel(DeviceModel):
         super().__init__(name, **given)
         option = self.option
         self.generation = 0
+        self._every, self._done = int(option["hardware_status"]), 0
         self.total_size = int(option["wq_size"])
         self.inline_bytes = int(option["inline"])
         self.command_capabilities = _BASIC_COMMANDS | (_HANDLE_COMMANDS if option["cmdcap"] else 0)
@@ -281,6 +283,14 @@ class IdxdModel(DeviceModel):
         if operation is None:
             return Flag.ADDRESS1_CLASS | Flag.BLOCK_ON_FAULT if opcode == DsaOpcode.BATCH else 0
         return operation.flags & ~self._missing_flags
+
+    def fails_now(self) -> bool:
+        """Whether the operation that was just done is one that must fail."""
+        every = self._every
+        if not every:
+            return False
+        self._done += 1
+        return self._done % every == 0
 
     def operate(self, executor: Executor, memory: Memory, work: Work, descriptor: Descriptor) -> Result:
         """Do one operation."""

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from vfio_ims.errors import BusFault
@@ -11,8 +12,9 @@ from vfio_ims.models import Outcome
 from .descriptors import RECORD_SIZE, Descriptor, DsaOpcode, Flag
 from .events import Event
 from .model_memory import Memory, PageFault
-from .model_result import Result
-from .status import FAULT_WAS_WRITE, Status
+from .model_operations import EVERY_FIELD
+from .model_result import Result, faulted
+from .status import FAULT_WAS_WRITE, STATUS_CODE, Status
 from .tables import Permission
 
 if TYPE_CHECKING:
@@ -46,8 +48,12 @@ class Executor:
             try:
                 result = self._model.operate(self, memory, work, descriptor)
             except PageFault as fault:
-                code = Status.PAGE_FAULT | (FAULT_WAS_WRITE if fault.write else 0)
-                result = Result(code, completed=fault.done, fault=fault.address)
+                result = faulted(fault, fault.done)
+            if descriptor.flags & Flag.BLOCK_ON_FAULT and result.status & STATUS_CODE == Status.PAGE_FAULT:
+                # The device asked for the page, and nobody here answers such requests but with a no.
+                result = replace(result, status=result.status & FAULT_WAS_WRITE | Status.PAGE_REQUEST)
+            if self._model.fails_now():
+                result = Result(Status.HARDWARE)
         with self._model.lock:
             self._complete(work, descriptor, index, result)
         return result.status
@@ -72,10 +78,25 @@ class Executor:
             return Result(Status.FLAGS, invalid_flags=int(invalid))
         if flags & Flag.RECORD_VALID and descriptor.record % self.record_size:
             return Result(Status.COMPLETION_ALIGN)
+        if descriptor.reserved or self._unknown_fields(descriptor):
+            return Result(Status.RESERVED)
+        if descriptor.privileged and not work.queue.dedicated and not work.queue.privileged:
+            return Result(Status.PRIVILEGE)
         with model.lock:
             if flags & Flag.INTERRUPT and not self._may_interrupt(work, descriptor.handle):
                 return Result(Status.INTERRUPT_HANDLE)
         return None
+
+    def _unknown_fields(self, descriptor: Descriptor) -> bool:
+        """Whether a byte that means nothing to the operation is not 0."""
+        if not any(descriptor.specific) and not descriptor.extra:
+            return False
+        operation = self._model.engine.get(descriptor.opcode)
+        if operation is None or operation.fields == EVERY_FIELD:
+            return operation is None
+        return bool(descriptor.extra) or any(
+            byte and not operation.fields >> at & 1 for at, byte in enumerate(descriptor.specific)
+        )
 
     def _may_interrupt(self, work: Work, handle: int) -> bool:
         model = self._model

@@ -15,7 +15,7 @@ from .iaa_flags import END_MASK, IAA_SPECIFIC, CompressFlag, Crc64Flag, Decompre
 from .model_deflate import BitWriter, Codes, histogram, tokens
 from .model_filters import FILTERS
 from .model_memory import Memory
-from .model_operations import DSA, Operation, memmove
+from .model_operations import DSA, EVERY_FIELD, Operation, memmove
 from .model_output import checksums, decompressed, deliver
 from .model_result import READS, WRITES, Result, overlap
 from .status import IaaStatus, Status
@@ -168,9 +168,12 @@ IAA: dict[int, Operation] = {
     IaaOpcode.NOP: DSA[0],
     IaaOpcode.DRAIN: DSA[2],
     IaaOpcode.MEMMOVE: Operation(memmove, WRITES),
-    IaaOpcode.COMPRESS: Operation(_compress, _FLAGS),
-    IaaOpcode.DECOMPRESS: Operation(_decompress, _FLAGS),
-    IaaOpcode.CRC64: Operation(_crc64, READS),
-    **{opcode: Operation(_zero_codec, WRITES) for opcode in _ELEMENTS},
-    **{opcode: Operation(handler, _FLAGS | Flag.IAA_SOURCE2_SECOND) for opcode, handler in FILTERS.items()},
+    IaaOpcode.COMPRESS: Operation(_compress, _FLAGS, fields=EVERY_FIELD),
+    IaaOpcode.DECOMPRESS: Operation(_decompress, _FLAGS, fields=EVERY_FIELD),
+    IaaOpcode.CRC64: Operation(_crc64, READS, fields=EVERY_FIELD),
+    **{opcode: Operation(_zero_codec, WRITES, fields=EVERY_FIELD) for opcode in _ELEMENTS},
+    **{
+        opcode: Operation(handler, _FLAGS | Flag.IAA_SOURCE2_SECOND, fields=EVERY_FIELD)
+        for opcode, handler in FILTERS.items()
+    },
 }

@@ -19,18 +19,30 @@ if TYPE_CHECKING:
     from .model_executor import Executor
     from .model_queues import Work
 
-__all__ = ["DSA", "Operation", "memmove", "operate"]
+__all__ = ["DSA", "EVERY_FIELD", "Operation", "memmove", "operate"]
 
 _PAGE = 4096
 Handler = Callable[[Memory, Descriptor], Result]
 
 
 class Operation(NamedTuple):
-    """``sized``: the size must be 1 to the queue's largest transfer. ``flags``: beside those of completion."""
+    """``sized``: the size must be 1 to the queue's largest transfer. ``flags``: beside those of completion.
+
+    ``fields``: a bit for each byte from 0x28 on that means something; the others must be 0.
+    """
 
     handler: Handler
     flags: int = 0
     sized: bool = True
+    fields: int = 0
+
+
+def _bytes(*spans: tuple[int, int]) -> int:
+    """A bit for each byte in these first and last places, counted from 0x28."""
+    return sum(1 << at for first, last in spans for at in range(first, last + 1))
+
+
+EVERY_FIELD = _bytes((0, 23))
 
 
 def _nothing(memory: Memory, descriptor: Descriptor) -> Result:
@@ -99,25 +111,28 @@ def _fetch(memory: Memory, descriptor: Descriptor) -> Result:
 
 _CRC = READS | Flag.CRC_READ_SEED | Flag.CRC_BARE | Flag.CRC_PLAIN_DATA | Flag.ADDRESS3_CLASS
 _CRC_COPY = _CRC | WRITES
+_SEEDS, _CHECKED, _MADE = _bytes((0, 3), (8, 15)), _bytes((0, 0), (2, 2), (8, 15)), _bytes((1, 2), (16, 23))
 
 DSA: dict[int, Operation] = {
     DsaOpcode.NOP: Operation(_nothing, sized=False),
     DsaOpcode.DRAIN: Operation(_nothing, Flag.ADDRESS1_CLASS | Flag.ADDRESS2_CLASS, sized=False),
     DsaOpcode.MEMMOVE: Operation(memmove, WRITES),
     DsaOpcode.FILL: Operation(_fill, WRITES & ~Flag.ADDRESS1_CLASS),
-    DsaOpcode.COMPARE: Operation(compare, READS | Flag.CHECK_RESULT),
-    DsaOpcode.COMPARE_PATTERN: Operation(compare_pattern, READS & ~Flag.ADDRESS2_CLASS | Flag.CHECK_RESULT),
-    DsaOpcode.CREATE_DELTA: Operation(create_delta, WRITES | Flag.ADDRESS3_CLASS | Flag.CHECK_RESULT),
-    DsaOpcode.APPLY_DELTA: Operation(apply_delta, WRITES),
-    DsaOpcode.DUALCAST: Operation(_dualcast, WRITES | Flag.ADDRESS3_CLASS),
-    DsaOpcode.TRANSLATION_FETCH: Operation(_fetch, READS),
-    DsaOpcode.CRC: Operation(generate_crc, _CRC),
-    DsaOpcode.COPY_CRC: Operation(copy_crc, _CRC_COPY),
-    DsaOpcode.DIF_CHECK: Operation(dif_check, READS),
-    DsaOpcode.DIF_INSERT: Operation(dif_insert, WRITES),
-    DsaOpcode.DIF_STRIP: Operation(dif_strip, WRITES),
-    DsaOpcode.DIF_UPDATE: Operation(dif_update, WRITES),
-    DsaOpcode.DIX_GENERATE: Operation(dix_generate, WRITES),
+    DsaOpcode.COMPARE: Operation(compare, READS | Flag.CHECK_RESULT, fields=1),
+    DsaOpcode.COMPARE_PATTERN: Operation(compare_pattern, READS & ~Flag.ADDRESS2_CLASS | Flag.CHECK_RESULT, fields=1),
+    DsaOpcode.CREATE_DELTA: Operation(
+        create_delta, WRITES | Flag.ADDRESS3_CLASS | Flag.CHECK_RESULT, fields=_bytes((0, 11), (16, 16))
+    ),
+    DsaOpcode.APPLY_DELTA: Operation(apply_delta, WRITES, fields=_bytes((0, 3))),
+    DsaOpcode.DUALCAST: Operation(_dualcast, WRITES | Flag.ADDRESS3_CLASS, fields=_bytes((0, 7))),
+    DsaOpcode.TRANSLATION_FETCH: Operation(_fetch, READS, fields=_bytes((8, 11))),
+    DsaOpcode.CRC: Operation(generate_crc, _CRC, fields=_SEEDS),
+    DsaOpcode.COPY_CRC: Operation(copy_crc, _CRC_COPY, fields=_SEEDS),
+    DsaOpcode.DIF_CHECK: Operation(dif_check, READS, fields=_CHECKED),
+    DsaOpcode.DIF_INSERT: Operation(dif_insert, WRITES, fields=_MADE),
+    DsaOpcode.DIF_STRIP: Operation(dif_strip, WRITES, fields=_CHECKED),
+    DsaOpcode.DIF_UPDATE: Operation(dif_update, WRITES, fields=_CHECKED | _MADE),
+    DsaOpcode.DIX_GENERATE: Operation(dix_generate, WRITES, fields=_MADE),
     DsaOpcode.CACHE_FLUSH: Operation(_flush, READS | Flag.CACHE_CONTROL),
 }
 """Flags per operation: the fields that it has. [inferred where a flag names an address that an operation lacks]"""

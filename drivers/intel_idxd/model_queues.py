@@ -37,6 +37,7 @@ class Live:
     dedicated: bool
     pasid_enable: bool
     pasid: int
+    privileged: bool
     block_on_fault: bool
     max_transfer: int
     max_batch: int
@@ -80,6 +81,7 @@ class ModelQueues:
             bool(mode.dedicated),
             bool(mode.pasid_enable),
             mode.pasid,
+            bool(mode.privileged),
             bool(mode.block_on_fault),
             1 << limits.max_transfer_shift,
             1 << limits.max_batch_shift,
