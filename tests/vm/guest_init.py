@@ -43,6 +43,8 @@ def furnish(environment: Mapping[str, str]) -> None:
         Path("/dev", link).symlink_to(f"/proc/self/fd{to}")
     mount("shm", "/dev/shm", "tmpfs", MS_NOSUID | MS_NODEV, "mode=1777")
     mount("run", "/run", "tmpfs", MS_NOSUID | MS_NODEV, "mode=755")
+    Path("/run/lock").mkdir()
+    Path("/run/lock").chmod(0o1777)
     for place in filter(os.path.isdir, LAID_OVER):
         upper, work = (f"/run/over{place}/{part}" for part in ("upper", "work"))
         os.makedirs(upper)

@@ -21,7 +21,7 @@ from vfio_ims.families import family_for
 from vfio_ims.ims import FireReport, FireStatus
 
 SETTLE = 0.3
-OPTIONS = selftest.Options(timeout=20, slots=int(sys.argv[4]))
+OPTIONS = selftest.Options(timeout=20, settle=0.1, slots=int(sys.argv[4]))
 
 
 def kill_after(name: str, fires: int) -> str:

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The behavioural suite on a device of the guest: suite.py DEVICE JUNIT [PYTEST-OPTION...]"""
+"""The behavioural suite on a device of the guest: suite.py DEVICE SECOND JUNIT [PYTEST-OPTION...]
+
+The second is for tests that want two; none runs on it alone.
+"""
 
 import sys
 from pathlib import Path
@@ -8,13 +11,15 @@ import pytest
 
 REPO = Path(__file__).resolve().parents[3]
 sys.path.insert(0, str(REPO))
-device, junit, *options = sys.argv[1:]
+device, second, junit, *options = sys.argv[1:]
+plugins = ("no:cacheprovider", "pytest_timeout", "vfio_ims.testing.plugin")
 sys.exit(
     pytest.main(
         [
-            *("-p", "no:cacheprovider", "-p", "pytest_timeout", "-p", "vfio_ims.testing.plugin"),
-            *(f"--rootdir={REPO}", "-c", str(REPO / "pyproject.toml"), "-q", "--tb=short"),
-            *(f"--junitxml={junit}", f"--vfio-device={device}", "-k", device.partition(",")[0], *options, str(REPO / "tests" / "behaviour")),
+            *(part for plugin in plugins for part in ("-p", plugin)),
+            *(f"--rootdir={REPO}", "-c", str(REPO / "pyproject.toml"), "-q", "--tb=short", f"--junitxml={junit}"),
+            *(f"--vfio-device={device}", f"--vfio-device={second}", "-k", device.partition(",")[0], *options),
+            str(REPO / "tests" / "behaviour"),
         ]
     )
 )
