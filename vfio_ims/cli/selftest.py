@@ -3,10 +3,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from vfio_ims.cli import exits
 from vfio_ims.cli.output import device_options, json_option, print_json, progress, with_interface
+
+if TYPE_CHECKING:
+    from vfio_ims.driver import Driver
 
 __all__ = ["command"]
 
@@ -20,6 +25,10 @@ __all__ = ["command"]
 @click.option("--slots", type=int, help="Only the first so many slots.")
 @click.option("--no-reset", is_flag=True, help="Leave out the second round after a function reset.")
 @click.option("--no-words", is_flag=True, help="Point no slot at memory: the device takes interrupt addresses only.")
+@click.option(
+    "--table", metavar="BAR:OFFSET:STRIDE:COUNT", help="Slots of a device without a driver, hex: 0:1000:10:40."
+)
+@click.option("--fire", metavar="REGISTER", help="With --table: writing a slot's number there raises it: BAR0+8.L.")
 @click.option("--characterise", is_flag=True, help="Record what silicon alone can tell of the slots' control words.")
 @json_option
 def command(
@@ -30,6 +39,8 @@ def command(
     slots: int | None,
     no_reset: bool,
     no_words: bool,
+    table: str | None,
+    fire: str | None,
     characterise: bool,
     as_json: bool,
 ) -> int:
@@ -38,12 +49,20 @@ def command(
     A ladder first, which stops at the first broken rung: the donor's descriptor, the device's own MSI-X, a slot that
     writes memory, a slot with a donor's message. Then every slot, on changing donors; masks; PASIDs; all again after a
     reset. "Not applicable" is said where the device has no such feature, and is not a pass.
+
+    With --table: do entries keep what is written, and are there so many? All the rest too, if --fire says how.
     """
-    import vfio_ims
+    if table is not None:
+        from vfio_ims.cli.selftest_table import run_table
+
+        if not run_table(with_interface(device, iommu), table, fire, as_json):
+            return exits.FAILED
+        if fire is None:
+            return exits.OK
     from vfio_ims import selftest
 
     options = selftest.Options(timeout=timeout, settle=settle, slots=slots, reset=not no_reset, words=not no_words)
-    with vfio_ims.open_driver(with_interface(device, iommu)) as driver, progress("self-test") as tell:
+    with _driver(with_interface(device, iommu), table, fire) as driver, progress("self-test") as tell:
         report = selftest.run(driver, options=options, progress=lambda p: tell(p.step, p.done, p.total))
         learned = selftest.characterise(driver) if characterise else None
     if as_json:
@@ -56,3 +75,13 @@ def command(
         if learned is not None:
             click.echo(str(learned))
     return exits.OK if report.passed else exits.FAILED
+
+
+def _driver(name: str, table: str | None, fire: str | None) -> Driver:
+    import vfio_ims
+
+    if table is None:
+        return vfio_ims.open_driver(name)
+    from vfio_ims.cli.selftest_table import open_declared
+
+    return open_declared(name, table, fire)

@@ -1,0 +1,248 @@
+# SPDX-License-Identifier: Apache-2.0
+"""read and write: setpci's spelling, drivers' names, decoded values, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import struct
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+import vfio_ims
+from tests.host.box import DSA, Box
+from tests.pci.dumps import SPR_DSA
+from vfio_ims.cli.main import cli
+from vfio_ims.errors import AccessDenied, DeviceBusy, DeviceError, UsageError, VfioImsError
+from vfio_ims.families import family_for
+from vfio_ims.host.declared import DeclaredTable, declared_driver, parse_table
+from vfio_ims.host.register_access import OpenRegisters, SysfsRegisters, decoded
+from vfio_ims.host.register_names import Place, blocks_of, find_register, parse_write
+from vfio_ims.host.table_check import check_table
+from vfio_ims.pci import ConfigSpace
+from vfio_ims.pci.capabilities import decode
+from vfio_ims.registers import SlotLayout
+
+CAPABILITIES = decode(ConfigSpace(SPR_DSA))
+DSA_BLOCKS = blocks_of(family_for(0x8086, 0x0B25))
+MINIMAL_BLOCKS = blocks_of(family_for(0x1234, 0x1A55))
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("COMMAND", (None, 4, 2)),
+        ("4.W", (None, 4, 2)),
+        ("cap_msix+2.w", (None, 0x82, 2)),
+        ("ECAP23+14.L", (None, 0x214, 4)),
+        ("BAR0+1000.L", (0, 0x1000, 4)),
+        ("bar2+0x18.q", (2, 0x18, 8)),
+        ("GENCAP", (0, 0x10, 8)),
+        ("BAR0.GENCAP", (0, 0x10, 8)),
+        ("gencap", (0, 0x10, 8)),
+    ],
+)
+def test_spelling(text: str, place: tuple[int | None, int, int]) -> None:
+    found = find_register(text, CAPABILITIES, DSA_BLOCKS)
+    assert (found.bar, found.offset, found.width) == place
+
+
+def test_a_name_that_both_have_is_config_spaces_unless_the_bar_is_named() -> None:
+    assert find_register("STATUS", CAPABILITIES, MINIMAL_BLOCKS).bar is None
+    assert find_register("BAR0.STATUS", CAPABILITIES, MINIMAL_BLOCKS).offset == 0x10
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("GENCAPP", "did you mean 'GENCAP'"),
+        ("BAR0.NOPE", "register must be one of"),
+        ("BAR0+2.L", "multiple of 4"),
+        ("BAR7+0.L", "not 'BAR7"),
+        ("CAP_MSI+0.W", "the function has none: MSI"),
+    ],
+)
+def test_what_is_not_there(text: str, why: str) -> None:
+    with pytest.raises(UsageError, match=why):
+        find_register(text, CAPABILITIES, DSA_BLOCKS)
+
+
+def test_writes_with_masks_and_rows() -> None:
+    (write,) = parse_write("COMMAND=2:6", CAPABILITIES, {})
+    assert (write.value, write.mask, write.merged(0xFF)) == (2, 6, 0xFB)
+    rows = parse_write("BAR0+10.L=1,0x2,ff", CAPABILITIES, {})
+    assert [(one.place.offset, one.value, one.mask) for one in rows] == [
+        (0x10, 1, None),
+        (0x14, 2, None),
+        (0x18, 255, None),
+    ]
+    for text, why in (("COMMAND", "REGISTER=VALUE"), ("4.B=100", "does not fit"), ("4.B=xyz", "must be hex")):
+        with pytest.raises(UsageError, match=why):
+            parse_write(text, CAPABILITIES, {})
+
+
+def test_values_are_put_in_words() -> None:
+    def words(text: str, value: int) -> str:
+        return decoded(find_register(text, CAPABILITIES, DSA_BLOCKS), value, CAPABILITIES)
+
+    assert words("COMMAND", 6) == "memory bus_master"
+    assert words("STATUS", 0x10) == "capabilities"
+    assert words("CAP_MSIX+2.W", 0x8008) == "MSI-X: last_vector=0x8 masked=0x0 enabled=0x1"
+    assert words("ECAP23+14.L", 1).endswith("ims=0x1")
+    assert "major=0x1" in words("VERSION", 0x100)
+    assert words("BAR0+9000.L", 5) == ""
+
+
+@pytest.fixture
+def sysfs(box: Box) -> SysfsRegisters:
+    box.healthy()
+    # The resource file of a BAR is the BAR; here a file stands for it.
+    box.dsa(driver="vfio-pci", bars={0: 0x10000}, config=SPR_DSA[:4] + struct.pack("<H", 2) + SPR_DSA[6:])
+    box.tree.file(f"bus/pci/devices/{DSA}/resource0", bytes(0x10000))
+    function = box.machine.function(DSA)
+    assert function is not None
+    return SysfsRegisters(function)
+
+
+def test_through_sysfs_the_device_is_left_as_it_is(sysfs: SysfsRegisters) -> None:
+    command = find_register("COMMAND", sysfs.capabilities, {})
+    assert sysfs.read(command) == 2
+    sysfs.write(command, 6)
+    assert sysfs.read(command) == 6
+    register = Place(0, 0x5008, 8, "x")
+    sysfs.write(register, 0x1122334455667788)
+    assert sysfs.read(register) == 0x1122334455667788
+    with pytest.raises(UsageError, match="MSI-X table"):
+        sysfs.write(Place(0, 0x2000, 4, "x"), 1)
+    with pytest.raises(UsageError, match="no such BAR"):
+        sysfs.read(Place(4, 0, 4, "x"))
+    sysfs.close()
+
+
+def test_what_this_user_may_not_see(box: Box) -> None:
+    box.dsa(config=SPR_DSA[:64], bars={0: 0x1000})
+    function = box.machine.function(DSA)
+    assert function is not None
+    registers = SysfsRegisters(function)
+    with pytest.raises(AccessDenied, match="shows this user 64 bytes"):
+        registers.read(Place(None, 0x82, 2, "x"))
+
+
+def test_a_bar_that_does_not_decode_is_not_touched(box: Box) -> None:
+    box.dsa(bars={0: 0x1000}, config=SPR_DSA[:4] + bytes(2) + SPR_DSA[6:])
+    function = box.machine.function(DSA)
+    assert function is not None
+    with pytest.raises(DeviceError, match="memory decoding is off") as refused:
+        SysfsRegisters(function).read(Place(0, 0, 4, "x"))
+    assert "COMMAND=2:2" in refused.value.hint
+
+
+def test_of_an_open_device() -> None:
+    with vfio_ims.open("mock:minimal") as device:
+        registers = OpenRegisters(device)
+        assert registers.read(find_register("ID", registers.capabilities, MINIMAL_BLOCKS)) == 0x494D5331
+        with pytest.raises(UsageError, match="MSI-X table"):
+            registers.write(Place(0, 0x2000, 4, "x"), 1)
+
+
+def run(*words: str) -> str:
+    result = CliRunner().invoke(cli, words, standalone_mode=False, catch_exceptions=False)
+    assert result.return_value in (0, None), result
+    return result.stdout
+
+
+def test_the_verbs() -> None:
+    assert run("read", "mock:minimal", "ID", "CAP_MSIX+2.W").splitlines() == [
+        "BAR0.ID = 494d5331",
+        "CAP_MSIX+2.W = 0003  MSI-X: last_vector=0x3 masked=0x0 enabled=0x0",
+    ]
+    document = json.loads(run("read", "mock:intel-dsa", "GENCAP", "--json"))
+    (register,) = document["registers"]
+    assert register["hex"] == f"{register['value']:#018x}"
+    assert "would write BAR0+8.L" in run("write", "mock:minimal", "FIRE=1", "-n")
+    assert "bus_master" in run("write", "mock:minimal", "COMMAND=4:4")
+    assert "BAR0.FIRE  +8, 32 bits, wo" in run("read", "mock:minimal")
+
+
+def test_the_verbs_through_sysfs(box: Box, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from vfio_ims import host
+
+    box.healthy()
+    monkeypatch.setattr(host, "Machine", lambda: box.machine)
+    assert run("read", DSA, "VENDOR_ID") == "VENDOR_ID = 8086\n"
+    assert "0000" in run("write", DSA, "COMMAND=0", "-n")
+    before = (box.root / f"sys/bus/pci/devices/{DSA}/config").read_bytes()
+    box.dsa(driver="idxd")
+    box.tree.file(f"bus/pci/devices/{DSA}/dsa0/wq0.0/clients", "1")
+    with pytest.raises(DeviceBusy, match="has 1 client"):
+        run("write", DSA, "COMMAND=0")
+    assert (box.root / f"sys/bus/pci/devices/{DSA}/config").read_bytes()[4:] == before[4:]
+    assert run("write", DSA, "COMMAND=0", "--force") == "COMMAND = 0000\n"
+    name = str(tmp_path / "report.json")
+    run("report", DSA, "-o", name)
+    assert run("read", f"report:{name}", "VENDOR_ID") == "VENDOR_ID = 8086\n"
+    with pytest.raises(UsageError, match="can only be read"):
+        run("write", f"report:{name}", "COMMAND=0")
+
+
+# --- tables declared by hand ------------------------------------------------------------------------------------------
+
+
+def test_a_table_is_spelled() -> None:
+    assert parse_table("0:1000:10:40") == SlotLayout(bar=0, offset=0x1000, count=0x40)
+    odd = parse_table("2:0:20:8,low=8,high=none,data=4,control=none")
+    assert (odd.stride, odd.low, odd.high, odd.data, odd.control, odd.mask) == (0x20, 8, None, 4, None, None)
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("0:1000:10", "BAR:OFFSET"),
+        ("0:0:10:1,maks=0", "did you mean 'mask'"),
+        ("0:0:10:1,low=zz", "hex number or none"),
+    ],
+)
+def test_a_table_that_makes_no_sense(text: str, why: str) -> None:
+    with pytest.raises(UsageError, match=why):
+        parse_table(text)
+
+
+def test_a_table_is_where_it_was_declared() -> None:
+    with vfio_ims.open("mock:minimal") as device:
+        assert all(finding.good for finding in check_table(device, parse_table("0:1000:10:10")))
+        assert device.bar(0).read_block(0x1000, 4) == struct.pack("<4I", 0, 0, 0, 1)  # left masked and zero
+
+
+@pytest.mark.parametrize("table", ["0:1000:10:18", "0:1000:20:10", "0:0:10:10"])
+def test_a_wrong_table_is_found_out(table: str) -> None:
+    with vfio_ims.open("mock:minimal") as device:
+        assert not all(finding.good for finding in check_table(device, parse_table(table)))
+
+
+def test_a_table_beyond_its_bar() -> None:
+    with vfio_ims.open("mock:minimal") as device, pytest.raises(UsageError, match="would end at"):
+        check_table(device, parse_table("0:3ff0:10:10"))
+
+
+def test_a_declared_table_without_and_with_a_doorbell() -> None:
+    layout = parse_table("0:1000:10:10")
+    unarmed = declared_driver(DeclaredTable(layout)).open("mock:minimal")
+    with unarmed, pytest.raises(VfioImsError, match="no register that fires slots was declared"):
+        unarmed.fire(0)
+    doorbell = Place(0, 8, 4, "BAR0+8.L")
+    driver = declared_driver(DeclaredTable(layout, doorbell)).open("mock:minimal")
+    with driver, driver.ims.allocate() as irq:
+        assert str(driver.fire(irq.slot).status) == "sent"
+        assert irq.wait(timeout=2)
+        irq.mask()
+        assert str(driver.fire(irq.slot).status) == "pending"
+
+
+def test_the_self_test_takes_a_declared_table() -> None:
+    assert "16 of them, each its own" in run("selftest", "mock:minimal", "--table", "0:1000:10:10")
+    full = run("selftest", "mock:minimal", "--table", "0:1000:10:10", "--fire", "BAR0+8.L", "--no-reset")
+    assert "PASSED" in full
+    bad = CliRunner().invoke(cli, ["selftest", "mock:minimal", "--table", "0:1000:10:20"], standalone_mode=False)
+    assert bad.return_value == 1
+    assert "FAIL  entries" in bad.stdout

@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``vfio-ims read``: single registers of config space and BARs."""
+
+from __future__ import annotations
+
+import click
+
+from vfio_ims.cli import exits
+from vfio_ims.cli.output import device_options, json_option, print_json
+
+__all__ = ["command"]
+
+
+@click.command()
+@device_options
+@click.argument("names", nargs=-1, metavar="[REGISTER]...")
+@click.option("--live", is_flag=True, help="Open the device through VFIO, which resets it, instead of using sysfs.")
+@json_option
+def command(device: str, iommu: str | None, names: tuple[str, ...], live: bool, as_json: bool) -> int:
+    """REGISTER is as in setpci: COMMAND, 4.W, CAP_MSIX+2.W, ECAP0023+14.L@1; BAR0+1000.L (or .Q) for a BAR; or a name
+
+    that the device's driver declares: GENCAP, BAR0.STATUS, TABLE[3].STATE. Numbers are hex. Each is read once, in one
+    access. Without any: the names that the driver declares. DEVICE may be report:FILE.
+    """
+    from vfio_ims.cli.registers import registers, shown
+    from vfio_ims.host.register_access import decoded
+    from vfio_ims.host.register_names import blocks_of, find_register
+
+    with registers(device, iommu, live) as (target, family, _):
+        blocks = blocks_of(family)
+        if not names:
+            for number, block in blocks.items():
+                for name, register in block.registers.items():
+                    doc = f"  {register.__doc__}" if register.__doc__ else ""
+                    click.echo(
+                        f"BAR{number}.{name}  +{register.offset:x}, {register.width} bits, {register.access}{doc}"
+                    )
+            return exits.OK if blocks else exits.NOTHING
+        places = [find_register(name, target.capabilities, blocks) for name in names]
+        lines = []
+        for place in places:
+            value = target.read(place)
+            lines.append(shown(place, value, decoded(place, value, target.capabilities)))
+    if as_json:
+        print_json("read", {"device": device, "registers": [content for _, content in lines]})
+    else:
+        for text, _ in lines:
+            click.echo(text)
+    return exits.OK

@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Registers as people spell them: setpci's spelling for config space, the same for BARs, and drivers' own names.
+
+COMMAND   4.W   CAP_MSIX+2.W   ECAP0023+14.L@1      config space, as in setpci
+BAR0+1000.L   BAR2+0.Q                              a BAR: hex offset, width B, W, L or Q
+GENCAP   BAR0.STATUS   SWQ[3].STATE                 a register that the device's driver declares
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from vfio_ims.errors import UsageError, explain_unknown
+from vfio_ims.pci import ConfigRegister
+from vfio_ims.pci.spelling import REGISTERS
+from vfio_ims.registers import Block
+
+if TYPE_CHECKING:
+    from vfio_ims.driver import Family
+    from vfio_ims.pci.capabilities import Capabilities
+    from vfio_ims.registers.register import Register
+
+__all__ = ["Place", "Write", "blocks_of", "find_register", "parse_write"]
+
+_WIDTHS = {"B": 1, "W": 2, "L": 4, "Q": 8}
+_BAR = re.compile(r"BAR(?P<bar>[0-5])\+(?P<offset>(?:0X)?[0-9A-F]+)\.(?P<width>[BWLQ])")
+_NAMED = re.compile(r"(?:BAR(?P<bar>[0-5])\.)?(?:(?P<repeat>\w+)\[(?P<index>\d+)\]\.)?(?P<name>\w+)")
+_VALUE = re.compile(r"(?:0[xX])?([0-9a-fA-F]+)(?::(?:0[xX])?([0-9a-fA-F]+))?")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a register is: in BAR ``bar`` or, where that is None, in config space; ``width`` in bytes.
+
+    ``declared`` is the driver's declaration of it, or empty.
+    """
+
+    bar: int | None
+    offset: int
+    width: int
+    title: str
+    declared: tuple[Register, ...] = ()
+
+    def __str__(self) -> str:
+        space = "config" if self.bar is None else f"BAR{self.bar}"
+        letter = {size: name for name, size in _WIDTHS.items()}.get(self.width, f"{self.width * 8} bits")
+        return f"{space}+{self.offset:x}.{letter}"
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """``value`` to ``place``; with a ``mask`` only those bits, the others as they are read first."""
+
+    place: Place
+    value: int
+    mask: int | None = None
+
+    def merged(self, current: int) -> int:
+        """What to store over ``current``."""
+        return self.value if self.mask is None else current & ~self.mask | self.value & self.mask
+
+
+def blocks_of(family: Family | None) -> dict[int, type[Block]]:
+    """The registers that a family declares: the classes Bar0 to Bar5 of its ``registers`` module."""
+    if family is None:
+        return {}
+    try:
+        module = import_module(f"{family.package}.registers")
+    except ImportError:
+        return {}
+    found = {number: getattr(module, f"Bar{number}", None) for number in range(6)}
+    return {number: one for number, one in found.items() if isinstance(one, type) and issubclass(one, Block)}
+
+
+def _declared(blocks: dict[int, type[Block]]) -> Iterator[str]:
+    for block in blocks.values():
+        yield from block.registers
+        for name, repeat in block.repeats.items():
+            yield from (f"{name}[…].{register}" for register in repeat.block.registers)
+
+
+def find_register(text: str, capabilities: Capabilities, blocks: dict[int, type[Block]]) -> Place:
+    """The register that ``text`` names. Raises UsageError, which lists what there is."""
+    spelled = text.strip()
+    match = _BAR.fullmatch(spelled.upper())
+    if match is not None:
+        offset, width = int(match["offset"], 16), _WIDTHS[match["width"]]
+        if offset % width:
+            raise UsageError(
+                "name a register", why=f"offset must be a multiple of {width}, not {offset:#x} (in {text!r})"
+            )
+        return Place(int(match["bar"]), offset, width, spelled)
+    own = _own(spelled, blocks)
+    if own is not None:
+        return own
+    try:
+        register = ConfigRegister.parse(spelled)
+    except UsageError as error:
+        if re.fullmatch(r"\w+", spelled) and not re.fullmatch(r"E?CAP\w*|[0-9a-fA-F]+", spelled):
+            names = [*REGISTERS, *_declared(blocks), "CAP_…", "ECAP_…", "BARn+…"]
+            raise UsageError("name a register", why=explain_unknown("register", spelled, names)) from error
+        raise
+    return Place(None, register.resolve(capabilities), register.width, spelled.upper())
+
+
+def _own(text: str, blocks: dict[int, type[Block]]) -> Place | None:
+    """A register that the driver declares. A plain name that config space has too is config space's."""
+    match = _NAMED.fullmatch(text)
+    if match is None or (match["bar"] is None and match["repeat"] is None and match["name"].upper() in REGISTERS):
+        return None
+    for number, block in blocks.items():
+        if match["bar"] not in (None, str(number)):
+            continue
+        base, inside = 0, block
+        if match["repeat"] is not None:
+            repeat = block.repeats.get(match["repeat"])
+            if repeat is None:
+                continue
+            index = int(match["index"])
+            if index >= repeat.count:
+                why = f"{match['repeat']} has {repeat.count} entries, and {index} is not one of them"
+                raise UsageError("name a register", why=why)
+            base, inside = repeat.offset + index * repeat.stride, repeat.block
+        register = inside.registers.get(match["name"]) or inside.registers.get(match["name"].upper())
+        if register is not None:
+            title = f"BAR{number}.{text.removeprefix(f'BAR{number}.')}"
+            return Place(number, base + register.offset, register.size, title, (register,))
+    if match["bar"] is not None or match["repeat"] is not None:
+        raise UsageError("name a register", why=explain_unknown("register", text, _declared(blocks)))
+    return None
+
+
+def parse_write(text: str, capabilities: Capabilities, blocks: dict[int, type[Block]]) -> list[Write]:
+    """``REGISTER=value[:mask][,value…]``, hex; several values go to the registers that follow. Raises UsageError."""
+    name, equals, values = text.partition("=")
+    if not equals:
+        why = f"a write must be REGISTER=VALUE or REGISTER=VALUE:MASK, not {text!r}"
+        raise UsageError("write a register", why=why)
+    place = find_register(name, capabilities, blocks)
+    writes = []
+    for number, part in enumerate(values.split(",")):
+        match = _VALUE.fullmatch(part.strip())
+        if match is None:
+            raise UsageError("write a register", why=f"a value must be hex, such as 06 or 06:07, not {part!r}")
+        value = int(match[1], 16)
+        mask = None if match[2] is None else int(match[2], 16)
+        if max(value, mask or 0) >> 8 * place.width:
+            raise UsageError("write a register", why=f"{part!r} does not fit the {place.width} bytes of {name}")
+        following = Place(
+            place.bar,
+            place.offset + number * place.width,
+            place.width,
+            place.title if number == 0 else f"{place.title} and {number} on",
+            place.declared if number == 0 else (),
+        )
+        writes.append(Write(following, value, mask))
+    return writes
