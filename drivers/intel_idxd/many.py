@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import time
-from array import array
 from collections.abc import Generator
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -13,7 +12,7 @@ from vfio_ims.native.access import collect, fill
 from vfio_ims.native.memory import view_of
 
 from .completion import Completion, OperationError
-from .descriptors import Flag, encode
+from .descriptors import DESCRIPTOR, Flag
 from .software_error import describe
 from .status import STATUS_CODE, Status
 from .work_queue import Rows
@@ -55,31 +54,37 @@ class ManyOperations:
         self._last: Operation | None = None
         self._closed = False
         self._session, self.name = session, name or f"operation {opcode:#x}"
-        places = ((_SOURCE_AT, 8, source), (_DESTINATION_AT, 8, destination), (_SIZE_AT, 4, size))
-        columns = [(at, width, memoryview(v).cast("B")) for at, width, v in places if not isinstance(v, int)]
-        self.count = self._length(columns)
-        self._step = session.record_size
-        self._place = session.driver.lists.take(self.count * self._step)
-        fill(self._place.address, 0, self.count * self._step)
-        iova = self._place.iova
-        records = array("Q", range(iova, iova + self.count * self._step, self._step))
-        pattern = encode(
-            opcode,
-            flags | _COMPLETES,
-            source=source if isinstance(source, int) else 0,
-            destination=destination if isinstance(destination, int) else 0,
-            size=size if isinstance(size, int) else 0,
-            specific=specific,
-        )
-        self._rows = Rows(pattern, self.count, [(_RECORD_AT, 8, records), *columns], self._place.address, self._step)
+        columns: list[tuple[int, int, ReadableBuffer | range]] = []
+        source = self._column(columns, _SOURCE_AT, 8, source)
+        destination = self._column(columns, _DESTINATION_AT, 8, destination)
+        size = self._column(columns, _SIZE_AT, 4, size)
+        count = self.count = self._length(columns)
+        step = self._step = session.record_size
+        place = self._place = session.driver.lists.take(count * step)
+        fill(place.address, 0, count * step)
+        columns.append((_RECORD_AT, 8, range(place.iova, place.iova + count * step, step)))
+        what = flags | _COMPLETES | opcode << 24
+        pattern = DESCRIPTOR.pack(session.pasid or 0, what, 0, source, destination, size, 0, 0, specific)
+        self._rows = Rows(pattern, count, columns, place.address, step)
         session.many_in_flight.append(self)
         session.queue.submit_rows(self._rows, ims=session.notifier.ims, timeout=session.timeout)
         if session.notifier.flags:
             self._last = session.submit.drain()
 
-    def _length(self, columns: list[tuple[int, int, memoryview]]) -> int:
-        lengths = {len(values) // width for _, width, values in columns}
-        if len(lengths) != 1 or any(len(values) % width for _, width, values in columns):
+    @staticmethod
+    def _column(
+        columns: list[tuple[int, int, ReadableBuffer | range]], at: int, width: int, values: ReadableBuffer | int
+    ) -> int:
+        """A number for the pattern: 0 where there is a column."""
+        if isinstance(values, int):
+            return values
+        columns.append((at, width, values))
+        return 0
+
+    def _length(self, columns: list[tuple[int, int, ReadableBuffer | range]]) -> int:
+        sizes = [(memoryview(values).nbytes, width) for _, width, values in columns if not isinstance(values, range)]
+        lengths = {size // width for size, width in sizes}
+        if len(lengths) != 1 or any(size % width for size, width in sizes):
             why = f"the arrays must be of one length, addresses of 8 bytes, sizes of 4, not {sorted(lengths)}"
             raise UsageError(f"submit many: {self.name}", device=self._session.label, why=why)
         (count,) = lengths

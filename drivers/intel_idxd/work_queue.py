@@ -65,14 +65,16 @@ def wait_for_record(regs: Bar0, record: int, iova: int, timeout: float, operatio
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Rows:
-    """Many descriptors: a pattern of 64 bytes, and columns (offset in it, width, values) of ``count`` values each.
+    """Many descriptors: a pattern of 64 bytes, and columns (offset in it, width, values) of ``count`` values each, in
+
+    a buffer or counted by a range.
 
     The i-th completes into the record at address ``records + i * step``.
     """
 
     pattern: bytes
     count: int
-    columns: Sequence[tuple[int, int, ReadableBuffer]]
+    columns: Sequence[tuple[int, int, ReadableBuffer | range]]
     records: int
     step: int
 
@@ -176,9 +178,14 @@ class WorkQueue:
 
     def _store_singly(self, rows: Rows, ims: bool, depth: int, timeout: float) -> int:
         row, deadline = bytearray(rows.pattern), time.monotonic() + timeout
-        columns = [(at, width, memoryview(values).cast("B")) for at, width, values in rows.columns]
+        counted = [(at, width, values) for at, width, values in rows.columns if isinstance(values, range)]
+        given = [
+            (at, w, memoryview(values).cast("B")) for at, w, values in rows.columns if not isinstance(values, range)
+        ]
         for i in range(rows.count):
-            for at, width, values in columns:
+            for at, width, numbers in counted:
+                row[at : at + width] = numbers[i].to_bytes(width, "little")
+            for at, width, values in given:
                 row[at : at + width] = values[i * width : (i + 1) * width]
             if self.dedicated:
                 if i >= depth:

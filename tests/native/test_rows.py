@@ -17,22 +17,44 @@ from vfio_ims.native.memory import SharedMemory
 from vfio_ims.native.window import MappedWindow, Piece
 
 PAGE = 4096
-COLUMNS = st.lists(st.tuples(st.sampled_from((1, 2, 4, 8)), st.integers(0, 7)), max_size=6, unique_by=lambda c: c[1])
+Column = tuple[int, int, bytes | range]
 
 
-@settings(max_examples=60, deadline=None)
-@given(st.integers(1, 64), COLUMNS, st.integers(0, 63), st.binary(min_size=64, max_size=64))
-def test_each_row_has_the_pattern_with_its_values(
-    count: int, chosen: list[tuple[int, int]], start: int, pattern: bytes
-) -> None:
-    columns = [
-        (8 * place, width, bytes((7 * n + place) & 0xFF for n in range(width * count))) for width, place in chosen
-    ]
+@st.composite
+def columns_of(draw: st.DrawFn, count: int) -> list[Column]:
+    """Columns that do not overlap, some of them narrow neighbours in one word, some counted."""
+    taken: set[int] = set()
+    found: list[Column] = []
+    for _ in range(draw(st.integers(0, 8))):
+        width = draw(st.sampled_from((1, 2, 4, 8)))
+        at = width * draw(st.integers(0, 64 // width - 1))
+        if taken.intersection(range(at, at + width)):
+            continue
+        taken.update(range(at, at + width))
+        if draw(st.booleans()):
+            step = draw(st.integers(1, 300))
+            first = draw(st.integers(0, 2**40))
+            found.append((at, width, range(first, first + count * step, step)))
+        else:
+            found.append((at, width, bytes((7 * n + at) & 0xFF for n in range(width * count))))
+    return found
+
+
+def field(values: bytes | range, width: int, i: int) -> bytes:
+    if isinstance(values, range):
+        return (values[i] & (1 << 8 * width) - 1).to_bytes(width, "little")
+    return values[i * width : (i + 1) * width]
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.data(), st.integers(1, 64), st.integers(0, 63), st.binary(min_size=64, max_size=64))
+def test_each_row_has_the_pattern_with_its_values(data: st.DataObject, count: int, start: int, pattern: bytes) -> None:
+    columns = data.draw(columns_of(count))
     expected = bytearray(PAGE)
     for i in range(count):
         row = bytearray(pattern)
         for at, width, values in columns:
-            row[at : at + width] = values[i * width : (i + 1) * width]
+            row[at : at + width] = field(values, width, i)
         at = (64 * start + 64 * i) % PAGE
         expected[at : at + 64] = row
     with SharedMemory(PAGE) as memory, MappedWindow(PAGE, [Piece(memory.fd, 0, 0, PAGE)]) as window:
@@ -74,6 +96,8 @@ def test_no_more_are_under_way_than_allowed() -> None:
         (bytes(64), [(0, 8, bytes(15))], {}),
         (bytes(64), [(0, 8, bytes(8)), (8, 8, bytes(24))], {}),
         (bytes(64), [(60, 8, bytes(16))], {}),
+        (bytes(64), [(4, 8, bytes(16))], {}),
+        (bytes(64), [(0, 8, range(3))], {}),
         (bytes(64), [(0, 3, bytes(6))], {}),
         (bytes(64), [(0, 1, bytes(2))] * 17, {}),
         (bytes(64), [], {"start": 8}),

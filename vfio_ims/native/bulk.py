@@ -151,7 +151,7 @@ class BulkAccess:
         offset: int,
         pattern: Buffer,
         count: int,
-        columns: Sequence[tuple[int, int, Buffer]],
+        columns: Sequence[tuple[int, int, Buffer | range]],
         *,
         start: int = 0,
         stride: int = 64,
@@ -162,19 +162,23 @@ class BulkAccess:
     ) -> int:
         """Store ``count`` rows of 64 bytes to a portal, made of a ``pattern`` and of columns, in one compiled call.
 
-        A column ``(at, width, values)``: ``width`` (1, 2, 4, 8) bytes at ``at`` of each row, from a buffer of as many
-        values. The i-th row goes to ``offset + (start + i * stride) % span``. ``waits`` (address, step, depth): before
-        row i >= depth, the byte of memory at ``address + (i - depth) * step`` must be other than 0: so many rows are
-        under way at most. Returns how many were stored when ``timeout`` seconds were over. All of the span must be
-        mapped.
+        A column ``(at, width, values)``: ``width`` (1, 2, 4, 8) bytes at ``at``, a multiple of it, of each row, from a
+        buffer of as many values, or counted by a range. The i-th row goes to ``offset + (start + i * stride) % span``.
+        ``waits`` (address, step, depth): before row i >= depth, the byte of memory at ``address + (i - depth) * step``
+        must be other than 0: so many rows are under way at most. Returns how many were stored when ``timeout`` seconds
+        were over. All of the span must be mapped.
         """
         ffi, lib = native()
         from_buffer = ffi.from_buffer
         row, held, size = from_buffer(pattern), [], 0
         for at, width, values in columns:
-            data = from_buffer(values)
-            size |= len(data) ^ width * count
-            held.append((data, width, at, width))
+            if isinstance(values, range):
+                size |= len(values) ^ count
+                held.append((ffi.NULL, values.step, values.start, at, width))
+            else:
+                data = from_buffer(values)
+                size |= len(data) ^ width * count
+                held.append((data, width, 0, at, width))
         if len(row) != 64 or size:
             why = f"the pattern must have 64 bytes, and each column a value for each of {count} rows"
             raise UsageError("store rows", device=self.label, why=why)

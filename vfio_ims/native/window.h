@@ -43,10 +43,12 @@ int window_write_table(struct window *w, uint64_t offset, uint64_t stride, const
 int window_store64(struct window *w, uint64_t offset, const void *data, uint64_t count, uint64_t stride,
                    uint64_t span, int pieces);
 
-/* One column of an array of rows: `width` bytes (at most 8) at `at` of each row, the i-th from data + i * step. */
+/* One column of an array of rows: `width` bytes (at most 8) at `at` of each row, a multiple of it; the i-th from
+ * data + i * step; without data, the low bytes of first + i * step. */
 struct row_column {
     const void *data;
-    uint64_t step; /* 0: every row has the same */
+    uint64_t step;
+    uint64_t first;
     uint32_t at;
     uint32_t width;
 };

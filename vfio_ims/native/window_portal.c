@@ -99,44 +99,119 @@ struct rows {
     int64_t timeout_ns;
 };
 
-/* Put the next value of each column into the row: those of 8 bytes, which come first, and then the others. */
-static inline void fill_row(uint8_t *row, struct row_column *columns, uint32_t words, uint32_t count)
-{
-    uint32_t c = 0;
+/* The columns in three groups, each with one kind of copy: counters of 8 bytes, values of 8 bytes, all others. What is
+ * read from the row next is always 8 bytes wide, and so is what is written: the processor forwards nothing else. */
+struct columns {
+    struct row_column all[MOST_COLUMNS];
+    uint64_t base[MOST_COLUMNS]; /* of narrow ones: the word around the first in it, without the fields of any */
+    uint8_t follows[MOST_COLUMNS]; /* the word has the column before this one already */
+    uint32_t counters, words, count;
+};
 
-    for (; c < words; c++) {
-        memcpy(row + columns[c].at, columns[c].data, 8);
-        columns[c].data = (const uint8_t *)columns[c].data + columns[c].step;
+static uint32_t kind_of(const struct row_column *c)
+{
+    return c->width != 8 ? 2 : c->data == NULL ? 0 : 1;
+}
+
+static uint64_t field_of(const struct row_column *c)
+{
+    return ((UINT64_C(1) << 8 * c->width) - 1) << 8 * (c->at & 7);
+}
+
+static void find_bases(struct columns *columns, const uint8_t *row)
+{
+    for (uint32_t n = columns->words; n < columns->count; n++) {
+        uint64_t at = columns->all[n].at & ~7u;
+        memcpy(&columns->base[n], row + at, 8);
+        columns->follows[n] = 0;
+        for (uint32_t other = columns->words; other < columns->count; other++) {
+            if ((columns->all[other].at & ~7u) != at)
+                continue;
+            columns->base[n] &= ~field_of(&columns->all[other]);
+            columns->follows[n] |= other < n;
+        }
     }
-    for (; c < count; c++) {
-        memcpy(row + columns[c].at, columns[c].data, columns[c].width == 4 ? 4 : columns[c].width == 2 ? 2 : 1);
-        columns[c].data = (const uint8_t *)columns[c].data + columns[c].step;
+}
+
+static void sort_columns(struct columns *to, const struct rows *r, uint64_t i)
+{
+    to->count = 0;
+    for (uint32_t kind = 0; kind < 3; kind++) {
+        for (uint32_t c = 0; c < r->column_count; c++) {
+            struct row_column column = r->columns[c];
+            if (kind_of(&column) != kind)
+                continue;
+            if (column.data == NULL)
+                column.first += i * column.step;
+            else
+                column.data = (const uint8_t *)column.data + i * column.step;
+            to->all[to->count++] = column;
+        }
+        if (kind == 0)
+            to->counters = to->count;
+        if (kind == 1)
+            to->words = to->count;
+    }
+}
+
+static inline uint64_t next_narrow(struct row_column *c)
+{
+    uint64_t value = 0;
+
+    if (c->data == NULL) {
+        value = c->first & ((UINT64_C(1) << 8 * c->width) - 1);
+        c->first += c->step;
+        return value;
+    }
+    if (c->width == 4) {
+        uint32_t word;
+        memcpy(&word, c->data, 4);
+        value = word;
+    } else {
+        memcpy(&value, c->data, c->width == 2 ? 2 : 1);
+    }
+    c->data = (const uint8_t *)c->data + c->step;
+    return value;
+}
+
+/* Put the next value of each column into the row. */
+static inline void fill_row(uint8_t *row, struct columns *columns)
+{
+    struct row_column *c = columns->all;
+    uint32_t n = 0;
+
+    for (; n < columns->counters; n++, c++) {
+        memcpy(row + c->at, &c->first, 8);
+        c->first += c->step;
+    }
+    for (; n < columns->words; n++, c++) {
+        memcpy(row + c->at, c->data, 8);
+        c->data = (const uint8_t *)c->data + c->step;
+    }
+    for (; n < columns->count; n++, c++) {
+        uint64_t word = columns->base[n];
+        if (columns->follows[n])
+            memcpy(&word, row + (c->at & ~7u), 8);
+        word |= next_narrow(c) << 8 * (c->at & 7);
+        memcpy(row + (c->at & ~7u), &word, 8);
     }
 }
 
 LOOP uint64_t store_rows(const struct rows *r, uint64_t i)
 {
     _Alignas(64) uint8_t row[64];
-    struct row_column columns[MOST_COLUMNS];
-    uint32_t filled = 0, words = 0;
+    struct columns columns;
     int64_t deadline = r->depth && r->count > r->depth ? now_ns() + r->timeout_ns : 0;
     uint64_t at = (r->start + i * r->stride) % r->span;
 
     memcpy(row, r->pattern, sizeof row);
-    for (int wide = 1; wide >= 0; wide--) {
-        for (uint32_t c = 0; c < r->column_count; c++) {
-            if ((r->columns[c].width == 8) == wide) {
-                columns[filled] = r->columns[c];
-                columns[filled++].data = (const uint8_t *)r->columns[c].data + i * r->columns[c].step;
-            }
-        }
-        words = wide ? filled : words;
-    }
+    sort_columns(&columns, r, i);
+    find_bases(&columns, row);
     mmio_direct_store_fence();
     for (; i < r->count; i++) {
         if (r->depth && i >= r->depth && !came(r->waits + (i - r->depth) * r->wait_step, deadline))
             break;
-        fill_row(row, columns, words, filled);
+        fill_row(row, &columns);
         if (r->pieces)
             store_in_pieces(r->portal + at, row);
         else
@@ -167,7 +242,7 @@ int window_store_rows(struct window *w, uint64_t offset, uint64_t start, uint64_
         return ACCESS_INVALID;
     for (uint32_t c = 0; c < column_count; c++)
         if (columns[c].width > 8 || (columns[c].width & (columns[c].width - 1)) || columns[c].width == 0 ||
-            columns[c].at > 64 - columns[c].width)
+            columns[c].at > 64 - columns[c].width || columns[c].at % columns[c].width)
             return ACCESS_INVALID;
     status = window_enter(w, offset, span, 64, PAGE_WRITE);
     if (status)
