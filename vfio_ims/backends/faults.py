@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FailurePlan", "with_faults"]
 
-_NEVER = frozenset({"close", "check_open", "mapped"})
+_NEVER = frozenset({"close", "check_open", "mapped", "on_lost"})
 """Calls that do not fail: closing releases what it can whatever happens, and the others ask nothing of the device."""
 
 _WRAPPED = frozenset({"window", "space", "new_space"})

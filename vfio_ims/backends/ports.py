@@ -7,12 +7,13 @@ these ports. Errors are those of ``vfio_ims.errors``; they name the device.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer as Buffer
 
+    from vfio_ims.errors import VfioImsError
     from vfio_ims.verbs import DeviceInfo, Evidence, IovaRange, IrqInfo, RegionInfo
 
 __all__ = ["AddressSpacePort", "DevicePort", "Window"]
@@ -170,6 +171,10 @@ class DevicePort(Protocol):
 
     def interrupt_remapping(self) -> Evidence:
         """Whether the platform remaps this function's interrupts: then a copied message survives a vector's move."""
+        ...
+
+    def on_lost(self, tell: Callable[[VfioImsError], None]) -> None:
+        """Call ``tell`` once, in whatever thread notices, when the device is gone, where the mount can notice."""
         ...
 
     def pasid_bits(self) -> int:

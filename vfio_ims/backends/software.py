@@ -169,6 +169,11 @@ class SoftwareDevice(Owner):
             raise UnsupportedError("reset", device=self.label, why="the function has no reset", hint=hint)
         self.state.reset()
 
+    def on_lost(self, tell: Callable[[VfioImsError], None]) -> None:
+        listen = getattr(self.link, "on_lost", None)
+        if listen is not None:
+            listen(tell)
+
     def pasid_bits(self) -> int:
         self.check_open("ask for the width of PASIDs")
         return self._pasids.usable_bits

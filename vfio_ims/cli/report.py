@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from vfio_ims.cli import exits
+from vfio_ims.errors import SetupError
 
 __all__ = ["command"]
 
@@ -33,7 +34,11 @@ def command(device: str, output: str | None) -> int:
         click.echo(text)
         return exits.OK
     where = Path(output or f"vfio-ims-{content['device'].replace(':', '-')}.json")
-    where.write_text(text + "\n")
+    try:
+        where.write_text(text + "\n")
+    except OSError as error:
+        hint = "name another place with -o, or - for stdout"
+        raise SetupError(f"write the report {where}", hint=hint, errno=error.errno) from error
     if short:
         click.echo("Only 64 bytes of config space could be read: with sudo the report has all of it.", err=True)
     click.echo(f"{where}: read it with vfio-ims show report:{where}")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from vfio_ims.device.bar import Bar
 from vfio_ims.device.config import Config
-from vfio_ims.errors import UnsupportedError, UsageError
+from vfio_ims.errors import UnsupportedError, UsageError, VfioImsError
 from vfio_ims.lifetime import Owner
 from vfio_ims.pci.capabilities import MSIX_ENTRY_SIZE, Capabilities, ModelMark, is_model
 from vfio_ims.verbs import Area, DeviceFlags, DeviceInfo, RegionIndex
@@ -36,7 +36,18 @@ class Device(Owner):
         self._after_reset: list[Callable[[], None]] = []
         self.info: DeviceInfo = port.device_info()
         self.config = Config(port)
+        self.loss: VfioImsError | None = None
+        """Why the device is gone, where the mount has noticed."""
         super().__init__(port.name)
+        port.on_lost(self._lost)
+
+    def _lost(self, reason: VfioImsError) -> None:
+        """No interrupt will come any more: every wait, under way or to come, raises ``reason``."""
+        self.loss = reason
+        interrupts = self.__dict__.get("interrupts")
+        hub = None if interrupts is None else interrupts.__dict__.get("hub")
+        if hub is not None:
+            hub.fail(reason)
 
     @cached_property
     def capabilities(self) -> Capabilities:

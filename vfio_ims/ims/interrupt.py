@@ -34,7 +34,7 @@ class ImsInterrupt:
             raise ClosedError(
                 f"{operation} slot {self.slot}", device=self.domain.label, why=f"closed by {self._closed_by}"
             )
-        self.domain.check_open(operation)
+        self.domain.check_open(f"{operation} slot {self.slot}")
 
     @property
     def donor(self) -> int:

@@ -38,7 +38,7 @@ class EventHub(Owner):
         self._nudged = False
         self._loops: list[asyncio.AbstractEventLoop] = []
         self._wakeups: weakref.WeakSet[Wakeup] = weakref.WeakSet()
-        self._failure: Exception | None = None
+        self._failure: Exception | None = device.loss
         self.draining_loop: asyncio.AbstractEventLoop | None = None
         """The loop whose reader is draining now: its futures may be resolved on the spot."""
 

@@ -55,6 +55,7 @@ class Channel:
         self._numbers = itertools.count(1)
         self._open: dict[int, Call] = {}
         self._failure: VfioImsError | None = None
+        self._lost: Callable[[VfioImsError], None] | None = None
         self._ending = threading.Lock()
         self._receiving = threading.RLock()  # whoever serves a request may make one
         self._socket = connection.fileno()
@@ -204,7 +205,7 @@ class Channel:
     # --- the end ------------------------------------------------------------------------------------------------------
 
     def _error(self, why: str, hint: str) -> RemovedError:
-        return RemovedError("talk vfio-user", device=self._connection.name, why=why, hint=hint)
+        return RemovedError("reach the vfio-user server", device=self._connection.name, why=why, hint=hint)
 
     def _late(self, call: Call) -> RemovedError:
         why = f"no answer to {name_of(call.command)} within {self._timeout:g} s"
@@ -223,6 +224,7 @@ class Channel:
     def fail(self, error: VfioImsError) -> VfioImsError:
         """End it all with ``error``; the first one counts, and is returned as new."""
         with self._ending:
+            first = self._failure is None
             if self._failure is None:
                 self._failure = error
             for call in list(self._open.values()):
@@ -231,7 +233,16 @@ class Channel:
                     with contextlib.suppress(RuntimeError):  # its reply came just now
                         call.done.release()
         self._connection.shutdown()
+        if first and self._lost is not None and isinstance(error, RemovedError):
+            self._lost(self._again(error))
         return self._again(self._failure)
+
+    def on_lost(self, tell: Callable[[VfioImsError], None]) -> None:
+        """Call ``tell`` once when the server is gone, in whatever thread notices; at once if it is."""
+        with self._ending:
+            self._lost, failure = tell, self._failure
+        if isinstance(failure, RemovedError):
+            tell(self._again(failure))
 
     def close(self, error: VfioImsError) -> None:
         """End it with ``error`` and give everything back, the watcher's thread too; called once."""

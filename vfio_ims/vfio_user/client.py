@@ -5,11 +5,11 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from vfio_ims.errors import ClosedError
+from vfio_ims.errors import ClosedError, VfioImsError
 from vfio_ims.lifetime import Owner
 from vfio_ims.verbs import DeviceInfo, IrqInfo, IrqSet, RegionInfo
 from vfio_ims.vfio_user.accesses import Accesses
@@ -78,8 +78,14 @@ class SocketLink(Owner):
         self.check_open("connect")
         self._answering.bus = bus
 
+    def on_lost(self, tell: Callable[[VfioImsError], None]) -> None:
+        """Call ``tell`` once when the server is gone: no interrupt will come any more."""
+        self._channel.on_lost(tell)
+
     def _release(self) -> None:
-        self._channel.close(ClosedError("talk vfio-user", device=self.label, why=f"closed by {self._closed_by}"))
+        self._channel.close(
+            ClosedError("reach the vfio-user server", device=self.label, why=f"closed by {self._closed_by}")
+        )
         self._events.close_all()
         with self._lock:
             close_all(self._files.values())

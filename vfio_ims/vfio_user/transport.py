@@ -220,7 +220,9 @@ class Connection:
         number = error.errno if error is not None else None
         known = error is None or number in _GONE
         why = "the other side closed the socket" if known else "the socket failed"
-        return RemovedError("talk vfio-user", device=self.name, why=why, errno=None if known else number)
+        hint = "start the server again and open the device anew"
+        code = None if known else number
+        return RemovedError("reach the vfio-user server", device=self.name, why=why, hint=hint, errno=code)
 
     def shutdown(self) -> None:
         """End the conversation: threads that wait in ``fill`` come back with RemovedError."""
