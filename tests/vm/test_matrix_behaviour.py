@@ -34,7 +34,7 @@ def ran(lab: Lab) -> dict[str, tuple[Done, Path]]:
         [str(SCENARIOS / "suite.py"), *(f"{lab[name]},iommu={interface}" for name in names), str(files[interface])]
         for interface, names in RUNS.items()
     ]
-    results = lab.run_all(commands, timeout=float(os.environ.get("T", "280")), env=ALONE)
+    results = lab.run_all(commands, timeout=float(os.environ.get("T", "900")), env=ALONE)
     return {interface: (done, files[interface]) for interface, done in zip(RUNS, results, strict=True)}
 
 

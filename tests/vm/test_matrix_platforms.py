@@ -26,7 +26,7 @@ def passes(lab: Lab, name: str, *interfaces: str, slots: int | None = None) -> l
     verdicts = []
     for interface in interfaces:
         argv = ["vfio-ims", "selftest", lab[name], "--iommu", interface, "--timeout", "20", "--json", *some]
-        report = lab.run(argv, timeout=120).check().json
+        report = lab.run(argv, timeout=400).check().json
         counts = {key: report[key] for key in ("slots", "fired", "delivered", "withheld", "unexpected", "lost")}
         print(f"{lab.guest.platform.name} {name} {interface}: {counts}, {report['seconds']:.1f} s")
         assert report["delivered"] == report["fired"] >= 8 * report["slots"]

@@ -30,7 +30,7 @@ def ran(lab: Lab, request: pytest.FixtureRequest) -> dict[str, Done]:
     commands = [
         ["vfio-ims", "selftest", lab[name], "--iommu", request.param, "--timeout", "20", "--json"] for name in MODELS
     ]
-    return dict(zip(MODELS, lab.run_all(commands, timeout=270), strict=True))
+    return dict(zip(MODELS, lab.run_all(commands, timeout=900), strict=True))
 
 
 def told(report: dict[str, Any]) -> str:

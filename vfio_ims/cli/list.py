@@ -57,23 +57,41 @@ def _tell(found: list[Candidate], hidden: list[str], wide: bool, as_json: bool, 
 def _print(found: list[Candidate], wide: bool) -> None:
     from rich.table import Table
 
+    out = console()
+    narrow = out.is_terminal and out.width < 100
+    titles = ["Address", "ID", "IMS", "State", "Why"] if narrow else list(_COLUMNS[:8])
+    titles += _COLUMNS[8:] if wide else ()
     table = Table(box=None, header_style="bold", pad_edge=False)
-    more = ("Name", "Node", "NUMA", "Link", "Kernel names") if wide else ()
-    for title in ("Address", "ID", "Family", "IMS", "Driver", "Group", "State", "Why", *more):
-        table.add_column(title, no_wrap=title not in ("Why", "Name"))
+    for title in titles:
+        # What tells functions apart is never cut, however narrow the terminal is; the reasons wrap.
+        table.add_column(title, no_wrap=title not in ("Why", "Name", "State"), overflow="fold")
     for one in found:
-        function = one.function
-        numa = "-" if function.numa_node is None else str(function.numa_node)
-        extra = (one.title or "-", one.node or "-", numa, str(function.link or "-"), " ".join(function.names) or "-")
-        table.add_row(
-            str(function.address),
-            function.id or "?",
-            one.family.name if one.family else "-",
-            {True: "yes", False: "no", None: "unknown"}[one.hint.answer],
-            function.driver or "-",
-            "-" if function.iommu_group is None else str(function.iommu_group.number),
-            str(one.state),
-            one.why,
-            *(extra if wide else ()),
-        )
-    console().print(table)
+        cells = _cells(one)
+        table.add_row(*(cells[title] for title in titles))
+    out.print(table)
+
+
+_COLUMNS = (
+    *("Address", "ID", "Family", "IMS", "Driver", "Group", "State", "Why"),
+    *("Name", "Node", "NUMA", "Link", "Kernel names"),
+)
+
+
+def _cells(one: Candidate) -> dict[str, str]:
+    function = one.function
+    values = (
+        str(function.address),
+        function.id or "?",
+        one.family.name if one.family else "-",
+        {True: "yes", False: "no", None: "unknown"}[one.hint.answer],
+        function.driver or "-",
+        "-" if function.iommu_group is None else str(function.iommu_group.number),
+        str(one.state),
+        one.why,
+        one.title or "-",
+        one.node or "-",
+        "-" if function.numa_node is None else str(function.numa_node),
+        str(function.link or "-"),
+        " ".join(function.names) or "-",
+    )
+    return dict(zip(_COLUMNS, values, strict=True))

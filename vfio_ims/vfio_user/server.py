@@ -248,6 +248,8 @@ def _explain(path: str, error: OSError) -> Exception:
         return UsageError(
             what, why="a socket's path must be shorter than 108 bytes", hint="use a shorter one, under /run or /tmp"
         )
+    if error.errno == errno.EADDRINUSE and not stat.S_ISSOCK(os.stat(path).st_mode):
+        return DeviceBusy(what, why="a file that is no socket is there", hint="choose another path, or remove the file")
     if error.errno == errno.EADDRINUSE:
         return DeviceBusy(what, why="somebody is there", hint="choose another path, or stop the other server")
     kind = AccessDenied if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS) else SetupError
