@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Names of devices: what to open, on which mount, with which options.
 
-``0000:6a:01.0[,iommu=type1|iommufd]``     a function bound to vfio-pci
+``0000:6a:01.0[,iommu=type1|iommufd][,vf_token=UUID]``     a function bound to vfio-pci
 ``mock:MODEL[,option=value]...``           a model in this process, on a software platform
 ``vfio-user:PATH[,option=value]...``       a vfio-user server's socket, on a software platform
 
@@ -33,7 +33,10 @@ _PLATFORM = {
     "mappable": Option(True, "whether the MSI-X table can be mapped"),
     "seed": Option(0, "for random merging; 0: a new one each time"),
 }
-_KERNEL = {"iommu": Option("auto", "which of VFIO's interfaces", ("auto", "type1", "iommufd"))}
+_KERNEL = {
+    "iommu": Option("auto", "which of VFIO's interfaces", ("auto", "type1", "iommufd")),
+    "vf_token": Option("", "a UUID that a physical function and its virtual functions on VFIO must share"),
+}
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,8 @@ class Name:
     @classmethod
     def parse(cls, text: str) -> Name:
         """UsageError where ``text`` names nothing that could be opened."""
+        if not isinstance(text, str):
+            raise UsageError("read a device's name", why=f"a name must be text, not {text!r}")
         head, *rest = text.strip().split(",")
         options = {key: value for key, _, value in (part.partition("=") for part in rest)}
         scheme, colon, target = head.partition(":")
@@ -82,7 +87,8 @@ def open_port(name: str | Name, *, share: Device | None = None, platform: Platfo
 
         chosen = _options(_KERNEL, parsed.options)
         space = None if share is None else share.port.space
-        return open_kernel(parsed.target, iommu=str(chosen["iommu"]), space=space)
+        token = str(chosen["vf_token"]) or None
+        return open_kernel(parsed.target, iommu=str(chosen["iommu"]), space=space, vf_token=token)
     return _open_software(parsed, share, platform)
 
 

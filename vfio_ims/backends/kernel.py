@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from uuid import UUID
 
 from vfio_ims.backends.kernel_cdev import node_of, open_cdev
 from vfio_ims.backends.kernel_claim import claim
@@ -12,7 +13,7 @@ from vfio_ims.backends.kernel_group import GroupSpace, open_group
 from vfio_ims.backends.kernel_refusals import driver_missing
 from vfio_ims.backends.kernel_space import IoasSpace
 from vfio_ims.backends.ports import AddressSpacePort
-from vfio_ims.errors import UsageError
+from vfio_ims.errors import UnsupportedError, UsageError
 from vfio_ims.pci import PciAddress
 from vfio_ims.sysfs import Function
 
@@ -26,13 +27,15 @@ def open_kernel(
     *,
     iommu: str = "auto",
     space: AddressSpacePort | None = None,
+    vf_token: str | None = None,
     sysfs: Path = Path("/sys"),
     dev: Path = Path("/dev"),
 ) -> KernelDevice:
     """Open the PCI function ``bdf``, bound to vfio-pci or one of its variants.
 
     ``iommu``: "type1" (group and container), "iommufd" (the function's own node), or "auto": iommufd where the kernel
-    has both nodes. ``space``: join that one, of a device that is open; the interface is then its. Opening resets the
+    has both nodes. ``space``: join that one, of a device that is open; the interface is then its. ``vf_token``: a UUID,
+    which a physical function and its virtual functions on VFIO must share; through the group only. Opening resets the
     function where it can be and leaves bus mastering off. Raises SetupError, AccessDenied or DeviceBusy, with what
     the kernel's answer means here and what to do next.
     """
@@ -44,7 +47,7 @@ def open_kernel(
         raise refusal
     held = claim(str(function.address), dev)
     try:
-        opened = _open(function, iommu, space, dev)
+        opened = _open(function, iommu, space, dev, _token(bdf, vf_token))
     except BaseException:
         if held is not None:
             held.close()
@@ -53,11 +56,23 @@ def open_kernel(
     return opened
 
 
-def _open(function: Function, iommu: str, space: AddressSpacePort | None, dev: Path) -> KernelDevice:
+def _token(bdf: str, text: str | None) -> str | None:
+    """The UUID as the kernel takes it."""
+    if text is None:
+        return None
+    try:
+        return str(UUID(text))
+    except ValueError as error:
+        raise UsageError("open", device=bdf, why=f"vf_token must be a UUID, not {text!r}", hint="uuidgen") from error
+
+
+def _open(function: Function, iommu: str, space: AddressSpacePort | None, dev: Path, token: str | None) -> KernelDevice:
     bdf = str(function.address)
+    if token is not None and (iommu == "iommufd" or isinstance(space, IoasSpace)):
+        raise UnsupportedError("open", device=bdf, why="a VF token goes through the group only", hint="use iommu=type1")
     if isinstance(space, GroupSpace):
         _same("type1", iommu, bdf)
-        return open_group(function, space=space, dev=dev)
+        return open_group(function, space=space, dev=dev, vf_token=token)
     if isinstance(space, IoasSpace):
         _same("iommufd", iommu, bdf)
         return open_cdev(function, space=space, dev=dev)
@@ -65,9 +80,10 @@ def _open(function: Function, iommu: str, space: AddressSpacePort | None, dev: P
         why = f"{space.name} is no address space of the kernel"
         raise UsageError("share an address space", device=bdf, why=why)
     node = node_of(function, dev)
-    if iommu == "iommufd" or (iommu == "auto" and node is not None and node.exists() and (dev / "iommu").exists()):
+    both = node is not None and node.exists() and (dev / "iommu").exists()
+    if iommu == "iommufd" or (iommu == "auto" and both and token is None):
         return open_cdev(function, dev=dev)
-    return open_group(function, dev=dev)
+    return open_group(function, dev=dev, vf_token=token)
 
 
 def _same(interface: str, iommu: str, bdf: str) -> None:

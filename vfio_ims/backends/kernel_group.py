@@ -125,8 +125,13 @@ def _container(function: Function, dev: Path) -> GroupSpace:
     return GroupSpace(container, f"container of {function.address}")
 
 
-def open_group(function: Function, *, space: GroupSpace | None = None, dev: Path = Path("/dev")) -> GroupDevice:
-    """Open a function through its group; in the container of ``space`` where one is given."""
+def open_group(
+    function: Function, *, space: GroupSpace | None = None, dev: Path = Path("/dev"), vf_token: str | None = None
+) -> GroupDevice:
+    """Open a function through its group; in the container of ``space`` where one is given.
+
+    ``vf_token``: a UUID. The user of a physical function sets it so, those of its virtual functions show it.
+    """
     with ExitStack() as undo:
         joined = _container(function, dev) if space is None else space
         joined.join()
@@ -134,8 +139,9 @@ def open_group(function: Function, *, space: GroupSpace | None = None, dev: Path
         group = joined.enter(function, dev)
         undo.callback(joined.depart, group)
         bdf = str(function.address)
+        spelled = bdf if vf_token is None else f"{bdf} vf_token={vf_token}"
         with in_words(lambda code: open_refused(code, function)):
-            fd = patiently(lambda: vfio.group_device_fd(group.fileno(), bdf), errno.EBUSY)
+            fd = patiently(lambda: vfio.group_device_fd(group.fileno(), spelled), errno.EBUSY)
         device = Descriptor(fd, bdf)
         undo.callback(device.close)
         opened = GroupDevice(function, device, joined, group)

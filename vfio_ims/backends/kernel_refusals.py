@@ -153,8 +153,13 @@ def attach_refused(code: int, interface: str, function: Function, operation: str
         )
         return SetupError(operation, device=name, why=why, hint=hint, errno=code)
     if code == errno.EACCES:
-        why = "it is a virtual function whose physical function is on VFIO too: a VF token is wanted"
-        return AccessDenied(operation, device=name, why=why, hint="bind the physical function to its own driver")
+        parent = function.physical_function
+        if parent is None:
+            why = "its virtual functions are open through VFIO: it must show the VF token that they share with it"
+            return AccessDenied(operation, device=name, why=why, hint=f"{name},vf_token=UUID", errno=code)
+        why = f"its physical function {parent} is on VFIO too: both openers must show the same VF token"
+        hint = f"{name},vf_token=UUID, with the UUID that {parent} was opened with; or vfio-ims restore {parent}"
+        return AccessDenied(operation, device=name, why=why, hint=hint, errno=code)
     if code == errno.ENOMEM:
         why = "the memory that is mapped already could not be pinned for it, or the kernel has none left"
         return SetupError(operation, device=name, why=why, hint="ulimit -l; dmesg | tail", errno=code)

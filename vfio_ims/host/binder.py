@@ -117,21 +117,33 @@ class Binder:
 
     def _plan(self, operation: str, changes: Sequence[Change]) -> Plan:
         needed = tuple(change for change in changes if change.steps)
-        uses = {str(change.function): found for change in needed if (found := self._uses(change))}
+        uses = {str(change.function): found for change in needed if (found := self._uses(change, operation))}
         return Plan(needed, uses, operation)
 
-    def _uses(self, change: Change) -> tuple[str, ...]:
+    def _uses(self, change: Change, operation: str) -> tuple[str, ...]:
         if change.now.driver == change.wanted.driver:
             return ()
-        function = change.function
-        found = list(Uses(self.machine).of(function))
-        if is_vfio_driver(change.now.driver):
-            found += [f"{holder} has it open" for holder in Holders.scan(self.machine).of(function)]
-        if change.now.virtual:
+        function, uses = change.function, Uses(self.machine)
+        found = list(uses.of(function))
+        virtual = self._virtual(function) if change.now.virtual else []
+        if virtual or is_vfio_driver(change.now.driver):
+            holders = Holders.scan(self.machine)
+            found += [f"{holder} has it open" for holder in holders.of(function)]
+            found += [f"{holder} has its virtual function {one} open" for one in virtual for holder in holders.of(one)]
+        if virtual and operation != "restore":
             found.append(f"its {change.now.virtual} virtual functions would vanish")
+        found += [f"its virtual function {one}: {use}" for one in virtual for use in uses.of(one)]
         if change.now.driver == "idxd" and (0, 0) < self.machine.kernel < (5, 14):
             found.append(f"taking it from idxd can crash Linux {self.machine.release} (mended in 5.14)")
         return tuple(found)
+
+    def _virtual(self, function: Function) -> list[Function]:
+        """The virtual functions that it has now."""
+        names = (name for name in names_in(function.path) if name.startswith("virtfn"))
+        targets = (link_name(function.path / name) or "" for name in names)
+        return [
+            Function(PciAddress.parse(target), self.machine.sys) for target in targets if PciAddress.looks_like(target)
+        ]
 
     def _check_driver(self, driver: str) -> None:
         if not (self.machine.sys / "bus/pci/drivers" / driver).is_dir():
@@ -182,12 +194,7 @@ class Binder:
         known = self.journal.get(address)
         if known is not None and known.boot_id == self.machine.boot_id and known.id == function.id:
             return
-        virtual = {}
-        if change.now.virtual:
-            for name in names_in(function.path):
-                target = link_name(function.path / name) if name.startswith("virtfn") else None
-                if target is not None and PciAddress.looks_like(target):
-                    virtual[target] = Binding.of(Function(PciAddress.parse(target), self.machine.sys))
+        virtual = {str(one): Binding.of(one) for one in self._virtual(function)}
         self.journal.put(Entry(address, function.id, change.now, self.machine.boot_id, time.time(), virtual))
 
     def _go(self, function: Function, wanted: Binding, done: list[Step]) -> None:

@@ -130,7 +130,8 @@ def _virtual(machine: Machine, function: Function, group: str) -> Result:
     if not is_vfio_driver(driver):
         return Result(group, "SR-IOV", Status.OK, evidence)
     cause = "its physical function is on VFIO too: both openers must show the same VF token"
-    return Result(group, "SR-IOV", Status.WARN, evidence, cause, f"sudo vfio-ims restore {function.physical_function}")
+    fix = f"open both with ,vf_token=UUID in their names; or sudo vfio-ims restore {function.physical_function}"
+    return Result(group, "SR-IOV", Status.WARN, evidence, cause, fix)
 
 
 def _reset(machine: Machine, function: Function, group: str) -> Result:
