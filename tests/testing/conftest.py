@@ -16,6 +16,8 @@ def inner(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
     monkeypatch.setenv("PYTEST_ADDOPTS", "-p vfio_ims.testing.plugin")
     import vfio_ims
+    from vfio_ims import families
 
     vfio_ims.open_driver("mock:minimal").close()
+    monkeypatch.setattr(families, "_private", [])  # what the inner run loads goes with it
     return pytester
