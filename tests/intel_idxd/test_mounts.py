@@ -23,7 +23,7 @@ from vfio_ims.drivers.intel_idxd.dif import DifTags
 from vfio_ims.drivers.intel_idxd.driver import Dsa, Iaa
 from vfio_ims.ims import FireStatus
 
-pytestmark = pytest.mark.vfio(model="intel-dsa,slots=256", mount=("mock", "vfio-user"))
+pytestmark = pytest.mark.vfio(model="intel-dsa", mount=("mock", "vfio-user"))
 NOWHERE = 0x7000_0000_0000
 
 
@@ -126,7 +126,7 @@ def test_a_reset_under_it(dsa: Dsa) -> None:
                 wq.fill(memory.at(0), 1, 8)
 
 
-@pytest.mark.vfio(model="intel-iaa,slots=256", mount=("mock", "vfio-user"))
+@pytest.mark.vfio(model="intel-iaa", mount=("mock", "vfio-user"))
 def test_deflate(ims_driver: Driver) -> None:
     assert isinstance(ims_driver, Iaa)
     memory, data = arena(ims_driver, 32 * PAGE), b"in process, over a socket, under a kernel; " * 100
