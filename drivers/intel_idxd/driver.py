@@ -313,6 +313,7 @@ class Idxd(Driver):
     def set_pasid(self, queue: WorkQueue, pasid: int | None) -> None:
         """Give a dedicated queue another PASID. It is disabled meanwhile: what is in flight completes first."""
         with queue.lock:
+            queue.loan = None
             self.commander.run(Command.DISABLE_QUEUE, queue_operand(queue.index))
             chosen = self.active.with_queue(queue.index, pasid=pasid).queue(queue.index)
             queue_entry(self.regs, self.capabilities, queue.index).MODE.write(queue_mode(chosen))

@@ -13,7 +13,7 @@ from vfio_ims.native.access import load, store
 
 from .commands import Command, queue_operand
 from .descriptors import DESCRIPTOR, RECORD_SIZE, DsaOpcode, Flag
-from .software_error import acknowledge, describe
+from .software_error import acknowledge, describe, has_error
 from .status import STATUS_CODE, Status, status_text
 from .tables import SLOTS
 from .work_queue import wait_for_record
@@ -122,24 +122,23 @@ class Firing:
                 error = self._send_tagged(queue, handle, pasid)
             finally:
                 driver.tracker.shut(slot)
-            if error.valid:
+            if error is not None:
                 acknowledge(regs)
                 return FireReport(FireStatus.REFUSED, describe(error), error.error)
             return self._sent(slot)
 
-    def _send_tagged(self, queue: WorkQueue, handle: int, pasid: int) -> RegisterValue:
-        """SWERR after it."""
-        regs = self._regs
+    def _send_tagged(self, queue: WorkQueue, handle: int, pasid: int) -> RegisterValue | None:
+        """SWERR after it, where there is an error. The queue keeps the PASID until it is wanted for other work."""
+        driver, regs = self._driver, self._regs
         with queue.lock:
             acknowledge(regs)
-            self._driver.set_pasid(queue, pasid)
-            try:
-                descriptor = DESCRIPTOR.pack(0, _UNRECORDED, 0, 0, 0, 0, handle, 0, _NOTHING)
-                queue.submit_unrecorded(descriptor, ims=True)
-                self._driver.commander.run(Command.DRAIN_QUEUE, queue_operand(queue.index))
-                return regs.SWERR.read()
-            finally:
-                self._driver.set_pasid(queue, queue.pasid)
+            if queue.loan is None or queue.loan[0] != pasid:
+                driver.set_pasid(queue, pasid)
+                queue.loan = pasid, lambda: driver.set_pasid(queue, queue.pasid)
+            descriptor = DESCRIPTOR.pack(0, _UNRECORDED, 0, 0, 0, 0, handle, 0, _NOTHING)
+            queue.submit_unrecorded(descriptor, ims=True)
+            driver.commander.run(Command.DRAIN_QUEUE, queue_operand(queue.index))
+            return regs.SWERR.read() if has_error(regs) else None
 
     def close(self) -> None:
         self._records.close()

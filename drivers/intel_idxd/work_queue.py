@@ -11,8 +11,9 @@ from __future__ import annotations
 import threading
 import time
 from array import array
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from vfio_ims.errors import DeviceError, DeviceTimeout
@@ -63,7 +64,7 @@ def wait_for_record(regs: Bar0, record: int, iova: int, timeout: float, operatio
             raise DeviceTimeout(operation, device=regs.label, why=why)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Rows:
     """Many descriptors: a pattern of 64 bytes, and columns (offset in it, width, values) of ``count`` values each, in
 
@@ -92,6 +93,8 @@ class WorkQueue:
         self.pasid: int | None = None
         """What its work is tagged with."""
         self.sessions = 0
+        self.loan: tuple[int, Callable[[], None]] | None = None
+        """The PASID that it was given for a while, and what ends that: called before it takes any other work."""
         self._base = index * QUEUE_PORTALS
         self.lock = threading.RLock()
         self._walk = 0
@@ -110,6 +113,8 @@ class WorkQueue:
         DeviceTimeout where no entry gets free in ``timeout`` seconds.
         """
         with self.lock:
+            if self.loan is not None:
+                self._end_loan()
             if self._blocks:
                 self._settle(timeout)
             if len(self._records) >= self.size:
@@ -120,6 +125,11 @@ class WorkQueue:
                 self._store(descriptor, ims)
             else:
                 self._enqueue(descriptor, ims, timeout)
+
+    def _end_loan(self) -> None:
+        if self.loan is not None:
+            self.loan[1]()
+            self.loan = None
 
     def submit_unrecorded(self, descriptor: bytes, *, ims: bool) -> None:
         """Store a descriptor that has no completion record; the caller holds ``lock`` and drains."""
@@ -142,12 +152,21 @@ class WorkQueue:
                 raise DeviceTimeout(f"submit to work queue {self.index}", device=self._regs.label, why=why)
             time.sleep(0)
 
+    @cached_property
+    def _store_rows(self) -> Callable[..., int] | None:
+        """The window's compiled call, where it reaches the portals directly."""
+        store: Callable[..., int] | None = getattr(self._portals.window, "store_rows", None)
+        direct = self.dedicated and self._portals.mapped(self._base, QUEUE_PORTALS)
+        return store if direct else None
+
     def submit_rows(self, rows: Rows, *, ims: bool, timeout: float = 10.0) -> None:
         """Store many descriptors: where the portal is mapped in one compiled call, which keeps to the queue's size.
 
         DeviceTimeout where they could not all be stored in ``timeout`` seconds: those that were are under way.
         """
         with self.lock:
+            if self.loan is not None:
+                self._end_loan()
             if self._blocks or len(self._records) >= self.size:
                 self._settle(timeout)
             depth = self.size - len(self._records)
@@ -155,11 +174,10 @@ class WorkQueue:
                 self._reap(timeout)
                 depth = self.size - len(self._records)
             self._blocks.append(rows)
-            portal = self._base + (IMS_PORTAL if ims else 0)
-            store = getattr(self._portals.window, "store_rows", None)
-            if self.dedicated and store is not None and self._portals.mapped(portal, PORTAL_PAGE):
+            store = self._store_rows
+            if store is not None:
                 stored: int = store(
-                    portal,
+                    self._base + IMS_PORTAL if ims else self._base,
                     rows.pattern,
                     rows.count,
                     rows.columns,
@@ -244,3 +262,4 @@ class WorkQueue:
             del self._records[:]
             self._place.clear()
             self._blocks.clear()
+            self.loan = None

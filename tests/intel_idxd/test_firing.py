@@ -77,6 +77,18 @@ def test_the_queue_has_no_pasid_after_a_tagged_fire(dsa: Dsa) -> None:
         assert wq.nop().ok
 
 
+def test_tagged_fires_and_other_work_of_the_queue_take_turns(dsa: Dsa) -> None:
+    with dsa.ims.allocate(pasid=7) as irq, dsa.device.dma.allocate(4096) as buffer:
+        for _ in range(2):
+            assert dsa.fire(irq.slot, pasid=7).status is FireStatus.SENT
+            assert dsa.fire(irq.slot, pasid=8).status is FireStatus.REFUSED
+            with dsa.wq(7, pasid=9) as wq:
+                wq.fill(buffer, 0x55, 64)
+            with dsa.wq(7) as wq:
+                wq.nop()
+            dsa.reset()
+
+
 @pytest.mark.parametrize("vector", [1, 5, 8, 0])
 def test_vectors(dsa: Dsa, vector: int) -> None:
     with dsa.device.interrupts.open_msix(vector) as interrupt:
