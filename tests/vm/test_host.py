@@ -6,6 +6,8 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -15,6 +17,7 @@ import pytest
 from tests.vm.lab import Guest
 from tests.vm.pieces import need_vm
 from tests.vm.platforms import INTEL
+from tests.vm.qmp import Qmp
 from tests.vm.served import SCENARIOS, Done, Lab, bench
 from vfio_ims.testing.server import ServedModel
 
@@ -60,6 +63,16 @@ def test_a_function_removed_while_its_slots_fire_is_given_back(lab: Lab, interfa
     assert found["gone"]
     assert found["back"]
     print(f"given back {found['seconds'] * 1000:.0f} ms after the request")
+
+
+def test_more_events_than_the_socket_holds_lose_nothing(lab: Lab) -> None:
+    address = lab["minimal"]
+    bound = lab.run(["vfio-ims", "bind", address])
+    assert bound.status in (0, 4), bound
+    found = lab.scenario("burst", address)
+    assert found["lost"]  # the kernel dropped events
+    kinds = [text.split()[1] for text in found["heard"] if text.startswith(address)]
+    assert kinds == ["unbound", "bound", "ready"] or kinds == ["unbound"]
 
 
 @pytest.fixture(scope="module")
@@ -170,3 +183,41 @@ def test_virtual_functions_and_their_token() -> None:
     assert found["restored"] == ["back to no driver"]
     assert found["as_before"]
     assert found["left"] == 0
+
+
+def test_a_device_is_unplugged_while_open_and_plugged_in_again(tmp_path: Path) -> None:
+    need_vm()
+    seat = ["-device", "pcie-root-port,id=seat,addr=1e.0,chassis=1", "-device", "edu,bus=seat,id=guest"]
+    native = ["-global", "ICH9-LPC.acpi-pci-hotplug-with-bridge-support=off"]  # hotplug by the port itself
+    monitor = ["-qmp", f"unix:{tmp_path}/qmp,server=on,wait=off"]
+    options = ["pcie_ports=native"]  # the guest's kernel lacks what it would have to have for asking the firmware
+    with (
+        Guest(INTEL, driver=None, kernel_options=options, qemu_options=[*seat, *native, *monitor]) as guest,
+        Qmp(f"{tmp_path}/qmp") as qemu,
+    ):
+
+        def wait_for(name: str) -> None:
+            deadline = time.monotonic() + 60
+            while not (guest.rwdir / name).exists() and time.monotonic() < deadline:
+                time.sleep(0.1)
+
+        def pull_and_push() -> None:
+            wait_for("open")
+            qemu.run("device_del", id="guest")
+            qemu.wait("DEVICE_DELETED")
+            wait_for("given")
+            qemu.run("device_add", driver="edu", bus="seat", id="guest")
+
+        lab = Lab(guest, [])
+        address = lab.run(["vfio-ims", "list", "-d", "1234:11e8", "--json"]).json["devices"][0]["address"]
+        hands = threading.Thread(target=pull_and_push)
+        hands.start()
+        found = lab.scenario("hotplug", address, timeout=150)
+        hands.join()
+    assert found["given"]
+    assert "the host takes the device back" in found["reason"]
+    assert found["heard"][:2] == ["bound vfio-pci", "ready"]
+    assert "removed" in found["heard"]
+    assert found["heard"][-3:] == ["appeared", "bound vfio-pci", "ready"]
+    assert found["same"]
+    assert found["restored"] == ["back to no driver"]
