@@ -110,6 +110,10 @@ def rival(tmp_path_factory: pytest.TempPathFactory) -> Any:
         uint32_t rival_read32(uintptr_t base, uint64_t offset);
         void rival_write32(uintptr_t base, uint64_t offset, uint32_t value);
         void rival_table(uintptr_t base, const uint32_t *indices, uint64_t count, const uint32_t *words);
+        void rival_descriptors(uintptr_t portal, const uint64_t *destinations, const uint64_t *sources,
+                               const uint32_t *sizes, uintptr_t records, uint64_t iova, uint64_t count);
+        void rival_collect(uintptr_t records, uint64_t count, uint8_t *out);
+        void rival_copy(uintptr_t to, uintptr_t from, uint64_t size);
         struct epoll_event;
         int rival_drain(int epoll, struct epoll_event *events, int most, uint64_t *counts);
     """)

@@ -2,6 +2,7 @@
 /* The rivals in C: what a careful C programmer would write for the same job, on the same memory. */
 #include <errno.h>
 #include <stdint.h>
+#include <string.h>
 #include <sys/epoll.h>
 #include <unistd.h>
 
@@ -36,4 +37,46 @@ int rival_drain(int epoll, struct epoll_event *events, int most, uint64_t *count
         if (read(events[n].data.fd, &counts[n], 8) != 8)
             return -errno;
     return found;
+}
+
+/* Copy descriptors of 64 bytes, eight stores each, round a page; their completion records are cleared before. */
+struct descriptor {
+    uint32_t who, what;
+    uint64_t record, source, destination;
+    uint32_t size;
+    uint16_t handle, extra;
+    uint8_t specific[24];
+};
+
+void rival_descriptors(uintptr_t portal, const uint64_t *destinations, const uint64_t *sources, const uint32_t *sizes,
+                       uintptr_t records, uint64_t iova, uint64_t count)
+{
+    uint64_t at = 0;
+
+    memset((void *)records, 0, count * 32);
+    for (uint64_t i = 0; i < count; i++) {
+        struct descriptor one = {.what = 0x0300000c, .record = iova + i * 32, .source = sources[i],
+                                 .destination = destinations[i], .size = sizes[i]};
+        volatile uint64_t *to = (volatile uint64_t *)(portal + at);
+        const uint64_t *from = (const uint64_t *)&one;
+        for (int n = 0; n < 8; n++)
+            to[n] = from[n];
+        at = (at + 64) % 4096;
+    }
+}
+
+/* The status byte of each record, once it is there. */
+void rival_collect(uintptr_t records, uint64_t count, uint8_t *out)
+{
+    for (uint64_t i = 0; i < count; i++) {
+        volatile uint8_t *status = (volatile uint8_t *)(records + i * 32);
+        while (*status == 0)
+            ;
+        out[i] = *status;
+    }
+}
+
+void rival_copy(uintptr_t to, uintptr_t from, uint64_t size)
+{
+    memcpy((void *)to, (const void *)from, size);
 }

@@ -99,123 +99,108 @@ struct rows {
     int64_t timeout_ns;
 };
 
-/* The columns in three groups, each with one kind of copy: counters of 8 bytes, values of 8 bytes, all others. What is
- * read from the row next is always 8 bytes wide, and so is what is written: the processor forwards nothing else. */
-struct columns {
-    struct row_column all[MOST_COLUMNS];
-    uint64_t base[MOST_COLUMNS]; /* of narrow ones: the word around the first in it, without the fields of any */
-    uint8_t follows[MOST_COLUMNS]; /* the word has the column before this one already */
-    uint32_t counters, words, count;
+/* One of the eight words of a row: what it is made of. */
+struct word {
+    enum { CONSTANT, VALUES, COUNTER, HALF, MIXED } kind;
+    uint32_t shift;      /* of a half: where in the word */
+    uint64_t base;       /* what does not come from a column; a counter's first value */
+    uint64_t step;
+    const uint8_t *data;
 };
-
-static uint32_t kind_of(const struct row_column *c)
-{
-    return c->width != 8 ? 2 : c->data == NULL ? 0 : 1;
-}
 
 static uint64_t field_of(const struct row_column *c)
 {
-    return ((UINT64_C(1) << 8 * c->width) - 1) << 8 * (c->at & 7);
+    return c->width == 8 ? UINT64_MAX : ((UINT64_C(1) << 8 * c->width) - 1) << 8 * (c->at & 7);
 }
 
-static void find_bases(struct columns *columns, const uint8_t *row)
+static void plan(struct word words[8], const struct rows *r)
 {
-    for (uint32_t n = columns->words; n < columns->count; n++) {
-        uint64_t at = columns->all[n].at & ~7u;
-        memcpy(&columns->base[n], row + at, 8);
-        columns->follows[n] = 0;
-        for (uint32_t other = columns->words; other < columns->count; other++) {
-            if ((columns->all[other].at & ~7u) != at)
-                continue;
-            columns->base[n] &= ~field_of(&columns->all[other]);
-            columns->follows[n] |= other < n;
+    for (uint32_t n = 0; n < 8; n++) {
+        struct word *w = &words[n];
+        memset(w, 0, sizeof *w);
+        memcpy(&w->base, (const uint8_t *)r->pattern + 8 * n, 8);
+    }
+    for (uint32_t n = 0; n < r->column_count; n++) {
+        const struct row_column *c = &r->columns[n];
+        struct word *w = &words[c->at / 8];
+        w->base &= ~field_of(c);
+        if (w->kind != CONSTANT) {
+            w->kind = MIXED;
+            continue;
+        }
+        w->data = c->data;
+        w->step = c->step;
+        w->shift = 8 * (c->at & 7);
+        if (c->width == 8) {
+            w->kind = c->data == NULL ? COUNTER : VALUES;
+            w->base = c->first;
+        } else {
+            w->kind = c->width == 4 && c->data != NULL ? HALF : MIXED;
         }
     }
 }
 
-static void sort_columns(struct columns *to, const struct rows *r, uint64_t i)
+/* A word of several columns, or of narrow ones. */
+static uint64_t mixed(const struct rows *r, uint32_t number, uint64_t value, uint64_t i)
 {
-    to->count = 0;
-    for (uint32_t kind = 0; kind < 3; kind++) {
-        for (uint32_t c = 0; c < r->column_count; c++) {
-            struct row_column column = r->columns[c];
-            if (kind_of(&column) != kind)
-                continue;
-            if (column.data == NULL)
-                column.first += i * column.step;
-            else
-                column.data = (const uint8_t *)column.data + i * column.step;
-            to->all[to->count++] = column;
+    for (uint32_t n = 0; n < r->column_count; n++) {
+        const struct row_column *c = &r->columns[n];
+        uint64_t part = c->first + i * c->step;
+        if (c->at / 8 != number)
+            continue;
+        if (c->data != NULL) {
+            part = 0;
+            memcpy(&part, (const uint8_t *)c->data + i * c->step, c->width);
         }
-        if (kind == 0)
-            to->counters = to->count;
-        if (kind == 1)
-            to->words = to->count;
+        value |= part << 8 * (c->at & 7) & field_of(c);
     }
-}
-
-static inline uint64_t next_narrow(struct row_column *c)
-{
-    uint64_t value = 0;
-
-    if (c->data == NULL) {
-        value = c->first & ((UINT64_C(1) << 8 * c->width) - 1);
-        c->first += c->step;
-        return value;
-    }
-    if (c->width == 4) {
-        uint32_t word;
-        memcpy(&word, c->data, 4);
-        value = word;
-    } else {
-        memcpy(&value, c->data, c->width == 2 ? 2 : 1);
-    }
-    c->data = (const uint8_t *)c->data + c->step;
     return value;
 }
 
-/* Put the next value of each column into the row. */
-static inline void fill_row(uint8_t *row, struct columns *columns)
+static inline uint64_t value_of(const struct word *w, const struct rows *r, uint32_t number, uint64_t i)
 {
-    struct row_column *c = columns->all;
-    uint32_t n = 0;
+    uint64_t value;
+    uint32_t half;
 
-    for (; n < columns->counters; n++, c++) {
-        memcpy(row + c->at, &c->first, 8);
-        c->first += c->step;
-    }
-    for (; n < columns->words; n++, c++) {
-        memcpy(row + c->at, c->data, 8);
-        c->data = (const uint8_t *)c->data + c->step;
-    }
-    for (; n < columns->count; n++, c++) {
-        uint64_t word = columns->base[n];
-        if (columns->follows[n])
-            memcpy(&word, row + (c->at & ~7u), 8);
-        word |= next_narrow(c) << 8 * (c->at & 7);
-        memcpy(row + (c->at & ~7u), &word, 8);
+    switch (w->kind) {
+    case CONSTANT:
+        return w->base;
+    case VALUES:
+        memcpy(&value, w->data + i * w->step, 8);
+        return value;
+    case COUNTER:
+        return w->base + i * w->step;
+    case HALF:
+        memcpy(&half, w->data + i * w->step, 4);
+        return w->base | (uint64_t)half << w->shift;
+    default:
+        return mixed(r, number, w->base, i);
     }
 }
 
 LOOP uint64_t store_rows(const struct rows *r, uint64_t i)
 {
-    _Alignas(64) uint8_t row[64];
-    struct columns columns;
+    _Alignas(64) uint64_t row[8];
+    struct word words[8];
     int64_t deadline = r->depth && r->count > r->depth ? now_ns() + r->timeout_ns : 0;
     uint64_t at = (r->start + i * r->stride) % r->span;
 
-    memcpy(row, r->pattern, sizeof row);
-    sort_columns(&columns, r, i);
-    find_bases(&columns, row);
+    plan(words, r);
     mmio_direct_store_fence();
     for (; i < r->count; i++) {
         if (r->depth && i >= r->depth && !came(r->waits + (i - r->depth) * r->wait_step, deadline))
             break;
-        fill_row(row, &columns);
-        if (r->pieces)
-            store_in_pieces(r->portal + at, row);
-        else
+        if (r->pieces) {
+            uint8_t *to = r->portal + at;
+#pragma GCC unroll 8
+            for (uint32_t n = 0; n < 8; n++)
+                mmio_store64(to + 8 * n, value_of(&words[n], r, n, i));
+        } else {
+#pragma GCC unroll 8
+            for (uint32_t n = 0; n < 8; n++)
+                row[n] = value_of(&words[n], r, n, i);
             direct_store64(r->portal + at, row);
+        }
         at += r->stride;
         if (at >= r->span)
             at = 0;

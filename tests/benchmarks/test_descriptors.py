@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Descriptors by the thousand: prepared, stored and harvested by compiled calls; the model's copy against memcpy.
+
+The portal is plain memory, so that a store costs nothing and only our own time is seen. Of silicon's portals each store
+takes tens of nanoseconds, and the share of what is measured here gets smaller.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterator
+from contextlib import ExitStack
+from struct import Struct
+from typing import Any, NamedTuple
+
+import pytest
+
+import vfio_ims
+from vfio_ims.drivers.intel_idxd.descriptors import DESCRIPTOR, DsaOpcode, Flag
+from vfio_ims.drivers.intel_idxd.driver import Dsa
+from vfio_ims.native.access import collect, fill
+from vfio_ims.native.memory import SharedMemory
+from vfio_ims.native.window import MappedWindow, Piece
+
+COUNT, RECORD, PORTALS = 1024, 32, 0x20000
+WHAT = DsaOpcode.MEMMOVE << 24 | Flag.RECORD_VALID | Flag.RECORD_ALWAYS
+COPY = 64 << 20
+
+
+class Stage(NamedTuple):
+    """A portal of plain memory, records, and what is to be copied."""
+
+    dsa: Dsa
+    portals: SharedMemory
+    window: MappedWindow
+    records: SharedMemory
+    destinations: array[int]
+    sources: array[int]
+    sizes: array[int]
+
+
+@pytest.fixture
+def stage() -> Iterator[Stage]:
+    with ExitStack() as stack:
+        dsa = stack.enter_context(vfio_ims.open_driver("mock:intel-dsa,slots=256"))
+        assert isinstance(dsa, Dsa)
+        portals, records = (stack.enter_context(SharedMemory(size)) for size in (PORTALS, COUNT * RECORD))
+        window = stack.enter_context(MappedWindow(PORTALS, [Piece(portals.fd, 0, 0, PORTALS)]))
+        bar, queue = dsa.device.bar(2), dsa.queues[0]
+        queue._portals, queue.size = type(bar)(dsa.device, 2, window, pieces=True), 2 * COUNT
+        numbers = array("Q", range(COUNT)), array("Q", range(COUNT)), array("I", [64] * COUNT)
+        yield Stage(dsa, portals, window, records, *numbers)
+
+
+def in_c(stage: Stage, rival: Any) -> Any:
+    ffi, lib = rival.ffi, rival.lib
+    arrays = (
+        ffi.from_buffer("uint64_t[]", stage.destinations),
+        ffi.from_buffer("uint64_t[]", stage.sources),
+        ffi.from_buffer("uint32_t[]", stage.sizes),
+    )
+    return lambda: lib.rival_descriptors(stage.portals.address, *arrays, stage.records.address, 0x1000, COUNT)
+
+
+def in_python(stage: Stage, view: memoryview) -> Any:
+    pack, address, size = Struct(DESCRIPTOR.format).pack_into, stage.records.address, COUNT * RECORD
+
+    def run() -> None:
+        fill(address, 0, size)
+        at, record = 0, 0x1000
+        for destination, source, length in zip(stage.destinations, stage.sources, stage.sizes, strict=True):
+            pack(view, at, 0, WHAT, record, source, destination, length, 0, 0, b"")
+            at, record = (at + 64) % 4096, record + RECORD
+
+    return run
+
+
+def test_rows_are_stored_at_a_c_loops_speed(race: Any, rival: Any, stage: Stage) -> None:
+    pattern = DESCRIPTOR.pack(0, WHAT, 0, 0, 0, 0, 0, 0, b"")
+    columns = [
+        (8, 8, range(0x1000, 0x1000 + COUNT * RECORD, RECORD)),
+        (16, 8, stage.sources),
+        (24, 8, stage.destinations),
+        (32, 4, stage.sizes),
+    ]
+
+    def ours() -> None:
+        fill(stage.records.address, 0, COUNT * RECORD)
+        stage.window.store_rows(0, pattern, COUNT, columns, pieces=True)
+
+    race(
+        f"store_rows of {COUNT} descriptors", ours, in_c(stage, rival), against="C loop on the same memory", at_most=5.0
+    )
+
+
+def test_submit_many(race: Any, rival: Any, stage: Stage) -> None:
+    queue = stage.dsa.queues[0]
+    with stage.dsa.wq(0) as wq, stage.portals.view as view:
+
+        def ours() -> None:
+            many = wq.submit_many(
+                DsaOpcode.MEMMOVE, source=stage.sources, destination=stage.destinations, size=stage.sizes
+            )
+            wq.many_in_flight.clear()  # nobody completes them: give the records back at once
+            queue.clear()
+            many._statuses = bytearray()
+            many.close()
+
+        against = "struct and memoryview"
+        race(f"submit_many of {COUNT}", ours, in_python(stage, view), against=against, at_least_faster=8)
+        race(f"submit_many of {COUNT}", ours, in_c(stage, rival), against="C loop on the same memory")
+
+
+def test_harvest(race: Any, rival: Any, stage: Stage) -> None:
+    fill(stage.records.address, 1, COUNT * RECORD)
+    ffi, lib = rival.ffi, rival.lib
+    out = ffi.new("uint8_t[]", COUNT)
+
+    def ours() -> None:
+        collect(stage.records.address, RECORD, COUNT, 1)
+
+    def in_c() -> None:
+        lib.rival_collect(stage.records.address, COUNT, out)
+
+    with stage.records.view as view:
+
+        def singly() -> list[int]:
+            return [view[at] for at in range(0, COUNT * RECORD, RECORD)]
+
+        race(f"harvest of {COUNT}", ours, in_c, against="C loop on the same memory", at_most=3.0)
+        race(f"harvest of {COUNT}", ours, singly, against="memoryview", at_least_faster=10)
+
+
+def test_the_models_copy(race: Any, rival: Any) -> None:
+    with vfio_ims.open_driver("mock:intel-dsa,slots=256") as dsa:
+        assert isinstance(dsa, Dsa)
+        to, source = dsa.device.dma.allocate(COPY), dsa.device.dma.allocate(COPY)
+        fill(source.address, 0x5A, COPY)
+        with dsa.wq(0, "ims") as wq:
+            race(
+                "the model's copy of 64 MiB",
+                lambda: wq.memmove(to, source, COPY),
+                lambda: rival.lib.rival_copy(to.address, source.address, COPY),
+                against="memcpy",
+                at_most=2.0,
+            )
+
+
+def test_a_fire_on_the_mock(race: Any) -> None:
+    with vfio_ims.open_driver("mock:intel-dsa,slots=256") as dsa, vfio_ims.open_driver("mock:minimal") as minimal:
+        one, other = dsa.ims.allocate(), minimal.ims.allocate()
+        race(
+            "a fire of the DSA model",
+            lambda: dsa.fire(one.slot),  # type: ignore[attr-defined]
+            lambda: minimal.fire(other.slot),  # type: ignore[attr-defined]
+            against="the example device's",
+        )
