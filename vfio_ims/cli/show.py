@@ -12,7 +12,7 @@ from vfio_ims.cli.place import place
 from vfio_ims.errors import SetupError, UsageError
 
 if TYPE_CHECKING:
-    from vfio_ims.host import Description
+    from vfio_ims.host import Description, Machine
     from vfio_ims.sysfs import Function
 
 __all__ = ["command"]
@@ -28,9 +28,9 @@ def command(device: str, iommu: str | None, live: bool, fields: bool, as_json: b
     if device.startswith("report:"):
         if live:
             raise UsageError("show", device=device, why="a report can be looked at, not opened")
-        with place(device) as (_, function):
+        with place(device) as (machine, function):
             assert function is not None
-            described = _on_paper(function)
+            described = _on_paper(function, machine)
     else:
         described = _describe(device, iommu, live)
     if as_json:
@@ -40,23 +40,23 @@ def command(device: str, iommu: str | None, live: bool, fields: bool, as_json: b
 
 
 def _describe(device: str, iommu: str | None, live: bool) -> Description:
+    from vfio_ims.host import Machine
     from vfio_ims.names import Name
-    from vfio_ims.sysfs import find
 
-    known = find(device.partition(",")[0])
+    known = Machine().function(device.partition(",")[0])
     name = Name.parse(with_interface(device, iommu) if known is None else str(known.address))
     if name.mount == "kernel" and not live:
         if known is None:
             why = "there is no such PCI function on this machine"
             raise SetupError("show", device=name.target, why=why, hint="vfio-ims list --all shows what there is")
-        return _on_paper(known)
+        return _on_paper(known, Machine())
     return _describe_open(str(name) if known is None else with_interface(str(name), iommu))
 
 
-def _on_paper(function: Function) -> Description:
+def _on_paper(function: Function, machine: Machine) -> Description:
     from vfio_ims.host import describe
 
-    described = describe(function)
+    described = describe(function, machine)
     if described is None:
         raise SetupError("show", device=str(function), why="its config space cannot be read in sysfs")
     return described
@@ -74,7 +74,7 @@ def _describe_open(name: str) -> Description:
         except SetupError:
             device.config.memory = True
             return describe_live(device, None)
-        with family.load_driver().start_on(device) as driver:
+        with family.load_driver(f"{header.vendor:04x}:{header.device:04x}").start_on(device) as driver:
             return describe_live(device, driver)
 
 

@@ -14,6 +14,7 @@ from vfio_ims.verbs import Evidence, IrqFlags, IrqIndex
 if TYPE_CHECKING:
     from vfio_ims.device import Device
     from vfio_ims.driver import Driver
+    from vfio_ims.host.machine import Machine
     from vfio_ims.sysfs import Function
 
 __all__ = ["Description", "describe", "describe_live"]
@@ -74,21 +75,30 @@ def _identity(config: ConfigSpace) -> list[tuple[str, str]]:
     return facts
 
 
-def describe(function: Function) -> Description | None:
-    """From sysfs, without opening the device; None where not even its header can be read."""
+def describe(function: Function, machine: Machine | None = None) -> Description | None:
+    """From sysfs, without opening the device; None where not even its header can be read.
+
+    With its ``machine``: its name, its state, and the next step, too.
+    """
     config, capabilities = function.config, function.capabilities
     if config is None or capabilities is None:
         return None
     group = function.iommu_group
+    others = [] if group is None else [str(one) for one in group.members if one.address != function.address]
+    company = f" with {', '.join(others)}" if others else ""
     optional = {
         "driver": function.driver,
-        "IOMMU group": None if group is None else str(group.number),
+        "driver_override": function.driver_override,
+        "IOMMU group": None if group is None else f"{group.number}{company}",
         "NUMA node": None if function.numa_node is None else str(function.numa_node),
         "power": function.power_state,
+        "link": None if function.link is None else str(function.link),
         "reset": ", ".join(function.reset_methods) if function.reset_methods else None,
         "kernel names": ", ".join(function.names) or None,
     }
-    facts = [*_identity(config), *((name, text) for name, text in optional.items() if text is not None)]
+    standing = {} if machine is None else _standing(function, machine)
+    told = (*standing.items(), *optional.items())
+    facts = [*_identity(config), *((name, text) for name, text in told if text)]
     return Description(
         str(function),
         config,
@@ -98,6 +108,21 @@ def describe(function: Function) -> Description | None:
         _verdict_on_paper(function, capabilities),
         tuple(facts),
     )
+
+
+def _standing(function: Function, machine: Machine) -> dict[str, str | None]:
+    """How far it is from being opened."""
+    from vfio_ims.host.idnames import names_of
+    from vfio_ims.host.survey import Survey
+
+    found = Survey(machine).candidate(function, names_of((function,), machine).get(function.id or ""))
+    return {
+        "name": found.title,
+        "family": None if found.family is None else found.family.name,
+        "state": f"{found.state}: {found.why}",
+        "next": found.next,
+        "node": found.node,
+    }
 
 
 def _interrupts_on_paper(capabilities: Capabilities, config: ConfigSpace) -> list[tuple[str, str]]:

@@ -102,7 +102,8 @@ def _options(machine: Machine) -> Result:
         for module, name in (("vfio_pci", "disable_idle_d3"), ("vfio_pci", "enable_sriov"))
         if (value := machine.parameter(module, name)) is not None
     ]
-    return Result(GROUP, "options", Status.OK, f"no unsafe mode is on{f' ({chr(44).join(seen)})' if seen else ''}")
+    values = f" ({', '.join(seen)})" if seen else ""
+    return Result(GROUP, "options", Status.OK, f"no unsafe mode is on{values}")
 
 
 def _denylist(machine: Machine, function: Function | None) -> Result:
