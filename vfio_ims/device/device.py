@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Callable
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -39,7 +40,8 @@ class Device(Owner):
         self.loss: VfioImsError | None = None
         """Why the device is gone, where the mount has noticed."""
         super().__init__(port.name)
-        port.on_lost(self._lost)
+        told = weakref.WeakMethod(self._lost)  # a device that is forgotten is not kept by its port
+        port.on_lost(lambda reason: method(reason) if (method := told()) is not None else None)
 
     def _lost(self, reason: VfioImsError) -> None:
         """No interrupt will come any more: every wait, under way or to come, raises ``reason``."""
