@@ -120,6 +120,10 @@ class Idxd(Driver):
         self.check_open("read the event log")
         return [] if self.log is None else self.log.take(self.regs)
 
+    def event_about(self, queue: int, handle: int) -> Event | None:
+        """Take the entry that says that ``queue`` was given a bad interrupt ``handle``, and only that one."""
+        return None if self.log is None else self.log.take_about(self.regs, queue, handle)
+
     def _allow_vectors(self) -> None:
         """Every vector but 0 may be raised by work without a PASID. A reset clears this table."""
         at = self.capabilities.table("permissions")

@@ -30,25 +30,41 @@ class EventLog:
         self.entries, self._size = entries, entry_size(support)
         self._memory = space.allocate(entries * self._size)
         self._lock = threading.Lock()
+        self._kept: list[Event] = []  # read from the device, and nobody has asked for them yet
 
     def set_up(self, regs: Bar0) -> None:
         """Tell the disabled device where the log is."""
+        self._kept.clear()
         regs.EVLCFG.write(base=self._memory.iova >> 12, size=self.entries)
         regs.EVLSTATUS.write(head=0)
         regs.GENCFG.update(event_log=1)
 
     def take(self, regs: Bar0) -> list[Event]:
         """The entries since this was last asked; the device may reuse their places."""
-        found: list[Event] = []
         with self._lock:
-            status = regs.EVLSTATUS.read()
-            head, tail = status.head, status.tail
-            while head != tail:
-                found.append(decode_event(view_of(self._memory.address + head * self._size, self._size).tobytes()))
-                head = (head + 1) % self.entries
-            if found:
-                regs.EVLSTATUS.write(head=head, interrupt=1)
+            self._read(regs)
+            found, self._kept = self._kept, []
         return found
+
+    def take_about(self, regs: Bar0, queue: int, handle: int) -> Event | None:
+        """The entry about a bad interrupt handle in that queue, if there is one; the others are kept."""
+        with self._lock:
+            self._read(regs)
+            for event in self._kept:
+                if (event.queue, event.handle) == (queue, handle):
+                    self._kept.remove(event)
+                    return event
+        return None
+
+    def _read(self, regs: Bar0) -> None:
+        status = regs.EVLSTATUS.read()
+        head, tail = status.head, status.tail
+        if head == tail:
+            return
+        while head != tail:
+            self._kept.append(decode_event(view_of(self._memory.address + head * self._size, self._size).tobytes()))
+            head = (head + 1) % self.entries
+        regs.EVLSTATUS.write(head=head, interrupt=1)
 
     def close(self) -> None:
         self._memory.close()

@@ -13,14 +13,12 @@ from vfio_ims.native.access import load, store
 
 from .commands import Command, queue_operand
 from .descriptors import DESCRIPTOR, RECORD_SIZE, DsaOpcode, Flag
-from .software_error import acknowledge, describe, has_error
+from .software_error import acknowledge, describe
 from .status import STATUS_CODE, Status, status_text
 from .tables import SLOTS
 from .work_queue import wait_for_record
 
 if TYPE_CHECKING:
-    from vfio_ims.registers import RegisterValue
-
     from .driver import Idxd
     from .work_queue import WorkQueue
 
@@ -111,34 +109,41 @@ class Firing:
     # --- with a PASID -------------------------------------------------------------------------------------------------
 
     def fire_tagged(self, slot: int, pasid: int) -> FireReport:
-        """Give one queue ``pasid``, send a no-op without a record, drain the queue, and look at SWERR."""
+        """Give one queue ``pasid``, send a no-op without a record, drain the queue, and look where errors are told."""
         self._check(slot)
-        driver, regs = self._driver, self._regs
+        driver = self._driver
         with self._tagged:
             queue = driver.dedicated[-1]
-            handle = driver.handles.slot(slot)
             driver.tracker.open(slot)
             try:
-                error = self._send_tagged(queue, handle, pasid)
+                refusal = self._send_tagged(queue, slot, pasid)
+                if refusal is not None and driver.handles.request and self._revoked():
+                    refusal = self._send_tagged(queue, slot, pasid)
             finally:
                 driver.tracker.shut(slot)
-            if error is not None:
-                acknowledge(regs)
-                return FireReport(FireStatus.REFUSED, describe(error), error.error)
-            return self._sent(slot)
+            return self._sent(slot) if refusal is None else refusal
 
-    def _send_tagged(self, queue: WorkQueue, handle: int, pasid: int) -> RegisterValue | None:
-        """SWERR after it, where there is an error. The queue keeps the PASID until it is wanted for other work."""
+    def _send_tagged(self, queue: WorkQueue, slot: int, pasid: int) -> FireReport | None:
+        """The device's refusal, from SWERR or the event log; None where it has none."""
         driver, regs = self._driver, self._regs
+        handle = driver.handles.slot(slot)
         with queue.lock:
             acknowledge(regs)
-            if queue.loan is None or queue.loan[0] != pasid:
-                driver.set_pasid(queue, pasid)
-                queue.loan = pasid, lambda: driver.set_pasid(queue, queue.pasid)
-            descriptor = DESCRIPTOR.pack(0, _UNRECORDED, 0, 0, 0, 0, handle, 0, _NOTHING)
-            queue.submit_unrecorded(descriptor, ims=True)
-            driver.commander.run(Command.DRAIN_QUEUE, queue_operand(queue.index))
-            return regs.SWERR.read() if has_error(regs) else None
+            driver.set_pasid(queue, pasid)
+            try:
+                descriptor = DESCRIPTOR.pack(0, _UNRECORDED, 0, 0, 0, 0, handle, 0, _NOTHING)
+                queue.submit_unrecorded(descriptor, ims=True)
+                driver.commander.run(Command.DRAIN_QUEUE, queue_operand(queue.index))
+                error = regs.SWERR.read()
+                event = driver.event_about(queue.index, handle)
+            finally:
+                driver.set_pasid(queue, queue.pasid)
+        if event is not None:
+            return FireReport(FireStatus.REFUSED, str(event), event.error)
+        if not error.valid:
+            return None
+        acknowledge(regs)
+        return FireReport(FireStatus.REFUSED, describe(error), error.error)
 
     def close(self) -> None:
         self._records.close()

@@ -177,6 +177,14 @@ def test_handles_revoked_now_and_then_lose_nothing(opened: Opener) -> None:
             assert irqs[n % 8].wait(timeout=1)
 
 
+def test_tagged_fires_survive_revoked_handles(opened: Opener) -> None:
+    dsa = opened("cmdcap=yes,revoke_after=5")
+    with dsa.ims.allocate(pasid=3) as irq:
+        for _ in range(30):
+            assert dsa.fire(irq.slot, pasid=3).status is FireStatus.SENT
+            assert irq.wait(timeout=1)
+
+
 # --- several threads --------------------------------------------------------------------------------------------------
 
 

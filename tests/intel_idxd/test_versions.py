@@ -129,6 +129,18 @@ def test_the_log_goes_round_and_what_does_not_fit_goes_to_swerr(opened: Opener) 
     assert len(dsa.events()) == 63
 
 
+def test_a_tagged_fires_refusal_is_found_in_the_log(opened: Opener) -> None:
+    dsa = with_log(opened)
+    bad(dsa, encode(0x7F), queue=1)
+    with dsa.ims.allocate(pasid=3) as irq:
+        report = dsa.fire(irq.slot, pasid=4)
+        assert (report.status, report.code) == ("refused", 0x19)
+        assert "through an IMS portal" in report.detail
+        assert dsa.fire(irq.slot, pasid=3).status == "sent"
+        assert irq.wait(timeout=1)
+    assert [event.error for event in dsa.events()] == [0x10]  # the others' are left
+
+
 def test_iaa_has_longer_entries(opened: Opener) -> None:
     iaa = opened("version=2", "intel-iaa")
     iaa.configure(replace(Configuration.even(iaa.capabilities), event_log=64))
