@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from tests.host.box import DSA, IAA, NIC, Box
 from tests.host.fake_kernel import FakeKernel, state
 from vfio_ims.errors import AccessDenied, DeviceBusy, DeviceError, SetupError
-from vfio_ims.host.binder import Binder, Plan
+from vfio_ims.host.binder import Binder
 from vfio_ims.host.binding import Binding, steps_between
+from vfio_ims.host.planning import Plan
 from vfio_ims.sysfs import Function
 
 

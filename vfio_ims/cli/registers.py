@@ -56,15 +56,14 @@ def registers(device: str, iommu: str | None, live: bool) -> Iterator[tuple[Regi
 
 
 def shown(place: Place, value: int, meaning: str) -> tuple[str, dict[str, Any]]:
-    """One register for people and for JSON. Numbers over 53 bits have a text beside them that survives any parser."""
+    """One register for people and for JSON, where numbers that may exceed 53 bits are text in hex."""
     digits = place.width * 2
     text = f"{place.title} = {value:0{digits}x}" + (f"  {meaning}" if meaning else "")
     content: dict[str, Any] = {
         "register": place.title,
         "place": str(place),
         "width": place.width,
-        "value": value,
-        "hex": f"{value:#0{digits + 2}x}",
+        "value": value if place.width <= 4 else f"{value:#0{digits + 2}x}",
         "meaning": meaning,
     }
     return text, content

@@ -4,10 +4,11 @@
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from vfio_ims.host.binder import Binder, Plan
+    from vfio_ims.host.binder import Binder
     from vfio_ims.host.description import Description, describe, describe_live
     from vfio_ims.host.events import DeviceEvent, DeviceEvents
     from vfio_ims.host.machine import Machine
+    from vfio_ims.host.planning import Plan
     from vfio_ims.host.removal import RemovalWatch
     from vfio_ims.host.selection import Selection
     from vfio_ims.host.state import State
@@ -38,7 +39,7 @@ _PLACES = {
     "DeviceEvent": "events",
     "DeviceEvents": "events",
     "Machine": "machine",
-    "Plan": "binder",
+    "Plan": "planning",
     "RemovalWatch": "removal",
     "Selection": "selection",
     "State": "state",

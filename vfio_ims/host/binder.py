@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,47 +11,17 @@ from pathlib import Path
 
 from vfio_ims.errors import DeviceBusy, SetupError, VfioImsError
 from vfio_ims.host.binding import Binding, Step, steps_between
-from vfio_ims.host.denylist import WAY_OUT, denied
-from vfio_ims.host.holders import Holders
+from vfio_ims.host.denylist import WAY_OUT, on_denylist
 from vfio_ims.host.journal import Entry, Journal
 from vfio_ims.host.machine import Machine
-from vfio_ims.host.state import blockers, is_vfio_driver
-from vfio_ims.host.uses import Uses
+from vfio_ims.host.planning import Change, Plan, Planner, virtual_functions
 from vfio_ims.host.writer import Writer
 from vfio_ims.pci import PciAddress
 from vfio_ims.sysfs import Function
-from vfio_ims.sysfs.attributes import entries as names_in
-from vfio_ims.sysfs.attributes import link_name
 
-__all__ = ["Binder", "Change", "Plan", "Restored"]
+__all__ = ["Binder", "Restored"]
 
 Told = Callable[[Step], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """One function, as it is and as it is to be."""
-
-    function: Function
-    now: Binding
-    wanted: Binding
-
-    @property
-    def steps(self) -> list[Step]:
-        return steps_between(str(self.function.address), self.now, self.wanted)
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """Changes in order; ``uses``: what would be lost, by address, which only force overrides."""
-
-    changes: tuple[Change, ...]
-    uses: dict[str, tuple[str, ...]]
-    operation: str
-
-    @property
-    def steps(self) -> list[Step]:
-        return [step for change in self.changes for step in change.steps]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +46,7 @@ class Binder:
     ) -> None:
         self.machine = machine or Machine()
         self.journal = Journal((state or self.machine.run) / "bindings")
+        self._planner = Planner(self.machine)
         self._writer = writer or Writer(self.machine)
         self._told = told or (lambda step: None)
 
@@ -85,85 +57,11 @@ class Binder:
 
         Raises SetupError where it is clear beforehand that it will not work, and says which siblings block a group.
         """
-        self._check_driver(driver)
-        chosen = {function.address: function.fresh() for function in functions}
-        for function in list(chosen.values()):
-            others = [one for one in blockers(function) if one.address not in chosen]
-            if others and not siblings:
-                named = ", ".join(f"{one} (driver {one.driver})" for one in others)
-                why = f"its IOMMU group {function.iommu_group and function.iommu_group.number} is handed out as a whole"
-                raise SetupError(
-                    "bind",
-                    device=str(function),
-                    why=f"{why}, and {named} would block it",
-                    hint=f"vfio-ims bind {function} --group binds these too",
-                )
-            chosen |= {one.address: one.fresh() for one in others}
-        changes = []
-        for function in chosen.values():
-            self._check_function(function, driver)
-            now = Binding.of(function)
-            if now.driver != driver:
-                changes.append(Change(function, now, Binding(driver, driver, 0 if now.virtual is not None else None)))
-        return self._plan("bind", changes)
+        return self._planner.bind(functions, driver, siblings=siblings)
 
     def plan_unbind(self, functions: Sequence[Function]) -> Plan:
         """What leaving them without a driver would write."""
-        changes = []
-        for function in functions:
-            now = Binding.of(function)
-            changes.append(Change(function, now, Binding(None, now.override, 0 if now.virtual is not None else None)))
-        return self._plan("unbind", changes)
-
-    def _plan(self, operation: str, changes: Sequence[Change]) -> Plan:
-        needed = tuple(change for change in changes if change.steps)
-        uses = {str(change.function): found for change in needed if (found := self._uses(change, operation))}
-        return Plan(needed, uses, operation)
-
-    def _uses(self, change: Change, operation: str) -> tuple[str, ...]:
-        if change.now.driver == change.wanted.driver:
-            return ()
-        function, uses = change.function, Uses(self.machine)
-        found = list(uses.of(function))
-        virtual = self._virtual(function) if change.now.virtual else []
-        if virtual or is_vfio_driver(change.now.driver):
-            holders = Holders.scan(self.machine)
-            found += [f"{holder} has it open" for holder in holders.of(function)]
-            found += [f"{holder} has its virtual function {one} open" for one in virtual for holder in holders.of(one)]
-        if virtual and operation != "restore":
-            found.append(f"its {change.now.virtual} virtual functions would vanish")
-        found += [f"its virtual function {one}: {use}" for one in virtual for use in uses.of(one)]
-        if change.now.driver == "idxd" and (0, 0) < self.machine.kernel < (5, 14):
-            found.append(f"taking it from idxd can crash Linux {self.machine.release} (mended in 5.14)")
-        return tuple(found)
-
-    def _virtual(self, function: Function) -> list[Function]:
-        """The virtual functions that it has now."""
-        names = (name for name in names_in(function.path) if name.startswith("virtfn"))
-        targets = (link_name(function.path / name) or "" for name in names)
-        return [
-            Function(PciAddress.parse(target), self.machine.sys) for target in targets if PciAddress.looks_like(target)
-        ]
-
-    def _check_driver(self, driver: str) -> None:
-        if not (self.machine.sys / "bus/pci/drivers" / driver).is_dir():
-            why = f"the kernel has no driver {driver} now: its module is not loaded"
-            raise SetupError("bind", why=why, hint=f"sudo modprobe {driver}")
-
-    def _check_function(self, function: Function, driver: str) -> None:
-        name = str(function)
-        if not function.exists:
-            why = "there is no such PCI function on this machine"
-            raise SetupError("bind", device=name, why=why, hint="vfio-ims list --all")
-        if function.class_code is not None and function.class_code >> 8 == 0x0604:
-            raise SetupError("bind", device=name, why="it is a bridge: what is behind it would be cut off")
-        refusal = denied(function, self.machine) if driver == "vfio-pci" else None
-        if refusal is not None:
-            raise SetupError("bind", device=name, why=refusal, hint=WAY_OUT)
-        if function.iommu_group is None and is_vfio_driver(driver):
-            why = "no IOMMU stands in front of it, and VFIO without one is never used here"
-            hint = "turn VT-d or AMD-Vi on in the firmware, and intel_iommu=on on the kernel's command line"
-            raise SetupError("bind", device=name, why=why, hint=hint)
+        return self._planner.unbind(functions)
 
     # --- doing --------------------------------------------------------------------------------------------------------
 
@@ -194,7 +92,7 @@ class Binder:
         known = self.journal.get(address)
         if known is not None and known.boot_id == self.machine.boot_id and known.id == function.id:
             return
-        virtual = {str(one): Binding.of(one) for one in self._virtual(function)}
+        virtual = {str(one): Binding.of(one) for one in virtual_functions(function)}
         self.journal.put(Entry(address, function.id, change.now, self.machine.boot_id, time.time(), virtual))
 
     def _go(self, function: Function, wanted: Binding, done: list[Step]) -> None:
@@ -214,12 +112,10 @@ class Binder:
                 raise SetupError(f"write /sys/{step.path}", device=address, why=why, hint="dmesg | tail")
 
     def _explained(self, refusal: VfioImsError, function: Function, step: Step) -> VfioImsError:
-        if refusal.errno == 22 and step.checks == "driver" and step.expected == "vfio-pci":
-            from vfio_ims.host.denylist import on_denylist
-
-            if on_denylist(function):
-                why = f"vfio-pci's denylist has {function.id}"
-                return SetupError(refusal.operation, device=str(function), why=why, hint=WAY_OUT, errno=refusal.errno)
+        denying = refusal.errno == errno.EINVAL and step.expected == "vfio-pci" and step.checks == "driver"
+        if denying and on_denylist(function):
+            why = f"vfio-pci's denylist has {function.id}"
+            return SetupError(refusal.operation, device=str(function), why=why, hint=WAY_OUT, errno=refusal.errno)
         return refusal
 
     def _roll_back(self, plan: Plan, failure: BaseException) -> None:
@@ -254,7 +150,7 @@ class Binder:
             function = Function(PciAddress.parse(entry.address), self.machine.sys)
             if self._obsolete(entry, function) is None:
                 changes.append(Change(function, Binding.of(function), entry.before))
-        return self._plan("restore", changes)
+        return self._planner.plan("restore", changes)
 
     def restore(self, addresses: Sequence[str] | None = None, *, force: bool = False) -> list[Restored]:
         """Bring functions back to what they were before we came: all that are in the journal, or those named.
