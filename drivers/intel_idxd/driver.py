@@ -15,19 +15,19 @@ from typing import TYPE_CHECKING, ClassVar
 
 from vfio_ims.driver import Driver, FireReport
 from vfio_ims.errors import DeviceError, UnsupportedError, UsageError, VfioImsError
-from vfio_ims.ims import ImsInterrupt, SlotArray
-from vfio_ims.interrupts.vector import VectorInterrupt
+from vfio_ims.ims import SlotArray
 
 from .capabilities import Capabilities, find_slots
 from .commander import Commander
 from .commands import Command, queue_operand
-from .configuration import Configuration, queue_entry, queue_mode
+from .configuration import Configuration
 from .descriptors import RECORD_SIZE
 from .event_log import EventLog
 from .events import Event
 from .firing import Firing
 from .handles import Handles
 from .pasids import Pasids
+from .queue_control import QueueControl
 from .queue_session import DsaQueue, IaaQueue
 from .records import ListPool, RecordPool
 from .registers import Bar0, ResetNeeded, State
@@ -46,7 +46,7 @@ _PORTAL_BAR = 2
 _EVERYTHING = 0xFFFF_FFFF
 
 
-class Idxd(Driver):
+class Idxd(QueueControl, Driver):
     """What DSA and IAA have in common."""
 
     reserved_vectors = (0,)
@@ -267,61 +267,6 @@ class Idxd(Driver):
     def details(self) -> list[tuple[str, str]]:
         """Capabilities, groups, queues and errors, by the names that accel-config has for them."""
         return describe_details(self)
-
-    # --- queues -------------------------------------------------------------------------------------------------------
-
-    def drain(self, queue: int | None = None, *, pasid: int | None = None) -> None:
-        """Wait until all work, that of one queue, or that of a PASID has completed."""
-        self._command(Command.DRAIN_ALL, Command.DRAIN_QUEUE, Command.DRAIN_PASID, queue, pasid)
-
-    def abort(self, queue: int | None = None, *, pasid: int | None = None) -> None:
-        """Drop work that has not begun: it never completes. Sessions that wait for it time out."""
-        self._command(Command.ABORT_ALL, Command.ABORT_QUEUE, Command.ABORT_PASID, queue, pasid)
-
-    def _command(
-        self, of_all: Command, of_queue: Command, of_pasid: Command, queue: int | None, pasid: int | None
-    ) -> None:
-        self.check_open(of_all.name.lower().replace("_", " "))
-        if pasid is not None:
-            self.commander.run(of_pasid, pasid)
-        elif queue is not None:
-            self.commander.run(of_queue, queue_operand(queue))
-        else:
-            self.commander.run(of_all)
-
-    def occupancy(self, queue: int) -> int:
-        """Entries of a queue that are taken: one read."""
-        self.check_open("read a queue's occupancy")
-        return queue_entry(self.regs, self.capabilities, queue).STATUS.read().occupancy
-
-    def watch_occupancy(
-        self, queue: int, limit: int | None, interrupt: ImsInterrupt | VectorInterrupt | None = None
-    ) -> None:
-        """Raise ``interrupt`` once the queue holds ``limit`` entries or less; asked again for the next. None: never.
-
-        That it is raised at once where the queue is below the limit already is inferred.
-        """
-        self.check_open("watch a queue's occupancy")
-        entry = queue_entry(self.regs, self.capabilities, queue)
-        entry.OCCUPANCY_LIMIT.write(0)
-        entry.STATUS.write(interrupt=1)
-        if limit is None or interrupt is None:
-            return
-        if isinstance(interrupt, ImsInterrupt):
-            entry.OCCUPANCY_INTERRUPT.write(handle=self.handles.slot(interrupt.slot), ims=1)
-            self.tracker.watch(interrupt.slot)
-        else:
-            entry.OCCUPANCY_INTERRUPT.write(handle=self.handles.vector(interrupt.vector))
-        entry.OCCUPANCY_LIMIT.write(entries=limit, enable=1)
-
-    def set_pasid(self, queue: WorkQueue, pasid: int | None) -> None:
-        """Give a dedicated queue another PASID. It is disabled meanwhile: what is in flight completes first."""
-        with queue.lock:
-            queue.loan = None
-            self.commander.run(Command.DISABLE_QUEUE, queue_operand(queue.index))
-            chosen = self.active.with_queue(queue.index, pasid=pasid).queue(queue.index)
-            queue_entry(self.regs, self.capabilities, queue.index).MODE.write(queue_mode(chosen))
-            self.commander.run(Command.ENABLE_QUEUE, queue.index)
 
     # --- work ---------------------------------------------------------------------------------------------------------
 

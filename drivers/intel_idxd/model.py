@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """DSA and IAA of Sapphire Rapids in software: what a driver sees in config space, BAR 0 and the portals.
 
-Config space: two independent listings of real 8086:0b25 functions. Capability values: accel-config's JSON of real
-machines. Where public sources leave a behaviour open there is an option, or "inferred" in the text.
+Where public sources leave a behaviour open there is an option, or "inferred" in the text.
 """
 
 from __future__ import annotations
@@ -10,12 +9,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
-import vfio_ims.pci.capabilities as pci
 from vfio_ims.errors import UsageError
 from vfio_ims.models import Bar, DeviceModel, Msix, Option, SlotStore, on_read, on_write
 from vfio_ims.models.defects import DEFECTS
 from vfio_ims.models.register_file import View
-from vfio_ims.registers import Register, RegisterValue, Repeat
+from vfio_ims.registers import Register, RegisterValue
 
 from .commands import Command
 from .descriptors import DsaOpcode, Flag, IaaOpcode
@@ -24,23 +22,18 @@ from .model_errors import Reporter
 from .model_executor import Executor
 from .model_handles import ModelHandles
 from .model_iaa import IAA
+from .model_identity import GROUPS, QUEUES, VECTORS, LaterBar0, ModelBar0, declare, identify
 from .model_occupancy import Occupancy
 from .model_operations import DSA, Operation, operate
 from .model_queues import ModelQueues
 from .model_result import Result
-from .registers import TABLE_UNIT, Bar0, State
+from .registers import Bar0, State
 from .tables import (
-    GROUP_STRIDE,
     GROUPS_AT,
-    PERFMON_AT,
-    PERMISSION_STRIDE,
-    PERMISSIONS_AT,
     QUEUES_AT,
     SLOTS,
     SLOTS_PER_UNIT,
-    GroupConfig,
     LongQueueConfig,
-    Permission,
     QueueConfig,
     QueueState,
     queue_stride,
@@ -56,34 +49,18 @@ if TYPE_CHECKING:
 
 __all__ = ["DsaModel", "IaaModel", "IdxdModel"]
 
-_BAR0_SIZE, _BAR2_SIZE, _VECTORS = 0x10000, 0x20000, 9
-_DSA3_CAPABILITIES = 0x00FA_01FF_01FF_03FF, 0x0014_000E_0000_07AA, 0xF18D
-"""Of a DSA of version 3, as its sysfs showed them (Linux commit 8308510b93650)."""
-_QUEUES, _GROUPS, _ENTRIES, _READ_BUFFERS = 8, 4, 128, 96
+_BAR0_SIZE, _BAR2_SIZE = 0x10000, 0x20000
+_ENTRIES, _READ_BUFFERS = 128, 96
 _OPERATIONS_AT = LongQueueConfig.OPERATIONS.offset
 _BASIC_COMMANDS = sum(1 << command for command in Command if command < Command.REQUEST_HANDLE)
 _HANDLE_COMMANDS = 1 << Command.REQUEST_HANDLE | 1 << Command.RELEASE_HANDLE
-
-
-class ModelBar0(Bar0):
-    """Bar0 with the tables where Sapphire Rapids has them."""
-
-    PERMISSIONS = Repeat(Permission, PERMISSIONS_AT, _VECTORS, PERMISSION_STRIDE)
-    GROUPS = Repeat(GroupConfig, GROUPS_AT, _GROUPS, GROUP_STRIDE)
-    QUEUES: Repeat[QueueConfig] = Repeat(QueueConfig, QUEUES_AT, _QUEUES, queue_stride(0))
-
-
-class LaterBar0(ModelBar0):
-    """With room for the operations of each queue: version 2 on."""
-
-    QUEUES = Repeat(LongQueueConfig, QUEUES_AT, _QUEUES, queue_stride(1))
 
 
 class IdxdModel(DeviceModel):
     """What DSA and IAA have in common."""
 
     bars = {0: Bar(_BAR0_SIZE, ModelBar0, slots=SLOTS), 2: Bar(_BAR2_SIZE)}
-    msix = Msix(vectors=_VECTORS, bar=0, table=0x2000, pba=0x3000)
+    msix = Msix(vectors=VECTORS, bar=0, table=0x2000, pba=0x3000)
     takes_enqcmd = True
     options: ClassVar[dict[str, Option]] = {
         "slots": Option(SLOTS.count, "entries of the IMS table: a multiple of 256"),
@@ -130,11 +107,11 @@ class IdxdModel(DeviceModel):
         self.inline_bytes = int(option["inline"])
         self.command_capabilities = _BASIC_COMMANDS | (_HANDLE_COMMANDS if option["cmdcap"] else 0)
         file, block = self.registers(), self.block
-        self.permission_rows = [file.row(block.PERMISSIONS, n) for n in range(_VECTORS)]
-        self.group_rows = [file.row(block.GROUPS, n) for n in range(_GROUPS)]
-        self.queue_rows: list[View] = [file.row(block.QUEUES, n) for n in range(_QUEUES)]
+        self.permission_rows = [file.row(block.PERMISSIONS, n) for n in range(VECTORS)]
+        self.group_rows = [file.row(block.GROUPS, n) for n in range(GROUPS)]
+        self.queue_rows: list[View] = [file.row(block.QUEUES, n) for n in range(QUEUES)]
         self.reporter = Reporter(self)
-        self.queues = ModelQueues(self, _QUEUES)
+        self.queues = ModelQueues(self, QUEUES)
         self.occupancy = Occupancy(self)
         self.handles = ModelHandles(
             self,
@@ -150,7 +127,7 @@ class IdxdModel(DeviceModel):
             | (0 if general.destination_readback else Flag.READBACK)
             | (0 if general.block_on_fault else Flag.BLOCK_ON_FAULT)
         )
-        self._identify()
+        identify(self)
 
     def configure(self) -> None:
         slots = int(self.option["slots"])
@@ -178,62 +155,7 @@ class IdxdModel(DeviceModel):
     # --- what it says of itself ---------------------------------------------------------------------------------------
 
     def capabilities(self, config: ConfigBuilder) -> None:
-        assert self.msix is not None
-        kind = pci.PortType.ROOT_COMPLEX_INTEGRATED_ENDPOINT
-        flr = bool(self.option["flr"])
-        config.add(pci.Express.new(kind, max_payload=512, ltr=True, flr=flr, prefixes=1), at=0x40)
-        config.add(self.msix.capability(), at=0x80)
-        config.add(pci.PowerManagement.new(), at=0x90)
-        config.add(pci.AdvancedErrorReporting.new(version=2), at=0x100)
-        config.add(pci.LatencyTolerance.new(), at=0x150)
-        config.add(pci.ProcessingHints.new(), at=0x160)
-        config.add(pci.VirtualChannel.new(), at=0x170)
-        *others, last = [None, *self.siov_dvsecs()]
-        for other in others:
-            if other is not None:
-                config.add(other, at=0x300)
-        if last is not None:
-            config.add(last, at=0x200)
-        config.add(pci.AddressTranslation.new(32), at=0x220)
-        config.add(pci.Pasid.new(20), at=0x230)
-        config.add(pci.PageRequest.new(512), at=0x240)
-
-    def _identify(self) -> None:
-        """The capability registers."""
-        registers = self.registers()
-        registers.set(Bar0.VERSION, self.version << 8)
-        registers.set(Bar0.GENCAP, self.gencap)
-        registers.set(
-            Bar0.WQCAP,
-            total_size=self.total_size,
-            queues=_QUEUES,
-            config_size=self.config_size,
-            shared=1,
-            dedicated=1,
-            ats=1,
-            priority=1,
-            occupancy=1,
-            occupancy_interrupt=1,
-            op_config=self.version > 1,
-        )
-        registers.set(Bar0.GRPCAP, groups=_GROUPS, read_buffers=self.read_buffers, read_buffer_control=1)
-        registers.set(Bar0.ENGCAP, engines=self.engines)
-        registers.set(Bar0.OPCAP, self.operations)
-        registers.set(
-            Bar0.OFFSETS,
-            groups=GROUPS_AT // TABLE_UNIT,
-            queues=QUEUES_AT // TABLE_UNIT,
-            permissions=PERMISSIONS_AT // TABLE_UNIT,
-            ims=SLOTS.offset // TABLE_UNIT,
-            perfmon=PERFMON_AT // TABLE_UNIT,
-        )
-        if self.option["cmdcap"]:
-            registers.set(Bar0.CMDCAP, self.command_capabilities)
-        if self.version > 2:
-            for register, value in zip((Bar0.CAP0, Bar0.CAP1, Bar0.CAP2), _DSA3_CAPABILITIES, strict=True):
-                registers.set(register, value)
-        for row in self.queue_rows:
-            row.set(QueueConfig.STATUS, mode_support=1)
+        declare(self, config)
 
     @property
     def gencap(self) -> int:
@@ -306,7 +228,7 @@ class IdxdModel(DeviceModel):
 
     def _locked(self, offset: int) -> bool:
         """Configuration that is in use keeps its value. [inferred: a driver never writes it then]"""
-        if not GROUPS_AT <= offset < QUEUES_AT + _QUEUES * queue_stride(self.config_size):
+        if not GROUPS_AT <= offset < QUEUES_AT + QUEUES * queue_stride(self.config_size):
             return False
         if self.registers().get(Bar0.GENSTS).state == State.DISABLED:
             return False
@@ -342,7 +264,7 @@ class IdxdModel(DeviceModel):
         self.queues.reset()
         self.handles.reset()
         super().reset()
-        self._identify()
+        identify(self)
 
     def reset_device(self) -> None:
         """The command: queues, groups, permissions, GENCFG and GENCTRL as after power-on, and the slots. [slots:
@@ -357,7 +279,7 @@ class IdxdModel(DeviceModel):
         registers.reset()
         for register, value in zip(keep, kept, strict=True):
             registers.set(register, value)
-        self._identify()
+        identify(self)
         if self.option["reset_slots"]:
             self.slots.reset()
 

@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a driver does with whole queues: drain, abort, occupancy, PASID."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vfio_ims.ims import ImsInterrupt
+from vfio_ims.interrupts.vector import VectorInterrupt
+
+from .commands import Command, queue_operand
+from .configuration import queue_entry, queue_mode
+
+if TYPE_CHECKING:
+    from .capabilities import Capabilities
+    from .commander import Commander
+    from .configuration import Configuration
+    from .handles import Handles
+    from .registers import Bar0
+    from .tracker import Tracker
+    from .work_queue import WorkQueue
+
+__all__ = ["QueueControl"]
+
+
+class QueueControl:
+    """The part of the driver that commands queues."""
+
+    regs: Bar0
+    capabilities: Capabilities
+    active: Configuration
+
+    if TYPE_CHECKING:
+
+        @property
+        def commander(self) -> Commander: ...
+        @property
+        def handles(self) -> Handles: ...
+        @property
+        def tracker(self) -> Tracker: ...
+        def check_open(self, operation: str) -> None: ...
+
+    def drain(self, queue: int | None = None, *, pasid: int | None = None) -> None:
+        """Wait until all work, that of one queue, or that of a PASID has completed."""
+        self._command(Command.DRAIN_ALL, Command.DRAIN_QUEUE, Command.DRAIN_PASID, queue, pasid)
+
+    def abort(self, queue: int | None = None, *, pasid: int | None = None) -> None:
+        """Drop work that has not begun: it never completes. Sessions that wait for it time out."""
+        self._command(Command.ABORT_ALL, Command.ABORT_QUEUE, Command.ABORT_PASID, queue, pasid)
+
+    def _command(
+        self, of_all: Command, of_queue: Command, of_pasid: Command, queue: int | None, pasid: int | None
+    ) -> None:
+        self.check_open(of_all.name.lower().replace("_", " "))
+        if pasid is not None:
+            self.commander.run(of_pasid, pasid)
+        elif queue is not None:
+            self.commander.run(of_queue, queue_operand(queue))
+        else:
+            self.commander.run(of_all)
+
+    def occupancy(self, queue: int) -> int:
+        """Entries of a queue that are taken: one read."""
+        self.check_open("read a queue's occupancy")
+        return queue_entry(self.regs, self.capabilities, queue).STATUS.read().occupancy
+
+    def watch_occupancy(
+        self, queue: int, limit: int | None, interrupt: ImsInterrupt | VectorInterrupt | None = None
+    ) -> None:
+        """Raise ``interrupt`` once the queue holds ``limit`` entries or less; asked again for the next. None: never.
+
+        That it is raised at once where the queue is below the limit already is inferred.
+        """
+        self.check_open("watch a queue's occupancy")
+        entry = queue_entry(self.regs, self.capabilities, queue)
+        entry.OCCUPANCY_LIMIT.write(0)
+        entry.STATUS.write(interrupt=1)
+        if limit is None or interrupt is None:
+            return
+        if isinstance(interrupt, ImsInterrupt):
+            entry.OCCUPANCY_INTERRUPT.write(handle=self.handles.slot(interrupt.slot), ims=1)
+            self.tracker.watch(interrupt.slot)
+        else:
+            entry.OCCUPANCY_INTERRUPT.write(handle=self.handles.vector(interrupt.vector))
+        entry.OCCUPANCY_LIMIT.write(entries=limit, enable=1)
+
+    def set_pasid(self, queue: WorkQueue, pasid: int | None) -> None:
+        """Give a dedicated queue another PASID. It is disabled meanwhile: what is in flight completes first."""
+        with queue.lock:
+            queue.loan = None
+            self.commander.run(Command.DISABLE_QUEUE, queue_operand(queue.index))
+            chosen = self.active.with_queue(queue.index, pasid=pasid).queue(queue.index)
+            queue_entry(self.regs, self.capabilities, queue.index).MODE.write(queue_mode(chosen))
+            self.commander.run(Command.ENABLE_QUEUE, queue.index)
