@@ -75,7 +75,7 @@ class Guest:
         *,
         driver: str | None = "vfio-pci",
         rwdir: str | os.PathLike[str] | None = None,
-        timeout: float = 900.0,
+        timeout: float = 3600.0,
         cpus: int = 2,
         memory: int = 1024,
         udev: bool = False,

@@ -128,7 +128,7 @@ def test_a_command_out_of_time_ends_its_guest() -> None:
     started = time.monotonic()
     with pytest.raises(GuestTimeout, match=r"(?s)sleep 1000.*--- stdout\nbefore"):
         booted.run(["sh", "-c", "echo before; echo '<1>a kernel line' >/dev/kmsg; sleep 1000"], timeout=2)
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 60  # not the 1000 it would have slept
     with pytest.raises(GuestDied):
         booted.run(["true"])
     booted.close()
@@ -168,7 +168,7 @@ os.kill(os.getpid(), 9)
     environment = os.environ | {"TMPDIR": str(tmp_path)}
     assert subprocess.run([sys.executable, "-c", script], env=environment, check=False).returncode == -9
     mark = str(tmp_path / "mark").encode()
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while any(mark in command for command in _commands()):
         assert time.monotonic() < deadline
         time.sleep(0.1)
