@@ -27,6 +27,7 @@ class Commander:
     def __init__(self, regs: Bar0, timeout: float = 10.0) -> None:
         self._regs, self._timeout = regs, timeout
         self._lock = threading.Lock()
+        self._idle = False  # whether the last command has ended: nobody else gives any
 
     def run(self, command: Command, operand: int = 0, *, interrupt: bool = False) -> int:
         """Issue ``command`` and wait for it; its result. ``interrupt``: raise vector 0 (INTCAUSE.command) at its end.
@@ -42,9 +43,12 @@ class Commander:
     def attempt(self, command: Command, operand: int = 0, *, interrupt: bool = False) -> tuple[int, int]:
         """As ``run``, but the device's refusal is returned: error code (0: none) and result."""
         with self._lock:
-            self._wait(command, operand, "an earlier command")
+            if not self._idle:
+                self._wait(command, operand, "an earlier command")
+            self._idle = False
             self._regs.CMD.write(operand=operand, command=command, interrupt=interrupt)
             status = self._wait(command, operand, "it")
+            self._idle = True
         return status.error, status.result
 
     def _wait(self, command: Command, operand: int, what: str) -> RegisterValue:

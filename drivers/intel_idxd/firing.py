@@ -13,7 +13,7 @@ from vfio_ims.native.access import load, store
 
 from .commands import Command, queue_operand
 from .descriptors import DESCRIPTOR, RECORD_SIZE, DsaOpcode, Flag
-from .software_error import acknowledge, describe
+from .software_error import acknowledge, describe, has_error
 from .status import STATUS_CODE, Status, status_text
 from .tables import SLOTS
 from .work_queue import wait_for_record
@@ -124,23 +124,25 @@ class Firing:
             return self._sent(slot) if refusal is None else refusal
 
     def _send_tagged(self, queue: WorkQueue, slot: int, pasid: int) -> FireReport | None:
-        """The device's refusal, from SWERR or the event log; None where it has none."""
+        """The device's refusal, from SWERR or the event log; None where it has none.
+
+        The queue keeps the PASID until it is wanted for other work: giving it back costs more than the fire.
+        """
         driver, regs = self._driver, self._regs
         handle = driver.handles.slot(slot)
         with queue.lock:
             acknowledge(regs)
-            driver.set_pasid(queue, pasid)
-            try:
-                descriptor = DESCRIPTOR.pack(0, _UNRECORDED, 0, 0, 0, 0, handle, 0, _NOTHING)
-                queue.submit_unrecorded(descriptor, ims=True)
-                driver.commander.run(Command.DRAIN_QUEUE, queue_operand(queue.index))
-                error = regs.SWERR.read()
-                event = driver.event_about(queue.index, handle)
-            finally:
-                driver.set_pasid(queue, queue.pasid)
+            if queue.loan is None or queue.loan[0] != pasid:
+                driver.set_pasid(queue, pasid)
+                queue.loan = pasid, lambda: driver.set_pasid(queue, queue.pasid)
+            descriptor = DESCRIPTOR.pack(0, _UNRECORDED, 0, 0, 0, 0, handle, 0, _NOTHING)
+            queue.submit_unrecorded(descriptor, ims=True)
+            driver.commander.run(Command.DRAIN_QUEUE, queue_operand(queue.index))
+            error = regs.SWERR.read() if has_error(regs) else None
+            event = driver.event_about(queue.index, handle)
         if event is not None:
             return FireReport(FireStatus.REFUSED, str(event), event.error)
-        if not error.valid:
+        if error is None:
             return None
         acknowledge(regs)
         return FireReport(FireStatus.REFUSED, describe(error), error.error)

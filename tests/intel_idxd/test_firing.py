@@ -89,6 +89,22 @@ def test_tagged_fires_and_other_work_of_the_queue_take_turns(dsa: Dsa) -> None:
             dsa.reset()
 
 
+def test_tagged_fires_in_a_row_configure_the_queue_once(dsa: Dsa, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[Command] = []
+    run = dsa.commander.run
+
+    def noted(command: Command, *operands: int) -> int:
+        given.append(command)
+        return run(command, *operands)
+
+    monkeypatch.setattr(dsa.commander, "run", noted)
+    with dsa.ims.allocate(pasid=7) as irq:
+        for pasid in (7, 7, 8, 8):
+            dsa.fire(irq.slot, pasid=pasid)
+    change = [Command.DISABLE_QUEUE, Command.ENABLE_QUEUE]
+    assert given == [*change, *[Command.DRAIN_QUEUE] * 2] * 2
+
+
 @pytest.mark.parametrize("vector", [1, 5, 8, 0])
 def test_vectors(dsa: Dsa, vector: int) -> None:
     with dsa.device.interrupts.open_msix(vector) as interrupt:
