@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from vfio_ims.errors import UsageError, explain_unknown
 
@@ -24,7 +24,8 @@ class RegisterValue(int):
 
     def declaration(self) -> Register:
         """The register that this is a value of."""
-        return cast("Register", self.__dict__["_register"])
+        register: Register = self.__dict__["_register"]
+        return register
 
     def __getattr__(self, name: str) -> int:
         field = None if name.startswith("__") else self.declaration().fields.get(name)
@@ -39,14 +40,14 @@ class RegisterValue(int):
 
     def replace(self, **fields: int) -> RegisterValue:
         """A new value with these fields changed."""
-        value = int(self)
+        register, value = self.declaration(), int(self)
         for name, number in fields.items():
-            field = self.declaration().fields.get(name)
+            field = register.fields.get(name)
             if field is None:
-                why = explain_unknown(f"field of {self.declaration().name}", name, self.declaration().fields)
+                why = explain_unknown(f"field of {register.name}", name, register.fields)
                 raise UsageError("change a register value", why=why)
             value = field.put(value, number)
-        return RegisterValue.of(self.declaration(), value)
+        return RegisterValue.of(register, value)
 
     def fields(self) -> dict[str, int]:
         """Every field with its number."""
