@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.host.box import Box
-from tests.pci.dumps import SPR_DSA
+from tests.pci.dumps import SPR_DSA, SPR_DSA_NO_DVSEC
 
 
 @pytest.fixture
@@ -17,13 +17,16 @@ def box(tmp_path: Path) -> Box:
 
 @pytest.fixture(scope="session")
 def two_thousand(tmp_path_factory: pytest.TempPathFactory) -> Box:
-    """As many functions, all with the DVSEC, a quarter of them known to a driver. To be read only."""
+    """As many functions, a quarter of them DSAs with the DVSEC, the others without one. To be read only."""
     box = Box(tmp_path_factory.mktemp("large"))
     root = box.tree.root
     box.tree.function("0000:ff:00.0", "8086:11fb", driver="idxd", group=9999, config=SPR_DSA)
     box.tree.driver("mlx5_core")
     model = root / "devices/pci0000:00/0000:ff:00.0"
-    same = [place for place in model.iterdir() if place.is_file() and place.name not in ("vendor", "device")]
+    own = ("vendor", "device", "config")
+    same = [place for place in model.iterdir() if place.is_file() and place.name not in own]
+    box.tree.file("kinds/0/config", SPR_DSA)
+    box.tree.file("kinds/1/config", SPR_DSA_NO_DVSEC)
     box.tree.file("kinds/0/vendor", "0x8086")
     box.tree.file("kinds/0/device", "0x11fb")
     box.tree.file("kinds/1/vendor", "0x15b3")
@@ -35,7 +38,7 @@ def two_thousand(tmp_path_factory: pytest.TempPathFactory) -> Box:
         members = root / f"kernel/iommu_groups/{number}/devices"
         folder.mkdir()
         members.mkdir(parents=True)
-        for place in (*same, root / f"kinds/{kind}/vendor", root / f"kinds/{kind}/device"):
+        for place in (*same, *(root / f"kinds/{kind}/{name}" for name in own)):
             os.link(place, folder / place.name)
         os.symlink(f"../../../bus/pci/drivers/{driver}", folder / "driver")
         os.symlink(f"../../../kernel/iommu_groups/{number}", folder / "iommu_group")

@@ -17,9 +17,14 @@ from vfio_ims.host.machine import Machine
 from vfio_ims.host.selection import Selection
 from vfio_ims.host.state import State, blockers, is_vfio_driver
 from vfio_ims.host.uses import Uses
+from vfio_ims.pci.capabilities import Diagnosis
+from vfio_ims.pci.capabilities.walk import walk_extended
+from vfio_ims.pci.config import ConfigSpace
 from vfio_ims.pci.siov import ims_hint
 from vfio_ims.sysfs import Function
 from vfio_ims.verbs import Evidence
+
+_DVSEC = 0x0023  # extended capability id (PCIe base spec 6.0, 7.9.6)
 
 __all__ = ["Candidate", "Survey", "candidates", "unseen"]
 
@@ -64,6 +69,13 @@ class Candidate:
         }
 
 
+def _without_dvsec(config: ConfigSpace) -> bool:
+    """Whether the extended list is whole and has no DVSEC: most functions need no decoding."""
+    faults: list[Diagnosis] = []
+    offsets = walk_extended(config, faults) if config.extended_readable and not config.absent else []
+    return bool(offsets) and not faults and all(config.read(offset, 2) != _DVSEC for offset in offsets)
+
+
 class Survey:
     """One look at a machine: what is costly to find out is found out once, for all functions."""
 
@@ -86,9 +98,13 @@ class Survey:
 
     def hint(self, function: Function) -> Evidence:
         """What its config space says of IMS."""
-        capabilities = function.capabilities
-        if capabilities is None:
+        config = function.config
+        if config is None:
             return Evidence(None, "config space cannot be read", "reading it as root")
+        if _without_dvsec(config):
+            return Evidence(False, f"no DVSEC ({config.source})")
+        capabilities = function.capabilities
+        assert capabilities is not None
         return ims_hint(capabilities)
 
     def node(self, function: Function) -> str | None:
