@@ -255,7 +255,7 @@ class Idxd(QueueControl, Driver):
 
     def quiesce(self, slot: int) -> None:
         """Drain the queues, so that no work in flight raises ``slot``, and give its interrupt handle back."""
-        if any(queue.in_flight for queue in self.queues.values()):
+        if any(queue.busy for queue in self.queues.values()):
             self.commander.attempt(Command.DRAIN_ALL)
         self.tracker.unwatch(slot)
         if self.handles.request:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from .registers import Bar0
@@ -40,6 +41,7 @@ def submission_text(code: int) -> str:
     return f"{code:#x}: {_SUBMISSION[code]}" if code in _SUBMISSION else status_text(code).removeprefix("status ")
 
 
+@lru_cache(maxsize=32)  # who provokes an error over and over gets the same one
 def describe(error: RegisterValue) -> str:
     """Every field that is valid; "" where there is no error."""
     if not error.valid:

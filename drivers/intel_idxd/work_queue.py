@@ -107,6 +107,11 @@ class WorkQueue:
         """Descriptors whose completion nobody has seen yet."""
         return len(self._records) + sum(min(rows.count, self.size) for rows in self._blocks)
 
+    @property
+    def busy(self) -> bool:
+        """Whether there are any."""
+        return bool(self._records or self._blocks)
+
     def submit(self, descriptor: bytes, record: int, *, ims: bool, timeout: float = 10.0) -> None:
         """Store ``descriptor``, which completes into the record at address ``record``. Its handle is IMS' with ``ims``.
 

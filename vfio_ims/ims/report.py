@@ -72,15 +72,16 @@ def report_of(domain: ImsDomain) -> DomainReport:
         DonorReport(donor.vector, donor.message, donor.exclusive, donor.load, donor.count)
         for donor in sorted(domain.pool.donors.values(), key=lambda donor: donor.vector)
     )
+    held = set(domain.table.pending_among(records.allocated))
     slots = tuple(
         SlotReport(
             slot=index,
             vector=None if (donor := records.donor[index]) is None else donor.vector,
             expected=records.slot(index),
-            found=domain.table.read(index),
-            pending=domain.table.pending(index),
+            found=found,
+            pending=index in held,
             cookie=records.cookie.get(index),
         )
-        for index in records.allocated
+        for index, found in zip(records.allocated, domain.table.read_many(records.allocated), strict=True)
     )
     return DomainReport(domain.label, records.size, donors, slots)

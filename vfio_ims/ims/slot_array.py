@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 __all__ = ["SlotArray"]
 
+_FEW = 8  # that are read one by one, not with all that lie between them
+
 
 class SlotArray:
     """``ImsTable`` for what ``layout`` declares, on ``device``. No vendor code."""
@@ -46,6 +48,23 @@ class SlotArray:
             for at in (layout.low, layout.high, layout.data, layout.control)
         )
         return layout.decode(*words)
+
+    def read_many(self, indices: Sequence[int]) -> list[Slot]:
+        if len(indices) < _FEW:
+            return [self.read(index) for index in indices]
+        layout, (first, last) = self.layout, _ends(indices)
+        size = layout.stride // 4
+        words = memoryview(self._bar.read_block(layout.at(first), (last - first + 1) * size)).cast("I")
+        known: dict[bytes, Slot] = {}  # few different entries, as a rule
+        found = []
+        for index in indices:
+            entry = words[(index - first) * size : (index - first + 1) * size]
+            raw = entry.tobytes()
+            slot = known.get(raw)
+            if slot is None:
+                slot = known[raw] = layout.decode_entry(entry)
+            found.append(slot)
+        return found
 
     def write(self, index: int, slot: Slot) -> None:
         self.write_pattern((index,), (slot,))
@@ -87,7 +106,7 @@ class SlotArray:
         layout = self.layout
         if not indices or layout.pending is None or layout.control is None:
             return []
-        if len(indices) < 8:
+        if len(indices) < _FEW:
             return [index for index in indices if self.pending(index)]
         first, last = _ends(indices)
         span = self._bar.read_block(layout.at(first), (last - first + 1) * layout.stride // 4)

@@ -33,6 +33,10 @@ class ImsTable(Protocol):
         """The entry as the device has it."""
         ...
 
+    def read_many(self, indices: Sequence[int]) -> list[Slot]:
+        """``read`` of each, in one compiled call where the table allows it."""
+        ...
+
     def write(self, index: int, slot: Slot) -> None:
         """The whole entry: masked first, then the message, ``slot``'s own mask last; flushed when it returns."""
         ...

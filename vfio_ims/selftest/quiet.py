@@ -28,8 +28,7 @@ def check_quiet(driver: Driver, settle: float | None = None) -> tuple[str, ...]:
         problems.append(f"{name_slots(allocated)} allocated")
     awake, loaded, pending = [], [], table.pending_among(range(table.size))
     parked = domain.parking.scratch if not table.has_mask else None
-    for slot in range(table.size):
-        entry = table.read(slot)
+    for slot, entry in enumerate(table.read_many(range(table.size))):
         if table.has_mask and not entry.masked:
             awake.append(slot)
         if entry.message.address and entry.message != parked:
