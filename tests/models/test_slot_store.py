@@ -3,6 +3,7 @@
 
 import mmap
 import time
+from dataclasses import replace
 
 import pytest
 from hypothesis import settings
@@ -116,3 +117,32 @@ def test_a_shared_store_gives_its_memory_back() -> None:
         assert store.slot(0).message.address == 0x1000
     store.close()
     assert store.fd == -1
+
+
+def test_a_mapped_table_with_many_pending_slots_sends_those_that_are_unmasked() -> None:
+    layout, sent = replace(LAYOUT, count=2048), list[int]()
+    store = SlotStore(layout, lambda address, data: sent.append(data), shared=True)
+    assert layout.control is not None
+    assert not store.watch()
+    with mmap.mmap(store.fd, store.mapped_size, offset=layout.offset) as client:
+
+        def write(index: int, word: int, value: int) -> None:
+            client[index * layout.stride + word : index * layout.stride + word + 4] = value.to_bytes(4, "little")
+
+        for index in range(layout.count):
+            write(index, layout.data, index)
+            assert store.fire(index) is Outcome.PENDING
+        assert store.watch()
+        assert sent == []
+        for index in (0, 7, 1024, 2047):
+            write(index, layout.control, 0)
+        write(9, layout.control, 1)  # overwrites the pending bit, which the device keeps
+        assert store.watch()
+        assert sent == [0, 7, 1024, 2047]
+        assert client[9 * layout.stride + layout.control] == 0b11
+        assert client[7 * layout.stride + layout.control] == 0
+        for index in range(layout.count):
+            write(index, layout.control, 0)
+        assert not store.watch()
+        assert len(sent) == layout.count
+    store.close()

@@ -39,14 +39,9 @@ class MaskBlindSlots(SlotStore):
         outcome = super().fire(index, pasid)
         if outcome is not Outcome.PENDING:
             return outcome
-        self._forget(index)
+        self._unset_pending(index)
         self.emit(index, self.slot(index))
         return Outcome.SENT
-
-    def _forget(self, index: int) -> None:
-        if index in self.pending:
-            self.pending.discard(index)
-            self._mirror(index)
 
 
 class TwiceSlots(SlotStore):
