@@ -6,6 +6,7 @@ from __future__ import annotations
 import importlib.util
 import pkgutil
 import sys
+from collections.abc import Iterable
 from dataclasses import replace
 from functools import cache
 from importlib import import_module
@@ -16,7 +17,7 @@ from types import ModuleType
 from vfio_ims.driver import Family
 from vfio_ims.errors import SetupError, UsageError, explain_unknown
 
-__all__ = ["all_families", "family_for", "family_of_model", "load_folder"]
+__all__ = ["all_families", "family_for", "family_of_model", "load_folder", "model_names"]
 
 _GROUP = "vfio_ims.drivers"
 _private: list[Family] = []
@@ -38,14 +39,19 @@ def _installed() -> tuple[Family, ...]:
     found: list[Family] = []
     for point in entry_points(group=_GROUP):
         try:
-            found.append(_declared(import_module(point.module)))
+            family = _declared(import_module(point.module))
+            _warn_of_twins(family, found)
+            found.append(family)
         except Exception as failure:  # noqa: BLE001 - a stranger's module may raise anything
             import warnings
 
             warnings.warn(f"driver plug-in {point.name} does not load: {failure}", RuntimeWarning, stacklevel=2)
     for module in pkgutil.iter_modules(ours.__path__):
         if module.ispkg:
-            found.append(_declared(import_module(f"{ours.__name__}.{module.name}")))
+            family = _declared(import_module(f"{ours.__name__}.{module.name}"))
+            for other in found:
+                _warn_of_twins(other, [family])
+            found.append(family)
     return tuple(found)
 
 
@@ -61,26 +67,72 @@ def _declared(module: ModuleType) -> Family:
 
 
 def load_folder(path: str | Path) -> Family:
-    """Load a private driver folder; from now on it comes first. SetupError where it is none."""
+    """Load a private driver folder; from now on it comes first. SetupError where it is none.
+
+    Warns (RuntimeWarning) where another folder declares the same name, id or model: this one hides that.
+    """
     folder = Path(path).resolve()
-    start = folder / "__init__.py"
-    if not start.is_file():
-        raise SetupError(f"load the driver folder {path}", why="it has no __init__.py", hint="docs/writing-a-driver.md")
-    name = f"vfio_ims_private_{folder.name}"
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, start, submodule_search_locations=[str(folder)])
-        assert spec is not None
-        assert spec.loader is not None
-        module = sys.modules[name] = importlib.util.module_from_spec(spec)
-        try:
-            spec.loader.exec_module(module)
-        except BaseException:
-            del sys.modules[name]
-            raise
-    family = _declared(sys.modules[name])
+    inside = [child.parent.name for child in sorted(folder.glob("*/__init__.py"))]
+    hint = "family = Family(...) in its __init__.py: docs/writing-a-driver.md"
+    if inside:
+        hint = f"name one of the folders in it: {', '.join(f'{path}/{name}' for name in inside)}"
+    if not (folder / "__init__.py").is_file():
+        raise SetupError(f"load the driver folder {path}", why="it has no __init__.py", hint=hint)
+    name = _module_name(folder)
+    family = _declared(sys.modules[name]) if name in sys.modules else _run(name, folder, hint)
     if family not in _private:
+        _warn_of_twins(family, all_families())
         _private.insert(0, family)
     return family
+
+
+def _run(name: str, folder: Path, hint: str) -> Family:
+    """Import the folder as a package called ``name``."""
+    operation = f"load the driver folder {folder}"
+    start = folder / "__init__.py"
+    spec = importlib.util.spec_from_file_location(name, start, submodule_search_locations=[str(folder)])
+    assert spec is not None
+    assert spec.loader is not None
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+        if not isinstance(getattr(module, "family", None), Family):
+            raise SetupError(operation, why="it declares no family", hint=hint)
+    except BaseException as failure:
+        del sys.modules[name]
+        if isinstance(failure, SetupError) or not isinstance(failure, Exception):
+            raise
+        why = f"its __init__.py fails: {type(failure).__name__}: {failure}"
+        raise SetupError(operation, why=why, hint=hint) from failure
+    return _declared(module)
+
+
+def _module_name(folder: Path) -> str:
+    """The name of its module: the folder's, with a number where another folder of that name was loaded before."""
+    plain = name = f"vfio_ims_private_{folder.name}"
+    number = 1
+    while name in sys.modules and _folder_of(name) != folder:
+        number += 1
+        name = f"{plain}_{number}"
+    return name
+
+
+def _folder_of(module: str) -> Path:
+    return Path(str(sys.modules[module].__file__)).resolve().parent
+
+
+def _warn_of_twins(family: Family, others: Iterable[Family]) -> None:
+    """Where two folders declare the same, the one that comes first is used: often it is a copy not yet renamed."""
+    import warnings
+
+    for other in others:
+        same = [f"family {family.name!r}"] if family.name == other.name else []
+        same += [f"id {one}" for one in family.ids if one in other.ids]
+        same += [f"model {one!r}" for one in family.models if one in other.models]
+        if same:
+            first, second = _folder_of(family.package), _folder_of(other.package)
+            text = f"{first} and {second} both declare {', '.join(same)}: the first is used"
+            warnings.warn(text, RuntimeWarning, stacklevel=3)
 
 
 def family_for(vendor: int, device: int, name: str = "") -> Family:
@@ -104,5 +156,10 @@ def family_of_model(model: str) -> Family:
     for family in families:
         if model in family.models:
             return family
-    names = [name for family in families for name in family.models]
+    names = model_names()
     raise UsageError(f"make the model {model}", why=explain_unknown("model", model, names))
+
+
+def model_names() -> list[str]:
+    """What may follow ``mock:``."""
+    return sorted({name for family in all_families() for name in family.models})

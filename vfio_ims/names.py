@@ -53,11 +53,18 @@ class Name:
         if not isinstance(text, str):
             raise UsageError("read a device's name", why=f"a name must be text, not {text!r}")
         head, *rest = text.strip().split(",")
+        if "" in rest:
+            why = f"after each comma an option must follow, as in {head},option=value, not {text!r}"
+            raise UsageError("read a device's name", why=why, hint=f"without options: {head}")
         options = {key: value for key, _, value in (part.partition("=") for part in rest)}
         scheme, colon, target = head.partition(":")
         if colon and scheme in ("mock", "vfio-user"):
             if not target:
-                wanted = "a model" if scheme == "mock" else "a socket's path"
+                wanted = "a socket's path"
+                if scheme == "mock":
+                    from vfio_ims.families import model_names
+
+                    wanted = f"a model: {', '.join(model_names())}"
                 raise UsageError("read a device's name", why=f"{scheme}: must be followed by {wanted}")
             return cls(scheme, target, options)
         if colon and scheme == "report":

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
 import pytest
@@ -11,7 +12,7 @@ from click.testing import CliRunner, Result
 from tests.host.box import DSA, Box
 from tests.host.fake_kernel import FakeKernel, state
 from vfio_ims.cli.main import cli
-from vfio_ims.errors import SetupError, UsageError
+from vfio_ims.errors import DeviceBusy, SetupError, UsageError
 
 
 @pytest.fixture
@@ -69,6 +70,19 @@ def test_unbind(ready: Box) -> None:
     assert run("restore", DSA).return_value == 0
 
 
+@pytest.mark.parametrize("verb", ["bind", "unbind"])
+def test_a_dry_run_refuses_what_the_real_one_refuses(ready: Box, verb: str) -> None:
+    ready.tree.file(f"bus/pci/devices/{DSA}/dsa0/wq0.0/clients", "2")
+    refusals = []
+    for more in ((), ("-n",)):
+        with pytest.raises(DeviceBusy, match=r"queue wq0\.0 of dsa0 has 2 clients") as refused:
+            run(verb, DSA, *more)
+        refusals.append(str(refused.value))
+    assert refusals[0] == refusals[1]
+    assert "--force" in refusals[0]
+    assert run(verb, DSA, "-n", "--force").stdout.startswith("echo ")
+
+
 def test_persist_writes_a_rule_shows_it_and_restore_removes_it(ready: Box) -> None:
     (ready.root / "etc/udev/rules.d").mkdir(parents=True)
     text = run("bind", DSA, "--persist").stdout
@@ -86,3 +100,27 @@ def test_what_was_asked_for_is_not_there(ready: Box) -> None:
         run("bind")
     with pytest.raises(SetupError, match=r"99:00\.0: bind: there is no such PCI function"):
         run("bind", "99:00.0")
+
+
+def test_udev_check_fails_until_all_is_in_place_and_says_what_comes_next(ready: Box) -> None:
+    from vfio_ims.host.rules import make_rules, own_families
+
+    nothing = run("udev", "check")
+    assert nothing.return_value == 1  # for root too: the rules are what is asked about
+    assert nothing.stdout.splitlines()[-1] == "next: sudo vfio-ims udev install"
+    rules = ready.file("etc/udev/rules.d/60-vfio-ims.rules", make_rules(own_families()))
+    no_group = run("udev", "check")
+    assert no_group.return_value == 1
+    assert no_group.stdout.splitlines()[-1].startswith("next: sudo groupadd --system vfio")
+    ready.file("etc/group", "vfio:x:990:")
+    assert run("udev", "check").return_value == 0
+    ready.user(1000)
+    outside = run("udev", "check", "--json")
+    assert outside.return_value == 1
+    assert json.loads(outside.stdout)["next"].startswith("sudo usermod -aG vfio")
+    ready.user(1000, groups=[990])
+    assert run("udev", "check").return_value == 0
+    rules.write_text("# edited\n")
+    edited = run("udev", "check")
+    assert edited.return_value == 1
+    assert "udev print | diff" in edited.stdout.splitlines()[-1]

@@ -7,7 +7,7 @@ import pytest
 
 from tests.host.box import DSA, IAA, NIC, Box
 from tests.pci.dumps import SPR_DSA
-from vfio_ims.errors import SetupError
+from vfio_ims.errors import UsageError
 from vfio_ims.host import Candidate, Selection, State, candidates, unseen
 
 
@@ -175,7 +175,7 @@ def test_selection(box: Box, names: tuple[str, ...], slot: str, ids: str, expect
 
 
 def test_an_unknown_kernel_name_is_an_error_of_its_own(box: Box) -> None:
-    with pytest.raises(SetupError, match="eth7: select: no kernel device of this name"):
+    with pytest.raises(UsageError, match=r"select: 'eth7' is neither a PCI address .*, nor a kernel device here"):
         Selection.parse(box.machine, ["eth7"])
 
 

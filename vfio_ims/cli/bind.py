@@ -45,7 +45,8 @@ def command(
     binder = Binder(machine, state=state)
     plan = binder.plan_bind(functions, driver, siblings=group)
     if dry_run:
-        _show(machine, functions, driver, persist, [str(step) for step in plan.steps], plan.uses)
+        plan.check_free(force=force)
+        _show(machine, functions, driver, persist, [str(step) for step in plan.steps])
         return exits.OK if plan.steps or persist else exits.NOTHING
     binder.carry_out(plan, force=force)
     for change in plan.changes:
@@ -63,18 +64,9 @@ def command(
     return exits.OK if plan.changes or persist or owner else exits.NOTHING
 
 
-def _show(
-    machine: Machine,
-    functions: list[Function],
-    driver: str,
-    persist: bool,
-    steps: list[str],
-    uses: dict[str, tuple[str, ...]],
-) -> None:
+def _show(machine: Machine, functions: list[Function], driver: str, persist: bool, steps: list[str]) -> None:
     from vfio_ims.host.persist import rule_for, rule_path
 
-    for address, found in uses.items():
-        click.echo(f"{address}: refused without --force: {'; '.join(found)}", err=True)
     for step in steps or ["# nothing to write: bound already"]:
         click.echo(step)
     for function in functions if persist else ():

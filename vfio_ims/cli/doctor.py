@@ -30,7 +30,7 @@ def command(device: str | None, quiet: bool, memory: str, as_json: bool) -> int:
     from vfio_ims.cli.place import place
     from vfio_ims.host.doctor import diagnose
 
-    with place(device) as (machine, function):
+    with place(device, "examine it") as (machine, function):
         results = diagnose(machine, function, memory=_bytes(memory))
     if as_json:
         print_json("doctor", {"device": device, "checks": [result.to_json() for result in results]})

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import sys
+import warnings
+from difflib import get_close_matches
 from importlib import import_module
 from inspect import cleandoc
 
@@ -47,6 +49,15 @@ class Verbs(click.Group):
         command.help = f"{_VERBS[name]}\n\n{cleandoc(command.help or '')}"
         return command
 
+    def resolve_command(
+        self, context: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in _VERBS and not args[0].startswith("-"):
+            near = get_close_matches(args[0], _VERBS, n=1, cutoff=0.5)
+            meant = f" Did you mean {near[0]!r}?" if near else f" There are {', '.join(_VERBS)}."
+            context.fail(f"No such command {args[0]!r}.{meant}")
+        return super().resolve_command(context, args)
+
     def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl(list(_VERBS.items()))
@@ -70,6 +81,7 @@ def cli(verbose: int, folders: tuple[str, ...]) -> None:
     Exit status: 0 all well; 1 a check or the device failed; 2 wrong usage; 3 the host is not ready;
     4 nothing to do; 130 interrupted.
     """
+    warnings.showwarning = _show_warning
     if verbose:
         import logging
 
@@ -79,6 +91,14 @@ def cli(verbose: int, folders: tuple[str, ...]) -> None:
 
         for folder in folders:
             load_folder(folder)
+
+
+def _show_warning(message: Warning | str, category: type[Warning], *more: object, **_: object) -> None:
+    """For people: what it says. What helps a programmer only, such as a forgotten close, keeps its usual form."""
+    if issubclass(category, RuntimeWarning):
+        click.echo(f"vfio-ims: warning: {message}", err=True)
+    else:
+        sys.stderr.write(warnings.formatwarning(message, category, str(more[0]), int(str(more[1]))))
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 import click
 
 from vfio_ims.cli import exits
-from vfio_ims.cli.output import console, json_option
-from vfio_ims.errors import SetupError
+from vfio_ims.cli.output import console, json_option, plain, seconds
+from vfio_ims.errors import UsageError
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -30,12 +30,16 @@ __all__ = ["command"]
 @click.argument("device", required=False)
 @click.option("--existing", is_flag=True, help="Without DEVICE: tell of the devices that are there already, too.")
 @click.option("--fire", is_flag=True, help="Open DEVICE and fire its slots in turn. Models are always opened.")
-@click.option("--slots", default=4, show_default=True, help="With --fire: how many slots.")
-@click.option("--interval", default=1.0, show_default=True, help="Seconds between two looks.")
-@click.option("-n", "--count", type=int, help="End after so many events or looks.")
+@click.option(
+    "--slots", type=click.IntRange(1), help="With --fire, and for models: how many slots.  [4, or all of fewer]"
+)
+@click.option(
+    "--interval", type=float, callback=seconds, default=1.0, show_default=True, help="Seconds between two looks."
+)
+@click.option("-n", "--count", type=click.IntRange(1), help="End after so many events or looks.")
 @json_option
 def command(
-    device: str | None, existing: bool, fire: bool, slots: int, interval: float, count: int | None, as_json: bool
+    device: str | None, existing: bool, fire: bool, slots: int | None, interval: float, count: int | None, as_json: bool
 ) -> int:
     """Without DEVICE: a line for each device that appears, is bound, ready (yours to open), unbound, removed.
 
@@ -46,7 +50,8 @@ def command(
     if device is None:
         return _events(existing, count, as_json)
     with _viewed(device, fire, slots) as (view, rig):
-        if not as_json and sys.stdout.isatty():
+        out = console()
+        if not as_json and out.is_terminal and not out.is_dumb_terminal and not plain():
             _watch(device, view, rig, interval, count)
         else:
             _print_looks(device, view, rig, interval, count, as_json)
@@ -69,9 +74,13 @@ def _events(existing: bool, count: int | None, as_json: bool) -> int:
 class _Rig:
     """Fires the slots of a driver in turn."""
 
-    def __init__(self, driver: Driver, slots: int) -> None:
+    def __init__(self, driver: Driver, slots: int | None) -> None:
         self._driver = driver
-        self._group = driver.ims.allocate_group(min(slots, driver.ims.table.size))
+        size = driver.ims.table.size
+        if slots is not None and slots > size:
+            why = f"--slots must be 1 to {size}, the size of its table, not {slots}"
+            raise UsageError("fire its slots", device=driver.label, why=why)
+        self._group = driver.ims.allocate_group(slots or min(4, size))
         self._turn = counting()
 
     def run(self, seconds: float) -> None:
@@ -84,9 +93,10 @@ class _Rig:
 
 
 @contextmanager
-def _viewed(device: str, fire: bool, slots: int) -> Iterator[tuple[View, _Rig | None]]:
+def _viewed(device: str, fire: bool, slots: int | None) -> Iterator[tuple[View, _Rig | None]]:
     from vfio_ims.host import Machine
     from vfio_ims.host.live import DriverView, FunctionView, Published
+    from vfio_ims.host.selection import is_software, not_here
     from vfio_ims.names import Name, open_driver
 
     machine = Machine()
@@ -94,10 +104,9 @@ def _viewed(device: str, fire: bool, slots: int) -> Iterator[tuple[View, _Rig | 
     if known is not None and not fire:
         yield FunctionView(machine, known), None
         return
+    if known is None and not is_software(device):
+        raise not_here(device, "watch it", software=True)
     name = Name.parse(device) if known is None else Name.parse(str(known.address))
-    if name.mount == "kernel" and known is None:
-        why = "there is no such PCI function on this machine"
-        raise SetupError("look at it", device=device, why=why, hint="vfio-ims list --all shows what there is")
     with open_driver(name) as driver, Published(driver):
         view = DriverView(driver)
         yield view, _Rig(driver, slots)

@@ -4,10 +4,11 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -16,12 +17,28 @@ from vfio_ims import __version__
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["console", "device_options", "json_option", "print_json", "progress", "with_interface"]
+__all__ = [
+    "console",
+    "device_options",
+    "json_option",
+    "plain",
+    "print_json",
+    "progress",
+    "seconds",
+    "with_interface",
+]
 
 SCHEMA_VERSION = "1.0"
 """Of every JSON answer. A new field raises the second number; a field that goes or changes, the first."""
 
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+
+
+def seconds(context: click.Context, parameter: click.Parameter, value: float | None) -> float | None:
+    """Lets through what a person may have meant by a time: above 0, and of a day at the most."""
+    if value is None or 0 < value <= 86400:
+        return value
+    raise click.BadParameter(f"it must be a number of seconds above 0, such as 0.5, not {value:g}")
 
 
 def device_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -42,18 +59,24 @@ def print_json(kind: str, content: dict[str, Any]) -> None:
     click.echo(json.dumps(envelope | content, indent=2))
 
 
+def plain() -> bool:
+    """Whether NO_COLOR asks for text without any escape code: no colour, nothing bold, nothing that moves."""
+    return bool(os.environ.get("NO_COLOR"))
+
+
 def console() -> Console:
     """For stdout. Colour obeys NO_COLOR, FORCE_COLOR and TERM; piped text is never cut at a width."""
     from rich.console import Console
 
     wide = None if sys.stdout.isatty() else 160
-    return Console(highlight=False, soft_wrap=not sys.stdout.isatty(), width=wide)
+    colours: Literal["auto"] | None = None if plain() else "auto"
+    return Console(highlight=False, soft_wrap=not sys.stdout.isatty(), width=wide, color_system=colours)
 
 
 @contextmanager
 def progress(title: str) -> Iterator[Callable[[str, int, int], None]]:
     """Yields ``tell(step, done, total)``. Shown on a terminal's stderr only, gone when it ends."""
-    if not sys.stderr.isatty():
+    if not sys.stderr.isatty() or plain():
         yield lambda step, done, total: None
         return
     from rich.console import Console

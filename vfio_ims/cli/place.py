@@ -7,8 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from vfio_ims.errors import SetupError
-
 if TYPE_CHECKING:
     from vfio_ims.host import Machine
     from vfio_ims.sysfs import Function
@@ -17,9 +15,10 @@ __all__ = ["place"]
 
 
 @contextmanager
-def place(device: str | None) -> Iterator[tuple[Machine, Function | None]]:
+def place(device: str | None, operation: str = "look at it") -> Iterator[tuple[Machine, Function | None]]:
     """The machine, and the function called ``device``: an address, a kernel name, ``report:FILE``; None for None."""
     from vfio_ims.host import Machine
+    from vfio_ims.host.selection import not_here
 
     machine = Machine()
     if device is None:
@@ -33,6 +32,5 @@ def place(device: str | None) -> Iterator[tuple[Machine, Function | None]]:
         return
     known = machine.function(device.partition(",")[0])
     if known is None:
-        why = "there is no such PCI function on this machine"
-        raise SetupError("look at it", device=device, why=why, hint="vfio-ims list --all shows what there is")
+        raise not_here(device, operation)
     yield machine, known

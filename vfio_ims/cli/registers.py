@@ -35,6 +35,7 @@ def registers(device: str, iommu: str | None, live: bool) -> Iterator[tuple[Regi
     """The registers of ``device``, the family that knows it, and its function where it is looked at through sysfs."""
     from vfio_ims.host import Machine
     from vfio_ims.host.register_access import OpenRegisters, SysfsRegisters
+    from vfio_ims.host.selection import is_software, not_here
     from vfio_ims.names import Name, open_device
 
     known = Machine().function(device.partition(",")[0])
@@ -47,10 +48,9 @@ def registers(device: str, iommu: str | None, live: bool) -> Iterator[tuple[Regi
             finally:
                 found.close()
         return
+    if known is None and not is_software(device):
+        raise not_here(device, "look at its registers", software=True)
     name = Name.parse(with_interface(device, iommu) if known is None else with_interface(str(known.address), iommu))
-    if name.mount == "kernel" and known is None:
-        why = "there is no such PCI function on this machine"
-        raise SetupError("look at it", device=device, why=why, hint="vfio-ims list --all shows what there is")
     with open_device(name) as opened:
         yield OpenRegisters(opened), _family(opened.config.snapshot()), None
 

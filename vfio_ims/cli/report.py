@@ -25,7 +25,7 @@ def command(device: str, output: str | None) -> int:
     from vfio_ims.cli.place import place
     from vfio_ims.host.report import make_report
 
-    with place(device) as (machine, function):
+    with place(device, "report on it") as (machine, function):
         assert function is not None
         content = make_report(machine, function)
         short = function.config is None or not function.config.standard_readable

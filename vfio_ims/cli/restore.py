@@ -32,10 +32,11 @@ def command(names: tuple[str, ...], dry_run: bool, force: bool, state: Path | No
     addresses = [_address(machine, name) for name in names] or None
     binder = Binder(machine, state=state)
     if dry_run:
-        steps = binder.plan_restore(addresses).steps
-        for step in steps:
+        plan = binder.plan_restore(addresses)
+        plan.check_free(force=force)
+        for step in plan.steps:
             click.echo(str(step))
-        return exits.OK if steps else exits.NOTHING
+        return exits.OK if plan.steps else exits.NOTHING
     results = binder.restore(addresses, force=force)
     for result in results:
         click.echo(f"{result.address}: {result.text}", err=not result.done)

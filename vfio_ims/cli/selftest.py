@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import click
 
 from vfio_ims.cli import exits
-from vfio_ims.cli.output import device_options, json_option, print_json, progress, with_interface
+from vfio_ims.cli.output import device_options, json_option, print_json, progress, seconds, with_interface
+from vfio_ims.errors import UsageError
 
 if TYPE_CHECKING:
     from vfio_ims.driver import Driver
@@ -19,10 +20,17 @@ __all__ = ["command"]
 @click.command()
 @device_options
 @click.option(
-    "--timeout", default=1.0, show_default=True, help="Seconds until a fire whose owner was not woken is lost."
+    "--timeout",
+    type=float,
+    callback=seconds,
+    default=1.0,
+    show_default=True,
+    help="Seconds until a fire whose owner was not woken is lost.",
 )
-@click.option("--settle", type=float, help="Seconds after which nothing more comes; the mount's own by default.")
-@click.option("--slots", type=int, help="Only the first so many slots.")
+@click.option(
+    "--settle", type=float, callback=seconds, help="Seconds after which nothing more comes; the mount's own by default."
+)
+@click.option("--slots", type=click.IntRange(1), help="Only the first so many slots.")
 @click.option("--no-reset", is_flag=True, help="Leave out the second round after a function reset.")
 @click.option("--no-words", is_flag=True, help="Point no slot at memory: the device takes interrupt addresses only.")
 @click.option(
@@ -63,6 +71,10 @@ def command(
 
     options = selftest.Options(timeout=timeout, settle=settle, slots=slots, reset=not no_reset, words=not no_words)
     with _driver(with_interface(device, iommu), table, fire) as driver, progress("self-test") as tell:
+        size = driver.ims_table().size
+        if slots is not None and slots > size:
+            why = f"--slots must be 1 to {size}, the size of its table, not {slots}"
+            raise UsageError("set up a self-test", device=driver.label, why=why)
         report = selftest.run(driver, options=options, progress=lambda p: tell(p.step, p.done, p.total))
         learned = selftest.characterise(driver) if characterise else None
     if as_json:

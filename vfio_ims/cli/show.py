@@ -41,15 +41,15 @@ def command(device: str, iommu: str | None, live: bool, fields: bool, as_json: b
 
 def _describe(device: str, iommu: str | None, live: bool) -> Description:
     from vfio_ims.host import Machine
+    from vfio_ims.host.selection import is_software, not_here
     from vfio_ims.names import Name
 
     known = Machine().function(device.partition(",")[0])
-    name = Name.parse(with_interface(device, iommu) if known is None else str(known.address))
-    if name.mount == "kernel" and not live:
-        if known is None:
-            why = "there is no such PCI function on this machine"
-            raise SetupError("show", device=name.target, why=why, hint="vfio-ims list --all shows what there is")
+    if known is None and not is_software(device):
+        raise not_here(device, "show it", software=True)
+    if known is not None and not live:
         return _on_paper(known, Machine())
+    name = Name.parse(with_interface(device, iommu) if known is None else str(known.address))
     return _describe_open(str(name) if known is None else with_interface(str(name), iommu))
 
 

@@ -74,15 +74,21 @@ def remove(group: str, dry_run: bool) -> int:
 @_options
 @json_option
 def check(group: str, any_device: bool, as_json: bool) -> int:
-    """Are they in place, do they say what they should, is the group there, and is this user in it?"""
+    """Are they in place, do they say what they should, is the group there, and is this user in it?
+
+    Exit status 0 when all of it is so, else 1.
+    """
     from vfio_ims.host import Machine
     from vfio_ims.host.doctor.rules import judge_rules
 
-    results = judge_rules(Machine(), _text(group, any_device), group)
+    results = judge_rules(Machine(), _text(group, any_device), group, even_for_root=True)
+    step = next((result.fix for result in results if result.failed), None)
     if as_json:
-        print_json("udev-check", {"checks": [result.to_json() for result in results]})
+        print_json("udev-check", {"checks": [result.to_json() for result in results], "next": step})
     else:
         from vfio_ims.cli.doctor import print_results
 
         print_results(results)
-    return exits.NOT_READY if any(result.failed for result in results) else exits.OK
+        if step is not None:
+            click.echo(f"next: {step}")
+    return exits.OK if step is None else exits.FAILED

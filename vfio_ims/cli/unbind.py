@@ -24,8 +24,7 @@ def command(names: tuple[str, ...], slot: str, ids: str, dry_run: bool, force: b
     binder = Binder(machine, state=state)
     plan = binder.plan_unbind(chosen(machine, names, slot, ids, "unbind"))
     if dry_run:
-        for address, found in plan.uses.items():
-            click.echo(f"{address}: refused without --force: {'; '.join(found)}", err=True)
+        plan.check_free(force=force)
         for step in plan.steps:
             click.echo(str(step))
     else:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from vfio_ims.errors import DeviceBusy, SetupError, VfioImsError
+from vfio_ims.errors import SetupError, VfioImsError
 from vfio_ims.host.binding import Binding, Step, steps_between
 from vfio_ims.host.denylist import WAY_OUT, on_denylist
 from vfio_ims.host.journal import Entry, Journal
@@ -70,10 +70,7 @@ class Binder:
 
         Raises DeviceBusy where something is in use and not ``force``.
         """
-        if plan.uses and not force:
-            address, uses = next(iter(plan.uses.items()))
-            hint = "stop its user first, or add --force"
-            raise DeviceBusy(plan.operation, device=address, why="; ".join(uses), hint=hint)
+        plan.check_free(force=force)
         with self.journal.locked():
             for change in plan.changes:
                 self._remember(change)
@@ -157,10 +154,7 @@ class Binder:
 
         Raises DeviceBusy where one is open and not ``force``. One that cannot be restored keeps its entry.
         """
-        plan = self.plan_restore(addresses)
-        if plan.uses and not force:
-            address, uses = next(iter(plan.uses.items()))
-            raise DeviceBusy("restore", device=address, why="; ".join(uses), hint="close it first, or add --force")
+        self.plan_restore(addresses).check_free(force=force)
         with self.journal.locked():
             return [self._restore(entry) for entry in reversed(self._chosen(addresses))]
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from vfio_ims.errors import SetupError
+from vfio_ims.errors import DeviceBusy, SetupError
 from vfio_ims.host.binding import Binding, Step, steps_between
 from vfio_ims.host.denylist import WAY_OUT, denied
 from vfio_ims.host.holders import Holders
@@ -48,6 +48,13 @@ class Plan:
     @property
     def steps(self) -> list[Step]:
         return [step for change in self.changes for step in change.steps]
+
+    def check_free(self, *, force: bool = False) -> None:
+        """Raise DeviceBusy where something is in use, and not ``force``."""
+        if self.uses and not force:
+            address, uses = next(iter(self.uses.items()))
+            hint = "stop its user first, or add --force"
+            raise DeviceBusy(self.operation, device=address, why="; ".join(uses), hint=hint)
 
 
 def virtual_functions(function: Function) -> list[Function]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from vfio_ims.errors import SetupError
+from vfio_ims.errors import SetupError, UsageError, VfioImsError
 from vfio_ims.pci import PciAddress, Selector, SlotSelector
 from vfio_ims.sysfs import address_of
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from vfio_ims.host.machine import Machine
     from vfio_ims.sysfs import Function
 
-__all__ = ["Selection"]
+__all__ = ["Selection", "is_software", "not_here"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +47,37 @@ def _slot(machine: Machine, name: str) -> SlotSelector:
     if PciAddress.looks_like(name):
         address = PciAddress.parse(name)
         return SlotSelector(address.domain, address.bus, address.device, address.function)
+    if is_software(name) or name.startswith("report:"):
+        raise not_here(name, "select")
     found = address_of(name, machine.sys)
     if found is not None:
         return SlotSelector(found.domain, found.bus, found.device, found.function)
     if any(mark in name for mark in "*?[:."):
         return SlotSelector.parse(name)
-    raise SetupError("select", device=name, why="no kernel device of this name belongs to a PCI function")
+    raise not_here(name, "select")
+
+
+def is_software(name: str) -> bool:
+    """Whether this names a model or a socket: nothing is to be seen of them without opening them."""
+    return name.startswith(("mock:", "vfio-user:"))
+
+
+def not_here(name: str, operation: str, *, software: bool = False) -> VfioImsError:
+    """Why ``name`` is no function of the machine, and what to do: by what it looks like.
+
+    ``software``: what was to be done can be done with models and sockets, too.
+    """
+    head = name.partition(",")[0]
+    hint = "vfio-ims list --all shows what there is"
+    if PciAddress.looks_like(head):
+        return SetupError(operation, device=head, why="there is no such PCI function on this machine", hint=hint)
+    if is_software(name):
+        what = "a model in software" if head.startswith("mock:") else "behind a socket"
+        why = f"this is about PCI functions of a machine, and {head} is {what}: it needs nothing of the host"
+        return UsageError(operation, device=name, why=why, hint=f"vfio-ims show {name}, vfio-ims selftest {name}")
+    if head.startswith("report:"):
+        why = "a report can be looked at, not used as the device"
+        return UsageError(operation, device=name, why=why, hint=f"vfio-ims show {name}")
+    known = ["a PCI address (0000:6a:01.0)", "a kernel device here (as dsa0, eth1)"]
+    known += ["mock:MODEL", "vfio-user:PATH"] if software else []
+    return UsageError(operation, why=f"{head!r} is neither {', nor '.join(known)}, nor report:FILE", hint=hint)

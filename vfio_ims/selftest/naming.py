@@ -4,12 +4,29 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from dataclasses import replace
 
 from vfio_ims.selftest.evidence import Evidence
 from vfio_ims.selftest.findings import Finding, Kind, name_slots, spans
 from vfio_ims.selftest.passes import pass_count
 
 __all__ = ["name_findings"]
+
+_NEXT = {
+    Kind.MISROUTED: "read entries back (domain.report()): if wrong it is the table's fault, else the device's",
+    Kind.DEAD: "is the layout right? vfio-ims selftest DEVICE --table BAR:OFFSET:STRIDE:COUNT shows what entries keep",
+    Kind.DEAD_AFTER_RESET: "look for what the driver's start() must do after a reset before entries take writes again",
+    Kind.NOT_KEPT: "see which bits keep what is written: vfio-ims selftest DEVICE --table BAR:OFFSET:STRIDE:COUNT",
+    Kind.REFUSED: "the words are the device's own: look them up in its specification",
+    Kind.DROPS: "run it again with a longer --timeout: what is late arrives then, and what is dropped does not",
+    Kind.TWICE: "fire one alone and trace the bus: two messages are the device's fault, two doorbells the driver's",
+    Kind.EXTRA: "run it again: extra events that wander come from something else on these vectors (reserved_vectors)",
+    Kind.LATE: "run it again with a longer --timeout, and with fewer slots: --slots 16",
+    Kind.IGNORES_MASK: "is it the right bit? (SlotLayout.mask) Write it, read it back; else the device caches entries",
+    Kind.NO_PENDING: "is it the right bit (SlotLayout.pending)? A device without one is declared with pending=None",
+    Kind.IGNORES_PASID: "read the slot's PASID field back, and see that fire(slot, pasid=…) tags the work",
+    Kind.NOT_WOKEN: "Driver.reset() must end with the domain's resync(), which wakes every owner",
+}
 
 
 def name_findings(first: Evidence, second: Evidence, slots: int, donors: int) -> list[Finding]:
@@ -20,7 +37,8 @@ def name_findings(first: Evidence, second: Evidence, slots: int, donors: int) ->
     for finding in _of(second, slots, donors):
         if not finding.slots or not set(finding.slots) <= known[finding.kind]:
             findings.append(finding)
-    return [*findings, *_drops(first, second, slots), *_echoes(first, second, slots)]
+    findings += [*_drops(first, second, slots), *_echoes(first, second, slots)]
+    return [replace(finding, hint=finding.hint or _NEXT.get(finding.kind, "")) for finding in findings]
 
 
 def _of(evidence: Evidence, slots: int, donors: int) -> list[Finding]:

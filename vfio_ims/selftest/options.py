@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -32,11 +33,17 @@ class Options:
     pasid: int = 0x1A5
 
     def __post_init__(self) -> None:
-        if not self.timeout > 0 or not self.dwell >= 0 or (self.settle is not None and not self.settle > 0):
-            why = f"times must be above 0, not {self.timeout!r}, {self.settle!r}, {self.dwell!r}"
-            raise UsageError("set up a self-test", why=why)
-        if self.slots is not None and self.slots < 1:
-            raise UsageError("set up a self-test", why=f"slots must be 1 or more, not {self.slots!r}")
+        for name, value, none in (("timeout", self.timeout, False), ("settle", self.settle, True)):
+            if not (_seconds(value) and value) and not (none and value is None):
+                raise UsageError("set up a self-test", why=f"{name} must be seconds above 0, not {value!r}")
+        if not _seconds(self.dwell):
+            raise UsageError("set up a self-test", why=f"dwell must be seconds, 0 or more, not {self.dwell!r}")
+        if self.slots is not None and (not isinstance(self.slots, int) or self.slots < 1):
+            raise UsageError("set up a self-test", why=f"slots must be a number, 1 or more, not {self.slots!r}")
+
+
+def _seconds(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < math.inf
 
 
 @dataclass(frozen=True, slots=True)

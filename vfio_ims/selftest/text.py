@@ -6,11 +6,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vfio_ims.selftest.findings import Finding, Kind
+from vfio_ims.selftest.report import Outcome
 
 if TYPE_CHECKING:
-    from vfio_ims.selftest.report import Report
+    from vfio_ims.selftest.report import Report, Step
 
 __all__ = ["render"]
+
+
+def _counted(step: Step) -> str:
+    """What a step counted: always where it failed, else where it has nothing better to say."""
+    if not any(step.counts.to_json().values()):
+        return ""
+    return str(step.counts) if step.outcome is Outcome.FAILED or not step.text else ""
 
 
 def render(report: Report) -> str:
@@ -24,7 +32,7 @@ def render(report: Report) -> str:
         lines += ["", f"every slot: {report.slots} slots" + (f" of {report.table}" if some else "")]
         lines[-1] += f", {report.donors} donors, {report.passes} passes, T {report.timeout:g} s"
         for step in report.steps:
-            told = step.text or (str(step.counts) if step.counts.fired or step.counts.withheld else "")
+            told = "; ".join(part for part in (step.text, _counted(step)) if part)
             lines.append(f"  {step.name:{width}}  {step.outcome:14}  {told}".rstrip())
         lines += ["", f"counts   {report.counts}"]
     if report.latency is not None:

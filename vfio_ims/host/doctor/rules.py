@@ -42,11 +42,15 @@ def _udev(machine: Machine) -> Result:
     return Result(GROUP, "udevd", Status.OK, "udevd is running")
 
 
-def judge_rules(machine: Machine, text: str, group: str = VFIO) -> list[Result]:
-    """The rules file against ``text``, the group, this user in it, and nodes that everybody may open."""
+def judge_rules(machine: Machine, text: str, group: str = VFIO, *, even_for_root: bool = False) -> list[Result]:
+    """The rules file against ``text``, the group, this user in it, and nodes that everybody may open.
+
+    Root needs no rule, so that what is missing is no failure for it, unless ``even_for_root``: the rules themselves are
+    asked about.
+    """
     found = standing(machine, text, group)
     root = machine.user.uid == 0
-    serious = Status.WARN if root else Status.FAIL  # root needs no rule
+    serious = Status.WARN if root and not even_for_root else Status.FAIL
     place = None if found.place is None else f"/{found.place.relative_to(machine.root)}"
     results = []
     if place is None:
@@ -55,12 +59,13 @@ def judge_rules(machine: Machine, text: str, group: str = VFIO) -> list[Result]:
     elif not found.current:
         cause = "they are another version's, were edited, or are for other drivers than are installed now"
         fix = f"vfio-ims udev print | diff {place} - ; sudo vfio-ims udev install"
-        results.append(Result(GROUP, "udev rules", Status.WARN, f"{place} differs", cause, fix))
+        status = Status.FAIL if even_for_root else Status.WARN
+        results.append(Result(GROUP, "udev rules", status, f"{place} differs", cause, fix))
     else:
         results.append(Result(GROUP, "udev rules", Status.OK, f"{place} is as it should be"))
     if not found.group_exists:
         cause = "the rules give nodes to it, and udevd ignores a group that is not there"
-        fix = f"sudo groupadd --system {group}, then sudo udevadm trigger --subsystem-match=vfio"
+        fix = f"sudo groupadd --system {group}; sudo udevadm trigger --subsystem-match=vfio"
         results.append(Result(GROUP, "group", serious, f"there is no group {group}", cause, fix))
     elif not found.member:
         user = machine.user.name
