@@ -14,7 +14,7 @@ import pytest
 
 from vfio_ims.errors import ClosedError, SetupError, UsageError
 from vfio_ims.native.access import change, copy, fill, load, poll_any, poll_memory, store
-from vfio_ims.native.memory import GIB, MIB, SharedMemory, view_of
+from vfio_ims.native.memory import GIB, MIB, SharedMemory, put, view_of
 
 PAGE = mmap.PAGESIZE
 
@@ -171,3 +171,13 @@ def test_bits_changed_by_several_at_once_are_all_changed(memory: SharedMemory) -
     assert load(memory.address, 4) == 0x8000_0002
     with pytest.raises(UsageError):
         change(memory.address + 2, set=1)
+
+
+@pytest.mark.parametrize("at", [0, 3, 8])
+def test_a_devices_write_lands_whole(at: int) -> None:
+    with SharedMemory(MIB) as memory, memory.view as view:
+        for size in range(101):
+            data = bytes(range(1, size + 1))
+            view[:200] = bytes(200)
+            put(view[at : at + size], data)
+            assert view[:200] == (bytes(at) + data).ljust(200, b"\0")

@@ -7,7 +7,9 @@ import errno
 import fcntl
 import mmap
 import os
+import sys
 import weakref
+from typing import Literal
 
 from vfio_ims.errors import SetupError, UsageError
 from vfio_ims.lifetime import Owner
@@ -15,9 +17,10 @@ from vfio_ims.native.descriptor import Descriptor
 from vfio_ims.native.failure import failed
 from vfio_ims.native.lib import native
 
-__all__ = ["GIB", "MIB", "SharedMemory", "address_of", "view_of"]
+__all__ = ["GIB", "MIB", "SharedMemory", "address_of", "put", "view_of"]
 
 MIB, GIB = 1 << 20, 1 << 30
+_ONE_STORE: dict[int, Literal["B", "H", "I", "Q"]] = {1: "B", 2: "H", 4: "I", 8: "Q"}
 _HUGE_FLAGS = {2 * MIB: os.MFD_HUGE_2MB, GIB: os.MFD_HUGE_1GB}
 _MAP_NORESERVE = 0x4000  # Linux, asm-generic/mman.h; Python 3.11's mmap does not name it
 _HELD: weakref.WeakSet[SharedMemory] = weakref.WeakSet()
@@ -97,6 +100,24 @@ def view_of(address: int, size: int) -> memoryview:
     """Memory of this process as bytes, writable. Nothing keeps it alive: its owner must outlive the view."""
     ffi, _ = native()
     return memoryview(ffi.buffer(ffi.cast("char *", address), size))
+
+
+def put(memory: memoryview, data: bytes) -> None:
+    """Copy ``data`` over ``memory``, of the same size, as a device's write lands: what others poll changes once.
+
+    1, 2, 4 and 8 bytes are one store. Of up to 64 bytes the first 8 are stored last, and once: whoever polls the head
+    of a completion record may read the rest. (memcpy stores short lengths twice, one over the other. A reader that is
+    quick enough sees the value, clears it, and finds it set again.)
+    """
+    size = len(data)
+    code = _ONE_STORE.get(size)
+    if code is not None:
+        memory.cast(code)[0] = int.from_bytes(data, sys.byteorder)
+    elif 8 < size <= 64:
+        memory[8:] = data[8:]
+        memory[:8].cast("Q")[0] = int.from_bytes(data[:8], sys.byteorder)
+    else:
+        memory[:] = data
 
 
 def address_of(area: mmap.mmap) -> int:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from vfio_ims.errors import BusFault, VfioImsError
 from vfio_ims.messages import INTERRUPT_RANGE
-from vfio_ims.native.memory import view_of
+from vfio_ims.native.memory import put, view_of
 from vfio_ims.platform.refusals import refusal
 from vfio_ims.verbs import IovaRange
 
@@ -144,7 +144,7 @@ class IoAddressSpace:
         with self.lock:
             mapping, at = self._find(iova, size, True)
             if at + size <= mapping.size:
-                mapping.memory[at : at + size] = data
+                put(mapping.memory[at : at + size], data)
                 return
             done = 0
             for piece in self._pieces(iova, size, True):

@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vfio_ims.errors import BusFault, RemovedError
+from vfio_ims.native.memory import put
 
 if TYPE_CHECKING:
     from vfio_ims.vfio_user.dma import ClientMemory
@@ -51,7 +52,7 @@ class ServerBus:
             for piece in pieces:
                 at = piece.iova - iova
                 if piece.view is not None:
-                    piece.view[:] = data[at : at + piece.size]
+                    put(piece.view, data[at : at + piece.size])
                 else:
                     requests.write(piece.iova, data[at : at + piece.size])
         except RemovedError as error:
