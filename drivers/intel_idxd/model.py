@@ -44,8 +44,8 @@ if TYPE_CHECKING:
     from vfio_ims.pci.builder import ConfigBuilder
 
     from .descriptors import Descriptor
+    from .model_engines import Work
     from .model_memory import Memory
-    from .model_queues import Work
 
 __all__ = ["DsaModel", "IaaModel", "IdxdModel"]
 
@@ -295,7 +295,8 @@ class IdxdModel(DeviceModel):
         self.generation += 1
         self.queues.reset()
         super().close()
-        self.queues.worker.close(wait=False)
+        self.queues.engines.close()
+        self.commands.close()
 
 
 class DsaModel(IdxdModel):
@@ -317,4 +318,4 @@ class IaaModel(IdxdModel):
     later, event_log = 1 << IaaOpcode.ZCOMPRESS8 | 1 << IaaOpcode.ZDECOMPRESS8, 2
     general = 0x7_1F10_901F_0105
     operations = 0x7F_331C << 64 | 0xD  # sysfs op_cap: ...,007f331c,00000000,0000000d
-    engines, engine = 8, IAA
+    engines, engine, read_buffers = 8, IAA, 0  # IAA has no control of read buffers (Linux, idxd/sysfs.c)

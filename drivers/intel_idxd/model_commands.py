@@ -4,10 +4,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING
 
+from vfio_ims.models import Worker
 from vfio_ims.registers import RegisterValue
 
 from .commands import Command, CommandError
@@ -16,22 +17,32 @@ from .tables import GroupConfig, QueueState
 
 if TYPE_CHECKING:
     from .model import IdxdModel
+    from .model_engines import Work
 
 __all__ = ["Commands"]
 
 _Answer = tuple[int, int]
+_OF_QUEUES = (Command.DISABLE_QUEUE, Command.DRAIN_QUEUE, Command.ABORT_QUEUE, Command.RESET_QUEUE)
+_OF_PASIDS = (Command.DRAIN_PASID, Command.ABORT_PASID)
+_ABORTING = (Command.ABORT_ALL, Command.RESET_DEVICE, Command.ABORT_QUEUE, Command.RESET_QUEUE, Command.ABORT_PASID)
+_STOPPING = (Command.DISABLE_DEVICE, Command.DISABLE_QUEUE, Command.RESET_DEVICE, Command.RESET_QUEUE)
+
+
+def _numbers(mask: int) -> list[int]:
+    return [number for number in range(mask.bit_length()) if mask >> number & 1]
 
 
 class Commands:
     """One command at a time; one written while another is active is ignored. [inferred]
 
-    A command that waits for work in flight ends in the worker, others before the next access. ``delay``: milliseconds
-    that every command takes beyond that.
+    A command that waits for work in flight (all of it, or that of the queues or the PASID it names) ends when that is
+    done, others before the next access. ``delay``: milliseconds that every command takes beyond that.
     """
 
     def __init__(self, model: IdxdModel, *, delay: int, hardware_error: int) -> None:
         self._model, self._delay, self._failing = model, delay, hardware_error
         self._count = 0
+        self._clock = Worker(f"{model.name} commands")
         self._actions: dict[int, tuple[Callable[[int], _Answer | int], bool]] = {
             Command.ENABLE_DEVICE: (self._enable_device, False),
             Command.DISABLE_DEVICE: (self._disable_device, True),
@@ -58,44 +69,46 @@ class Commands:
         registers.set(Bar0.CMDSTS, active=1)
         action, waits = self._actions.get(command, (None, False))
         finish = partial(self._finish, action, command, operand, bool(value.interrupt))
+        if action is not None and waits:
+            concerns = self._concern(command, operand)
+            self._begin(command, operand, concerns)
+            engines = self._model.queues.engines
+            finish = partial(engines.when_done, concerns, partial(self._unless_reset, finish, self._model.generation))
         if self._delay:
-            self._model.queues.busy += 1
-            self._model.queues.worker.submit(partial(self._late, finish, self._model.generation))
-            return
-        if action is None or not waits:
+            self._clock.submit(partial(self._late, finish, self._model.generation))
+        else:
             finish()
-            return
-        self._begin(command, operand)
-        self._model.queues.when_done(partial(self._unless_reset, finish, self._model.generation))
 
     def _late(self, finish: partial[None], generation: int) -> None:
         time.sleep(self._delay / 1000)
         with self._model.lock:
-            self._model.queues.busy -= 1
             self._unless_reset(finish, generation)
 
     def _unless_reset(self, finish: partial[None], generation: int) -> None:
         if generation == self._model.generation:
             finish()
 
-    def _begin(self, command: int, operand: int) -> None:
+    def close(self) -> None:
+        self._clock.close(wait=False)
+
+    def _concern(self, command: int, operand: int) -> Callable[[Work], bool]:
+        """Which work the command waits for, or drops."""
+        if command in _OF_PASIDS:
+            return lambda work: work.pasid == operand
+        if command in _OF_QUEUES:
+            queues = set(self._named(operand))
+            return lambda work: work.queue.index in queues
+        return lambda work: True
+
+    def _begin(self, command: int, operand: int, concerns: Callable[[Work], bool]) -> None:
         """What happens at once, before work in flight is waited for: queues that stop accept nothing more."""
-        model = self._model
-        queues = list(range(model.queues.count))
-        if command not in (Command.DISABLE_DEVICE, Command.ABORT_ALL, Command.RESET_DEVICE, Command.DRAIN_ALL):
-            queues = self._named(operand)
-        if command in (Command.ABORT_ALL, Command.RESET_DEVICE, Command.ABORT_QUEUE, Command.RESET_QUEUE):
-            for queue in queues:
-                model.queues.abort(queue)
-        if command in (Command.DISABLE_DEVICE, Command.DISABLE_QUEUE, Command.RESET_DEVICE, Command.RESET_QUEUE):
-            for queue in queues:
-                if model.queues.live[queue] is not None:
-                    model.queues.stopped(queue, QueueState.BUSY)
-        if command == Command.ABORT_PASID:
-            for queue in range(model.queues.count):
-                live = model.queues.live[queue]
-                if live is not None and live.pasid_enable and live.dedicated and live.pasid == operand:
-                    model.queues.abort(queue)
+        queues = self._model.queues
+        if command in _ABORTING:
+            queues.engines.abort(concerns)
+        if command in _STOPPING:
+            for queue in self._named(operand) if command in _OF_QUEUES else range(queues.count):
+                if queues.live[queue] is not None:
+                    queues.stopped(queue, QueueState.BUSY)
 
     def _finish(
         self, action: Callable[[int], _Answer | int] | None, command: int, operand: int, interrupt: bool
@@ -131,7 +144,15 @@ class Commands:
         error = self._check_groups([bool(entry.size) for entry in entries])
         if not error:
             model.registers().set(Bar0.GENSTS, state=State.ENABLED)
+            model.queues.engines.arrange(self._groups())
         return error
+
+    def _groups(self) -> Iterator[tuple[list[int], list[int]]]:
+        """Queues and engines of each group."""
+        for row in self._model.group_rows:
+            members, servers = row.get(GroupConfig.QUEUES0), row.get(GroupConfig.ENGINES)
+            if members:
+                yield _numbers(members), _numbers(servers)
 
     def _check_groups(self, sized: list[bool]) -> int:
         """accel-config's words for 0x15 to 0x18 tell what these mean."""

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ from vfio_ims.models import Outcome
 
 from .descriptors import RECORD_SIZE, Descriptor, DsaOpcode, Flag
 from .events import Event
-from .model_memory import Memory, PageFault
+from .model_memory import Defer, Memory, PageFault
 from .model_operations import EVERY_FIELD
 from .model_result import Result, faulted
 from .status import FAULT_WAS_WRITE, STATUS_CODE, Status
@@ -19,10 +20,11 @@ from .tables import Permission
 
 if TYPE_CHECKING:
     from .model import IdxdModel
-    from .model_queues import Work
+    from .model_engines import Work
 
 __all__ = ["Executor"]
 
+log = logging.getLogger(__name__)
 _NOT_IN_BATCHES = (DsaOpcode.BATCH, DsaOpcode.DRAIN)
 _ALWAYS_ALLOWED = int(
     Flag.FENCE | Flag.RECORD_VALID | Flag.RECORD_ALWAYS | Flag.INTERRUPT | Flag.RECORD_STEERING | Flag.RECORD_CLASS
@@ -30,7 +32,7 @@ _ALWAYS_ALLOWED = int(
 
 
 class Executor:
-    """One descriptor at a time. The model's lock is held for each access of memory and for the end, not throughout."""
+    """One descriptor. The model's lock is held for each access of memory and for the end, not throughout."""
 
     def __init__(self, model: IdxdModel) -> None:
         self._model = model
@@ -49,11 +51,17 @@ class Executor:
                 result = self._model.operate(self, memory, work, descriptor)
             except PageFault as fault:
                 result = faulted(fault, fault.done)
+            except Defer:
+                raise
+            except Exception:
+                log.exception("%s: the model failed in operation %#x", self._model.name, descriptor.opcode)
+                result = Result(Status.HARDWARE)
             if descriptor.flags & Flag.BLOCK_ON_FAULT and result.status & STATUS_CODE == Status.PAGE_FAULT:
                 # The device asked for the page, and nobody here answers such requests but with a no.
                 result = replace(result, status=result.status & FAULT_WAS_WRITE | Status.PAGE_REQUEST)
-            if self._model.fails_now():
-                result = Result(Status.HARDWARE)
+            with self._model.lock:
+                if self._model.fails_now():
+                    result = Result(Status.HARDWARE)
         with self._model.lock:
             self._complete(work, descriptor, index, result)
         return result.status

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
@@ -18,6 +19,7 @@ __all__ = ["Defer", "Memory", "PageFault"]
 
 _PAGE = 4096
 _CHUNK = 4 << 20  # bytes moved while the model's lock is held: register accesses wait no longer than this takes
+_BREATH = 1e-6  # between two of them: who takes a lock again at once may starve those who wait for it
 
 T = TypeVar("T")
 
@@ -132,6 +134,8 @@ class Memory:
                     _transfer(targets, pieces, backward)
                 del pieces, targets
             done += step
+            if done < size:
+                time.sleep(_BREATH)
 
     def _copy_carefully(self, bus: Bus, to: int, source: int, size: int, done: int, backward: bool) -> None:
         """As far as both can be reached, through reads and writes of the bus, a page of the target at a time."""

@@ -16,8 +16,8 @@ from .status import Status
 
 if TYPE_CHECKING:
     from .model import IdxdModel
+    from .model_engines import Work
     from .model_executor import Executor
-    from .model_queues import Work
 
 __all__ = ["DSA", "EVERY_FIELD", "Operation", "memmove", "operate"]
 
@@ -172,9 +172,8 @@ def _batch(model: IdxdModel, executor: Executor, memory: Memory, work: Work, des
             return Result(Status.BATCH_PAGE_FAULT, completed=done, fault=fault.address)
         if inner.flags & Flag.FENCE and failed:
             break
-        with model.lock:
-            if model.queues.epoch[work.queue.index] != work.epoch:
-                break
+        if work.dropped:
+            break
         failed += executor.run(work, inner, index) not in (Status.SUCCESS, Status.FALSE_PREDICATE)
         done += 1
     if failed or done < count:

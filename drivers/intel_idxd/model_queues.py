@@ -1,18 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The modelled work queues: portals, backlog, and who executes what when."""
+"""The modelled work queues: their portals, what they accept, and what they answer to the rest."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING
 
-from vfio_ims.models import Worker
 from vfio_ims.registers import RegisterValue
 
-from .descriptors import DESCRIPTOR_SIZE, Descriptor, DsaOpcode
+from .descriptors import DESCRIPTOR_SIZE, Descriptor
 from .events import Event
-from .model_memory import Defer
+from .model_engines import Engines, Work
 from .software_error import NOT_ENABLED, OVERRUN, WRONG_STORE
 from .tables import QueueConfig, QueueState
 from .work_queue import IMS_PORTAL, LIMITED_PORTAL, QUEUE_PORTALS
@@ -20,11 +18,9 @@ from .work_queue import IMS_PORTAL, LIMITED_PORTAL, QUEUE_PORTALS
 if TYPE_CHECKING:
     from .model import IdxdModel
 
-__all__ = ["Live", "ModelQueues", "Work"]
+__all__ = ["Live", "ModelQueues"]
 
 _ALL = (1 << DESCRIPTOR_SIZE) - 1
-_AT_ONCE = (DsaOpcode.NOP, DsaOpcode.DRAIN)
-_MEMORY_OPERATIONS = (DsaOpcode.MEMMOVE, DsaOpcode.FILL)
 
 
 @dataclass(slots=True)
@@ -44,31 +40,19 @@ class Live:
     operations: int
 
 
-@dataclass(slots=True)
-class Work:
-    """A descriptor that a queue has accepted, and the PASID that it runs with."""
-
-    queue: Live
-    descriptor: Descriptor
-    ims: bool
-    pasid: int | None
-    epoch: int
-
-
 class ModelQueues:
-    """Short work runs after the access that submitted it; the rest, and all behind it, in the worker, in order.
-
-    ``epoch`` counts aborts and resets of a queue: work accepted before is dropped. Called with the model's lock held.
-    """
+    """Takes descriptors from the portals and gives them to the engines. Called with the model's lock held."""
 
     def __init__(self, model: IdxdModel, count: int) -> None:
         self._model, self.count = model, count
-        self.worker = Worker(f"{model.name} engines")
-        self.epoch = [0] * count
-        self.backlog = [0] * count
+        self.engines = Engines(model, count)
         self._pieces: dict[int, tuple[bytearray, int]] = {}
-        self.busy = 0
         self.live: list[Live | None] = [None] * count
+
+    @property
+    def backlog(self) -> list[int]:
+        """Entries of each queue that are taken."""
+        return self.engines.backlog
 
     def enabled(self, queue: int) -> None:
         """Latch the configuration: the queue takes work from now on."""
@@ -150,63 +134,14 @@ class ModelQueues:
         self._model.after(self._accept, live, data, bool(page & IMS_PORTAL))
         return True
 
-    # --- execution ----------------------------------------------------------------------------------------------------
-
     def _accept(self, live: Live, data: bytes, ims: bool) -> None:
-        descriptor, queue = Descriptor.decode(data), live.index
+        descriptor = Descriptor.decode(data)
         pasid = None if not live.pasid_enable else live.pasid if live.dedicated else descriptor.pasid
-        work = Work(live, descriptor, ims, pasid, self.epoch[queue])
-        if not self.busy and self._short(descriptor):
-            try:
-                self._model.executor.execute(work, quick=True)
-                return
-            except Defer:
-                pass  # the worker can wait for memory that is reached by message
-        self.busy += 1
-        self.backlog[queue] += 1
-        self.worker.submit(partial(self._work, work))
-
-    def _short(self, descriptor: Descriptor) -> bool:
-        if descriptor.opcode in _AT_ONCE or not self._model.operations >> descriptor.opcode & 1:
-            return True
-        return descriptor.opcode in _MEMORY_OPERATIONS and descriptor.size <= self._model.inline_bytes
-
-    def _work(self, work: Work) -> None:
-        lock = self._model.lock
-        try:
-            with lock:
-                live = work.epoch == self.epoch[work.queue.index]
-                if live:
-                    self.backlog[work.queue.index] -= 1
-                    self._model.occupancy.fell(work.queue.index)
-            if live:
-                self._model.executor.execute(work)
-        finally:
-            with lock:
-                self.busy -= 1
-
-    def when_done(self, action: partial[None]) -> None:
-        """Run ``action`` with the model's lock held, once all work accepted so far is done: at once if that is now."""
-        if not self.busy:
-            action()
-            return
-        self.busy += 1
-        self.worker.submit(partial(self._later, action))
-
-    def _later(self, action: partial[None]) -> None:
-        with self._model.lock:
-            self.busy -= 1
-            action()
-
-    def abort(self, queue: int) -> None:
-        """Drop what ``queue`` has accepted and not begun: no completion, no interrupt. [inferred]"""
-        self.epoch[queue] += 1
-        self.backlog[queue] = 0
+        self.engines.take(Work(live, descriptor, ims, pasid))
 
     def reset(self) -> None:
-        for queue in range(self.count):
-            self.abort(queue)
-            self.live[queue] = None
+        self.engines.abort(lambda work: True)
+        self.live = [None] * self.count
         self._pieces.clear()
 
 

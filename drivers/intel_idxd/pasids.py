@@ -6,7 +6,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
-from vfio_ims.errors import DeviceBusy
+from vfio_ims.errors import DeviceBusy, UsageError
 
 from .tables import PERMISSION_STRIDE, Permission
 
@@ -26,23 +26,26 @@ class Pasids:
         self._users: dict[int, int] = {}
 
     def take(self, queue: WorkQueue, pasid: int) -> None:
-        """Let ``queue`` work for ``pasid``, for one session at a time.
+        """Let ``queue`` work for ``pasid``: a dedicated one for one session at a time, a shared one for any number.
 
-        DeviceBusy where another session uses the queue, UnsupportedError where kernel, IOMMU or device cannot.
+        DeviceBusy where another session uses the dedicated queue, UsageError for a shared one that was configured
+        without PASIDs, UnsupportedError where kernel, IOMMU or device cannot.
         """
-        port = self._driver.device.port
+        operation = f"give work queue {queue.index} PASID {pasid}"
         with self._lock:
-            if queue.sessions:
-                why = "other sessions use the queue without it"
-                raise DeviceBusy(
-                    f"give work queue {queue.index} PASID {pasid}",
-                    device=self._driver.label,
-                    why=why,
-                    hint="use another queue, or close them first",
-                )
+            if queue.dedicated and queue.sessions:
+                why, hint = "other sessions use the queue without it", "use another queue, or close them first"
+                raise DeviceBusy(operation, device=self._driver.label, why=why, hint=hint)
+            if not queue.dedicated and self._driver.active.queue(queue.index).pasid is None:
+                why = "the shared queue was configured without PASIDs"
+                hint = "configure it with pasid=0: each request of a shared queue then has its own"
+                raise UsageError(operation, device=self._driver.label, why=why, hint=hint)
             if pasid not in self._users:
+                port = self._driver.device.port
                 port.attach_pasid(pasid, port.space)
             self._users[pasid] = self._users.get(pasid, 0) + 1
+            if not queue.dedicated:
+                return
             queue.pasid = pasid
             try:
                 self._driver.set_pasid(queue, pasid)
@@ -51,15 +54,17 @@ class Pasids:
                 raise
 
     def give_back(self, queue: WorkQueue, pasid: int) -> None:
-        """The queue works without a PASID again."""
+        """The queue works without a PASID again; a shared one without this session's."""
         with self._lock:
             try:
-                self._driver.set_pasid(queue, None)
+                if queue.dedicated:
+                    self._driver.set_pasid(queue, None)
             finally:
                 self._drop(queue, pasid)
 
     def _drop(self, queue: WorkQueue, pasid: int) -> None:
-        queue.pasid = None
+        if queue.dedicated:
+            queue.pasid = None
         self._users[pasid] -= 1
         if not self._users[pasid]:
             del self._users[pasid]

@@ -8,7 +8,7 @@ from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from vfio_ims.errors import ClosedError, DeviceBusy, VfioImsError
+from vfio_ims.errors import ClosedError, DeviceBusy, UsageError, VfioImsError
 
 from .batch import Batch
 from .completion import Completion
@@ -50,11 +50,14 @@ class QueueSession(Operations[Completion]):
     ) -> None:
         self.driver, self.queue, self.timeout, self.label = driver, queue, timeout, driver.label
         self.pasid = pasid
-        if pasid is not None and queue.dedicated:
+        if pasid is not None:
             driver.pasids.take(queue, pasid)
         elif queue.pasid is not None:
             why = f"a session uses it for PASID {queue.pasid}"
             raise DeviceBusy(f"use work queue {queue.index}", device=driver.label, why=why)
+        elif not queue.dedicated and driver.active.queue(queue.index).pasid is not None:
+            why = "the shared queue was configured with PASIDs: each of its requests needs one"
+            raise UsageError(f"use work queue {queue.index}", device=driver.label, why=why, hint="wq(..., pasid=N)")
         try:
             self.notifier = notifier_for(driver, completion, pasid)
         except BaseException:
@@ -157,7 +160,7 @@ class QueueSession(Operations[Completion]):
                 self._give_queue_back()
 
     def _give_queue_back(self) -> None:
-        if self.pasid is not None and self.queue.dedicated:
+        if self.pasid is not None:
             self.driver.pasids.give_back(self.queue, self.pasid)
 
     def __enter__(self) -> Self:
