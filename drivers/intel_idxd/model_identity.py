@@ -95,7 +95,14 @@ def identify(model: IdxdModel) -> None:
         occupancy_interrupt=1,
         op_config=model.version > 1,
     )
-    registers.set(Bar0.GRPCAP, groups=GROUPS, read_buffers=model.read_buffers, read_buffer_control=1)
+    registers.set(
+        Bar0.GRPCAP,
+        groups=GROUPS,
+        read_buffers=model.read_buffers,
+        read_buffer_control=bool(model.read_buffers),
+        read_buffer_limit=bool(model.read_buffers),  # accel-config writes it always; Linux refuses that without the bit
+        progress_limit=model.version > 1,  # Linux says of these limits that DSA 2.0 brought them
+    )
     registers.set(Bar0.ENGCAP, engines=model.engines)
     registers.set(Bar0.OPCAP, model.operations)
     registers.set(

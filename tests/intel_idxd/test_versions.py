@@ -41,6 +41,10 @@ def test_each_version_comes_up(opened: Opener, options: str, name: str, device: 
     assert driver.capabilities.version == version
     assert bool(driver.capabilities.general.event_log) == bool(driver.capabilities.queue.op_config) == (version > 0x100)
     assert driver.capabilities.queue_stride == (64 if version > 0x100 else 32)
+    group = driver.capabilities.group  # what Linux asks before it takes what accel-config writes
+    assert bool(group.read_buffers) == bool(group.read_buffer_control) == bool(group.read_buffer_limit)
+    assert bool(group.read_buffers) == (name == "intel-dsa")
+    assert bool(group.progress_limit) == (version > 0x100)
     with driver.ims.allocate() as irq:
         assert driver.fire(irq.slot).status == "sent"
         assert irq.wait(timeout=1)
