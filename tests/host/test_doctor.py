@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 
@@ -92,6 +94,10 @@ def sibling(box: Box) -> None:
 def no_groups(box: Box) -> None:
     for path in ("sys/kernel/iommu_groups", "sys/class/iommu"):
         (box.root / path).rename(box.root / f"{path}-gone")
+
+
+def in_a_vm(box: Box) -> None:
+    box.file("proc/cpuinfo", "vendor_id\t: GenuineIntel\nflags\t\t: fpu hypervisor movdir64b enqcmd")
 
 
 CASES: list[tuple[str, Callable[[Box], object], Status, str, str]] = [
@@ -309,9 +315,32 @@ CASES: list[tuple[str, Callable[[Box], object], Status, str, str]] = [
         "dmesg",
     ),
     ("IMS: SIOV DVSEC", dsa(driver="vfio-pci", config=SPR_DSA[:256] + bytes(3840)), NOTE, "hint only", "--live"),
-    ("IMS: donors", dsa(driver="vfio-pci", config=SPR_DSA[:0x34] + bytes(4096 - 0x34)), FAIL, "no MSI-X", "--live"),
+    (
+        "IMS: donors",
+        dsa(driver="vfio-pci", config=SPR_DSA[:0x34] + bytes(4096 - 0x34)),
+        FAIL,
+        "no MSI-X",
+        "use a function",
+    ),
     ("IMS: IMS bit", dsa(driver="vfio-pci", config=SPR_DSA[:64]), UNKNOWN, "64 bytes of config", "as root"),
-    ("IMS: interrupt remapping", tree("kernel/irq/40/chip_name", "PCI-MSIX"), WARN, "PCI-MSIX", "--live"),
+    ("IMS: interrupt remapping", tree("kernel/irq/40/chip_name", "PCI-MSIX"), WARN, "PCI-MSIX", "x2APIC"),
+    ("virtual machine", in_a_vm, NOTE, "flag hypervisor", "nothing to do"),
+    ("present", several(in_a_vm, no_groups), FAIL, "it was given no IOMMU", "intel-iommu,intremap=on,caching-mode=on"),
+    (
+        "interrupt remapping",
+        several(in_a_vm, tree("kernel/irq/40/chip_name", "PCI-MSIX")),
+        FAIL,
+        "a virtual machine",
+        "<driver intremap='on'",
+    ),
+    (
+        "IOMMU group",
+        several(in_a_vm, gone(f"sys/bus/pci/devices/{DSA}/iommu_group")),
+        FAIL,
+        "no IOMMU stands",
+        "give the VM a vIOMMU",
+    ),
+    ("driver", tree(f"bus/pci/devices/{DSA}/class", "0x060000"), FAIL, "host bridge", "vfio-ims list"),
 ]
 
 
@@ -328,6 +357,34 @@ def test_a_check_that_fails_says_why_and_what_to_do(
     assert result.status is status, result
     assert why in f"{result.evidence}; {result.cause}"
     assert advice in result.fix
+
+
+@pytest.mark.parametrize("breaks", [in_a_vm, several(in_a_vm, no_groups)])
+def test_in_a_virtual_machine_nobody_is_sent_to_the_firmware(healthy: Box, breaks: Callable[[Box], object]) -> None:
+    breaks(healthy)
+    healthy.tree.file("kernel/irq/40/chip_name", "PCI-MSIX")
+    assert not [one for one in results(healthy).values() if "firmware" in one.fix]
+
+
+def test_a_bridge_is_not_to_be_bound(healthy: Box) -> None:
+    for code, kind in (("0x060000", "host bridge"), ("0x060400", "bridge between PCI buses")):
+        healthy.tree.function("0000:00:1c.0", "8086:0001", class_code=int(code, 16))
+        found = results(healthy, "0000:00:1c.0")
+        assert found["driver"].evidence == f"it is a {kind}"
+        assert not any("vfio-ims bind" in one.fix for one in found.values())
+        assert not any(name.startswith("IMS") for name in found)
+
+
+def test_a_device_that_cannot_have_ims_is_not_told_to_be_opened(healthy: Box) -> None:
+    healthy.dsa(driver="vfio-pci", config=SPR_DSA[:0x34] + bytes(4096 - 0x34))
+    found = results(healthy)
+    assert found["IMS: donors"].status is FAIL
+    assert "IMS verdict" not in found
+    assert not any("--live" in one.fix for one in found.values())
+    healthy.dsa(driver="vfio-pci", config=SPR_DSA[:256] + bytes(3840))
+    found = results(healthy)
+    assert found["IMS: SIOV DVSEC"].evidence == "config space has no DVSEC at all (read from sysfs)"
+    assert "IMS: IMS bit" not in found  # said already
 
 
 def test_bound_to_another_driver(healthy: Box) -> None:
@@ -401,3 +458,14 @@ def test_two_thousand_functions_in_two_seconds(two_thousand: Box) -> None:
     assert diagnose(two_thousand.machine)
     took = time.process_time() - began
     assert took < 2.0, f"{took:.2f} s"
+
+
+def test_in_a_narrow_terminal_text_goes_on_under_its_own_beginning() -> None:
+    program = (
+        "from rich.console import Console; from rich.text import Text\n"
+        "from vfio_ims.cli.output import hang\n"
+        "out = Console(force_terminal=True, width=30, color_system=None)\n"
+        "hang(out, Text('     cause  '), Text('one two three four five six seven'))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["     cause  one two three four", "            five six seven"]

@@ -18,7 +18,7 @@ ROOT = "all 4096 bytes of config space: read the sysfs config file as root"
         (SPR_DSA, ConfigSource.SYSFS, True, "Intel SIOV DVSEC at 0x200 (sysfs): IMS bit set"),
         (AS_VFIO_SHOWS_IT, ConfigSource.VFIO, True, "Intel SIOV DVSEC at 0x200 (VFIO): IMS bit set"),
         (dumps.SPR_DSA_IMS_CLEAR, ConfigSource.VFIO, False, "IMS bit clear"),
-        (dumps.SPR_DSA_NO_DVSEC, ConfigSource.SYSFS, False, "no DVSEC (sysfs)"),
+        (dumps.SPR_DSA_NO_DVSEC, ConfigSource.SYSFS, False, "there is no DVSEC that could have one (read from sysfs)"),
         (
             dumps.SPR_DSA_NO_DVSEC,
             ConfigSource.VFIO,
@@ -30,7 +30,7 @@ ROOT = "all 4096 bytes of config space: read the sysfs config file as root"
         (spr_dsa_with(x204="86804001"), ConfigSource.SYSFS, None, "has 20 bytes and ends before its IMS bit"),
         (spr_dsa_with(x170="02000110"), ConfigSource.SYSFS, None, "the capability list is damaged"),
         (b"\xff" * 4096, ConfigSource.VFIO, None, "the function does not answer"),
-        (bytes(256), ConfigSource.SYSFS, False, "no DVSEC (sysfs)"),
+        (bytes(256), ConfigSource.SYSFS, False, "there is no DVSEC that could have one (read from sysfs)"),
     ],
 )
 def test_the_hint_and_its_evidence(data: bytes, source: ConfigSource, answer: bool | None, text: str) -> None:
@@ -42,7 +42,10 @@ def test_the_hint_and_its_evidence(data: bytes, source: ConfigSource, answer: bo
 
 def test_another_vendors_dvsec_is_counted_not_believed() -> None:
     only = spr_dsa_with(x170="02000130", x300="23000100 de108001 0500 0000 00000000 00000000 01000000")
-    assert ims_hint(decode(ConfigSpace(only, ConfigSource.SYSFS))).text == "no Intel SIOV DVSEC among 1 DVSECs (sysfs)"
+    assert (
+        ims_hint(decode(ConfigSpace(only, ConfigSource.SYSFS))).text
+        == "none of its 1 DVSECs is Intel's for SIOV (read from sysfs)"
+    )
 
 
 def test_of_several_the_one_that_says_ims_counts() -> None:

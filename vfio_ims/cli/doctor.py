@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from vfio_ims.cli import exits
-from vfio_ims.cli.output import console, json_option, print_json
+from vfio_ims.cli.output import console, hang, json_option, print_json
 
 if TYPE_CHECKING:
     from vfio_ims.host.doctor import Result
@@ -64,11 +64,11 @@ def print_results(results: Sequence[Result], *, quiet: bool = False) -> None:
         if result.group != group:
             group = result.group
             out.print(Text(group, style="bold"))
-        line = Text("  ").append(f"{result.status:<8}", style=_STYLE[result.status])
-        out.print(line.append(f"{result.check}: {result.evidence.removeprefix(f'{result.check}: ')}"))
+        status = Text("  ").append(f"{result.status:<8}", style=_STYLE[result.status])
+        hang(out, status, Text(f"{result.check}: {result.evidence.removeprefix(f'{result.check}: ')}"))
         for word, text in (("cause", result.cause), ("do", result.fix)):
             if text:
-                out.print(Text(f"{word:>15}  ", style="dim").append(text, style="default"))
+                hang(out, Text(f"{word:>15}  ", style="dim"), Text(text))
     counts = {status: sum(1 for one in results if one.status == status) for status in _STYLE}
     summary = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
     out.print(Text(summary or "nothing to say"))

@@ -16,10 +16,12 @@ from vfio_ims import __version__
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.text import Text
 
 __all__ = [
     "console",
     "device_options",
+    "hang",
     "json_option",
     "plain",
     "print_json",
@@ -71,6 +73,16 @@ def console() -> Console:
     wide = None if sys.stdout.isatty() else 160
     colours: Literal["auto"] | None = None if plain() else "auto"
     return Console(highlight=False, soft_wrap=not sys.stdout.isatty(), width=wide, color_system=colours)
+
+
+def hang(out: Console, head: Text, text: Text) -> None:
+    """``head`` and ``text`` on one line; on a terminal that is too narrow ``text`` goes on under its own beginning."""
+    from rich.text import Text as Plain
+
+    lines = text.wrap(out, max(out.width - head.cell_len, 20)) if out.is_terminal else [text]
+    for number, line in enumerate(lines):
+        line.rstrip()
+        out.print(Plain.assemble(Plain(" " * head.cell_len) if number else head, line), soft_wrap=True)
 
 
 @contextmanager

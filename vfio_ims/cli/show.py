@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from vfio_ims.cli.output import console, device_options, json_option, print_json, with_interface
+from vfio_ims.cli.output import console, device_options, hang, json_option, print_json, with_interface
 from vfio_ims.cli.place import place
 from vfio_ims.errors import SetupError, UsageError
 
@@ -79,13 +79,15 @@ def _describe_open(name: str) -> Description:
 
 
 def _print(described: Description, fields: bool) -> None:
+    from rich.text import Text
+
     out = console()
 
     def section(title: str) -> None:
         out.print(f"[bold]{title}[/]")
 
     def line(text: str, indent: int = 2) -> None:
-        out.print(" " * indent + text, markup=False, highlight=False)
+        hang(out, Text(" " * indent), Text(text))
 
     out.print(described.name, style="bold", markup=False)
     for name, text in described.facts:

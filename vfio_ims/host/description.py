@@ -143,9 +143,11 @@ _UNASKED = Evidence(None, "the device was not opened", "vfio-ims show --live")
 
 def _verdict_on_paper(function: Function, capabilities: Capabilities) -> ImsVerdict:
     links = hint_links(capabilities)
-    for name in ("slot table", "MSI-X table mappable", "dynamic MSI-X"):
-        links.append(Link(name, _UNASKED, required=name != "dynamic MSI-X", asked=False))
     msix = capabilities.msix
+    hopeless = msix is None and capabilities.config.standard_readable
+    unasked = Evidence(None, _UNASKED.text) if hopeless else _UNASKED
+    for name in ("slot table", "MSI-X table mappable", "dynamic MSI-X"):
+        links.append(Link(name, unasked, required=name != "dynamic MSI-X", asked=False))
     if msix is not None:
         links.append(Link("donors", Evidence(True, f"{msix.vectors} MSI-X vectors"), required=True))
     elif capabilities.config.standard_readable:

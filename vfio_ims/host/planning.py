@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 from vfio_ims.errors import DeviceBusy, SetupError
 from vfio_ims.host.binding import Binding, Step, steps_between
 from vfio_ims.host.denylist import WAY_OUT, denied
+from vfio_ims.host.guest import iommu_on
 from vfio_ims.host.holders import Holders
-from vfio_ims.host.state import blockers, is_vfio_driver
+from vfio_ims.host.state import blockers, bridge, is_vfio_driver
 from vfio_ims.host.uses import Uses
 from vfio_ims.pci import PciAddress
 from vfio_ims.sysfs import Function
@@ -138,12 +139,14 @@ class Planner:
         if not function.exists:
             why = "there is no such PCI function on this machine"
             raise SetupError("bind", device=name, why=why, hint="vfio-ims list --all")
-        if function.class_code is not None and function.class_code >> 8 == 0x0604:
-            raise SetupError("bind", device=name, why="it is a bridge: what is behind it would be cut off")
+        kind = bridge(function)
+        if kind is not None:
+            why = f"it is a {kind}: it stays with the kernel, and what is behind it would be cut off"
+            hint = "where it blocks a group: vfio-ims unbind leaves it without a driver"
+            raise SetupError("bind", device=name, why=why, hint=hint)
         refusal = denied(function, self.machine) if driver == "vfio-pci" else None
         if refusal is not None:
             raise SetupError("bind", device=name, why=refusal, hint=WAY_OUT)
         if function.iommu_group is None and is_vfio_driver(driver):
             why = "no IOMMU stands in front of it, and VFIO without one is never used here"
-            hint = "turn VT-d or AMD-Vi on in the firmware, and intel_iommu=on on the kernel's command line"
-            raise SetupError("bind", device=name, why=why, hint=hint)
+            raise SetupError("bind", device=name, why=why, hint=iommu_on(self.machine))

@@ -11,11 +11,12 @@ from vfio_ims.backends.kernel_claim import claimed_by
 from vfio_ims.driver import Family
 from vfio_ims.families import all_families
 from vfio_ims.host.denylist import denied
+from vfio_ims.host.guest import iommu_on
 from vfio_ims.host.holders import Holders, nodes_of
 from vfio_ims.host.idnames import names_of
 from vfio_ims.host.machine import Machine
 from vfio_ims.host.selection import Selection
-from vfio_ims.host.state import State, blockers, is_vfio_driver
+from vfio_ims.host.state import State, blockers, bridge, is_vfio_driver
 from vfio_ims.host.uses import Uses
 from vfio_ims.pci.capabilities import Diagnosis
 from vfio_ims.pci.capabilities.walk import walk_extended
@@ -85,6 +86,10 @@ class Survey:
         self.uses = Uses(self.machine)
 
     @cached_property
+    def _iommu_on(self) -> str:
+        return f"{iommu_on(self.machine)}; vfio-ims doctor"
+
+    @cached_property
     def holders(self) -> Holders:
         """Which processes have VFIO's nodes open."""
         return Holders.scan(self.machine)
@@ -102,7 +107,7 @@ class Survey:
         if config is None:
             return Evidence(None, "config space cannot be read", "reading it as root")
         if _without_dvsec(config):
-            return Evidence(False, f"no DVSEC ({config.source})")
+            return Evidence(False, f"there is no DVSEC that could have one (read from {config.source})")
         capabilities = function.capabilities
         assert capabilities is not None
         return ims_hint(capabilities)
@@ -122,7 +127,7 @@ class Survey:
         group = function.iommu_group
         if group is None or group.without_iommu:
             why = "no IOMMU stands in front of it"
-            return State.NO_IOMMU, why, "turn VT-d or AMD-Vi on in the firmware; vfio-ims doctor", ()
+            return State.NO_IOMMU, why, self._iommu_on, ()
         others = blockers(function)
         if others:
             named = ", ".join(f"{one.address} (driver {one.driver})" for one in others)
@@ -144,12 +149,15 @@ class Survey:
     def _unbound(self, function: Function, bind: str) -> tuple[State, str, str, tuple[str, ...]]:
         bound = f"bound to {function.driver}" if function.driver else "bound to no driver"
         uses = self.uses.of(function)
+        kind = bridge(function)
+        if kind is not None:
+            return State.BRIDGE, f"a {kind}: it stays with the kernel", "", uses
         refused = denied(function, self.machine)
         if refused is not None:
             return State.DENIED, refused, f"vfio-ims doctor {function.address}", uses
         if function.iommu_group is None:
             why = f"{bound}, and no IOMMU stands in front of it"
-            return State.NO_IOMMU, why, "turn VT-d or AMD-Vi on in the firmware; vfio-ims doctor", uses
+            return State.NO_IOMMU, why, self._iommu_on, uses
         if uses:
             return State.IN_USE, f"{bound}: {'; '.join(uses)}", "", uses
         return State.NEEDS_BIND, bound, bind, ()

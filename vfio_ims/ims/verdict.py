@@ -80,9 +80,11 @@ def hint_links(capabilities: Capabilities) -> list[Link]:
     dvsec = capabilities.siov_dvsec
     hint = ims_hint(capabilities)
     if dvsec is not None:
-        present = Evidence(True, f"Intel SIOV DVSEC at {dvsec.offset:#x}, {capabilities.source}")
+        present = Evidence(True, f"Intel's, at {dvsec.offset:#x} (read from {capabilities.source})")
     elif capabilities.complete:
-        present = Evidence(False, f"no such DVSEC in the list, {capabilities.source}")
+        others = len(capabilities.dvsecs)
+        among = f"none of its {others} DVSECs is Intel's for SIOV" if others else "config space has no DVSEC at all"
+        present = Evidence(False, f"{among} (read from {capabilities.source})")
     else:
         present = Evidence(None, hint.text, hint.would_tell)
     return [Link("SIOV DVSEC", present), Link("IMS bit", hint)]

@@ -40,8 +40,8 @@ def ims_hint(capabilities: Capabilities) -> Evidence:
     if capabilities.source.hides and not others:
         # DVSECs are seen through VFIO on Linux 7.3; older kernels left out what their table had no length for.
         return Evidence(None, "VFIO lists no DVSEC, and not every kernel lets them through", _AS_ROOT)
-    text = f"no Intel SIOV DVSEC among {others} DVSECs" if others else "no DVSEC"
-    return Evidence(False, f"{text} ({capabilities.source})")
+    text = f"none of its {others} DVSECs is Intel's for SIOV" if others else "there is no DVSEC that could have one"
+    return Evidence(False, f"{text} (read from {capabilities.source})")
 
 
 def pasid_hint(capabilities: Capabilities) -> Evidence:

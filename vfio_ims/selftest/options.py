@@ -38,7 +38,8 @@ class Options:
                 raise UsageError("set up a self-test", why=f"{name} must be seconds above 0, not {value!r}")
         if not _seconds(self.dwell):
             raise UsageError("set up a self-test", why=f"dwell must be seconds, 0 or more, not {self.dwell!r}")
-        if self.slots is not None and (not isinstance(self.slots, int) or self.slots < 1):
+        slots: object = self.slots
+        if slots is not None and not (isinstance(slots, int) and slots >= 1):
             raise UsageError("set up a self-test", why=f"slots must be a number, 1 or more, not {self.slots!r}")
 
 

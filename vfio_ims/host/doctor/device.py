@@ -9,8 +9,9 @@ from vfio_ims.backends.kernel_claim import claimed_by
 from vfio_ims.host.doctor import health
 from vfio_ims.host.doctor.access import who_may
 from vfio_ims.host.doctor.result import Result, Status
+from vfio_ims.host.guest import iommu_on, remapping_on
 from vfio_ims.host.holders import Holders, nodes_of
-from vfio_ims.host.state import blockers, is_vfio_driver
+from vfio_ims.host.state import blockers, bridge, is_vfio_driver
 from vfio_ims.host.uses import Uses
 
 if TYPE_CHECKING:
@@ -25,15 +26,20 @@ _SYS = "/sys/bus/pci/devices"
 def check(machine: Machine, function: Function) -> list[Result]:
     """All checks of ``function``. Reads sysfs and /proc only: the device is not touched."""
     group = str(function)
+    kind = bridge(function)
+    if kind is not None:
+        cause = "bridges stay with the kernel: no program has a use for one"
+        fix = "name a device: vfio-ims list shows those that may have IMS"
+        return [_answers(function, group), Result(group, "driver", Status.FAIL, f"it is a {kind}", cause, fix)]
     return [
         _answers(function, group),
         _driver(machine, function, group),
-        _viable(function, group),
+        _viable(machine, function, group),
         *_nodes(machine, function, group),
         _free(machine, function, group),
         _virtual(machine, function, group),
         *health.check(machine, function, group),
-        *_verdict(function, group),
+        *_verdict(machine, function, group),
     ]
 
 
@@ -55,14 +61,15 @@ def _driver(machine: Machine, function: Function, group: str) -> Result:
     evidence = f"bound to {function.driver}" if function.driver else "bound to no driver"
     uses = Uses(machine).of(function)
     cause = "only a VFIO driver hands it to programs" + (f"; in use: {'; '.join(uses)}" if uses else "")
-    return Result(group, "driver", Status.FAIL, evidence, cause, f"sudo vfio-ims bind {function}")
+    first = "an IOMMU first, see below; then " if function.iommu_group is None else ""
+    return Result(group, "driver", Status.FAIL, evidence, cause, f"{first}sudo vfio-ims bind {function}")
 
 
-def _viable(function: Function, group: str) -> Result:
+def _viable(machine: Machine, function: Function, group: str) -> Result:
     its = function.iommu_group
     if its is None:
         cause = "no IOMMU stands in front of it"
-        fix = "turn VT-d or AMD-Vi on in the firmware; intel_iommu=on on the kernel's command line"
+        fix = iommu_on(machine)
         return Result(group, "IOMMU group", Status.FAIL, "it is in no IOMMU group", cause, fix)
     if its.without_iommu:
         cause = "in no-IOMMU mode the device could write any memory; it is never used here"
@@ -129,25 +136,31 @@ def _virtual(machine: Machine, function: Function, group: str) -> Result:
     return Result(group, "SR-IOV", Status.WARN, evidence, cause, fix)
 
 
-def _verdict(function: Function, group: str) -> list[Result]:
+def _verdict(machine: Machine, function: Function, group: str) -> list[Result]:
     from vfio_ims.host.description import describe
 
     described = describe(function)
     if described is None:
         return []
-    results = []
-    for link in described.verdict.links:
-        if not link.asked:
+    verdict, results = described.verdict, []
+    no_hint = verdict.link("SIOV DVSEC").evidence.answer is False
+    for link in verdict.links:
+        if not link.asked or (no_hint and link.name == "IMS bit"):  # no DVSEC: nothing to be said of its bit
             continue
         answer = link.evidence.answer
         status = {True: Status.OK, None: Status.UNKNOWN}.get(answer, Status.FAIL if link.required else Status.WARN)
         cause = {"no": "without it IMS interrupts cannot work"}.get(link.word, "") if link.required else ""
-        if link.name in ("SIOV DVSEC", "IMS bit") and answer is False:
-            status, cause = Status.NOTE, "it is a hint only: the device's driver may know better"
         fix = "" if status is Status.OK else link.evidence.would_tell or f"vfio-ims show {function} --live"
+        if link.required and answer is False:
+            fix = "nothing mends that: use a function that has it (vfio-ims list)"
+        elif link.name == "interrupt remapping" and answer is False:
+            fix = remapping_on(machine)
+        elif link.name in ("SIOV DVSEC", "IMS bit") and answer is False:
+            status, cause = Status.NOTE, "it is a hint only: the device's driver may know better"
+            fix = "" if verdict.usable is False else fix
         results.append(Result(group, f"IMS: {link.name}", status, link.evidence.text, cause, fix))
-    unasked = [link.name for link in described.verdict.links if not link.asked]
-    if unasked:
+    unasked = [link.name for link in verdict.links if not link.asked]
+    if unasked and verdict.usable is not False:
         evidence = f"{', '.join(unasked)}: only the opened device tells"
         fix = f"vfio-ims show {function} --live (resets it)"
         results.append(Result(group, "IMS verdict", Status.UNKNOWN, evidence, fix=fix))

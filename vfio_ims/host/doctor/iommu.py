@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vfio_ims.host.doctor.result import Result, Status
+from vfio_ims.host.guest import in_guest, iommu_on, remapping_on
 from vfio_ims.sysfs.attributes import entries, read_text
 from vfio_ims.sysfs.irqs import remapped
 
@@ -39,6 +40,11 @@ def _present(machine: Machine) -> Result:
     if off:
         cause = f"the kernel's command line has {off[0]}"
         return Result(GROUP, "present", Status.FAIL, evidence, cause, f"take {off[0]} off the kernel's command line")
+    if in_guest(machine):
+        cause = "this is a virtual machine, and it was given no IOMMU"
+        if units:
+            cause = "this is a virtual machine with an IOMMU that the kernel does not translate with"
+        return Result(GROUP, "present", Status.FAIL, evidence, cause, iommu_on(machine))
     vendor = _vendor(machine)
     if vendor == "AMD":
         cause = "the firmware does not offer the IOMMU (AMD-Vi); the kernel would use it unasked"
@@ -72,16 +78,16 @@ def _remapping(machine: Machine) -> Result:
     ]
     if unsafe:
         cause = f"{' and '.join(unsafe)} let VFIO go without: a device could then forge any interrupt"
-        fix = "turn interrupt remapping on (x2APIC in the firmware, no intremap=off), and these options off"
+        fix = f"{remapping_on(machine)}, without intremap=off; then these options off"
         return Result(GROUP, "interrupt remapping", Status.WARN, answers[False], cause, fix)
     off = [word for word in machine.command_line if word in ("intremap=off", "nox2apic")]
-    cause = (
-        f"the kernel's command line has {off[0]}"
-        if off
-        else "the firmware has it off (x2APIC opt-out), or it is broken"
-    )
+    cause = "the firmware has it off (x2APIC opt-out), or it is broken"
+    if off:
+        cause = f"the kernel's command line has {off[0]}"
+    elif in_guest(machine):
+        cause = "this is a virtual machine, and its IOMMU, where it has one, was not given remapping"
     cause += "; VFIO refuses to attach a device (EPERM)"
-    fix = f"take {off[0]} off the kernel's command line" if off else "turn x2APIC and VT-d or AMD-Vi on in the firmware"
+    fix = f"take {off[0]} off the kernel's command line" if off else remapping_on(machine)
     return Result(GROUP, "interrupt remapping", Status.FAIL, answers[False], cause, fix)
 
 

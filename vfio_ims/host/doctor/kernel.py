@@ -7,6 +7,7 @@ import re
 from typing import TYPE_CHECKING
 
 from vfio_ims.host.doctor.result import Result, Status
+from vfio_ims.host.guest import in_guest
 
 if TYPE_CHECKING:
     from vfio_ims.host.machine import Machine
@@ -24,7 +25,7 @@ _STEPS = (
 
 
 def check(machine: Machine) -> list[Result]:
-    return [_version(machine), _lockdown(machine), _container(machine)]
+    return [_version(machine), _lockdown(machine), _container(machine), _guest(machine)]
 
 
 def _version(machine: Machine) -> Result:
@@ -82,3 +83,12 @@ def _container(machine: Machine) -> Result:
     fix = "bind on the host; start with --device /dev/vfio/vfio --device /dev/vfio/GROUP (or /dev/vfio/devices/vfioN"
     fix += " and /dev/iommu) and --ulimit memlock=-1"
     return Result(GROUP, "container", Status.NOTE, f"this is a container ({kind})", cause, fix)
+
+
+def _guest(machine: Machine) -> Result:
+    if not in_guest(machine):
+        return Result(GROUP, "virtual machine", Status.OK, "no hypervisor seen")
+    cause = "firmware, IOMMU and processor are what the hypervisor makes of them: advice is for whoever starts the VM"
+    return Result(
+        GROUP, "virtual machine", Status.NOTE, "the processor has the flag hypervisor", cause, "nothing to do"
+    )

@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whether this machine is a virtual one; and where its IOMMU is turned on: in firmware, or outside the VM."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from vfio_ims.host.machine import Machine
+
+__all__ = ["IOMMU_OF_A_VM", "in_guest", "iommu_on", "remapping_on"]
+
+IOMMU_OF_A_VM = (
+    "give the VM a vIOMMU, outside: QEMU -machine q35,kernel-irqchip=split -device"
+    " intel-iommu,intremap=on,caching-mode=on before other devices; libvirt <iommu model='intel'><driver intremap='on'"
+    " caching_mode='on'/></iommu>"
+)
+"""QEMU's intel-iommu serves guests on Intel and on AMD. caching-mode: devices that the host passes on need it."""
+
+
+def in_guest(machine: Machine) -> bool:
+    """Whether the processor's flag ``hypervisor`` is set (x86: CPUID.1:ECX[31], which hypervisors set)."""
+    match = re.search(r"^flags\s*:(.*)$", machine.text("/proc/cpuinfo") or "", re.MULTILINE)
+    return match is not None and "hypervisor" in match[1].split()
+
+
+def iommu_on(machine: Machine) -> str:
+    """What gives this machine an IOMMU."""
+    if in_guest(machine):
+        return f"{IOMMU_OF_A_VM}; inside, intel_iommu=on on the kernel's command line"
+    return "turn VT-d or AMD-Vi on in the firmware; intel_iommu=on on the kernel's command line"
+
+
+def remapping_on(machine: Machine) -> str:
+    """What turns interrupt remapping on here."""
+    if in_guest(machine):
+        return IOMMU_OF_A_VM
+    return "turn x2APIC and VT-d or AMD-Vi on in the firmware"
