@@ -36,7 +36,9 @@ async def serve(device: Driver, irq: ImsInterrupt) -> None:
 
 
 async def main(name: str) -> None:
-    with vfio_ims.open_driver(name) as device, device.ims.allocate_group(4) as irqs:  # all or none
+    # Opening a device takes milliseconds, a reset of silicon more: not in the loop's thread.
+    device = await asyncio.to_thread(vfio_ims.open_driver, name)
+    with device, device.ims.allocate_group(4) as irqs:  # all or none
         async with asyncio.TaskGroup() as tasks:
             for irq in irqs:
                 tasks.create_task(serve(device, irq))

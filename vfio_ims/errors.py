@@ -21,6 +21,8 @@ __all__ = [
     "UnsupportedError",
     "UsageError",
     "VfioImsError",
+    "check_flag",
+    "check_index",
     "explain_unknown",
 ]
 
@@ -111,3 +113,18 @@ def explain_unknown(kind: str, name: object, known: Iterable[str]) -> str:
     near = get_close_matches(str(name), names, n=1)
     suggestion = f"; did you mean {near[0]!r}?" if near else ""
     return f"{kind} must be one of {', '.join(names) or '(none known)'}, not {name!r}{suggestion}"
+
+
+def check_index(value: object, count: int, name: str, operation: str, device: str | None = None) -> None:
+    """Raise UsageError unless ``value`` is one of ``count`` numbers from 0 on."""
+    if not isinstance(value, int) or not 0 <= value < count:
+        why = f"{name} must be below {count}, not {value}"
+        if not isinstance(value, int):
+            why = f"{name} must be a number from 0 to {count - 1}, not {value!r}"
+        raise UsageError(operation, device=device, why=why)
+
+
+def check_flag(value: object, name: str, operation: str, device: str | None = None) -> None:
+    """Raise UsageError unless ``value`` is True or False: a text such as "no" would count as true."""
+    if not isinstance(value, bool):
+        raise UsageError(operation, device=device, why=f"{name} must be True or False, not {value!r}")

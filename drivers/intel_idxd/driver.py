@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar
 
 from vfio_ims.driver import Driver, FireReport
-from vfio_ims.errors import DeviceError, UnsupportedError, UsageError, VfioImsError
+from vfio_ims.errors import DeviceError, UnsupportedError, UsageError, VfioImsError, check_index
 from vfio_ims.ims import SlotArray
 
 from .capabilities import Capabilities, find_slots
@@ -246,8 +246,7 @@ class Idxd(QueueControl, Driver):
         """Raise an MSI-X vector: 0 by a command that asks for its interrupt, others by a no-op's completion."""
         self.check_open(f"fire vector {vector}")
         count = self.device.interrupts.msix.count
-        if not 0 <= vector < count:
-            raise UsageError("fire a vector", device=self.label, why=f"vector must be below {count}, not {vector}")
+        check_index(vector, count, "vector", "fire a vector", self.label)
         if vector == 0:
             self.commander.run(Command.DRAIN_ALL, interrupt=True)
         else:

@@ -7,7 +7,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from vfio_ims.driver import FireReport
-from vfio_ims.errors import DeviceError, UsageError
+from vfio_ims.errors import DeviceError, check_index
 from vfio_ims.ims import FireStatus
 from vfio_ims.native.access import load, store
 
@@ -65,9 +65,7 @@ class Firing:
             return self._sent(slot)
 
     def _check(self, slot: int) -> None:
-        if not 0 <= slot < self._slots:
-            why = f"slot must be below {self._slots}, not {slot}"
-            raise UsageError("fire a slot", device=self._driver.label, why=why)
+        check_index(slot, self._slots, "slot", "fire a slot", self._driver.label)
 
     def _sent(self, slot: int) -> FireReport:
         """The record says that the interrupt was raised; the slot's control word, whether it was held back."""
@@ -111,6 +109,7 @@ class Firing:
     def fire_tagged(self, slot: int, pasid: int) -> FireReport:
         """Give one queue ``pasid``, send a no-op without a record, drain the queue, and look where errors are told."""
         self._check(slot)
+        check_index(pasid, 1 << 20, "pasid", f"fire slot {slot}", self._driver.label)
         driver = self._driver
         with self._tagged:
             queue = driver.dedicated[-1]

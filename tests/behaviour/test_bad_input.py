@@ -9,7 +9,11 @@ the kernel's refusals in tests/backends/kernel, lying servers in tests/vfio_user
 from __future__ import annotations
 
 import json
+import math
 import pickle
+import re
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -18,6 +22,7 @@ from vfio_ims.backends.in_process import InProcessLink
 from vfio_ims.backends.software import SoftwareDevice
 from vfio_ims.drivers.minimal.model import MinimalModel
 from vfio_ims.errors import SetupError, UsageError, VfioImsError
+from vfio_ims.ims import ImsInterrupt
 from vfio_ims.names import Name, open_port
 from vfio_ims.platform import Platform
 
@@ -98,6 +103,56 @@ def test_two_mounts_do_not_share_an_address_space() -> None:
         for other in ("0000:00:00.0", "vfio-user:/nobody/here.sock"):
             with pytest.raises(VfioImsError):
                 vfio_ims.open(other, share=device)
+
+
+NUMBER = "must be a number from 0 to "
+
+
+WRONG: list[tuple[Callable[[Any, ImsInterrupt], object], str]] = [
+    (lambda d, irq: d.fire("a"), "must be a number"),
+    (lambda d, irq: d.fire(None), "must be a number"),
+    (lambda d, irq: d.fire(1.5), "must be a number"),
+    (lambda d, irq: d.fire_vector("a"), "must be a number"),
+    (lambda d, irq: d.ims.allocate(slot="a"), f"slot {NUMBER}"),
+    (lambda d, irq: d.ims.allocate(slot=1.5), f"slot {NUMBER}"),
+    (lambda d, irq: d.ims.allocate(slot=-1), "slot must be below"),
+    (lambda d, irq: d.ims.allocate(vector="a"), f"vector {NUMBER}"),
+    (lambda d, irq: d.ims.allocate(vector=99), "vector must be below"),
+    (lambda d, irq: d.ims.allocate(pasid="x"), f"pasid {NUMBER}1048575"),
+    (lambda d, irq: d.ims.allocate(exclusive="yes"), "exclusive must be True or False, not 'yes'"),
+    (lambda d, irq: d.ims.allocate(masked="no"), "masked must be True or False, not 'no'"),
+    (lambda d, irq: d.ims.allocate(ignore=1), "ignore must be True or False, not 1"),
+    (lambda d, irq: d.ims.allocate_group("4"), "count must be a number, 1 or more, not '4'"),
+    (lambda d, irq: d.ims.allocate_group(1.5), "count must be a number, 1 or more, not 1.5"),
+    (lambda d, irq: d.ims.allocate_group(2, cookies=5), "cookies must be a list of 2, one a slot, not 5"),
+    (lambda d, irq: d.ims.allocate_polled(slot="a"), f"slot {NUMBER}"),
+    (lambda d, irq: d.ims.allocate_polled(pasid="a"), f"pasid {NUMBER}1048575"),
+    (lambda d, irq: d.ims.write("a", irq.message), f"slot {NUMBER}"),
+    (lambda d, irq: d.ims.write(0, "x"), "message must be a Message"),
+    (lambda d, irq: d.ims.retarget(["a"], [0]), f"slot {NUMBER}"),
+    (lambda d, irq: irq.wait("x"), "timeout must be seconds, or None to wait for ever, not 'x'"),
+    (lambda d, irq: irq.wait(math.nan), "timeout must be seconds"),
+    (lambda d, irq: irq.wait([]), "timeout must be seconds"),
+]
+
+
+@pytest.mark.parametrize("model", ["minimal", "intel-dsa,slots=256"])
+def test_a_value_of_the_wrong_kind(model: str) -> None:
+    with vfio_ims.open_driver(f"mock:{model}") as driver, driver.ims.allocate() as irq:
+        for what, says in WRONG:
+            with pytest.raises(UsageError, match=re.escape(says)):
+                what(driver, irq)
+        driver.fire(irq.slot)
+        assert irq.wait(timeout=math.inf)  # for ever is a time, and nothing above has done any harm
+        assert driver.ims.records.allocated == [irq.slot]
+
+
+def test_a_domain_says_what_it_is() -> None:
+    with vfio_ims.open_driver("mock:minimal") as driver:
+        domain = driver.ims
+        domain.allocate_group(3)
+        assert repr(domain) == "<ImsDomain of mock:minimal: 3 of 16 slots allocated, 3 donors>"
+    assert repr(domain) == "<ImsDomain of mock:minimal, closed>"
 
 
 def test_errors_carry_their_parts() -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from vfio_ims.driver import Driver, FireReport
-from vfio_ims.errors import UnsupportedError, UsageError, explain_unknown
+from vfio_ims.errors import UnsupportedError, UsageError, check_index, explain_unknown
 from vfio_ims.host.register_names import Place
 from vfio_ims.ims import FireStatus, SlotArray
 from vfio_ims.registers import SlotLayout
@@ -66,6 +66,7 @@ class _Declared(Driver):
 
     def fire(self, slot: int, *, pasid: int | None = None) -> FireReport:
         doorbell, layout = self.declared.doorbell, self.declared.layout
+        check_index(slot, layout.count, "slot", "fire a slot", self.label)
         if doorbell is None or doorbell.bar is None:
             why, hint = "no register that fires slots was declared", "--fire BAR0+8.L, or write a driver"
             raise UnsupportedError(f"fire slot {slot}", device=self.label, why=why, hint=hint)

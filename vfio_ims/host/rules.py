@@ -17,7 +17,11 @@ GROUP = "vfio"
 RULES_NAME = "60-vfio-ims.rules"
 SYSUSERS_NAME = "vfio-ims.conf"
 
-TRUST = "Members of the group are as trusted as root on a machine that has one (INTEL-SA-01084), and"
+_NOBODY = "1234"
+"""A vendor id that PCI-SIG has given to nobody: of devices that are in software only, as drivers/minimal's. Whoever has
+
+the like in a VM asks for any device.
+"""
 
 _HEAD = """\
 # Made by: vfio-ims udev print. To change it, change the ids of a driver (drivers/*/__init__.py).
@@ -53,27 +57,29 @@ def make_rules(families: Iterable[Family], group: str = GROUP, *, any_device: bo
         )
     else:
         for family in sorted(families, key=lambda family: family.name):
-            text += _section(family, access)
+            ids = [one.lower() for one in family.ids if one[:4] != _NOBODY]
+            if ids:
+                text += _section(family, ids, access)
     return text + _TAIL
 
 
-def _section(family: Family, access: str) -> str:
+def _section(family: Family, ids: Sequence[str], access: str) -> str:
     lines = ["", f"# {family.name}: {family.title or 'no title'}"]
-    if any(_number(one) in SPR_IDS for one in family.ids):
+    if any(_number(one) in SPR_IDS for one in ids):
         lines += [
             "# 8086:0b25 and 8086:0cfe are DSA and IAA of Sapphire and Emerald Rapids: members of the group are as",
             "# trusted as root where there is one (INTEL-SA-01084), which is why vfio-pci's denylist has them.",
         ]
     vendors: dict[str, list[str]] = {}
-    for one in family.ids:
-        vendor, device = one.lower().split(":")
+    for one in ids:
+        vendor, device = one.split(":")
         vendors.setdefault(vendor, []).append(device)
     for vendor, devices in vendors.items():
         own = "|".join(f"0x{device}" for device in devices)
         lines.append(f'SUBSYSTEM=="vfio-dev", ATTRS{{vendor}}=="0x{vendor}", ATTRS{{device}}=="{own}", {access}')
         # A group's node has no parent in sysfs: the group's members tell what is in it.
-        ids = " ".join(f"-e v0000{vendor.upper()}d0000{device.upper()}" for device in devices)
-        program = f"/bin/sh -c 'cat /sys/kernel/iommu_groups/%k/devices/*/modalias | grep -q {ids}'"
+        known = " ".join(f"-e v0000{vendor.upper()}d0000{device.upper()}" for device in devices)
+        program = f"/bin/sh -c 'cat /sys/kernel/iommu_groups/%k/devices/*/modalias | grep -q {known}'"
         lines.append(f'SUBSYSTEM=="vfio", KERNEL=="[0-9]*", PROGRAM=="{program}", {access}')
     return "\n".join(lines) + "\n"
 
@@ -86,13 +92,3 @@ def _number(text: str) -> tuple[int, int]:
 def make_sysusers(group: str = GROUP) -> str:
     """The file that has systemd make the group."""
     return f"# Made by: vfio-ims udev print --sysusers. See sysusers.d(5).\ng {group} - -\n"
-
-
-def commands(group: str, user: str) -> Sequence[str]:
-    """What a person types after the files are in place."""
-    return (
-        f"sudo groupadd --system {group}",
-        "sudo udevadm control --reload",
-        "sudo udevadm trigger --subsystem-match=vfio --subsystem-match=vfio-dev --subsystem-match=misc",
-        f"sudo usermod -aG {group} {user}",
-    )

@@ -8,7 +8,7 @@ from collections.abc import Collection, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-from vfio_ims.errors import UnsupportedError, UsageError
+from vfio_ims.errors import UnsupportedError, UsageError, check_index
 from vfio_ims.ims import upkeep
 from vfio_ims.ims.donors import Donor, DonorPool
 from vfio_ims.ims.group import ImsGroup
@@ -98,7 +98,7 @@ class ImsDomain(Owner):
 
     def _allocate(self, request: Request) -> ImsGroup:
         self.check_open("allocate slots")
-        request.check(self.table, self.label)
+        request.check(self.table, self.label, self.device.interrupts.msix.count)
         with self._lock:
             slots = self.records.take(request.count, request.slot)
             try:
@@ -129,6 +129,7 @@ class ImsDomain(Owner):
         That silicon accepts such an address is inferred; the self-test finds out.
         """
         self.check_open("allocate a polled slot")
+        Request(slot=slot, pasid=pasid).check(self.table, self.label, 0)
         with self._lock:
             slots = self.records.take(1, slot)
             try:
@@ -156,7 +157,11 @@ class ImsDomain(Owner):
         """
         self.check_open("write a slot")
         with self._lock:
-            if not 0 <= slot < self.table.size or self.records.is_free(slot):
+            check_index(slot, self.table.size, "slot", "write a slot", self.label)
+            if not isinstance(message, Message):
+                why = f"message must be a Message(address, data), not {message!r}"
+                raise UsageError("write a slot", device=self.label, why=why)
+            if self.records.is_free(slot):
                 raise UsageError("write a slot", device=self.label, why=f"slot {slot} is not allocated")
             if not unsafe and not self._is_ours(message):
                 raise UsageError(
@@ -184,6 +189,8 @@ class ImsDomain(Owner):
     def retarget(self, slots: Sequence[int], vectors: Sequence[int]) -> None:
         """Let the n-th of these allocated slots copy the donor on ``vectors[n]``; one compiled call."""
         self.check_open("retarget slots")
+        for slot in slots:
+            check_index(slot, self.table.size, "slot", "retarget slots", self.label)
         with self._lock:
             donors = {vector: self.pool.vector(vector) for vector in set(vectors)}
             groups: dict[int, list[int]] = {}
@@ -287,6 +294,12 @@ class ImsDomain(Owner):
         self.check_open("report")
         with self._lock:
             return report_of(self)
+
+    def __repr__(self) -> str:
+        if self.closed:
+            return f"<ImsDomain of {self.label}, closed>"
+        used, size, donors = len(self.records.allocated), self.table.size, len(self.pool.donors)
+        return f"<ImsDomain of {self.label}: {used} of {size} slots allocated, {donors} donors>"
 
     def _release(self) -> None:
         with self._lock:

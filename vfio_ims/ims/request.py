@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from vfio_ims.errors import UnsupportedError, UsageError
+from vfio_ims.errors import UnsupportedError, UsageError, check_flag, check_index
 from vfio_ims.ims.table import ImsTable
 
 __all__ = ["Request"]
@@ -25,8 +25,9 @@ class Request:
     slot: int | None = None
     vector: int | None = None
 
-    def check(self, table: ImsTable, device: str) -> None:
-        """Raise UnsupportedError or UsageError for what ``table`` cannot give."""
+    def check(self, table: ImsTable, device: str, vectors: int) -> None:
+        """Raise UnsupportedError or UsageError for what ``table``, or one of ``vectors``, cannot give."""
+        self._check_kinds(table, device, vectors)
         if self.cookies and len(self.cookies) != self.count:
             why = f"there must be one cookie a slot, {self.count}, not {len(self.cookies)}"
             raise UsageError("allocate a group of slots", device=device, why=why)
@@ -35,3 +36,21 @@ class Request:
             raise UnsupportedError("allocate a slot for a PASID", device=device, why=why)
         if self.masked and not table.has_mask:
             raise UnsupportedError("allocate a masked slot", device=device, why="the table's entries have no mask")
+
+    def _check_kinds(self, table: ImsTable, device: str, vectors: int) -> None:
+        """Whether each thing is of the kind that it must be."""
+        operation = "allocate slots" if self.slot is None else "allocate a slot"
+        for name, flag in (("exclusive", self.exclusive), ("masked", self.masked), ("ignore", self.ignore)):
+            check_flag(flag, name, operation, device)
+        if not isinstance(self.count, int):
+            why = f"count must be a number, 1 or more, not {self.count!r}"
+            raise UsageError(operation, device=device, why=why)
+        if not isinstance(self.cookies, Sequence):
+            why = f"cookies must be a list of {self.count}, one a slot, not {self.cookies!r}"
+            raise UsageError(operation, device=device, why=why)
+        if self.slot is not None:
+            check_index(self.slot, table.size, "slot", operation, device)
+        if self.vector is not None:
+            check_index(self.vector, vectors, "vector", operation, device)
+        if self.pasid is not None:
+            check_index(self.pasid, 1 << 20, "pasid", operation, device)

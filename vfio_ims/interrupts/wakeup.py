@@ -7,10 +7,15 @@ import asyncio
 from collections.abc import AsyncIterator, Generator
 from typing import TYPE_CHECKING
 
+from vfio_ims.errors import UsageError
+
 if TYPE_CHECKING:
     from vfio_ims.interrupts.hub import EventHub
 
 __all__ = ["Wakeup"]
+
+_FOR_EVER = 1e9
+"""Seconds, some 30 years: beyond that the kernel's clock would overflow."""
 
 
 class Wakeup:
@@ -63,6 +68,13 @@ class Wakeup:
 
     def wait(self, timeout: float | None = None) -> bool:
         """Block until woken; False after ``timeout`` seconds (None: for ever)."""
+        if timeout is not None:
+            given: object = timeout
+            if not isinstance(given, (int, float)) or given != given:
+                why = f"timeout must be seconds, or None to wait for ever, not {timeout!r}"
+                raise UsageError("wait for an interrupt", device=self.hub.label, why=why)
+            if timeout > _FOR_EVER:
+                timeout = None
         return self.take() or self.hub.wait_for(self, timeout)
 
     async def wait_async(self) -> None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from vfio_ims.errors import DeviceError, DeviceTimeout
+from vfio_ims.errors import DeviceError, DeviceTimeout, UsageError
 from vfio_ims.registers.value import RegisterValue
 
 if TYPE_CHECKING:
@@ -38,7 +38,15 @@ class BoundRegister:
 
     def write(self, value: int = 0, **fields: int) -> None:
         """One write of ``value`` with ``fields`` set in it; all other bits as in ``value``, nothing is read."""
-        self._store(self.offset, self.register.value(value, **fields) if fields else value)
+        try:
+            self._store(self.offset, self.register.value(value, **fields) if fields else value)
+        except (AttributeError, TypeError) as error:
+            wrong = {"value": value} | fields
+            for name, number in wrong.items():
+                if not isinstance(number, int):
+                    why = f"{name} must be a number, not {number!r}"
+                    raise UsageError(f"write {self.register.name}", device=self._label or None, why=why) from error
+            raise
 
     def update(self, **fields: int) -> RegisterValue:
         """Read, change ``fields``, write; returns what was written. Write-1-to-clear bits are written as 0."""

@@ -22,7 +22,10 @@ def who_may(machine: Machine, node: Node) -> tuple[str, str]:
             (machine.root / where / RULES_NAME).exists() for where in ("etc/udev/rules.d", "usr/lib/udev/rules.d")
         )
         if placed:
-            cause = "only root may: the udev rules are there, but were not applied to it, or do not have this device"
+            cause = (
+                "only root may: the udev rules are there, but were not applied to it, or do not have this device"
+                " (udev install --any-device)"
+            )
             trigger = "sudo udevadm control --reload; sudo udevadm trigger --subsystem-match=vfio"
             return cause, f"{trigger} --subsystem-match=vfio-dev --subsystem-match=misc; vfio-ims udev check"
         return (
