@@ -149,7 +149,7 @@ def test_a_slot_outside_the_table_is_refused(ims_driver: Driver) -> None:
 def test_a_vector_that_cannot_be_a_donor_is_refused(ims_driver: Driver) -> None:
     count = ims_driver.device.interrupts.msix.count
     for vector in (count, *ims_driver.reserved_vectors):
-        with pytest.raises((DeviceBusy, UsageError), match=f"vector {vector}"):
+        with pytest.raises((DeviceBusy, UsageError), match=rf"vector {vector}|vector must be below {count}"):
             ims_driver.ims.allocate(vector=vector)
     with ims_driver.ims.allocate(exclusive=True) as irq, pytest.raises(DeviceBusy, match="exclusive"):
         ims_driver.ims.allocate(vector=irq.donor)

@@ -157,11 +157,12 @@ class ImsDomain(Owner):
         """
         self.check_open("write a slot")
         with self._lock:
-            check_index(slot, self.table.size, "slot", "write a slot", self.label)
+            if not isinstance(slot, int):
+                check_index(slot, self.table.size, "slot", "write a slot", self.label)
             if not isinstance(message, Message):
                 why = f"message must be a Message(address, data), not {message!r}"
                 raise UsageError("write a slot", device=self.label, why=why)
-            if self.records.is_free(slot):
+            if not 0 <= slot < self.table.size or self.records.is_free(slot):
                 raise UsageError("write a slot", device=self.label, why=f"slot {slot} is not allocated")
             if not unsafe and not self._is_ours(message):
                 raise UsageError(
