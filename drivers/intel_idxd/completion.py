@@ -11,7 +11,7 @@ from vfio_ims.native.memory import view_of
 
 from .dif import DifError, DifTags
 from .iaa_flags import IaaOutcome
-from .status import FAULT_WAS_WRITE, STATUS_CODE, Status, status_text
+from .status import FAULT_WAS_WRITE, STATUS_CODE, IaaError, IaaStatus, Status, status_text
 
 if TYPE_CHECKING:
     from .records import Record
@@ -19,7 +19,13 @@ if TYPE_CHECKING:
 __all__ = ["Completion", "OperationError"]
 
 _FINE = (Status.SUCCESS, Status.FALSE_PREDICATE)
-_FAULTS = (Status.PAGE_FAULT, Status.PAGE_REQUEST, Status.BATCH_PAGE_FAULT, Status.TRANSLATION)
+_FAULTS = (
+    Status.PAGE_FAULT,
+    Status.PAGE_REQUEST,
+    Status.BATCH_PAGE_FAULT,
+    Status.READBACK_FAULT,
+    Status.TRANSLATION,
+)
 
 
 class Completion:
@@ -88,6 +94,11 @@ class Completion:
         return IaaOutcome.unpacked(self.data[16:48])
 
     @property
+    def more_output(self) -> bool:
+        """Whether IAA had more output than room."""
+        return self.status == IaaStatus.OUTPUT_OVERFLOW
+
+    @property
     def source_tags(self) -> DifTags:
         """The tags that the next source block must have."""
         return DifTags.unpacked(self.data[16:24])
@@ -108,6 +119,8 @@ class Completion:
         elif self.status == Status.DIF:
             wrong = [one.name.lower().replace("_", " ") for one in DifError if self.result & one]
             text += f": {', '.join(wrong)} at byte {self.completed}"
+        elif self.status == IaaStatus.ANALYTICS and self.result in set(IaaError):
+            text += f": {IaaError(self.result)}"
         elif self.invalid_flags:
             text += f": {self.invalid_flags:#x}"
         return text

@@ -29,9 +29,12 @@ DESCRIPTOR = Struct("<IIQQQIHH24s")
 
 
 class Flag(IntEnum):
-    """Descriptor bits 55:32; ``|`` of them is a plain number. Bits 18:16 are the operation's own.
+    """Descriptor bits 55:32; ``|`` of them is a plain number. Bits 23:16 are the operation's own.
 
-    CRC: read the seed from memory; leave out inversion and reflection; take bit 7 of each byte first.
+    CRC: read the seed from memory; leave out inversion and reflection; take bit 7 of each byte first. Drain: read back
+    from the first and the second address; leave out the readback of traffic class A, B (Intel DML,
+    ``specific_flags.hpp``). IAA: what the second source is (state or input), when the state is written back, another
+    checksum, read the second state and write the first (QPL, ``own_hw_definitions.h``).
     """
 
     FENCE = 1 << 0
@@ -49,12 +52,19 @@ class Flag(IntEnum):
     STRICT_ORDERING = 1 << 13
     READBACK = 1 << 14
     STEERING = 1 << 15
+    DRAIN_READ1 = 1 << 16
+    DRAIN_READ2 = 1 << 17
+    DRAIN_SKIP_A = 1 << 18
+    DRAIN_SKIP_B = 1 << 19
     CRC_READ_SEED = 1 << 16
     CRC_BARE = 1 << 17
     CRC_PLAIN_DATA = 1 << 18
     IAA_READ_SOURCE2 = 1 << 16
     IAA_SOURCE2_SECOND = 1 << 17
     IAA_WRITE_SOURCE2 = 1 << 18
+    IAA_WRITE_AT_OVERFLOW = 1 << 19
+    IAA_CRC32C = 1 << 21
+    IAA_STATE_SECOND = 1 << 22
 
 
 class DsaOpcode(IntEnum):

@@ -3,8 +3,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from struct import Struct
 from typing import TYPE_CHECKING, TypeVar
+
+from vfio_ims.errors import UsageError
 
 from .descriptors import DsaOpcode, Flag
 from .dif import FIELD_SIZE, DifTags, block_code
@@ -23,6 +26,20 @@ _NO_TAGS = DifTags()
 
 class DsaOperations(Operations[T]):
     """Results are in the completion: ``result`` of a comparison (0 equal, 1 different), ``crc``, ``delta_size``."""
+
+    def drain(self, *, flags: int = 0, readback: Sequence[Buffer | int] = ()) -> T:
+        """Completes when everything submitted to the queue before it has completed.
+
+        ``readback``: one or two addresses that the device then reads, so that writes before it have arrived there;
+        only where GENCAP has ``drain_readback``.
+        """
+        if len(readback) > 2:
+            raise UsageError(
+                "prepare an operation", why=f"a drain reads back from 2 places at most, not {len(readback)}"
+            )
+        flags |= (0, Flag.DRAIN_READ1, Flag.DRAIN_READ1 | Flag.DRAIN_READ2)[len(readback)]
+        first, second = (*(iova_of(place, 1) for place in readback), 0, 0)[:2]
+        return self._run(Request(DsaOpcode.DRAIN, flags, first, second, name="drain"))
 
     def fill(self, dst: Buffer | int, pattern: int | bytes, size: int, *, flags: int = 0) -> T:
         """Fill ``size`` bytes with ``pattern``, 8 bytes that repeat (a number: little endian)."""

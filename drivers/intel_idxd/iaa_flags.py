@@ -38,11 +38,14 @@ class IaaSpecific(NamedTuple):
 
 
 class CompressFlag(IntEnum):
+    """``LITERALS``: no matches. ``BIG_ENDIAN``: each 16-bit word of the output in reverse bit order."""
+
     STATISTICS = 1 << 0
     FLUSH = 1 << 1
     END_OF_BLOCK = 1 << 2
     END_OF_BLOCK_AND_STORED = 2 << 2
     END_OF_BLOCK_AND_FINAL_STORED = 3 << 2
+    LITERALS = 1 << 4
     BIG_ENDIAN = 1 << 5
 
 
@@ -51,12 +54,18 @@ END_MASK = 3 << 2
 
 
 class DecompressFlag(IntEnum):
+    """``STOP_AT_END``, ``CHECK_END``: of any block; with ``FINAL_END`` of the final one.
+
+    A multiple of ``IGNORED_BITS``: so many bits at the end of the input are not part of it.
+    """
+
     ENABLE = 1 << 0
     FLUSH = 1 << 1
     STOP_AT_END = 1 << 2
     CHECK_END = 1 << 3
     FINAL_END = 1 << 4
     BIG_ENDIAN = 1 << 5
+    IGNORED_BITS = 1 << 6
     SUPPRESS_OUTPUT = 1 << 9
 
 
@@ -66,9 +75,11 @@ class Crc64Flag(IntEnum):
 
 
 class FilterFlags(NamedTuple):
-    """How a filter takes its input and gives its output. ``parse`` 0: packed elements, little endian.
+    """How a filter takes its input and gives its output.
 
-    ``output``: 0 as they are, 1 to 3 elements or indices of 8, 16, 32 bits.
+    ``parse``: 0 packed elements, the first in the lowest bits; 1 in the highest; 2 Parquet's run lengths, which tell
+    the width themselves (``width`` must be 1). ``output``: 0 as they are, 1 to 3 elements or indices of 8, 16, 32 bits.
+    ``big_endian``: the output's first element in the highest bits, ``big_endian2``: the second source's.
     """
 
     parse: int = 0

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from vfio_ims.errors import UsageError
 
-from .aecs import COMPRESS_SIZE, FILTER_SIZE
+from .aecs import COMPRESS_SIZE, FILTER_SIZE, INFLATE_SIZE
 from .descriptors import Flag, IaaOpcode
 from .iaa_flags import CompressFlag, Crc64Flag, DecompressFlag, FilterFlags, IaaSpecific
 from .operations import Operations, Request, iova_of
@@ -15,7 +15,7 @@ from .operations import Operations, Request, iova_of
 if TYPE_CHECKING:
     from vfio_ims.dma import Buffer
 
-__all__ = ["CRC64_ECMA", "IaaOperations"]
+__all__ = ["CRC64_ECMA", "INFLATE", "IaaOperations"]
 
 T = TypeVar("T")
 CRC64_ECMA = 0x42F0_E1EB_A9EA_3693
@@ -26,6 +26,14 @@ _CODECS = {
     16: (IaaOpcode.ZCOMPRESS16, IaaOpcode.ZDECOMPRESS16),
     32: (IaaOpcode.ZCOMPRESS32, IaaOpcode.ZDECOMPRESS32),
 }
+INFLATE = (
+    DecompressFlag.ENABLE
+    | DecompressFlag.FLUSH
+    | DecompressFlag.CHECK_END
+    | DecompressFlag.STOP_AT_END
+    | DecompressFlag.FINAL_END
+)
+"""How to decompress a whole stream: up to the end of its final block, which must be there."""
 _STATE, _INPUT = Flag.IAA_READ_SOURCE2, Flag.IAA_SOURCE2_SECOND
 
 
@@ -41,20 +49,22 @@ class IaaOperations(Operations[T]):
         state: Buffer | int,
         *,
         how: int = CompressFlag.FLUSH | CompressFlag.END_OF_BLOCK,
+        keep: bool = False,
         flags: int = 0,
     ) -> T:
         """Deflate, raw, with the codes and the block's header that ``state`` has (``CompressState().packed()``).
 
-        ``how``: ``CompressFlag``. The output is what any inflate understands.
+        ``how``: ``CompressFlag``. The output is what any inflate understands. ``keep``: checksums and the bits that are
+        left go into a second state behind the first, for the next piece; ``CompressStream`` does that.
         """
-        return self._deflate(
-            IaaOpcode.COMPRESS, dst, most, src, size, how, flags | _STATE, state, COMPRESS_SIZE, "compress"
-        )
+        flags |= _STATE | (Flag.IAA_WRITE_SOURCE2 if keep else 0)
+        second = state, COMPRESS_SIZE, (2 if keep else 1) * COMPRESS_SIZE
+        return self._deflate(IaaOpcode.COMPRESS, dst, most, src, size, how, flags, second, "compress")
 
     def statistics(self, dst: Buffer | int, most: int, src: Buffer | int, size: int, *, flags: int = 0) -> T:
         """How often each literal, length and distance code would be used: 1280 bytes of 32-bit counts."""
         how = CompressFlag.STATISTICS
-        return self._deflate(IaaOpcode.COMPRESS, dst, most, src, size, how, flags, 0, 0, "statistics")
+        return self._deflate(IaaOpcode.COMPRESS, dst, most, src, size, how, flags, (0, 0, 0), "statistics")
 
     def decompress(
         self,
@@ -63,11 +73,23 @@ class IaaOperations(Operations[T]):
         src: Buffer | int,
         size: int,
         *,
-        how: int = DecompressFlag.ENABLE | DecompressFlag.FLUSH | DecompressFlag.CHECK_END | DecompressFlag.STOP_AT_END,
+        how: int = INFLATE,
+        state: Buffer | int | None = None,
+        resume: bool = True,
+        keep: int = 0,
         flags: int = 0,
     ) -> T:
-        """Inflate raw deflate data whose matches reach back 4 KiB at most."""
-        return self._deflate(IaaOpcode.DECOMPRESS, dst, most, src, size, how, flags, 0, 0, "decompress")
+        """Inflate raw deflate data whose matches reach back 4 KiB at most. ``how``: ``DecompressFlag``.
+
+        ``state``: where two states of ``INFLATE_SIZE`` are, for a stream in pieces: the first is read (``resume``), the
+        second written (``keep``: ``Flag.IAA_WRITE_SOURCE2``, or ``IAA_WRITE_AT_OVERFLOW``); ``DecompressStream`` does
+        that.
+        """
+        second: tuple[Buffer | int, int, int] = (0, 0, 0)
+        if state is not None:
+            flags |= keep | (_STATE if resume else 0)
+            second = state, INFLATE_SIZE, (2 if keep else 1) * INFLATE_SIZE
+        return self._deflate(IaaOpcode.DECOMPRESS, dst, most, src, size, how, flags, second, "decompress")
 
     def _deflate(
         self,
@@ -78,11 +100,12 @@ class IaaOperations(Operations[T]):
         size: int,
         how: int,
         flags: int,
-        second: Buffer | int,
-        second_size: int,
+        second: tuple[Buffer | int, int, int],
         name: str,
     ) -> T:
-        rest = IaaSpecific(iova_of(second, second_size), most, second_size)
+        """``second``: a state's place and size, and how much is there."""
+        place, length, whole = second
+        rest = IaaSpecific(iova_of(place, whole), most, length)
         places = iova_of(src, size), iova_of(dst, most)
         return self._run(Request(opcode, flags, *places, size, how, rest.packed(), name))
 
@@ -155,7 +178,7 @@ class IaaOperations(Operations[T]):
         self, dst: Buffer | int, most: int, src: Buffer | int, size: int, inputs: int, form: FilterFlags,
         mask: Buffer | int, mask_size: int, *, how: int = 0, flags: int = 0,
     ) -> T:  # fmt: skip
-        """The elements, with a zero for each zero of ``mask``."""
+        """The elements, with a zero for each zero of ``mask``, of whose elements there are ``inputs``."""
         second = (mask, mask_size, _INPUT)
         return self._filter(IaaOpcode.EXPAND, dst, most, src, size, inputs, form, second, how, flags)
 

@@ -24,10 +24,11 @@ from .model_handles import ModelHandles
 from .model_iaa import IAA
 from .model_identity import GROUPS, QUEUES, VECTORS, LaterBar0, ModelBar0, declare, identify
 from .model_occupancy import Occupancy
-from .model_operations import DSA, Operation, operate
+from .model_operations import DRAIN_FLAGS, DSA, Operation, operate, reads_back
 from .model_queues import ModelQueues
 from .model_result import Result
 from .registers import Bar0, State
+from .status import IaaStatus, Status
 from .tables import (
     GROUPS_AT,
     QUEUES_AT,
@@ -79,7 +80,12 @@ class IdxdModel(DeviceModel):
         "max_transfer_shift": Option(31, "GENCAP's largest transfer, as a power of two"),
         "command_ms": Option(0, "milliseconds that a command takes at least"),
         "hardware_error": Option(0, "the number of a command, from 1, that fails with a hardware error; 0: none"),
-        "hardware_status": Option(0, "each so many-th operation fails with the status of a hardware error; 0: none"),
+        "hardware_status": Option(0, "each so many-th operation fails with ``hardware_code``; 0: none"),
+        "hardware_code": Option(
+            0x20, "0x20 hardware error; 0x21 of a readback, 0x22 translation, 0x23 page request, 0x24 watchdog"
+        ),
+        "traffic_classes": Option(0xFF, "a bit for each traffic class that works; other ones end in status 0x1e"),
+        "drain_readback": Option(False, "GENCAP.9: a drain may read back from two addresses (not so on SPR)"),
         "pasid": Option(True, "whether PASIDs are enabled in the function: the kernel does that, not a driver here"),
         "inline": Option(4096, "copies and fills up to so many bytes are done before the next access, in order"),
     }
@@ -102,7 +108,8 @@ class IdxdModel(DeviceModel):
         super().__init__(name, **given)
         option = self.option
         self.generation = 0
-        self._every, self._done = int(option["hardware_status"]), 0
+        self._every, self._failure, self._done = int(option["hardware_status"]), int(option["hardware_code"]), 0
+        self.traffic_classes = int(option["traffic_classes"])
         self.total_size = int(option["wq_size"])
         self.inline_bytes = int(option["inline"])
         self.command_capabilities = _BASIC_COMMANDS | (_HANDLE_COMMANDS if option["cmdcap"] else 0)
@@ -124,6 +131,7 @@ class IdxdModel(DeviceModel):
         general = self._general
         self._missing_flags = (
             (0 if general.cache_control_memory else Flag.CACHE_CONTROL)
+            | (0 if general.drain_readback else DRAIN_FLAGS)
             | (0 if general.destination_readback else Flag.READBACK)
             | (0 if general.block_on_fault else Flag.BLOCK_ON_FAULT)
         )
@@ -134,6 +142,9 @@ class IdxdModel(DeviceModel):
         if slots % SLOTS_PER_UNIT or not SLOTS_PER_UNIT <= slots <= SLOTS.count:
             why = f"slots must be a multiple of {SLOTS_PER_UNIT} up to {SLOTS.count}, not {slots}"
             raise UsageError("set a model's options", why=why)
+        code = int(self.option["hardware_code"])
+        if code not in range(Status.HARDWARE, IaaStatus.WATCHDOG + 1):
+            raise UsageError("set a model's options", why=f"hardware_code must be 0x20 to 0x24, not {code:#x}")
         self.version = int(self.option["version"])
         if self.version not in self.ids:
             why = f"version must be one of {', '.join(map(str, self.ids))}, not {self.version}"
@@ -166,6 +177,7 @@ class IdxdModel(DeviceModel):
             max_transfer_shift=int(self.option["max_transfer_shift"]),
             ims_multiplier=int(self.option["slots"]) // SLOTS_PER_UNIT,
             event_log=self.event_log if self.version > 1 else 0,
+            drain_readback=bool(self.option["drain_readback"]),
         )
 
     @property
@@ -204,15 +216,15 @@ class IdxdModel(DeviceModel):
         operation = self.engine.get(opcode)
         if operation is None:
             return Flag.ADDRESS1_CLASS | Flag.BLOCK_ON_FAULT if opcode == DsaOpcode.BATCH else 0
-        return operation.flags & ~self._missing_flags
+        missing = self._missing_flags
+        return operation.flags & ~(missing if opcode == DsaOpcode.DRAIN else missing & ~DRAIN_FLAGS)
 
-    def fails_now(self) -> bool:
-        """Whether the operation that was just done is one that must fail."""
-        every = self._every
-        if not every:
-            return False
+    def failure(self, descriptor: Descriptor) -> int:
+        """The status of the operation that was just done, where it is one that must fail; else 0."""
+        if not self._every or (self._failure == Status.HARDWARE_READBACK and not reads_back(descriptor)):
+            return 0
         self._done += 1
-        return self._done % every == 0
+        return 0 if self._done % self._every else self._failure
 
     def operate(self, executor: Executor, memory: Memory, work: Work, descriptor: Descriptor) -> Result:
         """Do one operation."""
@@ -315,7 +327,8 @@ class IaaModel(IdxdModel):
 
     kind = "iaa"
     ids: ClassVar[dict[int, str]] = {1: "8086:0cfe", 2: "8086:0cfe", 3: "8086:1216"}
-    later, event_log = 1 << IaaOpcode.ZCOMPRESS8 | 1 << IaaOpcode.ZDECOMPRESS8, 2
+    later = 1 << IaaOpcode.TRANSLATION_FETCH | 1 << IaaOpcode.ZCOMPRESS8 | 1 << IaaOpcode.ZDECOMPRESS8
+    event_log = 2
     general = 0x7_1F10_901F_0105
     operations = 0x7F_331C << 64 | 0xD  # sysfs op_cap: ...,007f331c,00000000,0000000d
     engines, engine, read_buffers = 8, IAA, 0  # IAA has no control of read buffers (Linux, idxd/sysfs.c)

@@ -9,22 +9,31 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 
-__all__ = ["BitWriter", "Codes", "histogram", "tokens"]
+__all__ = [
+    "DISTANCES",
+    "DISTANCE_EXTRA",
+    "LENGTHS",
+    "LENGTH_EXTRA",
+    "BitWriter",
+    "Codes",
+    "histogram",
+    "tokens",
+]
 
 _HISTORY, _SHORTEST, _LONGEST = 4096, 3, 258
 _CODE = (1 << 15) - 1
 _END = 256
 
 # RFC 1951, 3.2.5: the first length or distance of each code, and how many more bits follow the code.
-_LENGTH_EXTRA = [0] * 8 + [n for n in range(1, 6) for _ in range(4)] + [0]
-_LENGTHS = [3 + n for n in range(8)]
-_DISTANCE_EXTRA = [0, 0] + [n for n in range(14) for _ in range(2)]
-_DISTANCES = [1]
+LENGTH_EXTRA = [0] * 8 + [n for n in range(1, 6) for _ in range(4)] + [0]
+LENGTHS = [3 + n for n in range(8)]
+DISTANCE_EXTRA = [0, 0] + [n for n in range(14) for _ in range(2)]
+DISTANCES = [1]
 for _n in range(8, 28):
-    _LENGTHS.append(_LENGTHS[-1] + (1 << _LENGTH_EXTRA[_n - 1]))
-_LENGTHS.append(258)
+    LENGTHS.append(LENGTHS[-1] + (1 << LENGTH_EXTRA[_n - 1]))
+LENGTHS.append(258)
 for _n in range(1, 30):
-    _DISTANCES.append(_DISTANCES[-1] + (1 << _DISTANCE_EXTRA[_n - 1]))
+    DISTANCES.append(DISTANCES[-1] + (1 << DISTANCE_EXTRA[_n - 1]))
 
 Token = tuple[int, int]
 """A byte and 0, or a match's length and distance."""
@@ -93,11 +102,11 @@ class Codes:
             if not distance:
                 self._put(out, self._literals[first])
                 continue
-            code, far = bisect_right(_LENGTHS, first) - 1, bisect_right(_DISTANCES, distance) - 1
+            code, far = bisect_right(LENGTHS, first) - 1, bisect_right(DISTANCES, distance) - 1
             self._put(out, self._literals[257 + code])
-            out.put(first - _LENGTHS[code], _LENGTH_EXTRA[code])
+            out.put(first - LENGTHS[code], LENGTH_EXTRA[code])
             self._put(out, self._distances[far])
-            out.put(distance - _DISTANCES[far], _DISTANCE_EXTRA[far])
+            out.put(distance - DISTANCES[far], DISTANCE_EXTRA[far])
 
     def end(self, out: BitWriter) -> None:
         """The end of the block."""
@@ -122,8 +131,8 @@ def histogram(found: Iterator[Token]) -> tuple[list[int], list[int]]:
     literals[_END] = 1
     for first, distance in found:
         if distance:
-            literals[257 + bisect_right(_LENGTHS, first) - 1] += 1
-            distances[bisect_right(_DISTANCES, distance) - 1] += 1
+            literals[257 + bisect_right(LENGTHS, first) - 1] += 1
+            distances[bisect_right(DISTANCES, distance) - 1] += 1
         else:
             literals[first] += 1
     return literals, distances

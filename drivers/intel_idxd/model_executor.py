@@ -29,6 +29,7 @@ _NOT_IN_BATCHES = (DsaOpcode.BATCH, DsaOpcode.DRAIN)
 _ALWAYS_ALLOWED = int(
     Flag.FENCE | Flag.RECORD_VALID | Flag.RECORD_ALWAYS | Flag.INTERRUPT | Flag.RECORD_STEERING | Flag.RECORD_CLASS
 )
+_CLASSES = Flag.ADDRESS1_CLASS | Flag.ADDRESS2_CLASS | Flag.ADDRESS3_CLASS | Flag.RECORD_CLASS
 
 
 class Executor:
@@ -60,8 +61,9 @@ class Executor:
                 # The device asked for the page, and nobody here answers such requests but with a no.
                 result = replace(result, status=result.status & FAULT_WAS_WRITE | Status.PAGE_REQUEST)
             with self._model.lock:
-                if self._model.fails_now():
-                    result = Result(Status.HARDWARE)
+                failure = self._model.failure(descriptor)
+            if failure:
+                result = Result(failure, fault=descriptor.source if failure == Status.TRANSLATION else 0)
         with self._model.lock:
             self._complete(work, descriptor, index, result)
         return result.status
@@ -88,6 +90,10 @@ class Executor:
             return Result(Status.COMPLETION_ALIGN)
         if descriptor.reserved or self._unknown_fields(descriptor):
             return Result(Status.RESERVED)
+        classes = work.queue.classes
+        used = 1 << classes[0] | (1 << classes[1] if flags & _CLASSES else 0)
+        if used & ~model.traffic_classes:
+            return Result(Status.TRAFFIC_CLASS)
         if descriptor.privileged and not work.queue.dedicated and not work.queue.privileged:
             return Result(Status.PRIVILEGE)
         with model.lock:

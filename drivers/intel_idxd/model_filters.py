@@ -1,36 +1,33 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The modelled IAA filters on packed elements: scan, set membership, extract, select, RLE burst, find unique, expand.
+"""The modelled IAA filters: scan, set membership, extract, select, RLE burst, find unique, expand.
 
-Meanings: accel-config, ``test/algorithms/iaa_filter.c``; Intel QPL's documentation. Parquet's run lengths and big
-endian elements are not modelled.
+Meanings: accel-config, ``test/algorithms/iaa_filter.c``; Intel QPL's documentation, "Filter and Other Operations".
 """
 
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 
-from .aecs import FILTER_SIZE, filter_limits
-from .descriptors import Descriptor, IaaOpcode
+from .aecs import FILTER_SIZE, FilterState
+from .descriptors import Descriptor, Flag, IaaOpcode
 from .iaa_flags import IAA_SPECIFIC, DecompressFlag, FilterFlags, IaaOutcome, IaaSpecific
 from .model_memory import Memory, PageFault
-from .model_output import checksums, decompressed, deliver
+from .model_output import Refused, check_decompress_flags, checksums, decompressed, deliver
 from .model_result import Result, faulted
-from .status import IaaStatus, Status
+from .status import IaaError, IaaStatus, Status
 
 __all__ = ["FILTERS"]
 
 _WIDTHS = (0, 8, 16, 32)
+_RUN_LENGTHS = 2
+_STATE, _INPUT = 1, 2  # what the second source is
+_SOURCE2 = Flag.IAA_READ_SOURCE2 | Flag.IAA_SOURCE2_SECOND
+_ALIGNED, _NO_LIMIT = 32, 1 << 62
 _ARRAYS = {8: "B", 16: "H", 32: "I"}
 Handler = Callable[[Memory, Descriptor], Result]
 _Work = Callable[["_Job"], "tuple[list[int], bool]"]
-
-
-class _Refused(Exception):
-    def __init__(self, status: int) -> None:
-        super().__init__(status)
-        self.status = status
 
 
 def unpack(data: bytes, width: int, count: int) -> list[int]:
@@ -44,7 +41,7 @@ def unpack(data: bytes, width: int, count: int) -> list[int]:
     return found[:count]
 
 
-def pack(values: Iterable[int], width: int) -> tuple[bytes, int]:
+def pack(values: Sequence[int], width: int) -> tuple[bytes, int]:
     """Elements one behind the other; the bytes, and how many bits of the last are used (0: all)."""
     value = bits = 0
     pieces: list[bytes] = []
@@ -58,46 +55,118 @@ def pack(values: Iterable[int], width: int) -> tuple[bytes, int]:
     return b"".join(pieces), bits % 8
 
 
+def unpack_high(data: bytes, width: int, count: int) -> list[int]:
+    """``count`` elements of ``width`` bits, the first in the highest bits."""
+    mask, found = (1 << width) - 1, []
+    for at in range(0, -(-count // 8) * width, width):
+        eight = int.from_bytes(data[at : at + width].ljust(width, b"\0"), "big")
+        found += [eight >> (7 - n) * width & mask for n in range(8)]
+    return found[:count]
+
+
+def pack_high(values: Sequence[int], width: int) -> tuple[bytes, int]:
+    """``pack``, the first element in the highest bits."""
+    pieces, bits = [], len(values) * width
+    for at in range(0, len(values), 8):
+        eight = 0
+        for value in [*values[at : at + 8], *[0] * 7][:8]:
+            eight = eight << width | value
+        pieces.append(eight.to_bytes(width, "big"))
+    return b"".join(pieces)[: -(-bits // 8)], bits % 8
+
+
+def run_lengths(data: bytes, count: int) -> tuple[int, list[int]]:
+    """Parquet's hybrid of run lengths and packed elements, its width in front: width, and ``count`` elements."""
+    damaged = Refused(IaaStatus.ANALYTICS, IaaError.RUN_LENGTHS)
+    if not data or not 0 < data[0] <= 32:
+        raise Refused(IaaStatus.ANALYTICS, IaaError.RUN_WIDTH) if data else damaged
+    width, at, found = data[0], 1, list[int]()
+    size = -(-width // 8)
+    while len(found) < count:
+        header = 0
+        for place in range(5):
+            if place == 4 or at >= len(data):
+                raise damaged
+            byte, at = data[at], at + 1
+            header |= (byte & 0x7F) << 7 * place
+            if not byte & 0x80:
+                break
+        length = header >> 1
+        if not header & 1:
+            if at + size > len(data):
+                raise damaged
+            found += [int.from_bytes(data[at : at + size], "little")] * min(length, count - len(found))
+            at += size
+            continue
+        wanted = min(8 * length, count - len(found))
+        if at + -(-wanted * width // 8) > len(data):
+            raise damaged
+        found += unpack(data[at : at + length * width], width, wanted)
+        at += length * width
+    return width, found
+
+
 class _Job:
     """One filter's input: its elements, its second source, its flags."""
 
     def __init__(self, memory: Memory, descriptor: Descriptor) -> None:
         rest = IaaSpecific(*IAA_SPECIFIC.unpack(descriptor.specific))
         self.rest, self.flags = rest, FilterFlags.unpacked(rest.filter_flags)
-        if self.flags.parse or self.flags.big_endian or self.flags.big_endian2 or rest.filter_flags >> 27:
-            raise _Refused(IaaStatus.FILTER_FLAGS)
-        if self.flags.drop_low + self.flags.drop_high >= self.flags.width:
-            raise _Refused(IaaStatus.SOURCE_WIDTH)
-        data = memory.read(descriptor.source, descriptor.size)
-        if descriptor.extra & DecompressFlag.ENABLE:
-            found = decompressed(data, descriptor.extra)
-            if found is None:
-                raise _Refused(IaaStatus.ANALYTICS)
-            data = found[0]
-        if not rest.inputs or rest.inputs * self.flags.width > 8 * len(data):
-            raise _Refused(IaaStatus.INPUTS)
-        self.data = data
-        raw = unpack(data, self.flags.width, rest.inputs)
-        self.valid = self.flags.width - self.flags.drop_low - self.flags.drop_high
-        if self.valid != self.flags.width:
-            mask = (1 << self.valid) - 1
-            raw = [one >> self.flags.drop_low & mask for one in raw]
-        self.elements = raw
-        self.second = memory.read(rest.source2, rest.size2) if rest.size2 else b""
+        flags, how = self.flags, descriptor.extra
+        if flags.parse > _RUN_LENGTHS or rest.filter_flags >> 27:
+            raise Refused(IaaStatus.FILTER_FLAGS)
+        if flags.parse == _RUN_LENGTHS and flags.width != 1:
+            raise Refused(IaaStatus.SOURCE_WIDTH)
+        if flags.parse != _RUN_LENGTHS and flags.drop_low + flags.drop_high >= flags.width:
+            raise Refused(IaaStatus.SOURCE_WIDTH)
+        if not rest.inputs:
+            raise Refused(IaaStatus.INPUTS)
+        check_decompress_flags(how, descriptor.size)
         self._reads = descriptor.flags >> 16 & 3
+        self.second = memory.read(rest.source2, rest.size2) if rest.size2 and self._reads else b""
+        if self._reads == _STATE and (rest.source2 % _ALIGNED or rest.size2 % _ALIGNED):
+            raise Refused(Status.ADDRESS_ALIGN)
+        self.state = FilterState()
+        if self._reads == _STATE and len(self.second) >= FILTER_SIZE:
+            self.state = FilterState.unpacked(self.second)
+        data = memory.read(descriptor.source, descriptor.size)
+        if how & DecompressFlag.ENABLE:
+            data = decompressed(data, how, _NO_LIMIT).data
+        self.data = data
+        self._plain = data[self.state.drop :]
+
+    def elements(self, count: int = 0) -> list[int]:
+        """As many as the descriptor says, or ``count``; their high and low bits dropped."""
+        count = count or self.rest.inputs
+        width, raw = self.flags.width, self._plain
+        if self.flags.parse == _RUN_LENGTHS:
+            width, found = run_lengths(raw, count)
+        else:
+            if count * width > 8 * len(raw):
+                raise Refused(IaaStatus.ANALYTICS, IaaError.SHORT_SOURCE1)
+            found = (unpack_high if self.flags.parse else unpack)(raw, width, count)
+        self.width = width
+        self.valid = width - self.flags.drop_low - self.flags.drop_high
+        if self.valid < 1:
+            raise Refused(IaaStatus.SOURCE_WIDTH)
+        if self.valid != width:
+            mask = (1 << self.valid) - 1
+            found = [one >> self.flags.drop_low & mask for one in found]
+        return found
 
     def limits(self) -> tuple[int, int]:
         """The state's two parameters."""
-        if self._reads != 1 or len(self.second) < FILTER_SIZE:
-            raise _Refused(Status.FLAGS)
-        low, high, _ = filter_limits(self.second)
-        return low, high
+        if self._reads != _STATE or len(self.second) < FILTER_SIZE:
+            raise Refused(Status.FLAGS, flags=_SOURCE2)
+        return self.state.low, self.state.high
 
-    def bits(self, count: int) -> Sequence[int]:
-        """The second source as ``count`` bits."""
-        if self._reads != 2 or 8 * len(self.second) < count:
-            raise _Refused(Status.FLAGS if self._reads != 2 else IaaStatus.INPUTS)
-        return unpack(self.second, 1, count)
+    def others(self, width: int, count: int) -> Sequence[int]:
+        """``count`` elements of the second source."""
+        if self._reads != _INPUT:
+            raise Refused(Status.FLAGS, flags=_SOURCE2)
+        if 8 * len(self.second) < width * count:
+            raise Refused(IaaStatus.ANALYTICS, IaaError.SHORT_SOURCE2)
+        return (unpack_high if self.flags.big_endian2 else unpack)(self.second, width, count)
 
 
 # Each gives its output, and whether that is a vector of bits rather than of elements.
@@ -105,63 +174,60 @@ class _Job:
 
 def _scan(job: _Job) -> tuple[list[int], bool]:
     low, high = job.limits()
+    elements = job.elements()
     mask = (1 << job.valid) - 1
     low, high = low & mask, high & mask
-    return [int(low <= one <= high) for one in job.elements], True
+    return [int(low <= one <= high) for one in elements], True
 
 
 def _set_membership(job: _Job) -> tuple[list[int], bool]:
-    members = job.bits(1 << job.valid)
-    return [members[one] for one in job.elements], True
+    elements = job.elements()
+    members = job.others(1, 1 << job.valid)
+    return [members[one] for one in elements], True
 
 
 def _extract(job: _Job) -> tuple[list[int], bool]:
     low, high = job.limits()
-    return job.elements[low : high + 1], False
+    return job.elements()[low : high + 1], False
 
 
 def _select(job: _Job) -> tuple[list[int], bool]:
-    chosen = job.bits(job.rest.inputs)
-    return [one for one, take in zip(job.elements, chosen, strict=True) if take], False
+    chosen = job.others(1, job.rest.inputs)
+    return [one for one, take in zip(job.elements(), chosen, strict=True) if take], False
 
 
 def _rle_burst(job: _Job) -> tuple[list[int], bool]:
     """Runs: of counts (8, 16 bits) or of where each ends (32 bits); the second source has the value of each."""
     width2 = job.flags.width2
-    counts = job.elements
-    if job.flags.width == 32:
+    counts = job.elements()
+    if job.width == 32:
         counts = [after - before for before, after in pairwise(counts)]
-    elif job.flags.width not in (8, 16):
-        raise _Refused(IaaStatus.SOURCE_WIDTH)
-    if len(job.second) * 8 < len(counts) * width2 or any(count < 0 for count in counts):
-        raise _Refused(IaaStatus.INPUTS)
-    values = unpack(job.second, width2, len(counts))
+    elif job.width not in (8, 16):
+        raise Refused(IaaStatus.SOURCE_WIDTH)
+    if any(count < 0 for count in counts):
+        raise Refused(IaaStatus.ANALYTICS, IaaError.RUN_LENGTHS)
+    values = job.others(width2, len(counts))
     return [value for value, count in zip(values, counts, strict=True) for _ in range(count)], width2 == 1
 
 
 def _find_unique(job: _Job) -> tuple[list[int], bool]:
+    elements = job.elements()
     if job.valid > 15:
-        raise _Refused(IaaStatus.SOURCE_WIDTH)  # the vector has a bit for each value
+        raise Refused(IaaStatus.SOURCE_WIDTH)  # the vector has a bit for each value
     found = [0] * (1 << job.valid)
-    for one in job.elements:
+    for one in elements:
         found[one] = 1
     return found, True
 
 
 def _expand(job: _Job) -> tuple[list[int], bool]:
-    """The second source has a one where the next element goes, a zero where a zero does."""
-    places = unpack(job.second, 1, 8 * len(job.second))
-    elements = iter(job.elements)
-    out: list[int] = []
-    for place in places:
-        if place:
-            following = next(elements, None)
-            if following is None:
-                break
-            out.append(following)
-        else:
-            out.append(0)
-    return out, False
+    """The second source, whose elements are counted here, has a one where the next element goes, else a zero."""
+    places = job.others(1, job.rest.inputs)
+    count = sum(places)
+    elements = iter(job.elements(count) if count else ())
+    if not count:
+        job.valid = job.flags.width
+    return [next(elements) if place else 0 for place in places], False
 
 
 def _handler(work: _Work) -> Handler:
@@ -169,24 +235,23 @@ def _handler(work: _Work) -> Handler:
         try:
             job = _Job(memory, descriptor)
             values, of_bits = work(job)
-        except _Refused as refused:
-            return Result(refused.status, invalid_flags=0x7 << 16 if refused.status == Status.FLAGS else 0)
         except PageFault as fault:
             return faulted(fault, 0)
-        if of_bits and job.flags.invert:
+        flags = job.flags
+        if of_bits and flags.invert:
             values = [one ^ 1 for one in values]
-        elif job.flags.invert:
+        elif flags.invert:
             return Result(IaaStatus.INVERT_OUTPUT)
         outcome = _aggregates(values, of_bits)
-        width = job.flags.width2 if work is _rle_burst else 1 if of_bits else job.valid
-        if job.flags.output:
-            width = _WIDTHS[job.flags.output]
+        width = flags.width2 if work is _rle_burst else 1 if of_bits else job.valid
+        if flags.output:
+            width = _WIDTHS[flags.output]
             if of_bits:
-                values = [number for number, one in enumerate(values) if one]
+                values = [number + job.state.first_index for number, one in enumerate(values) if one]
             if any(one >> width for one in values):
-                return Result(IaaStatus.OUTPUT_OVERFLOW)
-        out, bits = pack(values, width)
-        check = checksums(job.data)
+                return Result(IaaStatus.ANALYTICS, IaaError.OUTPUT_WIDTH)
+        out, bits = (pack_high if flags.big_endian else pack)(values, width)
+        check = checksums(job.data, flags=descriptor.flags)
         return deliver(memory, descriptor, out, job.rest.most, outcome._replace(bits=bits, crc=check[0], xor=check[1]))
 
     return run

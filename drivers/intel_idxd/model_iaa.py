@@ -6,24 +6,36 @@ What is not modelled ends in the status that an unsupported opcode or flag has: 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from struct import Struct
 
-from .aecs import COMPRESS_SIZE, CompressState
+from .aecs import (
+    COMPRESS_SIZE,
+    FILTER_SIZE,
+    INFLATE_SIZE,
+    INFLATE_SIZE_WITHOUT_HISTORY,
+    CompressState,
+    FilterState,
+    InflateState,
+)
 from .checksums import crc, reflected
-from .descriptors import Descriptor, Flag, IaaOpcode
+from .descriptors import Descriptor, DsaOpcode, Flag, IaaOpcode
 from .iaa_flags import END_MASK, IAA_SPECIFIC, CompressFlag, Crc64Flag, DecompressFlag, IaaOutcome, IaaSpecific
 from .model_deflate import BitWriter, Codes, histogram, tokens
 from .model_filters import FILTERS
 from .model_memory import Memory
-from .model_operations import DSA, EVERY_FIELD, Operation, memmove
-from .model_output import checksums, decompressed, deliver
+from .model_operations import DSA, EVERY_FIELD, Handler, Operation, memmove
+from .model_output import Refused, check_decompress_flags, checksums, decompressed, deliver, turned
 from .model_result import READS, WRITES, Result, overlap
-from .status import IaaStatus, Status
+from .status import IaaError, IaaStatus, Status
 
 __all__ = ["IAA"]
 
 _STATE = Struct("<286I2I30I2I")
-_FLAGS = WRITES | Flag.IAA_READ_SOURCE2
+_WRITES = Flag.IAA_WRITE_SOURCE2 | Flag.IAA_WRITE_AT_OVERFLOW
+_FILTERS = WRITES | Flag.IAA_READ_SOURCE2 | Flag.IAA_SOURCE2_SECOND | Flag.IAA_CRC32C
+_FLAGS = _FILTERS | _WRITES | Flag.IAA_STATE_SECOND
+_ALIGNED, _NO_LIMIT = 32, 1 << 62
 _ONES = (1 << 64) - 1
 
 
@@ -34,35 +46,75 @@ def _specific(descriptor: Descriptor) -> IaaSpecific:
 # --- deflate ----------------------------------------------------------------------------------------------------------
 
 
+def _state_at(descriptor: Descriptor, rest: IaaSpecific, *, write: bool = False) -> int:
+    """Where the state is that the job reads, or writes."""
+    second = bool(descriptor.flags & Flag.IAA_STATE_SECOND)
+    return rest.source2 + (rest.size2 if second != write else 0)
+
+
+def _check_state(descriptor: Descriptor, rest: IaaSpecific, sizes: tuple[int, ...], *, least: int) -> None:
+    """Raises Refused where the second source's flags, size and place do not go together."""
+    flags = descriptor.flags
+    if flags & Flag.IAA_SOURCE2_SECOND:
+        raise Refused(Status.FLAGS, flags=Flag.IAA_SOURCE2_SECOND)
+    if flags & _WRITES == _WRITES:
+        raise Refused(Status.FLAGS, flags=_WRITES)
+    if not flags & (Flag.IAA_READ_SOURCE2 | _WRITES):
+        return
+    if rest.source2 % _ALIGNED or rest.size2 % _ALIGNED:
+        raise Refused(Status.ADDRESS_ALIGN)
+    if rest.size2 not in sizes if flags & _WRITES else rest.size2 < least:
+        raise Refused(Status.SIZE)
+
+
 def _compress(memory: Memory, descriptor: Descriptor) -> Result:
     rest, flags = _specific(descriptor), descriptor.extra
-    if flags & CompressFlag.BIG_ENDIAN or flags >> 6:
+    if flags >> 6 or rest.filter_flags or rest.inputs:  # indexing, dictionaries, headers made by the device
         return Result(IaaStatus.COMPRESS_FLAGS)
     if not descriptor.flags & Flag.IAA_READ_SOURCE2 and not flags & CompressFlag.STATISTICS:
         return Result(Status.FLAGS, invalid_flags=Flag.IAA_READ_SOURCE2)
-    if rest.size2 and rest.size2 != COMPRESS_SIZE:
+    if descriptor.flags & Flag.IAA_WRITE_AT_OVERFLOW:
+        return Result(Status.FLAGS, invalid_flags=Flag.IAA_WRITE_AT_OVERFLOW)
+    if not descriptor.size and not rest.most:
         return Result(Status.SIZE)
+    _check_state(descriptor, rest, (COMPRESS_SIZE,), least=COMPRESS_SIZE)
     if overlap(descriptor.source, descriptor.size, descriptor.destination, rest.most):
         return Result(Status.OVERLAP)
     data = memory.read(descriptor.source, descriptor.size)
+    symbols = ((byte, 0) for byte in data) if flags & CompressFlag.LITERALS else tokens(data)
     if flags & CompressFlag.STATISTICS:
-        literals, distances = histogram(tokens(data))
+        literals, distances = histogram(symbols)
         out = _STATE.pack(*literals, 0, 0, *distances, 0, 0)
         return deliver(memory, descriptor, out, rest.most, IaaOutcome())
-    state = CompressState.unpacked(memory.read(rest.source2, COMPRESS_SIZE))
-    found = checksums(data, state.crc, state.xor)
+    state = CompressState.unpacked(memory.read(_state_at(descriptor, rest), COMPRESS_SIZE))
+    if state.bits > 8 * len(state.accumulator):
+        return Result(IaaStatus.ANALYTICS, IaaError.STATE)
+    found = checksums(data, state.crc, state.xor, flags=descriptor.flags)
     writer = BitWriter(state.accumulator, state.bits)
     codes = Codes(state.literals, state.distances)
     try:
-        codes.write(writer, tokens(data))
+        codes.write(writer, symbols)
         _finish(writer, codes, flags)
     except ValueError:
-        return Result(IaaStatus.ANALYTICS)
+        return Result(IaaStatus.ANALYTICS, IaaError.NO_CODE)
     whole, left, bits = writer.finish()
-    if bits and flags & CompressFlag.FLUSH:
-        whole += bytes((left,))
-    outcome = IaaOutcome(bits=bits, crc=found[0], xor=found[1])
-    return deliver(memory, descriptor, whole, rest.most, outcome)
+    if flags & CompressFlag.BIG_ENDIAN and len(whole) % 2:
+        whole, left, bits = whole[:-1], left << 8 | whole[-1], bits + 8
+    kept = b"", 0
+    if bits:
+        rest_of_it = left.to_bytes(2 if flags & CompressFlag.BIG_ENDIAN else 1, "little")
+        if flags & CompressFlag.FLUSH:
+            whole += rest_of_it
+        else:
+            kept, bits = (rest_of_it, bits), 0
+    if flags & CompressFlag.BIG_ENDIAN:
+        whole = turned(whole)
+    if len(whole) > rest.most:
+        return Result(IaaStatus.ANALYTICS, IaaError.NO_ROOM)
+    if descriptor.flags & Flag.IAA_WRITE_SOURCE2:
+        after = CompressState(*found, kept[1], kept[0])
+        memory.write(_state_at(descriptor, rest, write=True), after.head())
+    return deliver(memory, descriptor, whole, rest.most, IaaOutcome(bits=bits, crc=found[0], xor=found[1]))
 
 
 def _finish(writer: BitWriter, codes: Codes, flags: int) -> None:
@@ -77,20 +129,49 @@ def _finish(writer: BitWriter, codes: Codes, flags: int) -> None:
 
 def _decompress(memory: Memory, descriptor: Descriptor) -> Result:
     rest, flags = _specific(descriptor), descriptor.extra
-    if flags & DecompressFlag.BIG_ENDIAN or descriptor.flags & Flag.IAA_READ_SOURCE2:
-        return Result(IaaStatus.COMPRESS_FLAGS)
+    if rest.filter_flags or rest.inputs:
+        return Result(IaaStatus.FILTER_FLAGS)
+    check_decompress_flags(flags, descriptor.size)
+    if not descriptor.size and not rest.most:  # QPL: the hardware does not take both to be 0
+        return Result(Status.SIZE)
+    sizes = INFLATE_SIZE, INFLATE_SIZE_WITHOUT_HISTORY
+    _check_state(descriptor, rest, sizes, least=FILTER_SIZE)
     if overlap(descriptor.source, descriptor.size, descriptor.destination, rest.most):
         return Result(Status.OVERLAP)
-    found = decompressed(memory.read(descriptor.source, descriptor.size), flags)
-    if found is None:
-        return Result(IaaStatus.ANALYTICS)
-    data, used = found
-    check = checksums(data)
-    out = b"" if flags & DecompressFlag.SUPPRESS_OUTPUT else data
-    result = deliver(memory, descriptor, out, rest.most, IaaOutcome(crc=check[0], xor=check[1]))
+    summary, state = FilterState(), None
+    if descriptor.flags & Flag.IAA_READ_SOURCE2:
+        before = memory.read(_state_at(descriptor, rest), min(rest.size2, INFLATE_SIZE))
+        summary, state = FilterState.unpacked(before), _state_of(before)
+    elif descriptor.flags & _WRITES:
+        state = InflateState()
+    most = _NO_LIMIT if flags & DecompressFlag.SUPPRESS_OUTPUT else rest.most
+    data, used, full, after = decompressed(memory.read(descriptor.source, descriptor.size), flags, most, state)
+    full = full or len(data) > most
+    out = data[:most]
+    check = checksums(out if full else data, summary.crc, summary.xor, flags=descriptor.flags)
+    result = deliver(
+        memory,
+        descriptor,
+        b"" if flags & DecompressFlag.SUPPRESS_OUTPUT else out,
+        rest.most,
+        IaaOutcome(crc=check[0], xor=check[1]),
+        used=used,
+    )
     if result.status != Status.SUCCESS:
         return result
-    return Result(result.status, 0, used, specific=result.specific)
+    if descriptor.flags & Flag.IAA_WRITE_SOURCE2 or (full and descriptor.flags & Flag.IAA_WRITE_AT_OVERFLOW):
+        kept = after.packed(replace(summary, crc=check[0], xor=check[1]), rest.size2)
+        memory.write(_state_at(descriptor, rest, write=True), kept)
+    return replace(result, status=IaaStatus.OUTPUT_OVERFLOW) if full else result
+
+
+def _state_of(data: bytes) -> InflateState:
+    if len(data) < INFLATE_SIZE_WITHOUT_HISTORY:
+        return InflateState()
+    try:
+        return InflateState.unpacked(data)
+    except ValueError:
+        raise Refused(IaaStatus.ANALYTICS, IaaError.STATE) from None
 
 
 # --- CRC64 ------------------------------------------------------------------------------------------------------------
@@ -164,16 +245,24 @@ def _zero_codec(memory: Memory, descriptor: Descriptor) -> Result:
     return deliver(memory, descriptor, out, rest.most, IaaOutcome())
 
 
+def _or_refused(handler: Handler) -> Handler:
+    def run(memory: Memory, descriptor: Descriptor) -> Result:
+        try:
+            return handler(memory, descriptor)
+        except Refused as refused:
+            return refused.result
+
+    return run
+
+
 IAA: dict[int, Operation] = {
-    IaaOpcode.NOP: DSA[0],
-    IaaOpcode.DRAIN: DSA[2],
+    IaaOpcode.NOP: DSA[DsaOpcode.NOP],
+    IaaOpcode.DRAIN: DSA[DsaOpcode.DRAIN],
     IaaOpcode.MEMMOVE: Operation(memmove, WRITES),
-    IaaOpcode.COMPRESS: Operation(_compress, _FLAGS, fields=EVERY_FIELD),
-    IaaOpcode.DECOMPRESS: Operation(_decompress, _FLAGS, fields=EVERY_FIELD),
+    IaaOpcode.TRANSLATION_FETCH: DSA[DsaOpcode.TRANSLATION_FETCH],
+    IaaOpcode.COMPRESS: Operation(_or_refused(_compress), _FLAGS, fields=EVERY_FIELD, least=0),
+    IaaOpcode.DECOMPRESS: Operation(_or_refused(_decompress), _FLAGS, fields=EVERY_FIELD, least=0),
     IaaOpcode.CRC64: Operation(_crc64, READS, fields=EVERY_FIELD),
     **{opcode: Operation(_zero_codec, WRITES, fields=EVERY_FIELD) for opcode in _ELEMENTS},
-    **{
-        opcode: Operation(handler, _FLAGS | Flag.IAA_SOURCE2_SECOND, fields=EVERY_FIELD)
-        for opcode, handler in FILTERS.items()
-    },
+    **{opcode: Operation(_or_refused(handler), _FILTERS, fields=EVERY_FIELD) for opcode, handler in FILTERS.items()},
 }

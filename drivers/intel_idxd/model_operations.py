@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from .model_engines import Work
     from .model_executor import Executor
 
-__all__ = ["DSA", "EVERY_FIELD", "Operation", "memmove", "operate"]
+__all__ = ["DRAIN_FLAGS", "DSA", "EVERY_FIELD", "Handler", "Operation", "memmove", "operate", "reads_back"]
 
 _PAGE = 4096
 Handler = Callable[[Memory, Descriptor], Result]
 
 
 class Operation(NamedTuple):
-    """``sized``: the size must be 1 to the queue's largest transfer. ``flags``: beside those of completion.
+    """``sized``: the size must be ``least`` to the queue's largest transfer. ``flags``: beside those of completion.
 
     ``fields``: a bit for each byte from 0x28 on that means something; the others must be 0.
     """
@@ -35,6 +35,7 @@ class Operation(NamedTuple):
     flags: int = 0
     sized: bool = True
     fields: int = 0
+    least: int = 1
 
 
 def _bytes(*spans: tuple[int, int]) -> int:
@@ -46,7 +47,7 @@ EVERY_FIELD = _bytes((0, 23))
 
 
 def _nothing(memory: Memory, descriptor: Descriptor) -> Result:
-    return Result()  # work runs in order: what came before is done
+    return Result()
 
 
 def memmove(memory: Memory, descriptor: Descriptor) -> Result:
@@ -109,13 +110,30 @@ def _fetch(memory: Memory, descriptor: Descriptor) -> Result:
     return Result()
 
 
+def reads_back(descriptor: Descriptor) -> bool:
+    """Whether it asks for a readback, whose failure has a status of its own."""
+    flags = _READ1 | _READ2 if descriptor.opcode == DsaOpcode.DRAIN else Flag.READBACK
+    return bool(descriptor.flags & flags)
+
+
+def _drain(memory: Memory, descriptor: Descriptor) -> Result:
+    """Work before it is done: only the readback is left."""
+    for flag, address in ((_READ1, descriptor.source), (_READ2, descriptor.destination)):
+        if descriptor.flags & flag and not memory.look(address, 1):
+            return Result(Status.READBACK_FAULT, fault=address)
+    return Result()
+
+
+_READ1, _READ2 = Flag.DRAIN_READ1, Flag.DRAIN_READ2
+DRAIN_FLAGS = _READ1 | _READ2 | Flag.DRAIN_SKIP_A | Flag.DRAIN_SKIP_B
+"""A drain's own, where GENCAP has readbacks."""
 _CRC = READS | Flag.CRC_READ_SEED | Flag.CRC_BARE | Flag.CRC_PLAIN_DATA | Flag.ADDRESS3_CLASS
 _CRC_COPY = _CRC | WRITES
 _SEEDS, _CHECKED, _MADE = _bytes((0, 3), (8, 15)), _bytes((0, 0), (2, 2), (8, 15)), _bytes((1, 2), (16, 23))
 
 DSA: dict[int, Operation] = {
     DsaOpcode.NOP: Operation(_nothing, sized=False),
-    DsaOpcode.DRAIN: Operation(_nothing, Flag.ADDRESS1_CLASS | Flag.ADDRESS2_CLASS, sized=False),
+    DsaOpcode.DRAIN: Operation(_drain, Flag.ADDRESS1_CLASS | Flag.ADDRESS2_CLASS | DRAIN_FLAGS, sized=False),
     DsaOpcode.MEMMOVE: Operation(memmove, WRITES),
     DsaOpcode.FILL: Operation(_fill, WRITES & ~Flag.ADDRESS1_CLASS),
     DsaOpcode.COMPARE: Operation(compare, READS | Flag.CHECK_RESULT, fields=1),
@@ -152,7 +170,7 @@ def operate(
     operation = table.get(descriptor.opcode)
     if operation is None:
         return Result(Status.OPCODE)
-    if operation.sized and not 0 < descriptor.size <= work.queue.max_transfer:
+    if operation.sized and not operation.least <= descriptor.size <= work.queue.max_transfer:
         return Result(Status.SIZE)
     return operation.handler(memory, descriptor)
 

@@ -12,7 +12,7 @@ from .descriptors import DESCRIPTOR_SIZE, Descriptor
 from .events import Event
 from .model_engines import Engines, Work
 from .software_error import NOT_ENABLED, OVERRUN, WRONG_STORE
-from .tables import QueueConfig, QueueState
+from .tables import GroupConfig, QueueConfig, QueueState
 from .work_queue import IMS_PORTAL, LIMITED_PORTAL, QUEUE_PORTALS
 
 if TYPE_CHECKING:
@@ -38,6 +38,8 @@ class Live:
     max_transfer: int
     max_batch: int
     operations: int
+    classes: tuple[int, int]
+    """Traffic classes A and B of its group."""
 
 
 class ModelQueues:
@@ -70,8 +72,16 @@ class ModelQueues:
             1 << limits.max_transfer_shift,
             1 << limits.max_batch_shift,
             model.operations_of(queue),
+            self._classes(queue),
         )
         entry.state = QueueState.ENABLED
+
+    def _classes(self, queue: int) -> tuple[int, int]:
+        for row in self._model.group_rows:
+            if row.get(GroupConfig.QUEUES0) >> queue & 1:
+                flags = row.get(GroupConfig.FLAGS)
+                return flags.traffic_class_a, flags.traffic_class_b
+        return 0, 0
 
     def stopped(self, queue: int, state: QueueState) -> None:
         """The queue takes nothing more: it is busy with what it has, or disabled."""

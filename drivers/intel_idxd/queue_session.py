@@ -15,12 +15,16 @@ from .completion import Completion
 from .descriptors import RECORD_SIZE, Flag, encode
 from .dsa_operations import DsaOperations
 from .iaa_operations import IaaOperations
+from .iaa_streams import CompressStream, DecompressStream
 from .many import Column, ManyOperations
 from .notifier import notifier_for
 from .operation import Operation
 from .operations import Operations, Request
 
 if TYPE_CHECKING:
+    from vfio_ims.dma import Buffer
+
+    from .aecs import CompressState
     from .driver import Idxd
     from .work_queue import WorkQueue
 
@@ -215,6 +219,14 @@ class IaaQueue(QueueSession, IaaOperations[Completion]):
     def submit(self) -> IaaSubmitter:
         """The same operations, each returning an ``Operation`` in flight."""
         return IaaSubmitter(self)
+
+    def compress_stream(self, states: Buffer, start: CompressState | None = None) -> CompressStream:
+        """``stream.feed(dst, most, src, size)``, the last with ``last=True``: one block in pieces."""
+        return CompressStream(self, states, start)
+
+    def decompress_stream(self, states: Buffer) -> DecompressStream:
+        """Likewise for decompressing."""
+        return DecompressStream(self, states)
 
     async def __aenter__(self) -> IaaSubmitter:
         return self.submit

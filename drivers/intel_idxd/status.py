@@ -1,11 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Completion status codes of DSA and IAA. Numbers: Intel's accel-config, ``accfg/idxd.h``."""
+"""Completion status codes of DSA and IAA.
+
+Numbers: Intel's accel-config, ``accfg/idxd.h``; meanings: Intel DML, ``status.hpp``, and QPL, ``hw_status.h``. Which
+one the model gives for what is in the folder's README.
+"""
 
 from __future__ import annotations
 
 from enum import IntEnum
 
-__all__ = ["FAULT_WAS_WRITE", "STATUS_CODE", "IaaStatus", "Status", "status_text"]
+__all__ = ["FAULT_WAS_WRITE", "STATUS_CODE", "IaaError", "IaaStatus", "Status", "status_text"]
 
 STATUS_CODE, FAULT_WAS_WRITE = 0x7F, 0x80
 """The two parts of a record's status byte."""
@@ -60,6 +64,67 @@ class IaaStatus(IntEnum):
     INVERT_OUTPUT = 0x35
 
 
+class IaaError(IntEnum):
+    """Byte 1 of a record with ``IaaStatus.ANALYTICS``: what exactly (QPL, ``hw_status.h``)."""
+
+    LONG_HEADER = 1
+    CODE_LENGTH = 2
+    REPEATED_NOTHING = 3
+    NO_LITERALS = 5
+    LITERAL_COUNT = 6
+    CODE_LENGTHS = 8
+    LITERAL_LENGTHS = 9
+    DISTANCE_LENGTHS = 10
+    LITERAL_CODE = 11
+    DISTANCE_CODE = 12
+    BLOCK_TYPE = 13
+    STORED_SIZE = 14
+    NOT_AT_END = 15
+    FAR_DISTANCE = 17
+    BEFORE_START = 18
+    RUN_LENGTHS = 20
+    OUTPUT_WIDTH = 21
+    STATE = 22
+    SHORT_SOURCE1 = 23
+    SHORT_SOURCE2 = 24
+    NO_ROOM = 25
+    NO_CODE = 30
+    RUN_WIDTH = 31
+    MANY_LITERALS = 35
+    MANY_DISTANCES = 36
+
+    def __str__(self) -> str:
+        return _ERRORS[self]
+
+
+_ERRORS: dict[int, str] = {
+    IaaError.LONG_HEADER: "a block's header is too long for the state that is kept between jobs",
+    IaaError.CODE_LENGTH: "no such code for a code's length",
+    IaaError.REPEATED_NOTHING: "the first code length repeats the one before it",
+    IaaError.NO_LITERALS: "no literal has a code",
+    IaaError.LITERAL_COUNT: "the code lengths are not as many as announced",
+    IaaError.CODE_LENGTHS: "the codes for code lengths contradict each other",
+    IaaError.LITERAL_LENGTHS: "the codes for literals and lengths contradict each other",
+    IaaError.DISTANCE_LENGTHS: "the codes for distances contradict each other",
+    IaaError.LITERAL_CODE: "no such code for a literal or length",
+    IaaError.DISTANCE_CODE: "no such code for a distance",
+    IaaError.BLOCK_TYPE: "a block of type 3",
+    IaaError.STORED_SIZE: "a stored block's size does not match its complement",
+    IaaError.NOT_AT_END: "the input does not end with the end of a block",
+    IaaError.FAR_DISTANCE: "a match from further back than 4 KiB",
+    IaaError.BEFORE_START: "a match from before the start",
+    IaaError.RUN_LENGTHS: "the run lengths are damaged or end too early",
+    IaaError.OUTPUT_WIDTH: "an element is wider than the output's elements",
+    IaaError.STATE: "the state holds what it cannot",
+    IaaError.SHORT_SOURCE1: "the source has fewer elements than asked for",
+    IaaError.SHORT_SOURCE2: "the second source has fewer elements than needed",
+    IaaError.NO_ROOM: "the compressed data does not fit",
+    IaaError.NO_CODE: "the state has no code for something in the data",
+    IaaError.RUN_WIDTH: "elements of more than 32 bits",
+    IaaError.MANY_LITERALS: "more than 286 codes for literals and lengths",
+    IaaError.MANY_DISTANCES: "more than 30 codes for distances",
+}
+
 _TEXT: dict[int, str] = {
     Status.NONE: "not completed",
     Status.SUCCESS: "success",
@@ -85,7 +150,7 @@ _TEXT: dict[int, str] = {
     Status.COMPLETION_ALIGN: "the completion record is not aligned",
     Status.ADDRESS_ALIGN: "an address or size is not aligned as it must be",
     Status.PRIVILEGE: "the privilege of descriptor and queue differ",
-    Status.TRAFFIC_CLASS: "the traffic class is not configured",
+    Status.TRAFFIC_CLASS: "the traffic class is not configured correctly",
     Status.READBACK_FAULT: "page fault on the readback address",
     Status.HARDWARE: "hardware error",
     Status.HARDWARE_READBACK: "hardware error on the destination readback",

@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Deflate streams in pieces: each job goes on from the state that the one before it left (Intel QPL's way)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .aecs import COMPRESS_SIZE, INFLATE_SIZE, CompressState
+from .descriptors import Flag
+from .iaa_flags import CompressFlag, DecompressFlag
+from .iaa_operations import INFLATE
+from .operations import iova_of
+
+if TYPE_CHECKING:
+    from vfio_ims.dma import Buffer
+
+    from .completion import Completion
+    from .queue_session import IaaQueue
+
+__all__ = ["CompressStream", "DecompressStream"]
+
+_ENDS = DecompressFlag.CHECK_END
+
+
+class CompressStream:
+    """One block, compressed in any number of pieces. Matches do not reach back into former pieces.
+
+    ``states``: a buffer of 3136 bytes that the stream has for itself. ``start``: codes and header.
+    """
+
+    SIZE = 2 * COMPRESS_SIZE
+
+    def __init__(self, wq: IaaQueue, states: Buffer, start: CompressState | None = None) -> None:
+        self._wq, self._states, self._second = wq, states, False
+        iova_of(states, self.SIZE)
+        states.view[: self.SIZE] = (start or CompressState()).packed() * 2  # the device writes no codes
+
+    def feed(
+        self, dst: Buffer | int, most: int, src: Buffer | int, size: int, *, last: bool = False, how: int = 0
+    ) -> Completion:
+        """The next piece; with ``last`` the block's end. ``outcome``: bytes written, and the checksum of all so far."""
+        if last:
+            how |= CompressFlag.FLUSH | CompressFlag.END_OF_BLOCK
+        flags = Flag.IAA_STATE_SECOND if self._second else 0
+        completion = self._wq.compress(dst, most, src, size, self._states, how=how, keep=not last, flags=flags)
+        self._second = not self._second
+        return completion
+
+
+class DecompressStream:
+    """A stream, decompressed in any number of pieces: of input, of output, or both.
+
+    ``states``: a buffer of 10752 bytes that the stream has for itself.
+    """
+
+    SIZE = 2 * INFLATE_SIZE
+
+    def __init__(self, wq: IaaQueue, states: Buffer) -> None:
+        self._wq, self._states, self._second, self._first = wq, states, False, True
+        iova_of(states, self.SIZE)
+
+    def feed(
+        self, dst: Buffer | int, most: int, src: Buffer | int, size: int, *, last: bool = False, how: int = INFLATE
+    ) -> Completion:
+        """Go on with ``size`` bytes; with ``last`` the stream must end in them. ``completed``: how many were used.
+
+        Where the output is full the completion says so (``more_output``): feed what was not used of the input again.
+        """
+        how = how if last else how & ~_ENDS
+        flags = Flag.IAA_STATE_SECOND if self._second else 0
+        keep = Flag.IAA_WRITE_AT_OVERFLOW if last else Flag.IAA_WRITE_SOURCE2
+        operation = self._wq.submit.decompress(
+            dst, most, src, size, how=how, state=self._states, resume=not self._first, keep=keep, flags=flags
+        )
+        completion = operation.wait(check=False)
+        if not completion.more_output:
+            operation.wait()
+        self._second, self._first = not self._second, False
+        return completion
