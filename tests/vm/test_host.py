@@ -174,12 +174,14 @@ def test_virtual_functions_and_their_token() -> None:
         listed = lab.run(["vfio-ims", "list", "-d", "8086:10c9", "--json"]).json["devices"]
         found = lab.scenario("sriov", listed[0]["address"])
     assert found["virtual"] == ["vfio-pci vfio-pci"] * 2  # the kernel keeps them for VFIO by itself
-    assert found["same"] == "opened by group"
-    for attempt in ("other", "none"):
-        assert "AccessDenied" in found[attempt]
-        assert "both openers must show the same VF token" in found[attempt]
+    for interface, mount in (("type1", "group"), ("iommufd", "cdev")):
+        tried = found[interface]
+        assert tried["same"] == f"opened by {mount}"
+        assert tried["auto"] == "opened by cdev"
+        for attempt in ("other", "none"):
+            assert "AccessDenied" in tried[attempt]
+            assert "both openers must show the same VF token" in tried[attempt]
     assert "must be a UUID" in found["nonsense"]
-    assert "a VF token goes through the group only" in found["iommufd"]
     assert found["restored"] == ["back to no driver"]
     assert found["as_before"]
     assert found["left"] == 0

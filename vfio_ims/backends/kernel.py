@@ -35,8 +35,9 @@ def open_kernel(
 
     ``iommu``: "type1" (group and container), "iommufd" (the function's own node), or "auto": iommufd where the kernel
     has both nodes. ``space``: join that one, of a device that is open; the interface is then its. ``vf_token``: a UUID,
-    which a physical function and its virtual functions on VFIO must share; through the group only. Opening resets the
-    function where it can be and leaves bus mastering off. Raises SetupError, AccessDenied or DeviceBusy, with what
+    which a physical function and its virtual functions on VFIO must share; through a function's own node since Linux
+    6.17, so that "auto" takes the group on older ones. Opening resets the function where it can be and leaves bus
+    mastering off. Raises SetupError, AccessDenied or DeviceBusy, with what
     the kernel's answer means here and what to do next.
     """
     if iommu not in INTERFACES:
@@ -68,21 +69,23 @@ def _token(bdf: str, text: str | None) -> str | None:
 
 def _open(function: Function, iommu: str, space: AddressSpacePort | None, dev: Path, token: str | None) -> KernelDevice:
     bdf = str(function.address)
-    if token is not None and (iommu == "iommufd" or isinstance(space, IoasSpace)):
-        raise UnsupportedError("open", device=bdf, why="a VF token goes through the group only", hint="use iommu=type1")
     if isinstance(space, GroupSpace):
         _same("type1", iommu, bdf)
         return open_group(function, space=space, dev=dev, vf_token=token)
     if isinstance(space, IoasSpace):
         _same("iommufd", iommu, bdf)
-        return open_cdev(function, space=space, dev=dev)
+        return open_cdev(function, space=space, dev=dev, vf_token=token)
     if space is not None:
         why = f"{space.name} is no address space of the kernel"
         raise UsageError("share an address space", device=bdf, why=why)
     node = node_of(function, dev)
     both = node is not None and node.exists() and (dev / "iommu").exists()
-    if iommu == "iommufd" or (iommu == "auto" and both and token is None):
-        return open_cdev(function, dev=dev)
+    if iommu == "iommufd" or (iommu == "auto" and both):
+        try:
+            return open_cdev(function, dev=dev, vf_token=token)
+        except UnsupportedError:
+            if iommu == "iommufd":
+                raise
     return open_group(function, dev=dev, vf_token=token)
 
 

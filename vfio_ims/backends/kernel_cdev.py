@@ -7,6 +7,7 @@ import errno
 import os
 from contextlib import ExitStack, suppress
 from pathlib import Path
+from uuid import UUID
 
 from vfio_ims.backends.kernel_access import in_words, patiently
 from vfio_ims.backends.kernel_device import KernelDevice
@@ -131,8 +132,15 @@ def _space(function: Function, dev: Path) -> IoasSpace:
         return IoasSpace(iommu, f"address space of {function.address}")
 
 
-def open_cdev(function: Function, *, space: IoasSpace | None = None, dev: Path = Path("/dev")) -> CdevDevice:
-    """Open a function through its own node, attached to ``space`` or to a new one."""
+def open_cdev(
+    function: Function, *, space: IoasSpace | None = None, dev: Path = Path("/dev"), vf_token: str | None = None
+) -> CdevDevice:
+    """Open a function through its own node, attached to ``space`` or to a new one.
+
+    ``vf_token``: a UUID. The user of a physical function sets it so, those of its virtual functions show it; Linux
+    6.17, on an older kernel UnsupportedError.
+    """
+    token = None if vf_token is None else UUID(vf_token).bytes
     node = node_of(function, dev)
     if node is None:
         why = "the kernel has made no node for it under /dev/vfio/devices (VFIO_DEVICE_CDEV, Linux 6.6)"
@@ -143,8 +151,8 @@ def open_cdev(function: Function, *, space: IoasSpace | None = None, dev: Path =
         undo.callback(joined.leave)
         device = Descriptor(_open(node, function), str(function.address))
         undo.callback(device.close)
-        with in_words(lambda code: bind_refused(code, function)):
-            number = patiently(lambda: vfio.bind_iommufd(device.fileno(), joined.iommu.fileno()), errno.EBUSY)
+        with in_words(lambda code: bind_refused(code, function, with_token=token is not None)):
+            number = patiently(lambda: vfio.bind_iommufd(device.fileno(), joined.iommu.fileno(), token), errno.EBUSY)
         with in_words(lambda code: attach_refused(code, "iommufd", function, "attach to the address space")):
             vfio.attach_pt(device.fileno(), joined.id)
         opened = CdevDevice(function, device, joined, number)

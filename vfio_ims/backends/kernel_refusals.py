@@ -11,11 +11,22 @@ from __future__ import annotations
 import errno
 import grp
 import os
+import platform
 import pwd
+import re
 import stat
 from pathlib import Path
 
-from vfio_ims.errors import AccessDenied, DeviceBusy, DeviceError, RemovedError, SetupError, UsageError, VfioImsError
+from vfio_ims.errors import (
+    AccessDenied,
+    DeviceBusy,
+    DeviceError,
+    RemovedError,
+    SetupError,
+    UnsupportedError,
+    UsageError,
+    VfioImsError,
+)
 from vfio_ims.sysfs import Function, interrupt_remapping
 
 __all__ = [
@@ -172,12 +183,24 @@ def attach_refused(code: int, interface: str, function: Function, operation: str
     return DeviceError(operation, device=name, errno=code, hint="dmesg | tail")
 
 
-def bind_refused(code: int, function: Function) -> VfioImsError:
-    """BIND_IOMMUFD failed. EINVAL there: the function is bound already, through another descriptor of its node."""
+def bind_refused(code: int, function: Function, *, with_token: bool = False) -> VfioImsError:
+    """BIND_IOMMUFD failed. EINVAL there: the function is bound already, through another descriptor of its node; or it
+
+    was shown a VF token, which kernels before 6.17 do not know there.
+    """
     operation = "bind to an iommufd"
+    if code == errno.EINVAL and with_token and _kernel() < (6, 17):
+        why = f"a function's own node takes no VF token on Linux {platform.release()}: that came with 6.17"
+        hint = f"{function},iommu=type1,vf_token=UUID: through its group every kernel takes one"
+        return UnsupportedError(operation, device=str(function), why=why, hint=hint, errno=code)
     if code == errno.EINVAL:
         return _busy(errno.EBUSY, function, operation, "the function is in use")
     return attach_refused(code, "iommufd", function, operation)
+
+
+def _kernel() -> tuple[int, int]:
+    match = re.match(r"(\d+)\.(\d+)", platform.release())
+    return (int(match[1]), int(match[2])) if match else (0, 0)
 
 
 def _held_by_kernel(function: Function) -> bool:

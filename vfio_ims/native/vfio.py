@@ -7,6 +7,7 @@ Facts: the kernel's include/uapi/linux/vfio.h; what vfio-pci answers: drivers/vf
 from __future__ import annotations
 
 import array
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -209,10 +210,25 @@ def feature(device: int, flags: int, data: bytes = b"") -> bytes:
 # A device opened by its own node: /dev/vfio/devices/vfioN
 
 
-def bind_iommufd(device: int, iommufd: int) -> int:
-    """Make the device usable through this iommufd; returns its id there."""
-    wanted = structure("bind_iommufd", iommufd=iommufd)
-    call(device, native().lib.IOC_DEVICE_BIND_IOMMUFD, wanted)
+_BIND_TOKEN = 1  # VFIO_DEVICE_BIND_FLAG_TOKEN: the structure goes on with the address of a UUID (Linux 6.17)
+
+
+def bind_iommufd(device: int, iommufd: int, token: bytes | None = None) -> int:
+    """Make the device usable through this iommufd; returns its id there. ``token``: a VF token's 16 bytes.
+
+    A kernel that takes no token here answers EINVAL, as it does for a device that is bound already.
+    """
+    ffi, lib = native()
+    if token is None:
+        wanted = structure("bind_iommufd", iommufd=iommufd)
+    else:
+        size = ffi.sizeof("struct ioc_bind_iommufd")
+        shown = ffi.from_buffer(token)
+        whole = ffi.new("uint8_t[]", size + 8)
+        ffi.buffer(whole)[size:] = int(ffi.cast("uintptr_t", shown)).to_bytes(8, sys.byteorder)
+        wanted = ffi.cast("struct ioc_bind_iommufd *", whole)
+        wanted.argsz, wanted.flags, wanted.iommufd = size + 8, _BIND_TOKEN, iommufd
+    call(device, lib.IOC_DEVICE_BIND_IOMMUFD, wanted)
     return int(wanted.out_devid)
 
 

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -41,6 +42,7 @@ class FakeFunction:
     irqs: dict[int, int] = field(default_factory=lambda: {0: 1, 1: 1, 2: 9, 3: 1, 4: 1})
     attached: dict[int | None, int] = field(default_factory=dict)
     bound: bool = False
+    token: bytes | None = None
 
 
 class FakeKernel:
@@ -58,6 +60,7 @@ class FakeKernel:
         self.iommu_set = 0
         self.maps: dict[Any, dict[int, tuple[int, int, int]]] = {}
         self.max_pasid_log2 = 0
+        self.tokens = True  # as from Linux 6.17 on
         self.ids = itertools.count(10)
         self.hwpts: dict[int, int] = {}
         self.ranges = [(0, 0xFEDF_FFFF), (0xFEF0_0000, (1 << 39) - 1)]
@@ -191,7 +194,9 @@ class FakeKernel:
 
     def _group_get_device_fd(self, group: int, name: Any) -> int:
         assert self.container_of[group]
-        function = self.functions[self.ffi.string(name).decode()]
+        bdf, _, token = self.ffi.string(name).decode().partition(" vf_token=")
+        function = self.functions[bdf]
+        function.token = UUID(token).bytes if token else None
         if function.group != group:
             raise OSError(errno.ENODEV, "")
         return os.open(function.node, os.O_RDWR | os.O_CLOEXEC)
@@ -229,6 +234,12 @@ class FakeKernel:
 
     def _device_bind_iommufd(self, function: FakeFunction, wanted: Any) -> int:
         assert os.readlink(f"/proc/self/fd/{wanted.iommufd}") == str(self.dev / "iommu")
+        if wanted.flags:  # a VF token, at the address that follows the structure
+            if not self.tokens:
+                raise OSError(errno.EINVAL, "")
+            assert (wanted.flags, wanted.argsz) == (1, 24)
+            address = self.ffi.cast("uint64_t *", wanted)[2]
+            function.token = bytes(self.ffi.buffer(self.ffi.cast("uint8_t *", address), 16))
         function.bound = True
         wanted.out_devid = 7
         return 0

@@ -33,12 +33,16 @@ def main(parent: str) -> None:
     virtual = [one for one in machine.functions() if str(one.physical_function) == parent]
     found: dict[str, object] = {"virtual": [f"{one.driver} {one.driver_override}" for one in virtual]}
     token, child = str(uuid4()), str(virtual[0])
-    with vfio_ims.open(f"{parent},vf_token={token}"):
-        found["same"] = attempt(f"{child},vf_token={token}")
-        found["other"] = attempt(f"{child},vf_token={uuid4()}")
-        found["none"] = attempt(f"{child},iommu=type1")
+    for interface in ("type1", "iommufd"):
+        with vfio_ims.open(f"{parent},iommu={interface},vf_token={token}"):
+            tried = {
+                "same": f"{child},iommu={interface},vf_token={token}",
+                "other": f"{child},iommu={interface},vf_token={uuid4()}",
+                "none": f"{child},iommu={interface}",
+                "auto": f"{child},vf_token={token}",
+            }
+            found[interface] = {what: attempt(name) for what, name in tried.items()}
     found["nonsense"] = attempt(f"{child},vf_token=hello")
-    found["iommufd"] = attempt(f"{child},iommu=iommufd,vf_token={token}")
     found["restored"] = [one.text for one in binder.restore()]
     found["as_before"] = str(Binding.of(function)) == before
     found["left"] = sum(str(one.physical_function) == parent for one in machine.functions())
