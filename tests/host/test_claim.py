@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -14,10 +15,13 @@ from pathlib import Path
 import pytest
 
 from tests.host.box import DSA, Box
-from vfio_ims.backends.kernel_claim import claim, claimed_by
+from vfio_ims.backends import kernel_refusals
+from vfio_ims.backends.kernel_claim import claim, claimed_by, unseen
 from vfio_ims.errors import DeviceBusy
 from vfio_ims.host import State, candidates
 from vfio_ims.host.doctor import diagnose
+from vfio_ims.pci import PciAddress
+from vfio_ims.sysfs import Function
 
 HOLD = """
 import sys
@@ -107,3 +111,33 @@ def test_a_fork_does_not_give_it_up(dev: Path) -> None:
     with pytest.raises(DeviceBusy):
         claim(DSA, dev)
     held.close()
+
+
+def test_where_the_shared_place_cannot_be_written_to_root_still_sees_every_users_lock(
+    box: Box, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dev = box.root / "dev"
+    (box.root / "run/user/1000").mkdir(parents=True)  # no run/lock: nobody can put a lock there
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    held = claim(DSA, dev)
+    assert held is not None
+    assert (box.root / f"run/user/1000/vfio-ims-{DSA}.lock").exists()
+    with pytest.raises(DeviceBusy, match=f"process {os.getpid()} "):
+        claim(DSA, dev)
+    assert "so its lock is its own, and another user's holder has no name here" in unseen(dev)
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    with pytest.raises(DeviceBusy, match=f"process {os.getpid()} "):
+        claim(DSA, dev)
+    assert str(os.getpid()) in str(claimed_by(DSA, dev))
+    assert unseen(dev) == ""
+    held.close()
+    assert claimed_by(DSA, dev) is None
+
+
+def test_who_cannot_see_other_users_locks_is_told_so_when_the_kernel_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
+    function = Function(PciAddress.parse(DSA))
+    monkeypatch.setattr(kernel_refusals, "unseen", lambda: "this user cannot write to /run/lock, so")
+    refused = kernel_refusals.node_refused(errno.EBUSY, Path("/dev/vfio/7"), function)
+    assert isinstance(refused, DeviceBusy)
+    assert "(this user cannot write to /run/lock, so)" in refused.why
+    assert "sudo fuser -v" in refused.hint

@@ -17,7 +17,9 @@ from pathlib import Path
 from vfio_ims.errors import DeviceBusy
 from vfio_ims.native.descriptor import Descriptor
 
-__all__ = ["Claim", "claim", "claimed_by"]
+__all__ = ["Claim", "claim", "claimed_by", "unseen"]
+
+_NOBODY = (0, "?")  # a holder that could not be named
 
 
 class Claim(Descriptor):
@@ -36,15 +38,36 @@ class Claim(Descriptor):
 
 
 def _folders(dev: Path) -> list[Path]:
-    """Where locks may be: seen by all users first, else by this user's other programs."""
-    if dev != Path("/dev"):
-        return [dev.parent / "run/lock"]
-    private = os.environ.get("XDG_RUNTIME_DIR")
-    return [Path("/run/lock"), *([Path(private)] if private else [])]
+    """Where a lock may be put: where all users see it, else where this user's other programs do."""
+    root = dev.parent
+    private = os.environ.get("XDG_RUNTIME_DIR") if dev == Path("/dev") else str(root / f"run/user/{os.geteuid()}")
+    return [root / "run/lock", *([Path(private)] if private else [])]
+
+
+def _all_folders(dev: Path) -> list[Path]:
+    """Where locks may be seen: root sees those of every user."""
+    others = sorted((dev.parent / "run/user").glob("*")) if os.geteuid() == 0 else []
+    return list(dict.fromkeys([*_folders(dev), *others]))
+
+
+def unseen(dev: Path = Path("/dev")) -> str:
+    """Why another user's holder may stay without a name here; "" where it has one."""
+    shared = _folders(dev)[0]
+    if os.geteuid() == 0 or os.access(shared, os.W_OK | os.X_OK):
+        return ""
+    return f"this user cannot write to {shared}, so its lock is its own, and another user's holder has no name here"
 
 
 def claim(bdf: str, dev: Path = Path("/dev")) -> Claim | None:
-    """Take the lock; None where there is nowhere to put one. Raises DeviceBusy, which names the holder."""
+    """Take the lock; None where there is nowhere to put one. Raises DeviceBusy, which names the holder.
+
+    Where users cannot write to /run/lock each user's locks are in XDG_RUNTIME_DIR: root sees them all, another user
+    none. The kernel refuses the second opener all the same, and ``unseen`` says why it could not be named.
+    """
+    ours = {place.resolve() for place in _folders(dev)}
+    for folder in _all_folders(dev):
+        if folder.resolve() not in ours and (found := _held(folder, bdf)) is not None:
+            raise _busy(bdf, found)
     for folder in _folders(dev):
         fd = _open(folder / f"vfio-ims-{bdf}.lock")
         if fd is None:
@@ -56,28 +79,36 @@ def claim(bdf: str, dev: Path = Path("/dev")) -> Claim | None:
             os.close(fd)
             if error.errno != errno.EWOULDBLOCK:
                 continue
-            pid = holder[0] if holder is not None else 0
-            why = f"{_words(holder)} has it"
-            hint = f"end that program{f' (kill {pid})' if pid else ''}, or have it hand the device over"
-            raise DeviceBusy("open", device=bdf, why=why, hint=hint, errno=errno.EBUSY) from None
+            raise _busy(bdf, holder or _NOBODY) from None
         return Claim(fd, bdf)
     return None
 
 
 def claimed_by(bdf: str, dev: Path = Path("/dev")) -> str | None:
     """Who has the lock, as "process 4711 (python)"; None: nobody who could be seen."""
-    for folder in _folders(dev):
-        try:
-            fd = os.open(folder / f"vfio-ims-{bdf}.lock", os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-        except OSError:
-            continue
-        try:
-            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except OSError:
-            return _words(_holder(fd))
-        finally:
-            os.close(fd)
+    found = next((held for folder in _all_folders(dev) if (held := _held(folder, bdf)) is not None), None)
+    return None if found is None else _words(found)
+
+
+def _held(folder: Path, bdf: str) -> tuple[int, str] | None:
+    """Process id and name of who holds the lock in this folder, as far as they are known; None: nobody."""
+    try:
+        fd = os.open(folder / f"vfio-ims-{bdf}.lock", os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return _holder(fd) or _NOBODY
+    finally:
+        os.close(fd)
     return None
+
+
+def _busy(bdf: str, holder: tuple[int, str]) -> DeviceBusy:
+    kill = f" (kill {holder[0]})" if holder[0] else ""
+    hint = f"end that program{kill}, or have it hand the device over"
+    return DeviceBusy("open", device=bdf, why=f"{_words(holder)} has it", hint=hint, errno=errno.EBUSY)
 
 
 def _open(place: Path) -> int | None:
@@ -109,8 +140,8 @@ def _holder(fd: int) -> tuple[int, str] | None:
     return None
 
 
-def _words(holder: tuple[int, str] | None) -> str:
-    return "another program" if holder is None else f"process {holder[0]} ({holder[1]})"
+def _words(holder: tuple[int, str]) -> str:
+    return f"process {holder[0]} ({holder[1]})" if holder[0] else "another program"
 
 
 def _name(pid: int) -> str:

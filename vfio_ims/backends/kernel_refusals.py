@@ -17,6 +17,7 @@ import re
 import stat
 from pathlib import Path
 
+from vfio_ims.backends.kernel_claim import unseen
 from vfio_ims.errors import (
     AccessDenied,
     DeviceBusy,
@@ -141,6 +142,8 @@ def _busy(code: int, function: Function, operation: str, what: str) -> VfioImsEr
     if function.vfio_cdev:
         nodes.append(f"/dev/vfio/devices/{function.vfio_cdev}")
     why = f"{what}: by another program, by this one for a function of the same group, or through the other interface"
+    blind = unseen()
+    why += f" ({blind})" if blind else ""
     hint = f"sudo fuser -v {' '.join(nodes)}; to share a group, open the second function with share="
     return DeviceBusy(operation, device=str(function.address), why=why, hint=hint, errno=code)
 
