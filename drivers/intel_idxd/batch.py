@@ -7,6 +7,7 @@ from collections.abc import Generator
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from vfio_ims.errors import VfioImsError
 from vfio_ims.native.memory import view_of
 
 from .completion import Completion, OperationError
@@ -83,13 +84,35 @@ class BatchRun:
         self._parts: list[tuple[Operation, int, int]] = []
         self._completions: list[Completion] | None = None
         self._lists = [session.driver.lists.take(DESCRIPTOR_SIZE * len(requests))] if len(requests) > 1 else []
+        try:
+            self._start_all(requests)
+        except BaseException:
+            self._give_up()
+            raise
+
+    def _start_all(self, requests: list[Request]) -> None:
         first = 0
-        for count in split(len(requests), session.driver.capabilities.max_batch):
+        for count in split(len(requests), self._session.driver.capabilities.max_batch):
             if count == 1:
-                self._parts.append((session.start(requests[first]), first, 1))
+                self._parts.append((self._session.start(requests[first]), first, 1))
             else:
                 self._parts.append((self._start(requests[first : first + count], first), first, count))
             first += count
+
+    def _give_up(self) -> None:
+        """Not all could be submitted: wait for what was, and give the memory back."""
+        for operation, _, _ in self._parts:
+            try:
+                operation.wait(check=False)
+            except VfioImsError:
+                return  # the device may still write to it
+        self._release()
+
+    def _release(self) -> None:
+        for record in self._records:
+            self._session.driver.records.give_back(record)
+        for place in self._lists:
+            self._session.driver.lists.give_back(place)
 
     def _start(self, requests: list[Request], first: int) -> Operation:
         session = self._session
@@ -137,11 +160,8 @@ class BatchRun:
                 found.append(completion)
                 continue
             for _ in range(count):
-                record = next(records)
-                found.append(Completion.read(record, session.record_size))
-                session.driver.records.give_back(record)
-        for place in self._lists:
-            session.driver.lists.give_back(place)
+                found.append(Completion.read(next(records), session.record_size))
+        self._release()
         self._whole, self._completions = whole, found
         self._batch.completions = found
 

@@ -35,6 +35,14 @@ def memory(shared: Dsa) -> Arena:
     return arena(shared, SIZE)
 
 
+@pytest.fixture(scope="module")
+def later() -> Iterator[tuple[Dsa, Arena]]:
+    """Version 2, which generates DIX."""
+    with vfio_ims.open_driver("mock:intel-dsa,slots=256,version=2") as driver:
+        assert isinstance(driver, Dsa)
+        yield driver, arena(driver, SIZE)
+
+
 def test_the_check_values_of_the_catalogues(shared: Dsa, memory: Arena) -> None:
     assert oracles.crc32c(b"123456789") == 0xE306_9283
     assert oracles.guard(b"123456789") == 0xD0DB
@@ -208,6 +216,28 @@ def test_update(
         app = old.at(number)[0] if pass_app else new.at(number)[0] & ~mask & 0xFFFF
         expected += piece + oracles.field(piece, app, (old if pass_ref else new).at(number)[1])
     assert memory.take(0, len(expected)) == expected
+
+
+@settings(max_examples=15, deadline=None)
+@given(kinds, st.integers(0, 99))
+def test_dix(later: tuple[Dsa, Arena], kind: tuple[int, int, int, int, bool, bool, bool, bool], seed: int) -> None:
+    """Only the fields, one behind the other: what insert puts between the blocks."""
+    block, count, app, ref, step_app, fixed, invert_seed, invert_result = kind
+    count = 1 if block > 600 else count
+    dsa, memory = later
+    data = make(seed, block, count, memory)
+    tags = oracles.Tags(app, ref, int(step_app), int(not fixed))
+    fields = b"".join(
+        oracles.field(
+            data[block * n : block * n + block], *tags.at(n), invert_seed=invert_seed, invert_result=invert_result
+        )
+        for n in range(count)
+    )
+    dif = (DifFlag.INVERT_SEED if invert_seed else 0) | (DifFlag.INVERT_RESULT if invert_result else 0)
+    making = (DestinationFlag.INCREMENT_APP_TAG if step_app else 0) | (DestinationFlag.FIXED_REF_TAG if fixed else 0)
+    with dsa.wq(0) as wq:
+        wq.dix_generate(memory.at(HALF), memory.at(0), len(data), block, DifTags(ref, app, flags=making), dif=dif)
+    assert memory.take(HALF, 8 * count) == fields
 
 
 def test_bad_fields(shared: Dsa, memory: Arena) -> None:
