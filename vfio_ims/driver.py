@@ -90,6 +90,13 @@ class Driver(Owner, ABC):
         """The device's status and error registers in words, for a failed check's report; "" where all is well."""
         return ""
 
+    def fault(self) -> str:
+        """What shows that the device is no longer as ``start`` left it, such as "it is disabled"; "" where it is.
+
+        The domain's ``check`` asks, which somebody may call every second: a read or two, and nothing is changed.
+        """
+        return ""
+
     def details(self) -> Sequence[tuple[str, str]]:
         """What ``show`` tells of a running device beside its slots: name and text of each. Reads, changes nothing."""
         return ()
@@ -150,7 +157,8 @@ class Driver(Owner, ABC):
         self.check_open("reset")
         domain = self.__dict__.get("ims")
         if domain is not None:
-            domain.parking.quiesce(range(domain.table.size))
+            with contextlib.suppress(DeviceError, DeviceTimeout):  # it may be lost: then nothing leaves it
+                domain.parking.quiesce(range(domain.table.size))
         self._halt()
         if self.device.can_reset:
             self.device.reset()

@@ -263,6 +263,11 @@ class Idxd(QueueControl, Driver):
     def status(self) -> str:
         return describe_status(self)
 
+    def fault(self) -> str:
+        """A device that somebody else has reset or disabled, or that has halted."""
+        found = self.regs.GENSTS.read()
+        return "" if found.state == State.ENABLED else f"it is not enabled any more: {found!r}"
+
     def details(self) -> list[tuple[str, str]]:
         """Capabilities, groups, queues and errors, by the names that accel-config has for them."""
         return describe_details(self)

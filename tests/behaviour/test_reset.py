@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 
@@ -11,7 +12,8 @@ import pytest
 from tests.behaviour.common import MAPPED, PATIENCE, arrives, delivered
 from vfio_ims.device import Device
 from vfio_ims.driver import Driver
-from vfio_ims.errors import UnsupportedError
+from vfio_ims.errors import DeviceError, UnsupportedError
+from vfio_ims.ims import ImsInterrupt
 from vfio_ims.testing import silent
 
 pytestmark = MAPPED
@@ -126,3 +128,84 @@ def test_a_device_without_a_function_reset_says_so_and_is_restarted_all_the_same
         ims_driver.reset()
         irq.wait(0)
         assert delivered(ims_driver, irq)
+
+
+def reset_behind(driver: Driver) -> None:
+    """As `echo 1 > …/reset` does to a device that a driver has: slots and state are lost, config space is put back."""
+    config = driver.device.config
+    memory, master = config.memory, config.bus_master
+    driver.device.reset()
+    config.memory, config.bus_master = memory, master
+
+
+def all_is_well_after_a_reset(driver: Driver, *irqs: ImsInterrupt) -> None:
+    driver.reset()
+    assert driver.ims.check() == []
+    for irq in irqs:
+        irq.wait(0)  # the wake-up of the reset itself
+        assert delivered(driver, irq)
+
+
+def test_a_reset_behind_our_back_is_noticed(ims_driver: Driver) -> None:
+    domain = ims_driver.ims
+    irqs = list(domain.allocate_group(3))
+    assert domain.check() == []
+    reset_behind(ims_driver)
+    with pytest.raises(DeviceError) as found:
+        domain.check()
+    assert "3 of 3 slots do not hold what was written" in str(found.value)
+    assert "the device was reset behind our back" in str(found.value)
+    assert "the driver's reset() starts the device again" in found.value.hint
+    for use in (irqs[0].wait, domain.allocate, domain.check):
+        with pytest.raises(DeviceError, match="the device was reset behind our back"):
+            use()
+    all_is_well_after_a_reset(ims_driver, *irqs)
+
+
+def test_whoever_waits_is_woken_when_that_is_noticed(ims_driver: Driver) -> None:
+    irq = ims_driver.ims.allocate()
+    seen: list[BaseException] = []
+
+    def wait() -> None:
+        try:
+            irq.wait()
+        except DeviceError as error:
+            seen.append(error)
+
+    async def wait_in_a_task() -> None:
+        other = ims_driver.ims.interrupt(irq.slot)
+        with pytest.raises(DeviceError, match="behind our back"):
+            async with asyncio.timeout(PATIENCE):
+                await other
+
+    waiter = threading.Thread(target=wait)
+    waiter.start()
+    time.sleep(0.05)
+    reset_behind(ims_driver)
+    with pytest.raises(DeviceError):
+        ims_driver.ims.check()
+    waiter.join(PATIENCE)
+    assert "behind our back" in str(seen[0])
+    asyncio.run(wait_in_a_task())
+    all_is_well_after_a_reset(ims_driver, irq)
+
+
+@pytest.mark.parametrize(("switch", "says"), [("memory", "memory decoding is off"), ("bus_master", "bus mastering is")])
+def test_a_command_register_written_behind_our_back(ims_driver: Driver, switch: str, says: str) -> None:
+    irq = ims_driver.ims.allocate()
+    setattr(ims_driver.device.config, switch, False)
+    with pytest.raises(DeviceError, match=says):
+        ims_driver.ims.check()
+    with pytest.raises(DeviceError, match=says):
+        irq.wait()
+    all_is_well_after_a_reset(ims_driver, irq)
+
+
+def test_what_is_put_right_again_is_noticed_too(ims_driver: Driver) -> None:
+    irq = ims_driver.ims.allocate()
+    ims_driver.device.config.memory = False
+    with pytest.raises(DeviceError):
+        ims_driver.ims.check()
+    ims_driver.device.config.memory = True
+    assert ims_driver.ims.check() == []
+    assert delivered(ims_driver, irq)

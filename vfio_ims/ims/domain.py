@@ -8,10 +8,11 @@ from collections.abc import Collection, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-from vfio_ims.errors import UnsupportedError, UsageError, check_index
+from vfio_ims.errors import DeviceError, UnsupportedError, UsageError, check_index
 from vfio_ims.ims import upkeep
 from vfio_ims.ims.donors import Donor, DonorPool
 from vfio_ims.ims.group import ImsGroup
+from vfio_ims.ims.health import fault_of
 from vfio_ims.ims.interrupt import ImsInterrupt
 from vfio_ims.ims.parking import Parking
 from vfio_ims.ims.polled import PolledSlot, PolledWords
@@ -46,6 +47,10 @@ class ImsDomain(Owner):
         self._lock = threading.RLock()
         self.waking = Waking(self, table.size)
         self._remapped: bool | None = None
+        self.keeps: bool | None = None
+        """Whether entries read back as they were written; None until the first was."""
+        self.fault: DeviceError | None = None
+        """What ``check`` found wrong with the device; None while nothing is, and after ``resync``."""
         self.parking = Parking(device, table)
         self._words = PolledWords(device)
         msix = device.interrupts.msix
@@ -98,6 +103,8 @@ class ImsDomain(Owner):
 
     def _allocate(self, request: Request) -> ImsGroup:
         self.check_open("allocate slots")
+        if self.fault is not None:
+            raise self.fault
         request.check(self.table, self.label, self.device.interrupts.msix.count)
         with self._lock:
             slots = self.records.take(request.count, request.slot)
@@ -122,6 +129,8 @@ class ImsDomain(Owner):
         records.set_owners(slots, request.cookies, request.pasid, ignore=request.ignore)
         self.waking.born(slots)
         self.table.write_pattern(slots, [records.slot(index) for index in slots[: len(donors)]])
+        if self.keeps is None:  # what the device does not keep at first tells nothing later
+            self.keeps = self.table.read(slots[0]) == records.slot(slots[0])
 
     def allocate_polled(self, *, slot: int | None = None, pasid: int | None = None) -> PolledSlot:
         """A slot that points at a word of our DMA memory: no interrupt, no donor, as many as the table has slots.
@@ -273,21 +282,41 @@ class ImsDomain(Owner):
 
     def recheck(self, wakeup: Wakeup) -> bool:
         """Before a timeout is reported: where nothing remaps interrupts, a moved vector may have left a slot stale."""
-        return self.needs_checks and bool(self.check()) and wakeup.take()
-
-    def check(self) -> list[int]:
-        """Compare every donor's message with its slots'; rewrite those of donors that changed, together, and wake their
-
-        owners once. Returns the vectors that had moved.
-        """
+        if not self.needs_checks:
+            return False
         self.check_open("check donors")
         with self._lock:
+            moved = upkeep.check(self)
+        return bool(moved) and wakeup.take()
+
+    def check(self) -> list[int]:
+        """See whether the device is still as it was started, and compare every donor's message with its slots'; rewrite
+
+        those of donors that changed, together, and wake their owners once. Returns the vectors that had moved. Raises
+        DeviceError where the device was reset, sleeps or is lost, says how that shows, and fails every wait with it,
+        until the driver's ``reset``.
+        """
+        self.check_open("check the device")
+        with self._lock:
+            found = fault_of(self)
+            if found is not None:
+                if self.fault is None:
+                    self.fault = found
+                    self.waking.fail(found)
+                raise found
+            self._recover()
             return upkeep.check(self)
+
+    def _recover(self) -> None:
+        if self.fault is not None:
+            self.waking.recover(self.fault)
+            self.fault = None
 
     def resync(self) -> None:
         """After a reset: the device has lost its slots. Write them all from our record, then wake every waiter once."""
         self.check_open("resync")
         with self._lock:
+            self._recover()
             upkeep.resync(self)
 
     def report(self) -> DomainReport:

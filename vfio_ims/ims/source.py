@@ -41,3 +41,7 @@ class ImsSource(Protocol):
     def quiesce(self, slot: int) -> None:
         """On return nothing in the device refers to ``slot`` any more: no queue, no descriptor raises it."""
         ...
+
+    def fault(self) -> str:
+        """What shows that the device is no longer as it was started; "" where nothing does."""
+        ...

@@ -70,6 +70,8 @@ class Waking:
             wakeup = self._domain.hub.wakeup()
             found = self.held[slot] = ImsInterrupt(self._domain, slot, wakeup)
             donor.watch(slot, wakeup)
+            if self._domain.fault is not None:
+                wakeup.fail(self._domain.fault)
             if slot in self._early or donor.told_all_at > self._born[slot]:  # it may have fired already
                 self._early.discard(slot)
                 wakeup.wake()
@@ -88,6 +90,17 @@ class Waking:
             if held is not None:
                 held.wakeup.wake()
         self._domain.hub.kick()
+
+    def fail(self, reason: Exception) -> None:
+        """Every wait, under way or to come, raises ``reason`` until ``recover``."""
+        for held in self.held.values():
+            held.wakeup.fail(reason)
+        self._domain.hub.kick()
+
+    def recover(self, reason: Exception) -> None:
+        """``reason`` is over."""
+        for held in self.held.values():
+            held.wakeup.recover(reason)
 
     def forget(self, slots: Sequence[int], who: str) -> None:
         """These slots are given back: whoever waits for one gets ClosedError."""

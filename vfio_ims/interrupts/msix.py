@@ -6,7 +6,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
-from vfio_ims.errors import DeviceBusy, UnsupportedError, UsageError
+from vfio_ims.errors import DeviceBusy, DeviceError, UnsupportedError, UsageError
 from vfio_ims.messages import Message
 from vfio_ims.pci.capabilities import MSIX_ENTRY_SIZE
 from vfio_ims.verbs import IrqFlags, IrqIndex, IrqSet
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["MsixVectors"]
 
 _ATTACH = IrqSet.DATA_EVENTFD | IrqSet.ACTION_TRIGGER
+_NO_ANSWER = (0xFFFF_FFFF,) * 3
 _READS = 8
 
 
@@ -104,6 +105,9 @@ class MsixVectors:
         before: tuple[int, int, int] | None = None
         for _ in range(_READS):
             words = bar.read32(entry), bar.read32(entry + 4), bar.read32(entry + 8)
+            if words == before == _NO_ANSWER:
+                why, hint = "it reads as all ones: the device does not answer", f"vfio-ims doctor {name}"
+                raise DeviceError(f"read the message of vector {vector}", device=name, why=why, hint=hint)
             if words == before and words[0] | words[1]:
                 return Message(words[1] << 32 | words[0], words[2])
             before = words

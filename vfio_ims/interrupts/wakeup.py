@@ -66,6 +66,11 @@ class Wakeup:
             self._reason = reason
         self.wake()
 
+    def recover(self, reason: Exception) -> None:
+        """What ``fail`` was given is over, if it was ``reason``: waits wait again."""
+        if self._reason is reason:
+            self._reason = None
+
     def wait(self, timeout: float | None = None) -> bool:
         """Block until woken; False after ``timeout`` seconds (None: for ever)."""
         if timeout is not None:
