@@ -3,17 +3,38 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import pytest
 
 import vfio_ims
 from vfio_ims.drivers.intel_idxd.driver import Dsa, Iaa
-from vfio_ims.drivers.intel_idxd.model import IdxdModel
+from vfio_ims.drivers.intel_idxd.model import DsaModel, IaaModel, IdxdModel
+from vfio_ims.vfio_user import Server
 
 Opener = Callable[..., Dsa]
+MOUNTS = ("mock", "vfio-user")
+"""Where the operations are checked against their oracles."""
+
+
+@contextmanager
+def mounted(mount: str, name: str, options: str = "") -> Iterator[Any]:
+    """A driver of a small device: in process, or behind a vfio-user socket that a thread here serves."""
+    if mount == "mock":
+        with vfio_ims.open_driver(f"mock:{name},slots=256{options}") as driver:
+            yield driver
+        return
+    given = dict(option.split("=") for option in options.split(",") if option)
+    model = (DsaModel if name == "intel-dsa" else IaaModel)(slots=256, **given)
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            with Server(model, f"{folder}/socket"), vfio_ims.open_driver(f"vfio-user:{folder}/socket") as driver:
+                yield driver
+        finally:
+            model.close()
 
 
 def model_of(driver: vfio_ims.driver.Driver) -> IdxdModel:

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import vfio_ims
 from tests.intel_idxd import oracles
+from tests.intel_idxd.conftest import MOUNTS, mounted
 from tests.intel_idxd.memory import PAGE, Arena, arena, hole
 from vfio_ims.drivers.intel_idxd.completion import OperationError
 from vfio_ims.drivers.intel_idxd.descriptors import Flag
@@ -23,9 +23,9 @@ SIZE = 8 * PAGE
 HALF = SIZE // 2
 
 
-@pytest.fixture(scope="module")
-def shared() -> Iterator[Dsa]:
-    with vfio_ims.open_driver("mock:intel-dsa,slots=256") as driver:
+@pytest.fixture(scope="module", params=MOUNTS)
+def shared(request: pytest.FixtureRequest) -> Iterator[Dsa]:
+    with mounted(request.param, "intel-dsa") as driver:
         assert isinstance(driver, Dsa)
         yield driver
 
@@ -35,10 +35,10 @@ def memory(shared: Dsa) -> Arena:
     return arena(shared, SIZE)
 
 
-@pytest.fixture(scope="module")
-def later() -> Iterator[tuple[Dsa, Arena]]:
+@pytest.fixture(scope="module", params=MOUNTS)
+def later(request: pytest.FixtureRequest) -> Iterator[tuple[Dsa, Arena]]:
     """Version 2, which generates DIX."""
-    with vfio_ims.open_driver("mock:intel-dsa,slots=256,version=2") as driver:
+    with mounted(request.param, "intel-dsa", ",version=2") as driver:
         assert isinstance(driver, Dsa)
         yield driver, arena(driver, SIZE)
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import vfio_ims
 from tests.intel_idxd import oracles
+from tests.intel_idxd.conftest import MOUNTS, mounted
 from tests.intel_idxd.memory import PAGE, Arena, arena, hole
 from vfio_ims.drivers.intel_idxd.completion import OperationError
 from vfio_ims.drivers.intel_idxd.descriptors import Flag
@@ -21,9 +21,9 @@ from vfio_ims.drivers.intel_idxd.status import Status
 SIZE = 8 * PAGE
 
 
-@pytest.fixture(scope="module")
-def shared() -> Iterator[Dsa]:
-    with vfio_ims.open_driver("mock:intel-dsa,slots=256") as driver:
+@pytest.fixture(scope="module", params=MOUNTS)
+def shared(request: pytest.FixtureRequest) -> Iterator[Dsa]:
+    with mounted(request.param, "intel-dsa") as driver:
         assert isinstance(driver, Dsa)
         yield driver
 

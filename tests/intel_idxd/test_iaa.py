@@ -11,9 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import vfio_ims
 from tests.intel_idxd import oracles
-from tests.intel_idxd.conftest import Opener
+from tests.intel_idxd.conftest import MOUNTS, Opener, mounted
 from tests.intel_idxd.memory import PAGE, Arena, arena, hole
 from vfio_ims.drivers.intel_idxd.aecs import COMPRESS_SIZE, FILTER_SIZE, CompressState, filter_state
 from vfio_ims.drivers.intel_idxd.completion import OperationError
@@ -31,9 +30,9 @@ OUT, STATE = 32 * PAGE, 60 * PAGE
 ROOM = STATE - OUT
 
 
-@pytest.fixture(scope="module")
-def shared() -> Iterator[Iaa]:
-    with vfio_ims.open_driver("mock:intel-iaa,slots=256") as driver:
+@pytest.fixture(scope="module", params=MOUNTS)
+def shared(request: pytest.FixtureRequest) -> Iterator[Iaa]:
+    with mounted(request.param, "intel-iaa") as driver:
         assert isinstance(driver, Iaa)
         yield driver
 

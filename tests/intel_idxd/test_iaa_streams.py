@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import vfio_ims
 from tests.intel_idxd import oracles
+from tests.intel_idxd.conftest import MOUNTS, mounted
 from tests.intel_idxd.memory import PAGE, Arena, arena
 from tests.intel_idxd.test_iaa import inflate, packed, texts
 from vfio_ims.drivers.intel_idxd.aecs import BlockState, CompressState, FilterState, InflateState, filter_state
@@ -31,9 +31,9 @@ IN, OUT, HALF = 0, 24 * PAGE, 24 * PAGE
 STATE = 48 * PAGE
 
 
-@pytest.fixture(scope="module")
-def shared() -> Iterator[Iaa]:
-    with vfio_ims.open_driver("mock:intel-iaa,slots=256") as driver:
+@pytest.fixture(scope="module", params=MOUNTS)
+def shared(request: pytest.FixtureRequest) -> Iterator[Iaa]:
+    with mounted(request.param, "intel-iaa") as driver:
         assert isinstance(driver, Iaa)
         yield driver
 

@@ -10,8 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import vfio_ims
-from tests.intel_idxd.conftest import Opener
+from tests.intel_idxd.conftest import MOUNTS, Opener, mounted
 from tests.intel_idxd.memory import PAGE, Arena, arena, hole
 from vfio_ims.drivers.intel_idxd.batch import split
 from vfio_ims.drivers.intel_idxd.completion import OperationError
@@ -24,10 +23,10 @@ from vfio_ims.errors import ClosedError, UsageError
 SIZE = 4 * PAGE
 
 
-@pytest.fixture(scope="module")
-def shared() -> Iterator[Dsa]:
+@pytest.fixture(scope="module", params=MOUNTS)
+def shared(request: pytest.FixtureRequest) -> Iterator[Dsa]:
     """One device for all examples: opening one takes longer than an example."""
-    with vfio_ims.open_driver("mock:intel-dsa,slots=256") as driver:
+    with mounted(request.param, "intel-dsa") as driver:
         assert isinstance(driver, Dsa)
         yield driver
 
