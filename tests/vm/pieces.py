@@ -25,6 +25,7 @@ class NotProvisioned(LabError):
 class Pieces:
     qemu: Path
     kernel: Path
+    accel_config: Path
 
 
 def find() -> Pieces:

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Puts the pieces of the VM lab into ${VFIO_IMS_CACHE:-~/.cache/vfio-ims}: QEMU with vfio-user, and a guest kernel.
+# Puts the pieces of the VM lab into ${VFIO_IMS_CACHE:-~/.cache/vfio-ims}: QEMU with vfio-user, a guest kernel, and
+# accel-config, whose users our DSA and IAA have to satisfy.
 #
 #   provision.sh           builds what is missing; about 7 minutes on 2 cores the first time, no time after
 #   provision.sh --paths   prints where each piece is, or would be
@@ -22,7 +23,8 @@ die() {
 key() { sha256sum | cut -c1-12; }
 
 qemu=$cache/qemu-$(echo "1 $suite" | key)
-kernel=$cache/kernel-$({ echo "1 $suite" && cat "$here/kernel.config"; } | key)
+kernel=$cache/kernel-$({ echo "1 $suite" && cat "$here/kernel.config" "$here/movdir64b.c"; } | key)
+accel_config=$cache/accel-config-$(echo "1 $suite" | key)
 
 # --- fetching: an apt of our own, which reads no state of the host's and installs nothing on it ---
 
@@ -64,35 +66,57 @@ EOF
     APT_CONFIG=$apt/apt.conf apt-get update -qq
 }
 
+# Puts package $1 with all its libraries into folder $2.
+fetch() {
+    local package
+    private_apt
+    APT_CONFIG=$work/apt/apt.conf apt-get install -qq -y --download-only "$1" >/dev/null
+    mkdir -p "$2"
+    for package in "$work"/apt/cache/archives/*.deb; do
+        dpkg-deb --extract "$package" "$2"
+    done
+    rm -rf "$2"/usr/share/{doc,man,locale} "$work"/apt/cache/archives/*.deb
+}
+
+# Prints a script that starts program $1 from the folder `root` beside it, with $2 before its own arguments. Started
+# through its own loader it needs neither a chroot nor this machine's C library.
+launcher() {
+    cat <<EOF
+#!/bin/sh
+root=\$(dirname "\$(readlink -f "\$0")")/root/usr
+exec "\$root/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2" --library-path "\$root/lib/x86_64-linux-gnu" \\
+    "\$root/bin/$1" ${2-} "\$@"
+EOF
+}
+
 # --- QEMU ---
 
 speaks_vfio_user() { "$1" -device help 2>/dev/null | grep '"vfio-user-pci"' >/dev/null; }
 
 make_qemu() {
-    local to=$1 own package
-    mkdir -p "$to/root"
+    local to=$1 own
+    mkdir -p "$to"
     own=$(command -v qemu-system-x86_64 || true)
     if [[ -n $own ]] && speaks_vfio_user "$own"; then
         say "qemu: this machine's own will do"
         printf '#!/bin/sh\nexec %q "$@"\n' "$own" >"$to/run"
     else
-        private_apt
         say "qemu: fetching it with all its libraries"
-        APT_CONFIG=$work/apt/apt.conf apt-get install -qq -y --download-only qemu-system-x86 >/dev/null
-        for package in "$work"/apt/cache/archives/*.deb; do
-            dpkg-deb --extract "$package" "$to/root"
-        done
-        rm -rf "$to"/root/usr/share/{doc,man,locale} "$work"/apt/cache/archives/*.deb
-        # Started through its own loader it needs neither a chroot nor this machine's C library.
-        cat >"$to/run" <<'EOF'
-#!/bin/sh
-root=$(dirname "$(readlink -f "$0")")/root/usr
-exec "$root/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2" --library-path "$root/lib/x86_64-linux-gnu" \
-    "$root/bin/qemu-system-x86_64" -L "$root/share/qemu" -L "$root/share/seabios" -L "$root/lib/ipxe/qemu" "$@"
-EOF
+        fetch qemu-system-x86 "$to/root"
+        launcher qemu-system-x86_64 '-L "$root/share/qemu" -L "$root/share/seabios" -L "$root/lib/ipxe/qemu"' >"$to/run"
     fi
     chmod +x "$to/run"
     speaks_vfio_user "$to/run" || die "qemu: it starts, but has no vfio-user-pci (version 10.1 or later is needed)"
+}
+
+# --- accel-config ---
+
+make_accel_config() {
+    say "accel-config: fetching it with all its libraries"
+    fetch accel-config "$1/root"
+    launcher accel-config >"$1/run"
+    chmod +x "$1/run"
+    "$1/run" --version >/dev/null || die "accel-config: it does not start"
 }
 
 # --- the kernel ---
@@ -126,6 +150,8 @@ make_kernel() {
     tar -xf "$work/linux/usr/src/$source.tar.xz" -C "$work/linux"
     rm -r "$work/linux/usr"
     cd "$work/linux/$source"
+    cp "$here/movdir64b.c" arch/x86/lib/
+    echo 'obj-y += movdir64b.o' >>arch/x86/lib/Makefile
 
     make KCONFIG_ALLCONFIG="$here/kernel.config" allnoconfig >"$work/kernel.log" 2>&1
     while read -r line; do
@@ -163,14 +189,14 @@ provide() { # what, where
 
 case ${1-} in
 --paths)
-    printf 'qemu=%s\nkernel=%s\n' "$qemu/run" "$kernel/bzImage"
+    printf 'qemu=%s\nkernel=%s\naccel_config=%s\n' "$qemu/run" "$kernel/bzImage" "$accel_config/run"
     exit
     ;;
 "") ;;
 *) die "usage: provision.sh [--paths]" ;;
 esac
 
-if [[ ! -d $qemu || ! -d $kernel ]]; then
+if [[ ! -d $qemu || ! -d $kernel || ! -d $accel_config ]]; then
     [[ $(uname -m) == x86_64 ]] || die "the lab needs an x86-64 machine"
     mkdir -p "$cache"
     exec 9>"$cache/.lock"
@@ -183,6 +209,7 @@ if [[ ! -d $qemu || ! -d $kernel ]]; then
     trap 'rm -rf "$work"' EXIT
     chmod 755 "$work"
     provide qemu "$qemu"
+    provide accel_config "$accel_config"
     provide kernel "$kernel"
 fi
 say "ready in $cache"
