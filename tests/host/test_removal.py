@@ -4,17 +4,24 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
 import vfio_ims
+from vfio_ims.backends.in_process import InProcessLink
+from vfio_ims.backends.software import SoftwareDevice
+from vfio_ims.device import Device
 from vfio_ims.driver import Driver
-from vfio_ims.errors import ClosedError, RemovedError
+from vfio_ims.drivers.minimal.driver import Minimal
+from vfio_ims.drivers.minimal.model import MinimalModel
+from vfio_ims.errors import ClosedError, DeviceError, RemovedError
 from vfio_ims.host import RemovalWatch
-from vfio_ims.verbs import IrqIndex, IrqSet
+from vfio_ims.platform import Platform
+from vfio_ims.verbs import IrqIndex, IrqSet, RegionIndex
 
 
 def ask_back(driver: Driver) -> None:
@@ -140,3 +147,62 @@ def test_closing_the_device_ends_the_watch(driver: Driver) -> None:
         watch._thread.join(2)
         assert not watch._thread.is_alive()
         assert not watch.given_back.is_set()
+
+
+def until(true: Callable[[], bool], seconds: float = 5.0) -> bool:
+    deadline = time.monotonic() + seconds
+    while not true() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return true()
+
+
+def test_a_device_that_is_reset_behind_our_back_is_told_of_and_can_be_put_right(driver: Driver) -> None:
+    irq = driver.ims.allocate()
+    told: list[DeviceError] = []
+
+    def put_right(fault: DeviceError) -> None:
+        told.append(fault)
+        driver.reset()
+
+    with RemovalWatch(driver, faulty=put_right, interval=0.02) as watch:
+        driver.device.reset()
+        driver.device.config.memory = driver.device.config.bus_master = True
+        with contextlib.suppress(DeviceError):  # unless it is put right before this thread runs again
+            irq.wait()
+        assert until(lambda: bool(told) and watch.fault is None)
+        assert len(told) == 1
+        assert "the device was reset behind our back" in str(told[0])
+        assert not watch.given_back.is_set()
+        irq.wait(0)
+        driver.fire(irq.slot)
+        assert irq.wait(timeout=5)
+
+
+class Sleeper(MinimalModel):
+    """In D3hot: config space answers, nothing else does."""
+
+    asleep = False
+
+    def read(self, region: int, offset: int, size: int) -> bytes:
+        if self.asleep and region != RegionIndex.CONFIG:
+            return b"\xff" * size
+        return super().read(region, offset, size)
+
+
+def test_a_device_that_falls_asleep(caplog: pytest.LogCaptureFixture) -> None:
+    model = Sleeper("mock:sleeper")
+    port = SoftwareDevice(InProcessLink(model), Platform(), "mock:sleeper")
+    with Minimal.start_on(Device(port)) as driver, RemovalWatch(driver, interval=0.02) as watch:
+        irq = driver.ims.allocate()
+        model.asleep = True
+        with pytest.raises(DeviceError, match="its slots read as all ones, though config space answers"):
+            irq.wait(timeout=5)
+        assert not watch.given_back.is_set()
+        assert until(lambda: "its slots read as all ones" in caplog.text)
+        with pytest.raises(DeviceError, match="all ones"):
+            driver.ims.allocate()
+        model.asleep = False
+        driver.reset()
+        irq.wait(0)
+        driver.fire(irq.slot)
+        assert irq.wait(timeout=5)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Giving a device back when the host wants it, and noticing when it is gone.
+"""Giving a device back when the host wants it, and noticing when it is gone, or not as it was.
 
 What the kernel does was measured on Linux 7.3 (tests/vm/test_host.py): asked to remove a function that is open, it
 signals REQ at once and every 10 seconds, and waits without limit for the last descriptor and mapping to go. Meanwhile
@@ -15,10 +15,10 @@ import select
 import threading
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from vfio_ims.device import Device
-from vfio_ims.errors import RemovedError, UnsupportedError, VfioImsError
+from vfio_ims.errors import DeviceError, RemovedError, UnsupportedError, VfioImsError
 from vfio_ims.lifetime import closing_because
 from vfio_ims.native.events import EventFd
 
@@ -30,6 +30,9 @@ __all__ = ["GRACE", "RemovalWatch"]
 
 GRACE = 2.0
 """Seconds that an application has, after it was told, to end by itself."""
+
+_SAMPLE = 16
+"""Slots whose entries are looked at each time: a reset loses all of them."""
 
 Told = Callable[[RemovedError], object]
 
@@ -47,6 +50,10 @@ class RemovalWatch:
     Where the device is lost without being asked for (``alive`` says no, seen every ``interval`` seconds): the same, at
     once. ``alive`` reads something that a live device never answers with all ones; without it the vendor id in config
     space is read. A loss is not always seen there: a driver that knows an identity register should be asked.
+
+    Where a driver's device is still there and not as it was started (reset behind our back, asleep, memory decoding
+    off: its domain's ``check``), every wait raises DeviceError, ``faulty`` is called once with it, in a thread of its
+    own, and the device stays open: the driver's ``reset`` puts it right, in ``faulty`` or elsewhere.
     """
 
     def __init__(
@@ -56,12 +63,16 @@ class RemovalWatch:
         *,
         grace: float = GRACE,
         alive: Callable[[], bool] | None = None,
+        faulty: Callable[[DeviceError], object] | None = None,
         interval: float = 0.5,
     ) -> None:
         self._owner = owner
         self.device = owner if isinstance(owner, Device) else owner.device
         self._told, self._grace, self._interval = told, grace, interval
         self._alive = alive or self._answers
+        self._faulty = faulty
+        self.fault: DeviceError | None = None
+        """What is wrong with a device that is still there; None while nothing is."""
         self.reason: RemovedError | None = None
         """Why the device is going or gone; None while it is well."""
         self.given_back = threading.Event()
@@ -108,12 +119,30 @@ class RemovalWatch:
 
     def _still_there(self) -> bool:
         try:
-            return self._alive()
+            return self._alive() and self._checked()
         except RemovedError:
             return False
         except VfioImsError:
             # Closed meanwhile by its owner; or memory decoding is off, which is no loss.
             return True
+
+    def _checked(self) -> bool:
+        """Let the driver's domain look whether the device is as it was; True, unless RemovedError is raised."""
+        domain = self._owner.__dict__.get("ims")
+        if domain is None or domain.closed:
+            return True
+        try:
+            domain.check(most=_SAMPLE)
+            self.fault = None
+        except RemovedError:
+            raise
+        except DeviceError as fault:
+            if fault is not self.fault:
+                self.fault = fault
+                _log.warning("%s", fault)
+                if self._faulty is not None:
+                    threading.Thread(target=self._tell, args=(self._faulty, fault, []), daemon=True).start()
+        return True
 
     def _leave(self, reason: RemovedError, grace: float) -> None:
         deadline = time.monotonic() + grace
@@ -134,7 +163,7 @@ class RemovalWatch:
             _log.info("closing a device that is going: %s", error)
         self.given_back.set()
 
-    def _tell(self, told: Told, reason: RemovedError, answer: list[bool]) -> None:
+    def _tell(self, told: Callable[[Any], object], reason: DeviceError, answer: list[bool]) -> None:
         try:
             answer.append(bool(told(reason)))
         except Exception:  # noqa: BLE001 - a stranger's code; the device is given back all the same

@@ -289,16 +289,16 @@ class ImsDomain(Owner):
             moved = upkeep.check(self)
         return bool(moved) and wakeup.take()
 
-    def check(self) -> list[int]:
+    def check(self, *, most: int | None = None) -> list[int]:
         """See whether the device is still as it was started, and compare every donor's message with its slots'; rewrite
 
         those of donors that changed, together, and wake their owners once. Returns the vectors that had moved. Raises
         DeviceError where the device was reset, sleeps or is lost, says how that shows, and fails every wait with it,
-        until the driver's ``reset``.
+        until the driver's ``reset``. ``most``: look at so many slots' entries only, where it is asked often.
         """
         self.check_open("check the device")
         with self._lock:
-            found = fault_of(self)
+            found = fault_of(self, most)
             if found is not None:
                 if self.fault is None:
                     self.fault = found

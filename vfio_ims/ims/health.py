@@ -18,11 +18,11 @@ _AGAIN = "find out who did it; the driver's reset() starts the device again, wri
 _PMCSR, _STATE = 4, 3  # Power Management Control/Status, bits 1:0: D0 to D3hot (PCI PM specification 1.2, 3.2.4)
 
 
-def fault_of(domain: ImsDomain) -> DeviceError | None:
+def fault_of(domain: ImsDomain, most: int | None = None) -> DeviceError | None:
     """What shows that the device is not as it was started; None where nothing does.
 
-    Reads two words of config space, every allocated entry in one compiled call, and what the driver looks at. Writes
-    nothing.
+    Reads two words of config space, allocated entries in one compiled call (``most``: so many of them), and what the
+    driver looks at. Writes nothing.
     """
     try:
         why = _gone(domain)
@@ -30,7 +30,7 @@ def fault_of(domain: ImsDomain) -> DeviceError | None:
             return RemovedError(
                 "check the device", device=domain.label, why=why, hint=f"vfio-ims doctor {domain.label}"
             )
-        why = _command(domain) or _entries(domain) or domain.source.fault()
+        why = _command(domain) or _entries(domain, most) or domain.source.fault()
     except DeviceError as error:  # an access that the guard of our windows caught
         return error
     return DeviceError("check the device", device=domain.label, why=why, hint=_AGAIN) if why else None
@@ -51,8 +51,8 @@ def _command(domain: ImsDomain) -> str:
     return ""
 
 
-def _entries(domain: ImsDomain) -> str:
-    slots = domain.records.allocated
+def _entries(domain: ImsDomain, most: int | None) -> str:
+    slots = domain.records.allocated[:most]
     found = domain.table.read_many(slots or [0])
     if all(_is_ones(slot) for slot in found):
         return f"its slots read as all ones, though config space answers: {_power(domain)}"
@@ -69,7 +69,7 @@ def _entries(domain: ImsDomain) -> str:
 
 
 def _is_ones(slot: Slot) -> bool:
-    return slot.message.address & _ONES == _ONES and slot.message.data == _ONES
+    return (slot.message.address | 3) & _ONES == _ONES and slot.message.data == _ONES  # bits 1:0 may read as 0
 
 
 def _power(domain: ImsDomain) -> str:
