@@ -21,7 +21,7 @@ _PMCSR, _STATE = 4, 3  # Power Management Control/Status, bits 1:0: D0 to D3hot 
 def fault_of(domain: ImsDomain, most: int | None = None) -> DeviceError | None:
     """What shows that the device is not as it was started; None where nothing does.
 
-    Reads two words of config space, allocated entries in one compiled call (``most``: so many of them), and what the
+    Reads three words of config space, allocated entries in one compiled call (``most``: so many of them), and what the
     driver looks at. Writes nothing.
     """
     try:
@@ -43,7 +43,10 @@ def _gone(domain: ImsDomain) -> str:
 
 
 def _command(domain: ImsDomain) -> str:
-    config = domain.device.config
+    config, power = domain.device.config, domain.device.capabilities.pm
+    state = 0 if power is None else config.read(power.offset + _PMCSR, 2) & _STATE
+    if state:
+        return f"it sleeps, in power state D{state}{'hot' if state == 3 else ''}: somebody else put it there"
     if not config.memory:
         return "memory decoding is off: it was reset, or its command register was written, behind our back"
     if domain.records.allocated and not config.bus_master:
@@ -55,7 +58,8 @@ def _entries(domain: ImsDomain, most: int | None) -> str:
     slots = domain.records.allocated[:most]
     found = domain.table.read_many(slots or [0])
     if all(_is_ones(slot) for slot in found):
-        return f"its slots read as all ones, though config space answers: {_power(domain)}"
+        why = "its BARs are not where they were, or a bridge above it does not let accesses through"
+        return f"its slots read as all ones, though config space answers: {why}"
     if not slots or not domain.keeps:
         return ""
     wrong = [index for index, slot in zip(slots, found, strict=True) if slot != domain.records.slot(index)]
@@ -70,11 +74,3 @@ def _entries(domain: ImsDomain, most: int | None) -> str:
 
 def _is_ones(slot: Slot) -> bool:
     return (slot.message.address | 3) & _ONES == _ONES and slot.message.data == _ONES  # bits 1:0 may read as 0
-
-
-def _power(domain: ImsDomain) -> str:
-    power = domain.device.capabilities.pm
-    state = 0 if power is None else domain.device.config.read(power.offset + _PMCSR, 2) & _STATE
-    if state:
-        return f"it is in power state D{state}{'hot' if state == 3 else ''}"
-    return "its BARs are not where they were, or a bridge above it does not let accesses through"
