@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
@@ -89,6 +90,7 @@ def test_persist_writes_a_rule_shows_it_and_restore_removes_it(ready: Box) -> No
     rule = ready.root / f"etc/udev/rules.d/60-vfio-ims-bind-{DSA}.rules"
     assert rule.read_text() in text
     assert f'KERNEL=="{DSA}", ATTR{{vendor}}=="0x8086", ATTR{{device}}=="0x11fb"' in rule.read_text()
+    assert run("restore", DSA, "-n").stdout.splitlines()[-1] == f"rm {rule}"
     unnamed = run("restore")
     assert f"to end that: vfio-ims restore {DSA}" in unnamed.stderr
     assert "removed" in run("restore", DSA).stdout
@@ -124,3 +126,25 @@ def test_udev_check_fails_until_all_is_in_place_and_says_what_comes_next(ready: 
     edited = run("udev", "check")
     assert edited.return_value == 1
     assert "udev print | diff" in edited.stdout.splitlines()[-1]
+
+
+def test_what_binding_would_write_on_the_machine_of_a_report(ready: Box, tmp_path: Path) -> None:
+    here = run("bind", DSA, "-n").stdout
+    report = f"report:{tmp_path}/r.json"
+    assert run("report", DSA, "-o", f"{tmp_path}/r.json").return_value == 0
+    for place in ("sys/bus/pci/devices", "sys/bus/pci/drivers"):
+        (ready.root / place).rename(ready.root / f"{place}-gone")
+    assert run("bind", report, "-n").stdout == here
+    assert run("unbind", report, "-n").stdout == f"echo {DSA} > /sys/bus/pci/drivers/idxd/unbind\n"
+    for verb in ("bind", "unbind"):
+        with pytest.raises(UsageError, match="-n prints what would be written on its machine"):
+            run(verb, report)
+    with pytest.raises(UsageError, match="name it alone"):
+        run("bind", report, DSA, "-n")
+
+
+@pytest.mark.parametrize("words", ["selftest", "monitor", "write", "restore"])
+def test_verbs_that_a_report_cannot_serve_say_so(words: str) -> None:
+    more = ("COMMAND=0",) if words == "write" else ()
+    with pytest.raises(UsageError, match="a report can "):
+        run(words, "report:some.json", *more)

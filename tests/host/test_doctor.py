@@ -257,6 +257,13 @@ CASES: list[tuple[str, Callable[[Box], object], Status, str, str]] = [
         "were not applied to it",
         "sudo udevadm trigger",
     ),
+    (
+        "/dev/vfio/devices/vfio1",
+        node("vfio/devices/vfio1", group="root", mode=0o600, accessible=False),
+        WARN,  # the group's node opens
+        "were not applied to it",
+        "sudo udevadm trigger",
+    ),
     ("free", lambda box: box.process(99, "qemu", "/dev/vfio/23"), FAIL, "process 99 (qemu)", "kill 99"),
     (
         "SR-IOV",
@@ -385,6 +392,11 @@ def test_a_device_that_cannot_have_ims_is_not_told_to_be_opened(healthy: Box) ->
     found = results(healthy)
     assert found["IMS: SIOV DVSEC"].evidence == "config space has no DVSEC at all (read from sysfs)"
     assert "IMS: IMS bit" not in found  # said already
+
+
+def test_every_check_is_made_to_fail_here(healthy: Box) -> None:
+    elsewhere = {"memlock", "IMS verdict"}  # below, and above: only the opened device tells
+    assert {case[0] for case in CASES} >= set(results(healthy)) - elsewhere
 
 
 def test_bound_to_another_driver(healthy: Box) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from vfio_ims.cli import exits
-from vfio_ims.cli.selecting import change_options, chosen, function_options
+from vfio_ims.cli.selecting import change_options, chosen, function_options, machine_for
 
 if TYPE_CHECKING:
     from vfio_ims.host import Machine
@@ -37,17 +37,20 @@ def command(
     force: bool,
     state: Path | None,
 ) -> int:
-    """NAME is an address, a glob, or a kernel name such as dsa0. What was there is written down first: see restore."""
-    from vfio_ims.host import Binder, Machine
+    """NAME is an address, a glob, or a kernel name such as dsa0; with -n also report:FILE.
 
-    machine = Machine()
-    functions = chosen(machine, names, slot, ids, "bind")
-    binder = Binder(machine, state=state)
-    plan = binder.plan_bind(functions, driver, siblings=group)
-    if dry_run:
-        plan.check_free(force=force)
-        _show(machine, functions, driver, persist, [str(step) for step in plan.steps])
-        return exits.OK if plan.steps or persist else exits.NOTHING
+    What was there is written down first: see restore.
+    """
+    from vfio_ims.host import Binder
+
+    with machine_for(names, "bind", dry_run=dry_run) as (machine, known):
+        functions = chosen(machine, known, slot, ids, "bind")
+        binder = Binder(machine, state=state)
+        plan = binder.plan_bind(functions, driver, siblings=group)
+        if dry_run:
+            plan.check_free(force=force)
+            _show(machine, functions, driver, persist, [str(step) for step in plan.steps])
+            return exits.OK if plan.steps or persist else exits.NOTHING
     binder.carry_out(plan, force=force)
     for change in plan.changes:
         click.echo(f"{change.function}: was {change.now}, is {driver}")

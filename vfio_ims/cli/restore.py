@@ -27,6 +27,7 @@ def command(names: tuple[str, ...], dry_run: bool, force: bool, state: Path | No
     removed for devices that are named.
     """
     from vfio_ims.host import Binder, Machine
+    from vfio_ims.host.persist import rule_path
 
     machine = Machine()
     addresses = [_address(machine, name) for name in names] or None
@@ -36,7 +37,10 @@ def command(names: tuple[str, ...], dry_run: bool, force: bool, state: Path | No
         plan.check_free(force=force)
         for step in plan.steps:
             click.echo(str(step))
-        return exits.OK if plan.steps else exits.NOTHING
+        rules = [place for address in addresses or () if (place := rule_path(machine, address)).exists()]
+        for place in rules:
+            click.echo(f"rm {place}")
+        return exits.OK if plan.steps or rules else exits.NOTHING
     results = binder.restore(addresses, force=force)
     for result in results:
         click.echo(f"{result.address}: {result.text}", err=not result.done)
@@ -48,10 +52,13 @@ def command(names: tuple[str, ...], dry_run: bool, force: bool, state: Path | No
 
 
 def _address(machine: Machine, name: str) -> str:
+    from vfio_ims.host.selection import not_here
     from vfio_ims.pci import PciAddress
 
     function = machine.function(name)
-    return str(function.address if function is not None else PciAddress.parse(name))
+    if function is None and not PciAddress.looks_like(name):
+        raise not_here(name, "restore")
+    return str(function.address if function is not None else PciAddress.parse(name))  # it may have gone meanwhile
 
 
 def _forget(machine: Machine, addresses: list[str] | None) -> bool:

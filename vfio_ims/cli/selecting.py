@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from vfio_ims.host import Machine
     from vfio_ims.sysfs import Function
 
-__all__ = ["change_options", "chosen", "function_options"]
+__all__ = ["change_options", "chosen", "function_options", "machine_for"]
 
 
 def function_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -35,6 +36,25 @@ def change_options(command: Callable[..., Any]) -> Callable[..., Any]:
         "--state", type=click.Path(file_okay=False, path_type=Path), help="The journal's folder, not /run/vfio-ims."
     )
     return dry(force(state(command)))
+
+
+@contextmanager
+def machine_for(names: tuple[str, ...], verb: str, *, dry_run: bool) -> Iterator[tuple[Machine, tuple[str, ...]]]:
+    """This machine and ``names``; or that of a report among them, on which nothing can be done but a dry run."""
+    from vfio_ims.cli.place import place
+    from vfio_ims.host import Machine
+
+    reports = [name for name in names if name.startswith("report:")]
+    if not reports:
+        yield Machine(), names
+        return
+    if len(names) > 1:
+        raise UsageError(verb, why="a report is a device of its own machine: name it alone")
+    if not dry_run:
+        why = "a report is only there to be looked at"
+        raise UsageError(verb, device=names[0], why=why, hint="-n prints what would be written on its machine")
+    with place(names[0]) as (machine, function):
+        yield machine, (str(function),)
 
 
 def chosen(machine: Machine, names: tuple[str, ...], slot: str, ids: str, verb: str) -> list[Function]:
