@@ -11,9 +11,9 @@ from vfio_ims.errors import VfioImsError
 from vfio_ims.native.memory import view_of
 
 from .completion import Completion, OperationError
-from .descriptors import DESCRIPTOR_SIZE, DsaOpcode, Flag, encode
+from .descriptors import DESCRIPTOR_SIZE, DsaOpcode, Flag
 from .dsa_operations import DsaOperations
-from .operations import Request
+from .operations import Request, described
 from .records import Record
 from .status import Status
 
@@ -73,6 +73,15 @@ class Batch(DsaOperations[int]):
         if error is None and self._requests:
             self.run().wait()
 
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None and self._requests:
+            await self.run()
+
 
 class BatchRun:
     """Batches in flight. More operations than a batch may have go in several; a single one goes without a batch."""
@@ -121,16 +130,7 @@ class BatchRun:
         for request in requests:
             record = session.driver.records.take()
             self._records.append(record)
-            descriptors += encode(
-                request.opcode,
-                request.flags | _COMPLETES,
-                record=record.iova,
-                source=request.source,
-                destination=request.destination,
-                size=request.size,
-                extra=request.extra,
-                specific=request.specific,
-            )
+            descriptors += described(request, session.label, _COMPLETES, record.iova)
         at = DESCRIPTOR_SIZE * first
         view_of(place.address + at, len(descriptors))[:] = descriptors
         return session.start(Request(DsaOpcode.BATCH, 0, place.iova + at, 0, len(requests), name="batch"))

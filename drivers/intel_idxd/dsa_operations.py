@@ -11,7 +11,7 @@ from vfio_ims.errors import UsageError
 
 from .descriptors import DsaOpcode, Flag
 from .dif import FIELD_SIZE, DifTags, block_code
-from .operations import Operations, Request, iova_of, repeated
+from .operations import Operations, Request, fields, iova_of, repeated
 
 if TYPE_CHECKING:
     from vfio_ims.dma import Buffer
@@ -21,6 +21,7 @@ __all__ = ["DsaOperations"]
 T = TypeVar("T")
 _CREATE = Struct("<QIIB")
 _SEED = Struct("<IIQ")
+_SIZE, _PLACE = Struct("<I"), Struct("<Q")
 _NO_TAGS = DifTags()
 
 
@@ -84,20 +85,20 @@ class DsaOperations(Operations[T]):
         """
         mask = 7 if expect is None else expect
         flags |= 0 if expect is None else Flag.CHECK_RESULT
-        specific = _CREATE.pack(iova_of(record, record_size), record_size, 0, mask)
+        specific = fields(_CREATE, iova_of(record, record_size), record_size, 0, mask)
         places = iova_of(first, size), iova_of(second, size)
         return self._run(Request(DsaOpcode.CREATE_DELTA, flags, *places, size, specific=specific, name="create delta"))
 
     def apply_delta(self, dst: Buffer | int, record: Buffer | int, record_size: int, size: int, *, flags: int = 0) -> T:
         """Write the ``record_size`` bytes of entries to ``dst``, ``size`` bytes long."""
         places = iova_of(record, record_size), iova_of(dst, size)
-        specific = record_size.to_bytes(4, "little")
+        specific = fields(_SIZE, record_size)
         return self._run(Request(DsaOpcode.APPLY_DELTA, flags, *places, size, specific=specific, name="apply delta"))
 
     def dualcast(self, first: Buffer | int, second: Buffer | int, src: Buffer | int, size: int, *, flags: int = 0) -> T:
         """Copy to two places, whose addresses are alike in bits 11:0."""
         places = iova_of(src, size), iova_of(first, size)
-        specific = iova_of(second, size).to_bytes(8, "little")
+        specific = fields(_PLACE, iova_of(second, size))
         return self._run(Request(DsaOpcode.DUALCAST, flags, *places, size, specific=specific, name="dualcast"))
 
     def crc(self, src: Buffer | int, size: int, seed: int = 0, *, seed_at: Buffer | int = 0, flags: int = 0) -> T:
@@ -106,7 +107,7 @@ class DsaOperations(Operations[T]):
         ``Flag.CRC_READ_SEED`` takes it from memory at ``seed_at``; ``CRC_BARE`` leaves out inversion and reflection of
         seed and result, ``CRC_PLAIN_DATA`` takes bit 7 of each byte first.
         """
-        specific = _SEED.pack(seed, 0, iova_of(seed_at, 4))
+        specific = fields(_SEED, seed, 0, iova_of(seed_at, 4))
         return self._run(Request(DsaOpcode.CRC, flags, iova_of(src, size), 0, size, specific=specific, name="CRC"))
 
     def copy_crc(
@@ -120,7 +121,7 @@ class DsaOperations(Operations[T]):
         flags: int = 0,
     ) -> T:
         """Copy, and the CRC of it."""
-        specific = _SEED.pack(seed, 0, iova_of(seed_at, 4))
+        specific = fields(_SEED, seed, 0, iova_of(seed_at, 4))
         places = iova_of(src, size), iova_of(dst, size)
         return self._run(Request(DsaOpcode.COPY_CRC, flags, *places, size, specific=specific, name="copy with CRC"))
 
@@ -206,7 +207,7 @@ class DsaOperations(Operations[T]):
 
     def translation_fetch(self, src: Buffer | int, size: int, *, stride: int = 0, flags: int = 0) -> T:
         """Have the device translate a region's addresses ahead of their use. Version 2 and later."""
-        specific = bytes(8) + stride.to_bytes(4, "little")
+        specific = bytes(8) + fields(_SIZE, stride)
         return self._run(
             Request(DsaOpcode.TRANSLATION_FETCH, flags, iova_of(src, size), 0, size, 0, specific, "translation fetch")
         )

@@ -90,11 +90,7 @@ class Firing:
 
     def _revoked(self) -> bool:
         """Whether the device has taken all interrupt handles back; then they are requested anew."""
-        if not self._regs.INTCAUSE.read().handles_revoked:
-            return False
-        self._driver.handles.revoked()
-        self._regs.INTCAUSE.write(handles_revoked=1)
-        return True
+        return self._driver.handles.renew(self._regs)
 
     def fire_vector(self, vector: int) -> None:
         driver = self._driver

@@ -9,11 +9,15 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from typing import TYPE_CHECKING
 
 from vfio_ims.errors import DeviceError
 
 from .commander import Commander
 from .commands import IMS_HANDLE, Command, CommandError, error_text
+
+if TYPE_CHECKING:
+    from .registers import Bar0
 
 __all__ = ["Handles"]
 
@@ -23,7 +27,7 @@ class Handles:
 
     def __init__(self, commander: Commander, label: str, *, request: bool) -> None:
         self._commander, self._label, self.request = commander, label, request
-        self._lock = threading.Lock()
+        self._lock, self._renewing = threading.Lock(), threading.Lock()
         self._held: OrderedDict[int, int] = OrderedDict()
 
     def slot(self, index: int) -> int:
@@ -59,8 +63,20 @@ class Handles:
             if index | IMS_HANDLE in self._held:
                 self._release(index | IMS_HANDLE)
 
+    def renew(self, regs: Bar0) -> bool:
+        """Whether the device has revoked all handles (INTCAUSE.31); they are requested again when needed then.
+
+        The cause is cleared first: a revocation that comes meanwhile sets it again.
+        """
+        with self._renewing:
+            if not regs.INTCAUSE.read().handles_revoked:
+                return False
+            regs.INTCAUSE.write(handles_revoked=1)
+            self.revoked()
+            return True
+
     def revoked(self) -> None:
-        """The device has revoked all handles (INTCAUSE.31): release them; they are requested again when needed."""
+        """Release all: they are requested again when needed."""
         with self._lock:
             for operand in list(self._held):
                 self._release(operand)

@@ -3,14 +3,15 @@
 
 from __future__ import annotations
 
+from struct import Struct
 from typing import TYPE_CHECKING, TypeVar
 
 from vfio_ims.errors import UsageError
 
 from .aecs import COMPRESS_SIZE, FILTER_SIZE, INFLATE_SIZE
 from .descriptors import Flag, IaaOpcode
-from .iaa_flags import CompressFlag, Crc64Flag, DecompressFlag, FilterFlags, IaaSpecific
-from .operations import Operations, Request, iova_of
+from .iaa_flags import IAA_SPECIFIC, CompressFlag, Crc64Flag, DecompressFlag, FilterFlags, IaaSpecific
+from .operations import Operations, Request, fields, iova_of
 
 if TYPE_CHECKING:
     from vfio_ims.dma import Buffer
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["CRC64_ECMA", "INFLATE", "IaaOperations"]
 
 T = TypeVar("T")
+_POLYNOMIAL = Struct("<Q")
 CRC64_ECMA = 0x42F0_E1EB_A9EA_3693
 """ECMA-182's polynomial."""
 
@@ -107,7 +109,7 @@ class IaaOperations(Operations[T]):
         place, length, whole = second
         rest = IaaSpecific(iova_of(place, whole), most, length)
         places = iova_of(src, size), iova_of(dst, most)
-        return self._run(Request(opcode, flags, *places, size, how, rest.packed(), name))
+        return self._run(Request(opcode, flags, *places, size, how, fields(IAA_SPECIFIC, *rest), name))
 
     def crc64(
         self,
@@ -121,7 +123,7 @@ class IaaOperations(Operations[T]):
     ) -> T:
         """A CRC of up to 64 bits (shorter ones: polynomial in the upper bits), in the completion's ``crc64``."""
         how = (Crc64Flag.REFLECT if reflect else 0) | (Crc64Flag.INVERT if invert else 0)
-        specific = bytes(16) + polynomial.to_bytes(8, "little")
+        specific = bytes(16) + fields(_POLYNOMIAL, polynomial)
         return self._run(Request(IaaOpcode.CRC64, flags, iova_of(src, size), 0, size, how, specific, "CRC64"))
 
     def zero_compress(
@@ -141,7 +143,7 @@ class IaaOperations(Operations[T]):
     ) -> T:
         if width not in _CODECS:
             raise UsageError("prepare an operation", why=f"width must be 8, 16 or 32 bits, not {width!r}")
-        places, rest = (iova_of(src, size), iova_of(dst, most)), IaaSpecific(most=most).packed()
+        places, rest = (iova_of(src, size), iova_of(dst, most)), fields(IAA_SPECIFIC, *IaaSpecific(most=most))
         name = "zero decompress" if back else "zero compress"
         return self._run(Request(_CODECS[width][back], flags, *places, size, 0, rest, name))
 
@@ -213,4 +215,4 @@ class IaaOperations(Operations[T]):
         rest = IaaSpecific(iova_of(place, length), most, length, form.packed(), inputs)
         places = iova_of(src, size), iova_of(dst, most)
         name = opcode.name.lower().replace("_", " ")
-        return self._run(Request(opcode, flags | flag, *places, size, how, rest.packed(), name))
+        return self._run(Request(opcode, flags | flag, *places, size, how, fields(IAA_SPECIFIC, *rest), name))

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 from vfio_ims.native.access import load
 
 from .completion import Completion, OperationError
+from .status import Status
 
 if TYPE_CHECKING:
+    from .operations import Request
     from .queue_session import QueueSession
     from .records import Record
 
@@ -20,11 +22,17 @@ __all__ = ["Operation"]
 class Operation:
     """``wait()`` it, ``await`` it, or look at ``done``. The memory it uses must stay until it has completed."""
 
-    __slots__ = ("_completion", "_session", "name", "record")
+    __slots__ = ("_completion", "_session", "handle", "record", "request")
 
-    def __init__(self, session: QueueSession, name: str, record: Record) -> None:
-        self._session, self.name, self.record = session, name, record
+    def __init__(self, session: QueueSession, request: Request, record: Record) -> None:
+        self._session, self.request, self.record = session, request, record
+        self.handle = -1
+        """The interrupt handle that it was submitted with."""
         self._completion: Completion | None = None
+
+    @property
+    def name(self) -> str:
+        return self.request.name
 
     @property
     def done(self) -> bool:
@@ -37,17 +45,28 @@ class Operation:
         OperationError where the device could not do it (``check`` False: the completion says so), DeviceTimeout.
         """
         if self._completion is None:
-            if not load(self.record.address, 1):
-                self._session.notifier.wait(self, self._session.timeout if timeout is None else timeout)
+            limit = self._session.timeout if timeout is None else timeout
+            while True:
+                if not load(self.record.address, 1):
+                    self._session.notifier.wait(self, limit)
+                if not self._again():
+                    break
             self._finish()
         return self._result(check)
 
     def __await__(self) -> Generator[object, None, Completion]:
         if self._completion is None:
-            if not load(self.record.address, 1):
-                yield from self._session.notifier.wait_async(self).__await__()
+            while True:
+                if not load(self.record.address, 1):
+                    yield from self._session.notifier.wait_async(self).__await__()
+                if not self._again():
+                    break
             self._finish()
         return self._result(True)
+
+    def _again(self) -> bool:
+        """Whether it failed because its interrupt handle was revoked, and was submitted again with another."""
+        return load(self.record.address, 1) == Status.INTERRUPT_HANDLE and self._session.again(self)
 
     def _finish(self) -> None:
         if self._completion is None:

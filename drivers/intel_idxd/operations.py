@@ -4,18 +4,22 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from struct import Struct
+from struct import error as StructError  # noqa: N812 - as classes are named
 from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
 from vfio_ims.errors import UsageError
 
-from .descriptors import DsaOpcode
+from .descriptors import DsaOpcode, encode
 
 if TYPE_CHECKING:
     from vfio_ims.dma import Buffer
 
-__all__ = ["Operations", "Request", "iova_of", "repeated"]
+__all__ = ["Operations", "Request", "described", "fields", "iova_of", "repeated"]
 
 T = TypeVar("T")
+_FLAG_BITS = 24
 
 
 class Request(NamedTuple):
@@ -35,7 +39,13 @@ def iova_of(place: Buffer | int, size: int) -> int:
     """The address for the device. UsageError where ``size`` bytes are more than the buffer has."""
     if isinstance(place, int):
         return place
-    place.check_open("use a buffer")
+    try:
+        place.check_open("use a buffer")
+    except AttributeError:
+        why, hint = f"a place must be a buffer or an address, not {type(place).__name__}", ""
+        if isinstance(place, (bytes, bytearray, memoryview)):
+            hint = "copy it in with wq.copied(data), and out of a buffer's view"
+        raise UsageError("prepare an operation", why=why, hint=hint) from None
     if size > place.size:
         why = f"size must be at most the buffer's {place.size:#x} bytes, not {size:#x}"
         raise UsageError("prepare an operation", device=place.label, why=why)
@@ -67,8 +77,64 @@ class Operations(ABC, Generic[T]):
 def repeated(pattern: int | bytes) -> int:
     """A pattern as the 8 bytes, little endian, that repeat. UsageError unless it has 1, 2, 4 or 8 bytes."""
     if isinstance(pattern, int):
+        if not 0 <= pattern < 1 << 64:
+            raise UsageError("prepare an operation", why=f"a pattern must fit 64 bits, not {pattern:#x}")
         return pattern
+    if not isinstance(pattern, (bytes, bytearray, memoryview)):
+        why = f"a pattern must be a number or bytes, not {type(pattern).__name__}"
+        raise UsageError("prepare an operation", why=why)
     if not pattern or 8 % len(pattern):
         why = f"a pattern must have 1, 2, 4 or 8 bytes, not {len(pattern)}"
         raise UsageError("prepare an operation", why=why)
-    return int.from_bytes(pattern * (8 // len(pattern)), "little")
+    return int.from_bytes(bytes(pattern) * (8 // len(pattern)), "little")
+
+
+def fields(layout: Struct, *values: int) -> bytes:
+    """An operation's own fields. UsageError names the value that does not fit."""
+    try:
+        return layout.pack(*values)
+    except (StructError, TypeError):
+        raise UsageError("prepare an operation", why=f"a value does not fit its field: {_shown(values)}") from None
+
+
+def _shown(values: Sequence[object]) -> str:
+    return ", ".join(hex(value) if isinstance(value, int) else repr(value) for value in values)
+
+
+def described(request: Request, device: str, flags: int, record: int, *, handle: int = 0, pasid: int = 0) -> bytes:
+    """The descriptor of a request with its completion part. UsageError where a value does not fit its field."""
+    try:
+        descriptor = encode(
+            request.opcode,
+            request.flags | flags,
+            record=record,
+            source=request.source,
+            destination=request.destination,
+            size=request.size,
+            handle=handle,
+            extra=request.extra,
+            specific=request.specific,
+            pasid=pasid,
+        )
+    except (StructError, TypeError):
+        raise _misfit(request, device) from None
+    if request.flags >> _FLAG_BITS:
+        raise _misfit(request, device)
+    return descriptor
+
+
+def _misfit(request: Request, device: str) -> UsageError:
+    limits: tuple[tuple[str, object, int], ...] = (
+        ("flags", request.flags, _FLAG_BITS),
+        ("source", request.source, 64),
+        ("destination", request.destination, 64),
+        ("size", request.size, 32),
+        ("opcode", request.opcode, 8),
+        ("extra", request.extra, 16),
+    )
+    wrong = [
+        f"{name} must be a number of {bits} bits, not {_shown((value,))}"
+        for name, value, bits in limits
+        if not isinstance(value, int) or not 0 <= value < 1 << bits
+    ]
+    return UsageError(f"submit {request.name or 'an operation'}", device=device, why="; ".join(wrong))

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from vfio_ims.errors import UsageError
 from vfio_ims.ims import ImsInterrupt
 from vfio_ims.interrupts.vector import VectorInterrupt
 
@@ -29,6 +30,7 @@ class QueueControl:
     regs: Bar0
     capabilities: Capabilities
     active: Configuration
+    label: str
 
     if TYPE_CHECKING:
 
@@ -39,6 +41,7 @@ class QueueControl:
         @property
         def tracker(self) -> Tracker: ...
         def check_open(self, operation: str) -> None: ...
+        def _queue(self, index: int) -> WorkQueue: ...
 
     def drain(self, queue: int | None = None, *, pasid: int | None = None) -> None:
         """Wait until all work, that of one queue, or that of a PASID has completed."""
@@ -55,13 +58,14 @@ class QueueControl:
         if pasid is not None:
             self.commander.run(of_pasid, pasid)
         elif queue is not None:
+            self._queue(queue)
             self.commander.run(of_queue, queue_operand(queue))
         else:
             self.commander.run(of_all)
 
     def occupancy(self, queue: int) -> int:
         """Entries of a queue that are taken: one read."""
-        self.check_open("read a queue's occupancy")
+        self._queue(queue)
         return queue_entry(self.regs, self.capabilities, queue).STATUS.read().occupancy
 
     def watch_occupancy(
@@ -71,7 +75,10 @@ class QueueControl:
 
         That it is raised at once where the queue is below the limit already is inferred.
         """
-        self.check_open("watch a queue's occupancy")
+        self._queue(queue)
+        if limit is not None and interrupt is None:
+            why = "there must be an interrupt to raise: an ImsInterrupt or a VectorInterrupt"
+            raise UsageError(f"watch the occupancy of work queue {queue}", device=self.label, why=why)
         entry = queue_entry(self.regs, self.capabilities, queue)
         entry.OCCUPANCY_LIMIT.write(0)
         entry.STATUS.write(interrupt=1)

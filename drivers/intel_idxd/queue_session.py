@@ -9,19 +9,22 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from vfio_ims.errors import ClosedError, DeviceBusy, UsageError, VfioImsError
+from vfio_ims.native.access import store
 
 from .batch import Batch
 from .completion import Completion
-from .descriptors import RECORD_SIZE, Flag, encode
+from .descriptors import RECORD_SIZE, Flag
 from .dsa_operations import DsaOperations
 from .iaa_operations import IaaOperations
 from .iaa_streams import CompressStream, DecompressStream
 from .many import Column, ManyOperations
 from .notifier import notifier_for
 from .operation import Operation
-from .operations import Operations, Request
+from .operations import Operations, Request, described
 
 if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
     from vfio_ims.dma import Buffer
 
     from .aecs import CompressState
@@ -71,6 +74,7 @@ class QueueSession(Operations[Completion]):
         self.record_size = RECORD_SIZE[driver.kind]
         self._in_flight: dict[int, Operation] = {}
         self.many_in_flight: list[ManyOperations] = []
+        self._copies: list[Buffer] = []
         self._closed = False
 
     @cached_property
@@ -107,33 +111,53 @@ class QueueSession(Operations[Completion]):
         self.driver.check_open(operation)
 
     def start(self, request: Request) -> Operation:
-        """Submit one request."""
+        """Submit one request. UsageError where a value does not fit its field."""
         self._check_open(request.name)
-        notifier, record = self.notifier, self.driver.records.take()
-        operation = Operation(self, request.name, record)
+        record = self.driver.records.take()
+        operation = Operation(self, request, record)
         try:
-            descriptor = encode(
-                request.opcode,
-                request.flags | _COMPLETES | notifier.flags,
-                record=record.iova,
-                source=request.source,
-                destination=request.destination,
-                size=request.size,
-                handle=notifier.handle(),
-                extra=request.extra,
-                specific=request.specific,
-                pasid=self.pasid or 0,
-            )
-            if notifier.slot is not None:
-                self.driver.tracker.begin(notifier.slot, record.address)
-            self._in_flight[record.address] = operation
-            self.queue.submit(descriptor, record.address, ims=notifier.ims, timeout=self.timeout)
+            self._submit(operation)
         except BaseException:
             self._in_flight.pop(record.address, None)
             self.driver.tracker.forget(record.address)
             self.driver.records.give_back(record)
             raise
         return operation
+
+    def _submit(self, operation: Operation) -> None:
+        request, record, notifier = operation.request, operation.record, self.notifier
+        handle = operation.handle = notifier.handle()
+        flags = _COMPLETES | notifier.flags
+        descriptor = described(request, self.label, flags, record.iova, handle=handle, pasid=self.pasid or 0)
+        if notifier.slot is not None:
+            self.driver.tracker.begin(notifier.slot, record.address)
+        self._in_flight[record.address] = operation
+        self.queue.submit(descriptor, record.address, ims=notifier.ims, timeout=self.timeout)
+
+    def again(self, operation: Operation) -> bool:
+        """Submit it with another interrupt handle, where the device has revoked the one that it had."""
+        driver, address = self.driver, operation.record.address
+        if not driver.handles.request or address not in self._in_flight:
+            return False
+        driver.handles.renew(driver.regs)
+        if self.notifier.handle() == operation.handle:
+            return False
+        self.queue.retire(address)
+        if self.notifier.slot is not None:
+            driver.tracker.settle(address)
+        store(address, 8, 0)
+        self._submit(operation)
+        return True
+
+    def copied(self, data: ReadableBuffer) -> Buffer:
+        """A buffer with a copy of ``data``, for the device to read: kept until the session closes."""
+        source = memoryview(data).cast("B")
+        if not source.nbytes:
+            raise UsageError("copy data for a device", device=self.label, why="there is none: 0 bytes")
+        buffer = self.driver.device.dma.allocate(source.nbytes)
+        buffer.view[:] = source
+        self._copies.append(buffer)
+        return buffer
 
     def retire(self, operation: Operation) -> Completion:
         """Take the completion out of the record and give that back; called once the device has written it."""
@@ -162,6 +186,8 @@ class QueueSession(Operations[Completion]):
                 self.notifier.close()
             finally:
                 self._give_queue_back()
+                for buffer in self._copies:
+                    buffer.close()
 
     def _give_queue_back(self) -> None:
         if self.pasid is not None:

@@ -324,7 +324,7 @@ ORACLES = {
 
 def operations_of(name: str) -> set[str]:
     cls = getattr(vfio_ims.drivers.intel_idxd.queue_session, name)
-    known = {"close", "submit_many", "start", "retire"}
+    known = {"close", "submit_many", "start", "retire", "again", "copied"}
     return {one for one in dir(cls) if callable(getattr(cls, one)) and not one.startswith("_") and one not in known}
 
 
