@@ -6,13 +6,13 @@ Meanings: accel-config, ``test/algorithms/iaa_filter.c``; Intel QPL's documentat
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 from .aecs import FILTER_SIZE, FilterState
 from .descriptors import Descriptor, Flag, IaaOpcode
 from .iaa_flags import IAA_SPECIFIC, DecompressFlag, FilterFlags, IaaOutcome, IaaSpecific
+from .model_elements import pack, pack_high, run_lengths, unpack, unpack_high
 from .model_memory import Memory, PageFault
 from .model_output import Refused, check_decompress_flags, checksums, decompressed, deliver
 from .model_result import Result, faulted
@@ -25,85 +25,8 @@ _RUN_LENGTHS = 2
 _STATE, _INPUT = 1, 2  # what the second source is
 _SOURCE2 = Flag.IAA_READ_SOURCE2 | Flag.IAA_SOURCE2_SECOND
 _ALIGNED, _NO_LIMIT = 32, 1 << 62
-_ARRAYS = {8: "B", 16: "H", 32: "I"}
 Handler = Callable[[Memory, Descriptor], Result]
 _Work = Callable[["_Job"], "tuple[list[int], bool]"]
-
-
-def unpack(data: bytes, width: int, count: int) -> list[int]:
-    """``count`` elements of ``width`` bits, the first lowest."""
-    if width in _ARRAYS:
-        return array(_ARRAYS[width], data[: count * width // 8]).tolist()
-    mask, found = (1 << width) - 1, []
-    for at in range(0, -(-count // 8) * width, width):  # eight elements are ``width`` bytes
-        eight = int.from_bytes(data[at : at + width], "little")
-        found += [eight >> n * width & mask for n in range(8)]
-    return found[:count]
-
-
-def pack(values: Sequence[int], width: int) -> tuple[bytes, int]:
-    """Elements one behind the other; the bytes, and how many bits of the last are used (0: all)."""
-    value = bits = 0
-    pieces: list[bytes] = []
-    for one in values:
-        value |= one << bits
-        bits += width
-        if bits >= 4096 and not bits % 8:
-            pieces.append(value.to_bytes(bits // 8, "little"))
-            value = bits = 0
-    pieces.append(value.to_bytes(-(-bits // 8), "little"))
-    return b"".join(pieces), bits % 8
-
-
-def unpack_high(data: bytes, width: int, count: int) -> list[int]:
-    """``count`` elements of ``width`` bits, the first in the highest bits."""
-    mask, found = (1 << width) - 1, []
-    for at in range(0, -(-count // 8) * width, width):
-        eight = int.from_bytes(data[at : at + width].ljust(width, b"\0"), "big")
-        found += [eight >> (7 - n) * width & mask for n in range(8)]
-    return found[:count]
-
-
-def pack_high(values: Sequence[int], width: int) -> tuple[bytes, int]:
-    """``pack``, the first element in the highest bits."""
-    pieces, bits = [], len(values) * width
-    for at in range(0, len(values), 8):
-        eight = 0
-        for value in [*values[at : at + 8], *[0] * 7][:8]:
-            eight = eight << width | value
-        pieces.append(eight.to_bytes(width, "big"))
-    return b"".join(pieces)[: -(-bits // 8)], bits % 8
-
-
-def run_lengths(data: bytes, count: int) -> tuple[int, list[int]]:
-    """Parquet's hybrid of run lengths and packed elements, its width in front: width, and ``count`` elements."""
-    damaged = Refused(IaaStatus.ANALYTICS, IaaError.RUN_LENGTHS)
-    if not data or not 0 < data[0] <= 32:
-        raise Refused(IaaStatus.ANALYTICS, IaaError.RUN_WIDTH) if data else damaged
-    width, at, found = data[0], 1, list[int]()
-    size = -(-width // 8)
-    while len(found) < count:
-        header = 0
-        for place in range(5):
-            if place == 4 or at >= len(data):
-                raise damaged
-            byte, at = data[at], at + 1
-            header |= (byte & 0x7F) << 7 * place
-            if not byte & 0x80:
-                break
-        length = header >> 1
-        if not header & 1:
-            if at + size > len(data):
-                raise damaged
-            found += [int.from_bytes(data[at : at + size], "little")] * min(length, count - len(found))
-            at += size
-            continue
-        wanted = min(8 * length, count - len(found))
-        if at + -(-wanted * width // 8) > len(data):
-            raise damaged
-        found += unpack(data[at : at + length * width], width, wanted)
-        at += length * width
-    return width, found
 
 
 class _Job:

@@ -6,12 +6,11 @@ zlib, which serves whole streams, cannot give away what it knows in the middle o
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Sequence
-from functools import lru_cache
 
-from .aecs import BlockState, InflateState, canonical_codes
+from .aecs import BlockState, InflateState
 from .iaa_flags import DecompressFlag
+from .model_bits import BitReader, Short, SymbolTable, symbol_table
 from .model_deflate import DISTANCE_EXTRA, DISTANCES, LENGTH_EXTRA, LENGTHS
 from .status import IaaError
 
@@ -21,7 +20,6 @@ _HISTORY, _END = 4096, 256
 _MOST_BITS = 32 * 64  # that the state has room for: input that was not decoded yet
 _LENGTH_ORDER = (16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1, 15)  # RFC 1951, 3.2.7
 _FIXED = bytes([8] * 144 + [9] * 112 + [7] * 24 + [8] * 8), bytes([5] * 30)
-_Table = tuple[list[int], int]
 
 
 class Damaged(Exception):
@@ -32,93 +30,8 @@ class Damaged(Exception):
         self.error, self.out = error, out
 
 
-class _Short(Exception):
-    """The input ends within a symbol or a header."""
-
-
-@lru_cache(maxsize=64)
-def _table(lengths: bytes) -> _Table:
-    """By the next bits: the symbol and, in the lowest 4 bits, its code's length; -1 where there is no such code."""
-    most = max(lengths, default=0)
-    table = [-1] * (1 << most)
-    for symbol, (code, length) in enumerate(canonical_codes(lengths)):
-        if length:
-            mirrored = int(f"{code:0{length}b}"[::-1], 2)
-            for at in range(mirrored, 1 << most, 1 << length):
-                table[at] = symbol << 4 | length
-    return table, most
-
-
 def _oversubscribed(lengths: Sequence[int]) -> bool:
     return sum(1 << 15 - length for length in lengths if length) > 1 << 15
-
-
-class _Input:
-    """Bits, those left from the job before first, then ``data`` without its last ``ignored`` bits."""
-
-    def __init__(self, value: int, count: int, data: bytes, ignored: int) -> None:
-        self.value, self.count, self.data, self.at, self._ignored = value, count, data, 0, ignored
-
-    def need(self, bits: int) -> None:
-        while self.count < bits:
-            piece = self.data[self.at : self.at + 8]
-            if not piece:
-                raise _Short
-            self._append(piece)
-
-    def _append(self, piece: bytes) -> None:
-        self.value |= int.from_bytes(piece, "little") << self.count
-        self.count += 8 * len(piece)
-        self.at += len(piece)
-        if self._ignored and self.at == len(self.data):
-            self.count -= self._ignored
-            self.value &= (1 << self.count) - 1
-
-    def take(self, bits: int) -> int:
-        self.need(bits)
-        found = self.value & (1 << bits) - 1
-        self.value >>= bits
-        self.count -= bits
-        return found
-
-    def symbol(self, table: _Table) -> int:
-        """The next symbol; IndexError where the bits are none's."""
-        codes, most = table
-        if self.count < most:
-            with contextlib.suppress(_Short):  # the last code may be a shorter one
-                self.need(most)
-        entry = codes[self.value & len(codes) - 1]
-        if entry < 0:
-            if self.count < most:
-                raise _Short
-            raise IndexError
-        bits = entry & 15
-        if bits > self.count:
-            raise _Short
-        self.value >>= bits
-        self.count -= bits
-        return entry >> 4
-
-    def mark(self) -> tuple[int, int, int]:
-        return self.value, self.count, self.at
-
-    def back_to(self, mark: tuple[int, int, int]) -> None:
-        self.value, self.count, self.at = mark
-
-    def give_back(self, unit: int) -> int:
-        """Whole ``unit`` bytes that are not needed are left to the caller; how many were taken."""
-        whole = min(self.count // (8 * unit) * unit, self.at)
-        self.count -= 8 * whole
-        self.value &= (1 << self.count) - 1
-        return self.at - whole
-
-    def absorb(self) -> None:
-        """Keep all that is left. Damaged where that is more than the state has room for."""
-        rest = self.data[self.at :]
-        if self.count + 8 * len(rest) > _MOST_BITS:
-            raise Damaged(IaaError.LONG_HEADER)
-        if rest:
-            self._append(rest)
 
 
 class _Inflater:
@@ -126,7 +39,7 @@ class _Inflater:
 
     def __init__(self, state: InflateState, data: bytes, most: int, flags: int) -> None:
         self._state, self._flags, self._most = state, flags, most
-        self._input = _Input(state.bits, state.bit_count, data, flags // DecompressFlag.IGNORED_BITS & 7)
+        self._input = BitReader(state.bits, state.bit_count, data, flags // DecompressFlag.IGNORED_BITS & 7)
         self._unit = 2 if flags & DecompressFlag.BIG_ENDIAN else 1
         self._before = len(state.history)
         self._out = bytearray(state.history)
@@ -141,8 +54,11 @@ class _Inflater:
         """As far as input and output allow, or an end is asked for."""
         try:
             self._run()
-        except _Short:
-            self._input.absorb()
+        except Short:
+            bits = self._input
+            if bits.count + 8 * (len(bits.data) - bits.at) > _MOST_BITS:
+                raise Damaged(IaaError.LONG_HEADER) from None
+            bits.absorb()
             self.used = self._input.at
             if self._flags & DecompressFlag.CHECK_END:
                 raise Damaged(IaaError.NOT_AT_END) from None
@@ -164,7 +80,7 @@ class _Inflater:
                 return
             if not final and not self._input.count and self._input.at == len(self._input.data):
                 if self._flags & DecompressFlag.CHECK_END and not any_end:
-                    raise _Short
+                    raise Short
                 return
 
     def _header(self) -> None:
@@ -182,7 +98,7 @@ class _Inflater:
                     self._block = BlockState.TOKENS | final
                 case _:
                     raise Damaged(IaaError.BLOCK_TYPE)
-        except _Short:
+        except Short:
             bits.back_to(mark)
             raise
 
@@ -204,7 +120,7 @@ class _Inflater:
             lengths[place] = bits.take(3)
         if _oversubscribed(lengths):
             raise Damaged(IaaError.CODE_LENGTHS)
-        table = _table(bytes(lengths))
+        table = symbol_table(bytes(lengths))
         found = bytearray()
         while len(found) < literals + distances:
             try:
@@ -242,7 +158,7 @@ class _Inflater:
                 continue
             piece = bits.data[bits.at : bits.at + min(self._left, room)]
             if not piece:
-                raise _Short
+                raise Short
             self._out += piece
             self._left -= len(piece)
             bits.at += len(piece)
@@ -250,13 +166,13 @@ class _Inflater:
 
     def _tokens(self) -> bool:
         """Likewise."""
-        literals, distances = _table(self._lengths[0]), _table(self._lengths[1])
+        literals, distances = symbol_table(self._lengths[0]), symbol_table(self._lengths[1])
         bits, out, limit = self._input, self._out, self._before + self._most
         while True:
             if self._match[0] and not self._copy(*self._match):
                 return False
             if not bits.count and bits.at == len(bits.data):
-                raise _Short
+                raise Short
             mark = bits.value, bits.count, bits.at
             try:
                 symbol = bits.symbol(literals)
@@ -273,7 +189,7 @@ class _Inflater:
                 length = LENGTHS[symbol - 257] + bits.take(LENGTH_EXTRA[symbol - 257])
                 far = self._distance(distances)
                 distance = DISTANCES[far] + bits.take(DISTANCE_EXTRA[far])
-            except _Short:
+            except Short:
                 bits.back_to(mark)
                 raise
             except IndexError:
@@ -284,7 +200,7 @@ class _Inflater:
                 raise Damaged(IaaError.BEFORE_START)
             self._match = length, distance
 
-    def _distance(self, table: _Table) -> int:
+    def _distance(self, table: SymbolTable) -> int:
         try:
             found = self._input.symbol(table)
         except IndexError:
