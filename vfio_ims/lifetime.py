@@ -48,6 +48,19 @@ def _caller() -> str:
     return f"{frame.f_code.co_filename}:{frame.f_lineno}"
 
 
+class _Process:
+    """Which process this is: asking the kernel costs more than a register access."""
+
+    pid = os.getpid()
+
+
+def _forked() -> None:
+    _Process.pid = os.getpid()
+
+
+os.register_at_fork(after_in_child=_forked)
+
+
 class Owner:
     """Something that holds a resource of a device. A subclass releases it in ``_release``, once.
 
@@ -57,7 +70,7 @@ class Owner:
 
     def __init__(self, label: str, parent: Owner | None = None) -> None:
         self.label = label
-        self._pid = os.getpid()
+        self._pid = _Process.pid
         self._closed_by: str | None = None
         self._made_by = _caller()
         self._children: list[weakref.ref[Owner]] = []
@@ -69,11 +82,16 @@ class Owner:
     def closed(self) -> bool:
         return self._closed_by is not None
 
+    @property
+    def usable(self) -> bool:
+        """Whether ``check_open`` would be silent: for callers whose operation takes time to word."""
+        return self._closed_by is None and self._pid == _Process.pid
+
     def check_open(self, operation: str) -> None:
         """Raise ClosedError where this is closed, or belongs to the process that this one was forked from."""
         if self._closed_by is not None:
             raise ClosedError(operation, device=self.label, why=f"closed by {self._closed_by}")
-        if self._pid != os.getpid():
+        if self._pid != _Process.pid:
             raise ClosedError(
                 operation,
                 device=self.label,
@@ -90,7 +108,7 @@ class Owner:
             if self._closed_by is not None:
                 return
             self._closed_by = _reason.get() or _caller()
-        if self._pid != os.getpid():
+        if self._pid != _Process.pid:
             return
         failures = self._end_children()
         try:
@@ -136,7 +154,7 @@ class Owner:
         self.close()
 
     def __del__(self) -> None:
-        if getattr(self, "_closed_by", "never made") is not None or self._pid != os.getpid():
+        if getattr(self, "_closed_by", "never made") is not None or self._pid != _Process.pid:
             return
         warnings.warn(f"{self.label} was not closed (opened at {self._made_by})", ResourceWarning, 2, self)
         try:

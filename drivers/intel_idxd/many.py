@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
+import struct
 import time
 from collections.abc import Generator
 from typing import TYPE_CHECKING, TypeAlias
 
 from vfio_ims.errors import DeviceTimeout, UsageError
-from vfio_ims.native.access import collect, fill
+from vfio_ims.native.access import collect
 from vfio_ims.native.memory import view_of
 
 from .completion import Completion, OperationError
@@ -28,16 +29,21 @@ __all__ = ["Column", "ManyOperations"]
 Column: TypeAlias = "ReadableBuffer | int"
 """A value for each descriptor (an ``array`` is a buffer), or one for all."""
 
-_RECORD_AT, _SOURCE_AT, _DESTINATION_AT, _SIZE_AT = 0x08, 0x10, 0x18, 0x20
-_COMPLETES = Flag.RECORD_VALID | Flag.RECORD_ALWAYS
+_COLUMNS = ((0x10, 8), (0x18, 8), (0x20, 4))
+_PLACES = tuple(tuple(column for bit, column in enumerate(_COLUMNS) if shape >> bit & 1) for shape in range(8))
+"""By which of source, destination and size are arrays: offset and width of each in a descriptor."""
+_COMPLETES = int(Flag.RECORD_VALID | Flag.RECORD_ALWAYS)
 _GOOD = bytes((Status.SUCCESS, Status.FALSE_PREDICATE))
+_SUCCESS = bytes((Status.SUCCESS,))
 
 
-class ManyOperations:
+class ManyOperations(Rows):
     """``wait()`` or ``await`` gives each one's status byte. Results stay readable until ``close``.
 
     Where the session completes by interrupt, a drain behind them raises it: one for all.
     """
+
+    __slots__ = ("_closed", "_last", "_place", "_session", "_statuses", "name")
 
     def __init__(
         self,
@@ -50,47 +56,48 @@ class ManyOperations:
         specific: bytes,
         name: str,
     ) -> None:
+        self._closed = True
         self._statuses: bytearray | None = None
         self._last: Operation | None = None
-        self._closed = False
         self._session, self.name = session, name or f"operation {opcode:#x}"
-        columns: list[tuple[int, int, ReadableBuffer | range]] = []
-        source = self._column(columns, _SOURCE_AT, 8, source)
-        destination = self._column(columns, _DESTINATION_AT, 8, destination)
-        size = self._column(columns, _SIZE_AT, 4, size)
-        count = self.count = self._length(columns)
-        step = self._step = session.record_size
-        place = self._place = session.driver.lists.take(count * step)
-        fill(place.address, 0, count * step)
-        columns.append((_RECORD_AT, 8, range(place.iova, place.iova + count * step, step)))
-        what = flags | _COMPLETES | opcode << 24
-        pattern = DESCRIPTOR.pack(session.pasid or 0, what, 0, source, destination, size, 0, 0, specific)
-        self._rows = Rows(pattern, count, columns, place.address, step)
-        session.many_in_flight.append(self)
-        session.queue.submit_rows(self._rows, ims=session.notifier.ims, timeout=session.timeout)
-        if session.notifier.flags:
-            self._last = session.submit.drain()
-
-    @staticmethod
-    def _column(
-        columns: list[tuple[int, int, ReadableBuffer | range]], at: int, width: int, values: ReadableBuffer | int
-    ) -> int:
-        """A number for the pattern: 0 where there is a column."""
-        if isinstance(values, int):
-            return values
-        columns.append((at, width, values))
-        return 0
-
-    def _length(self, columns: list[tuple[int, int, ReadableBuffer | range]]) -> int:
-        sizes = [(memoryview(values).nbytes, width) for _, width, values in columns if not isinstance(values, range)]
-        lengths = {size // width for size, width in sizes}
-        if len(lengths) != 1 or any(size % width for size, width in sizes):
-            why = f"the arrays must be of one length, addresses of 8 bytes, sizes of 4, not {sorted(lengths)}"
-            raise UsageError(f"submit many: {self.name}", device=self._session.label, why=why)
-        (count,) = lengths
+        shape, values = 0, []
+        if not isinstance(source, int):
+            values.append(source)
+            shape, source = 1, 0
+        if not isinstance(destination, int):
+            values.append(destination)
+            shape, destination = shape | 2, 0
+        if not isinstance(size, int):
+            values.append(size)
+            shape, size = shape | 4, 0
+        self.places, self.values = _PLACES[shape], values
+        if not values:
+            why = "at least one of source, destination and size must be an array"
+            raise UsageError(f"submit many: {self.name}", device=session.label, why=why)
+        count = self.count = memoryview(values[0]).nbytes // self.places[0][1]
         if not count:
-            raise UsageError(f"submit many: {self.name}", device=self._session.label, why="the arrays are empty")
-        return count
+            raise UsageError(f"submit many: {self.name}", device=session.label, why="the arrays are empty")
+        step = self.step = session.record_size
+        what = flags | _COMPLETES | opcode << 24
+        try:
+            self.pattern = DESCRIPTOR.pack(session.pasid or 0, what, 0, source, destination, size, 0, 0, specific)
+        except struct.error as error:
+            why = f"a number does not fit its field of a descriptor: {error}"
+            raise UsageError(f"submit many: {self.name}", device=session.label, why=why) from error
+        driver, notifier = session.driver, session.notifier
+        place = self._place = driver.lists.take(count * step)
+        self.records, self.iova = place
+        self._closed = False
+        session.many_in_flight.append(self)
+        try:
+            session.queue.submit_rows(self, ims=notifier.ims, timeout=session.timeout)
+        except UsageError:  # nothing was stored
+            session.many_in_flight.remove(self)
+            self._closed = True
+            driver.lists.give_back(place)
+            raise
+        if notifier.flags:
+            self._last = session.submit.drain()
 
     def __len__(self) -> int:
         return self.count
@@ -117,20 +124,20 @@ class ManyOperations:
         return self._result(True)
 
     def _harvest(self, timeout: float) -> None:
-        found = collect(self._rows.records, self._step, self.count, timeout)
+        found = collect(self.records, self.step, self.count, timeout)
         if len(found) < self.count:
             session = self._session
             error = describe(session.driver.regs.SWERR.read())
             why = f"{len(found)} of {self.count} have completed in turn" + (f"; {error}" if error else "")
             raise DeviceTimeout(self.name, device=session.label, why=why)
         self._statuses = found
-        self._session.queue.retire_rows(self._rows)
+        self._session.queue.retire_rows(self)
         self._session.many_in_flight.remove(self)
 
     def _result(self, check: bool) -> bytearray:
         statuses = self._statuses
         assert statuses is not None
-        if check and statuses.translate(None, _GOOD):
+        if check and statuses != _SUCCESS * self.count and statuses.translate(None, _GOOD):
             number = next(n for n, status in enumerate(statuses) if status & STATUS_CODE not in _GOOD)
             raise OperationError.of(f"{self.name} number {number}", self._session.label, self.completion(number))
         return statuses
@@ -141,13 +148,13 @@ class ManyOperations:
         if not 0 <= number < self.count:
             why = f"number must be below {self.count}, not {number}"
             raise UsageError("look up a completion", device=self._session.label, why=why)
-        return Completion(view_of(self._rows.records + number * self._step, self._step).tobytes())
+        return Completion(view_of(self.records + number * self.step, self.step).tobytes())
 
     def words(self, offset: int = 16) -> list[int]:
         """The 32-bit word at ``offset`` of each record: the CRCs, for example."""
         self._check()
-        whole = view_of(self._rows.records, self.count * self._step).cast("I")
-        return whole[offset // 4 :: self._step // 4].tolist()
+        whole = view_of(self.records, self.count * self.step).cast("I")
+        return whole[offset // 4 :: self.step // 4].tolist()
 
     def _check(self) -> None:
         if self._closed or self._statuses is None:

@@ -76,18 +76,24 @@ class ListPool:
     def take(self, size: int) -> Record:
         """``size`` bytes or more, aligned to a page; not cleared."""
         whole = max(4096, 1 << (size - 1).bit_length())
+        try:
+            return self._free[whole].pop()
+        except (KeyError, IndexError):
+            return self._grow(whole)
+
+    def _grow(self, whole: int) -> Record:
         with self._lock:
-            free = self._free.setdefault(whole, [])
-            if free:
-                return free.pop()
+            self._free.setdefault(whole, [])
             buffer = self._space.allocate(whole)
             self._buffers.append(buffer)
             self._sizes[buffer.iova] = whole
             return Record(buffer.address, buffer.iova)
 
     def give_back(self, place: Record) -> None:
-        with self._lock:
-            self._free[self._sizes[place.iova]].append(place)
+        """Nobody uses it any more. After ``close`` nothing happens."""
+        free = self._free.get(self._sizes[place.iova])
+        if free is not None:
+            free.append(place)
 
     def close(self) -> None:
         for buffer in self._buffers:

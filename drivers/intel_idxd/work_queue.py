@@ -12,12 +12,12 @@ import threading
 import time
 from array import array
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from vfio_ims.errors import DeviceError, DeviceTimeout
-from vfio_ims.native.access import collect, load, poll_any, poll_memory
+from vfio_ims.native.access import collect, fill, load, poll_any, poll_memory
+from vfio_ims.native.rows import RowColumns
 
 from .descriptors import DESCRIPTOR_SIZE
 from .software_error import describe
@@ -33,6 +33,7 @@ __all__ = ["IMS_PORTAL", "LIMITED_PORTAL", "PORTAL_PAGE", "QUEUE_PORTALS", "Rows
 
 PORTAL_PAGE, QUEUE_PORTALS = 0x1000, 0x4000
 LIMITED_PORTAL, IMS_PORTAL = 0x1000, 0x2000
+_RECORD_AT = 0x08  # in a descriptor: the address of its completion record
 _SLICE = 0.05  # seconds of waiting between two looks at the error registers
 
 
@@ -64,19 +65,20 @@ def wait_for_record(regs: Bar0, record: int, iova: int, timeout: float, operatio
             raise DeviceTimeout(operation, device=regs.label, why=why)
 
 
-@dataclass(slots=True, eq=False)
 class Rows:
-    """Many descriptors: a pattern of 64 bytes, and columns (offset in it, width, values) of ``count`` values each, in
+    """Many descriptors: a ``pattern`` of 64 bytes in which ``values`` fill the columns at ``places`` (offset, width).
 
-    a buffer or counted by a range.
-
-    The i-th completes into the record at address ``records + i * step``.
+    The i-th completes into the record at address ``records + i * step``, ``iova + i * step`` for the device.
     """
+
+    __slots__ = ("count", "iova", "pattern", "places", "records", "step", "values")
 
     pattern: bytes
     count: int
-    columns: Sequence[tuple[int, int, ReadableBuffer | range]]
+    places: tuple[tuple[int, int], ...]
+    values: Sequence[ReadableBuffer]
     records: int
+    iova: int
     step: int
 
 
@@ -101,6 +103,7 @@ class WorkQueue:
         self._records = array("Q")
         self._place: dict[int, int] = {}
         self._blocks: list[Rows] = []  # many descriptors each, whose last ones may be under way
+        self._columns: dict[tuple[tuple[int, int], ...], RowColumns] = {}
 
     @property
     def in_flight(self) -> int:
@@ -178,36 +181,37 @@ class WorkQueue:
             if depth < 1:
                 self._reap(timeout)
                 depth = self.size - len(self._records)
-            self._blocks.append(rows)
-            store = self._store_rows
-            if store is not None:
-                stored: int = store(
-                    self._base + IMS_PORTAL if ims else self._base,
-                    rows.pattern,
-                    rows.count,
-                    rows.columns,
-                    start=self._walk,
-                    pieces=self._portals.in_pieces,
-                    waits=(rows.records, rows.step, depth),
-                    timeout=timeout,
-                )
-                self._walk = (self._walk + stored * DESCRIPTOR_SIZE) % PORTAL_PAGE
-            else:
-                stored = self._store_singly(rows, ims, depth, timeout)
+            columns = self._columns.get(rows.places)
+            if columns is None:
+                columns = self._columns[rows.places] = RowColumns(rows.places, [(_RECORD_AT, 8)])
+            columns.fill(rows.count, rows.values)
+            try:
+                self._blocks.append(rows)
+                store = self._store_rows
+                if store is not None:
+                    columns.count_up(0, rows.iova, rows.step)
+                    at, walk = self._base + IMS_PORTAL if ims else self._base, self._walk
+                    stored: int = store(
+                        at, rows.pattern, rows.count, columns, rows.records, rows.step, depth, timeout,
+                        start=walk, pieces=self._portals.in_pieces,
+                    )  # fmt: skip
+                    self._walk = (walk + stored * DESCRIPTOR_SIZE) % PORTAL_PAGE
+                else:
+                    stored = self._store_singly(rows, ims, depth, timeout)
+            finally:
+                columns.release()
             if stored < rows.count:
                 error = describe(self._regs.SWERR.read())
                 why = f"{stored} of {rows.count} were stored in {timeout:.3g} s" + (f"; {error}" if error else "")
                 raise DeviceTimeout(f"submit to work queue {self.index}", device=self._regs.label, why=why)
 
     def _store_singly(self, rows: Rows, ims: bool, depth: int, timeout: float) -> int:
+        fill(rows.records, 0, rows.count * rows.step)
         row, deadline = bytearray(rows.pattern), time.monotonic() + timeout
-        counted = [(at, width, values) for at, width, values in rows.columns if isinstance(values, range)]
-        given = [
-            (at, w, memoryview(values).cast("B")) for at, w, values in rows.columns if not isinstance(values, range)
-        ]
+        columns = zip(rows.places, rows.values, strict=True)
+        given = [(at, width, memoryview(values).cast("B")) for (at, width), values in columns]
         for i in range(rows.count):
-            for at, width, numbers in counted:
-                row[at : at + width] = numbers[i].to_bytes(width, "little")
+            row[_RECORD_AT : _RECORD_AT + 8] = (rows.iova + i * rows.step).to_bytes(8, "little")
             for at, width, values in given:
                 row[at : at + width] = values[i * width : (i + 1) * width]
             if self.dedicated:

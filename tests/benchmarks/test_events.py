@@ -3,13 +3,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import selectors
 import struct
+from contextlib import closing
 from typing import Any
 
 import pytest
 
+import vfio_ims
 from vfio_ims.native.events import EventFd, Poller, signal_many
 
 
@@ -52,3 +55,45 @@ def test_draining(race: Any, rival: Any, ready: int) -> None:
     poller.close()
     for event in events:
         event.close()
+
+
+_TURNS = 50
+
+
+def test_the_way_to_the_coroutine(race: Any) -> None:
+    """From the eventfd that the kernel signals to the coroutine that awaits the slot."""
+    bare = EventFd()
+    waiting: list[asyncio.Future[None]] = []
+
+    def ready() -> None:
+        os.read(bare.fileno(), 8)
+        waiting.pop().set_result(None)
+
+    with closing(asyncio.new_event_loop()) as loop, vfio_ims.open_driver("mock:intel-dsa,slots=256") as dsa:
+        interrupt = dsa.ims.allocate(exclusive=True)
+        event = dsa.ims.donor_of(interrupt.slot).event
+
+        async def by_add_reader() -> None:
+            for _ in range(_TURNS):
+                bare.signal()
+                future = loop.create_future()
+                waiting.append(future)
+                await future
+
+        async def ours() -> None:
+            for _ in range(_TURNS):
+                event.signal()
+                await interrupt
+
+        loop.add_reader(bare.fileno(), ready)
+        try:
+            race(
+                f"{_TURNS} times from an eventfd to a coroutine",
+                lambda: loop.run_until_complete(ours()),
+                lambda: loop.run_until_complete(by_add_reader()),
+                against="asyncio's bare add_reader",
+                at_most=1.5,
+            )
+        finally:
+            loop.remove_reader(bare.fileno())
+            bare.close()

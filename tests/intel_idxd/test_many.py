@@ -4,8 +4,8 @@
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import struct
+import threading
 from array import array
 from dataclasses import replace
 
@@ -96,6 +96,7 @@ def test_arrays_that_do_not_go_together(dsa: Dsa) -> None:
             {"source": array("Q")},
             {"source": array("I", [1])},
             {"source": 5},
+            {"source": array("Q", [1]), "size": 1 << 32},
         ):
             with pytest.raises(UsageError):
                 wq.submit_many(DsaOpcode.NOP, **how)
@@ -111,17 +112,25 @@ def test_on_a_mapped_portal_many_are_one_compiled_call(dsa: Dsa) -> None:
             bar = dsa.device.bar(2)
             mapped = type(bar)(dsa.device, 2, window, pieces=True)
             queue = WorkQueue(mapped, dsa.regs, 0, 16, dedicated=True)
-            ctypes.memset(records.address, 1, 32 * count)
-            sources = array("Q", range(count))
-            rows = Rows(
-                DESCRIPTOR.pack(0, 3 << 24, 0, 0, 0, 64, 0, 0, b""), count, [(16, 8, sources)], records.address, 32
-            )
+            rows = Rows()
+            rows.pattern, rows.count = DESCRIPTOR.pack(0, 3 << 24, 0, 0, 0, 64, 0, 0, b""), count
+            rows.places, rows.values = ((16, 8),), [array("Q", range(count))]
+            rows.records, rows.iova, rows.step = records.address, 0x1000, 32
+
+            def complete() -> None:
+                for n in range(count):
+                    while page.view[0x2000 + 64 * n + 9] == 0:  # the second byte of the record's address
+                        pass
+                    records.view[32 * n] = 1
+
+            device = threading.Thread(target=complete)
+            device.start()
             queue.submit_rows(rows, ims=True)
+            device.join()
             for n in range(count):
                 taken = struct.unpack_from("<IIQQ", page.view, 0x2000 + 64 * n)
-                assert taken == (0, 3 << 24, 0, n)
+                assert taken == (0, 3 << 24, 0x1000 + 32 * n, n)
             queue.retire_rows(rows)
-            ctypes.memset(records.address, 0, 32 * count)
             with pytest.raises(DeviceTimeout, match=r"16 of 64 were stored in 0\.01 s"):
                 queue.submit_rows(rows, ims=False, timeout=0.01)
 

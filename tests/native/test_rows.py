@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vfio_ims.errors import UsageError
-from vfio_ims.native.access import collect
+from vfio_ims.native.access import collect, fill
 from vfio_ims.native.memory import SharedMemory
+from vfio_ims.native.rows import RowColumns
 from vfio_ims.native.window import MappedWindow, Piece
 
 PAGE = 4096
@@ -47,7 +48,7 @@ def field(values: bytes | range, width: int, i: int) -> bytes:
 
 
 @settings(max_examples=80, deadline=None)
-@given(st.data(), st.integers(1, 64), st.integers(0, 63), st.binary(min_size=64, max_size=64))
+@given(st.data(), st.integers(1, 200), st.integers(0, 63), st.binary(min_size=64, max_size=64))
 def test_each_row_has_the_pattern_with_its_values(data: st.DataObject, count: int, start: int, pattern: bytes) -> None:
     columns = data.draw(columns_of(count))
     expected = bytearray(PAGE)
@@ -58,7 +59,14 @@ def test_each_row_has_the_pattern_with_its_values(data: st.DataObject, count: in
         at = (64 * start + 64 * i) % PAGE
         expected[at : at + 64] = row
     with SharedMemory(PAGE) as memory, MappedWindow(PAGE, [Piece(memory.fd, 0, 0, PAGE)]) as window:
-        assert window.store_rows(0, pattern, count, columns, start=64 * start, pieces=True) == count
+        given = [column for column in columns if not isinstance(column[2], range)]
+        counted = [column for column in columns if isinstance(column[2], range)]
+        table = RowColumns([column[:2] for column in given], [column[:2] for column in counted])
+        table.fill(count, [values for _, _, values in given if not isinstance(values, range)])
+        for number, (_, _, values) in enumerate(counted):
+            assert isinstance(values, range)
+            table.count_up(number, values.start, values.step)
+        assert window.store_rows(0, pattern, count, table, start=64 * start, pieces=True) == count
         with memory.view as view:
             assert view == expected
 
@@ -69,51 +77,70 @@ def test_no_more_are_under_way_than_allowed() -> None:
         SharedMemory(PAGE) as records,
         MappedWindow(PAGE, [Piece(memory.fd, 0, 0, PAGE)]) as window,
     ):
-        numbers = array("Q", range(1, 33))
-        waits = (records.address, 32, 4)
-        pattern = bytes(64)
-        assert window.store_rows(0, pattern, 32, [(0, 8, numbers)], pieces=True, waits=waits, timeout=0.01) == 4
+        numbers = RowColumns([(0, 8)])
+        numbers.fill(32, [array("Q", range(1, 33))])
+        pattern, underway = bytes(64), (records.address, 32, 4)
+        fill(records.address, 7, 32 * 32)  # left by those before
+        assert window.store_rows(0, pattern, 32, numbers, *underway, 0.01, pieces=True) == 4
         assert memory.view[64 * 3] == 4
         assert memory.view[64 * 4] == 0
 
+        memory.view[:] = bytes(PAGE)
+
         def complete() -> None:
             for n in range(32):
-                time.sleep(0.0005)
+                while not memory.view[64 * n]:
+                    time.sleep(0.0001)
+                assert not any(memory.view[64 * (n + 4) :: 64])
                 records.view[32 * n] = 1
-                assert memory.view[64 * 31] == 0 or n >= 27
 
         thread = threading.Thread(target=complete)
         thread.start()
-        assert window.store_rows(0, pattern, 32, [(0, 8, numbers)], pieces=True, waits=waits, timeout=5) == 32
+        assert window.store_rows(0, pattern, 32, numbers, *underway, 5, pieces=True) == 32
         thread.join()
         assert memory.view[64 * 31] == 32
 
 
 @pytest.mark.parametrize(
-    ("pattern", "columns", "how"),
+    ("pattern", "how"),
     [
-        (bytes(63), [], {}),
-        (bytes(64), [(0, 8, bytes(15))], {}),
-        (bytes(64), [(0, 8, bytes(8)), (8, 8, bytes(24))], {}),
-        (bytes(64), [(60, 8, bytes(16))], {}),
-        (bytes(64), [(4, 8, bytes(16))], {}),
-        (bytes(64), [(0, 8, range(3))], {}),
-        (bytes(64), [(0, 3, bytes(6))], {}),
-        (bytes(64), [(0, 1, bytes(2))] * 17, {}),
-        (bytes(64), [], {"start": 8}),
-        (bytes(64), [], {"start": PAGE}),
-        (bytes(64), [], {"stride": 0}),
-        (bytes(64), [], {"span": 2 * PAGE}),
+        (bytes(63), {}),
+        (bytes(64), {"start": 8}),
+        (bytes(64), {"start": PAGE}),
+        (bytes(64), {"stride": 0}),
+        (bytes(64), {"span": 2 * PAGE}),
+        (bytes(64), {"depth": 1}),
     ],
 )
-def test_what_cannot_be_stored_is_refused(
-    pattern: bytes, columns: list[tuple[int, int, bytes]], how: dict[str, int]
-) -> None:
+def test_what_cannot_be_stored_is_refused(pattern: bytes, how: dict[str, int]) -> None:
     with SharedMemory(PAGE) as memory, MappedWindow(PAGE, [Piece(memory.fd, 0, 0, PAGE)]) as window:
         with pytest.raises(UsageError):
-            window.store_rows(0, pattern, 2, columns, pieces=True, **how)
+            window.store_rows(0, pattern, 2, RowColumns([]), pieces=True, **how)
         with memory.view as view:
             assert view == bytes(PAGE)
+
+
+@pytest.mark.parametrize(
+    "places", [[(60, 8)], [(4, 8)], [(0, 3)], [(64, 1)], [(-8, 8)], [(0, 8), (4, 4)], [(n, 1) for n in range(17)]]
+)
+def test_columns_that_no_row_has_are_refused(places: list[tuple[int, int]]) -> None:
+    with pytest.raises(UsageError, match="columns"):
+        RowColumns(places)
+    with pytest.raises(UsageError, match="columns"):
+        RowColumns([], places)
+
+
+def test_columns_of_other_lengths_are_refused_and_let_go() -> None:
+    columns, short = RowColumns([(0, 8), (8, 8)]), bytearray(8)
+    with pytest.raises(UsageError, match="must hold 2 values"):
+        columns.fill(2, [bytearray(16), short])
+    short.append(1)  # nobody holds it
+    with (
+        SharedMemory(PAGE) as memory,
+        MappedWindow(PAGE, [Piece(memory.fd, 0, 0, PAGE)]) as window,
+        pytest.raises(UsageError, match="each column its values"),
+    ):
+        window.store_rows(0, bytes(64), 2, columns, pieces=True)
 
 
 def test_collect_takes_every_byte_or_says_how_far_it_came() -> None:

@@ -34,7 +34,8 @@ class ImsInterrupt:
             raise ClosedError(
                 f"{operation} slot {self.slot}", device=self.domain.label, why=f"closed by {self._closed_by}"
             )
-        self.domain.check_open(f"{operation} slot {self.slot}")
+        if not self.domain.usable:  # worded only then: it costs more than the look
+            self.domain.check_open(f"{operation} slot {self.slot}")
 
     @property
     def donor(self) -> int:
@@ -84,7 +85,8 @@ class ImsInterrupt:
         return self.wakeup.wait(timeout) or self.domain.recheck(self.wakeup)
 
     def __await__(self) -> Generator[object, None, None]:
-        self._open("wait for")
+        if self._closed_by is not None or not self.domain.usable:
+            self._open("wait for")
         return self.wakeup.__await__()
 
     def __aiter__(self) -> AsyncIterator[None]:

@@ -33,7 +33,9 @@ class EventHub(Owner):
         self._poller = Poller()  # before the owner is made: it must not be closed half-made
         super().__init__(device.name, device)
         self._sinks: dict[int, Sink] = {}
-        self._turn = threading.Condition(threading.RLock())
+        self._lock = threading.RLock()
+        self._turn = threading.Condition(self._lock)
+        self._sleeping = 0  # threads that wait for the turn or their flag
         self._draining = False
         self._nudged = False
         self._loops: list[asyncio.AbstractEventLoop] = []
@@ -85,24 +87,29 @@ class EventHub(Owner):
             return self._look()
 
     def _look(self) -> int:
-        """Drain beside a thread that may be waiting in the kernel, which then has to look at its flag again."""
-        found = self._dispatch(self._poller.wait(0))
-        if self._draining and (found or self._nudged):  # this look may have taken the nudge that was meant for it
+        """Drain beside a thread that may be waiting in the kernel."""
+        events = self._poller.wait(0)
+        self._dispatch(events)
+        if self._draining:
+            self._share(events)
+        return len(events)
+
+    def _share(self, events: list[tuple[int, int]]) -> None:
+        """Another thread waits in the kernel: it has to look at its flag again."""
+        if events or self._nudged:  # this look may have taken the nudge that was meant for it
             self._nudge()
-        return found
 
     def _nudge(self) -> None:
         self._nudged = True
         self._poller.interrupt()
 
-    def _dispatch(self, events: list[tuple[int, int]]) -> int:
+    def _dispatch(self, events: list[tuple[int, int]]) -> None:
         for descriptor, count in events:
             sink = self._sinks.get(descriptor)
             if sink is not None:
                 sink(count)
-        if events:
+        if events and self._sleeping:
             self._turn.notify_all()
-        return len(events)
 
     def wait_for(self, wakeup: Wakeup, timeout: float | None) -> bool:
         """Block until ``wakeup`` is raised, and take it; False after ``timeout`` seconds."""
@@ -115,7 +122,11 @@ class EventHub(Owner):
                     self._look()  # an event that came meanwhile is not reported as a timeout
                     return wakeup.take()
                 if self._draining:
-                    self._turn.wait(left)
+                    self._sleeping += 1
+                    try:
+                        self._turn.wait(left)
+                    finally:
+                        self._sleeping -= 1
                 else:
                     self._lead(left)
             return True
@@ -142,18 +153,22 @@ class EventHub(Owner):
 
     def serve_loop(self, loop: asyncio.AbstractEventLoop) -> None:
         """Let ``loop`` drain this hub whenever events are there, until the hub closes."""
-        self.check_open("wait for an interrupt")
+        if not self.usable:
+            self.check_open("wait for an interrupt")
         if loop not in self._loops:
             self._loops = [other for other in self._loops if not other.is_closed()] + [loop]
             loop.add_reader(self._poller.fileno(), self._drain_in, loop)
 
     def _drain_in(self, loop: asyncio.AbstractEventLoop) -> None:
-        with self._turn:
+        with self._lock:
             if self.closed:
                 return
             self.draining_loop = loop
             try:
-                self._look()
+                events = self._poller.wait(0)
+                self._dispatch(events)
+                if self._draining:
+                    self._share(events)
             finally:
                 self.draining_loop = None
 

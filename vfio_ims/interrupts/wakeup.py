@@ -84,6 +84,9 @@ class Wakeup:
 
     async def wait_async(self) -> None:
         """Wait in a task. Wrap it in ``asyncio.timeout`` for a limit."""
+        await self
+
+    def __await__(self) -> Generator[object, None, None]:
         while not self.take():
             loop = asyncio.get_running_loop()
             self.hub.serve_loop(loop)
@@ -92,17 +95,14 @@ class Wakeup:
             if self._raised:  # raised by another thread between the look and the entry in the list
                 continue
             try:
-                await future
+                yield from future
             finally:
-                if future in self._futures:
+                if self._futures and future in self._futures:
                     self._futures.remove(future)
-
-    def __await__(self) -> Generator[object, None, None]:
-        return self.wait_async().__await__()
 
     async def __aiter__(self) -> AsyncIterator[None]:
         while True:
-            await self.wait_async()
+            await self
             yield
 
 

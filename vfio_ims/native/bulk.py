@@ -14,6 +14,7 @@ from vfio_ims.native.lib import CData, native
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer as Buffer
 
+    from vfio_ims.native.rows import RowColumns
     from vfio_ims.native.trap import Trap
 
 __all__ = ["BulkAccess"]
@@ -149,46 +150,38 @@ class BulkAccess:
     def store_rows(
         self,
         offset: int,
-        pattern: Buffer,
+        pattern: bytes,
         count: int,
-        columns: Sequence[tuple[int, int, Buffer | range]],
+        columns: RowColumns,
+        records: int = 0,
+        step: int = 0,
+        depth: int = 0,
+        timeout: float = 0.0,
         *,
         start: int = 0,
         stride: int = 64,
         span: int = 4096,
         pieces: bool = False,
-        waits: tuple[int, int, int] = (0, 0, 0),
-        timeout: float = 0.0,
     ) -> int:
-        """Store ``count`` rows of 64 bytes to a portal, made of a ``pattern`` and of columns, in one compiled call.
+        """Store ``count`` rows of 64 bytes to a portal, made of a ``pattern`` and of ``columns``, in one compiled call.
 
-        A column ``(at, width, values)``: ``width`` (1, 2, 4, 8) bytes at ``at``, a multiple of it, of each row, from a
-        buffer of as many values, or counted by a range. The i-th row goes to ``offset + (start + i * stride) % span``.
-        ``waits`` (address, step, depth): before row i >= depth, the byte of memory at ``address + (i - depth) * step``
-        must be other than 0: so many rows are under way at most. Returns how many were stored when ``timeout`` seconds
-        were over. All of the span must be mapped.
+        The i-th row goes to ``offset + (start + i * stride) % span``, all of which must be mapped. It completes in the
+        record at address ``records + i * step``: the records are cleared first, and with a ``depth`` at most so many
+        rows are under way: before row i >= depth, the first byte of record i - depth must be other than 0. Returns how
+        many were stored when ``timeout`` seconds were over.
         """
-        ffi, lib = native()
-        from_buffer = ffi.from_buffer
-        row, held, size = from_buffer(pattern), [], 0
-        for at, width, values in columns:
-            if isinstance(values, range):
-                size |= len(values) ^ count
-                held.append((ffi.NULL, values.step, values.start, at, width))
-            else:
-                data = from_buffer(values)
-                size |= len(data) ^ width * count
-                held.append((data, width, 0, at, width))
-        if len(row) != 64 or size:
-            why = f"the pattern must have 64 bytes, and each column a value for each of {count} rows"
+        if len(pattern) != 64 or not columns.filled:
+            why = "the pattern must have 64 bytes, and each column its values"
             raise UsageError("store rows", device=self.label, why=why)
-        table, following = ffi.new("struct row_column[]", held), ffi.new("uint64_t *")
-        address, step, depth = waits
-        deadline = time.monotonic() + timeout if depth else 0.0
+        slice_ns, deadline = 0, 0.0
+        if depth:
+            slice_ns, deadline = int(min(timeout, _SLICE) * 1e9), time.monotonic() + timeout
+        following = columns.following
+        following[0] = 0
         while True:
-            status = lib.window_store_rows(
-                self._handle, offset, start, stride, span, pieces, row, count, table, len(held),
-                address, step, depth, int(min(timeout, _SLICE) * 1e9), following,
+            status = native().lib.window_store_rows(
+                self._handle, offset, start, stride, span, pieces, pattern, count, columns.table, columns.size,
+                records, step, depth, slice_ns, following,
             )  # fmt: skip
             if status:
                 raise self._refused(status, f"store {count} rows of 64 bytes at {offset}", 64)

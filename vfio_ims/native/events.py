@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["EventFd", "Poller", "signal", "signal_many", "signal_merged"]
 
+_AT_ONCE = 256  # events.h: EVENTS_AT_ONCE
 _MOST = 4096  # events that one wait returns at most; the rest comes with the next
 
 
@@ -91,6 +92,8 @@ class Poller(Owner):
         self._keys: dict[int, Hashable] = {}
         self._tokens: dict[int, int] = {}
         self._retired: list[int] = []
+        self._room: tuple[CData, CData] = ffi.new("int64_t[]", _AT_ONCE), ffi.new("uint64_t[]", _AT_ONCE)
+        self._wait = lib.poller_wait
         self._waiting = 0
         self._lock = threading.Lock()
         super().__init__(label, parent)
@@ -141,6 +144,8 @@ class Poller(Owner):
     def wait(self, timeout: float | None = None) -> list[tuple[Any, int]]:
         """Keys and counts of what was signalled, drained. Empty after ``timeout`` seconds or an ``interrupt``."""
         self.check_open("wait for events")
+        if timeout == 0:
+            return self._look()
         with self._lock:
             self._waiting += 1
         try:
@@ -152,18 +157,34 @@ class Poller(Owner):
                 self._waiting -= 1
                 self._forget()
 
+    def _look(self) -> list[tuple[Any, int]]:
+        """What is there now. Nothing waits in the kernel, so that the lock is held all the while."""
+        tokens, counts = self._room
+        with self._lock:
+            found = self._wait(self._handle, 0, _AT_ONCE, tokens, counts)
+            if found == 1:
+                return [(self._keys[tokens[0]], counts[0])]
+            if not found:
+                return []
+            ffi = native().ffi
+            drained = list(zip(ffi.unpack(tokens, found), ffi.unpack(counts, found), strict=True)) if found > 0 else []
+            if not 0 < found < _AT_ONCE:
+                drained += self._drain(0)  # a signal's handler has run, there is more, or the poller was closed
+            return [(self._keys[token], count) for token, count in drained]
+
     def _drain(self, timeout: float | None) -> list[tuple[int, int]]:
         ffi, lib = native()
-        size = lib.EVENTS_AT_ONCE
-        tokens, counts = ffi.new("int64_t[]", size), ffi.new("uint64_t[]", size)
-        deadline = None if timeout is None else time.monotonic() + timeout
+        tokens, counts = ffi.new("int64_t[]", _AT_ONCE), ffi.new("uint64_t[]", _AT_ONCE)
+        deadline = time.monotonic() + timeout if timeout else None
+        left = 0 if timeout == 0 else -1
         drained: list[tuple[int, int]] = []
         while True:
-            left = -1 if deadline is None else max(0, -int((time.monotonic() - deadline) * 1000 // 1))
-            found = lib.poller_wait(self._handle, 0 if drained else min(left, 1 << 30), size, tokens, counts)
+            if deadline is not None:
+                left = max(0, -int((time.monotonic() - deadline) * 1000 // 1))
+            found = lib.poller_wait(self._handle, 0 if drained else min(left, 1 << 30), _AT_ONCE, tokens, counts)
             if found > 0:
                 drained += zip(ffi.unpack(tokens, found), ffi.unpack(counts, found), strict=True)
-            if found in (-errno.EINTR, size) and len(drained) < _MOST:
+            if found in (-errno.EINTR, _AT_ONCE) and len(drained) < _MOST:
                 continue  # a signal's handler has run, or there is more
             if found < 0 and not drained:
                 self.check_open("wait for events")  # closed meanwhile

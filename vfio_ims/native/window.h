@@ -43,20 +43,21 @@ int window_write_table(struct window *w, uint64_t offset, uint64_t stride, const
 int window_store64(struct window *w, uint64_t offset, const void *data, uint64_t count, uint64_t stride,
                    uint64_t span, int pieces);
 
-/* One column of an array of rows: `width` bytes (at most 8) at `at` of each row, a multiple of it; the i-th from
- * data + i * step; without data, the low bytes of first + i * step. */
+/* One column of an array of rows: `width` bytes (1, 2, 4, 8) at `at` of each row, a multiple of it; the i-th from
+ * data + i * width; without data, the low bytes of first + i * step. Columns do not overlap. */
 struct row_column {
     const void *data;
-    uint64_t step;
     uint64_t first;
+    uint64_t step;
     uint32_t at;
     uint32_t width;
 };
-/* As window_store64, of rows *next to count - 1 made of a 64-byte pattern and columns (at most 16), row 0 at `start` in the
- * span. Before row i >= depth it waits until the byte at waits + (i - depth) * wait_step is not 0 (depth 0: it does
- * not wait). *next: count, or the row that it was about to store when the time was over. */
+/* As window_store64, of rows *next to count - 1 made of a 64-byte pattern and columns (at most 16), row 0 at `start` in
+ * the span. Row i completes in `records` + i * record_step (0: there are none): they are cleared before row 0 is stored,
+ * and before row i >= depth (0: no limit) it waits until the first byte of record i - depth is not 0. *next: count, or
+ * the row that it was about to store when the time was over. */
 int window_store_rows(struct window *w, uint64_t offset, uint64_t start, uint64_t stride, uint64_t span, int pieces,
                       const void *pattern, uint64_t count, const struct row_column *columns, uint32_t column_count,
-                      uint64_t waits, uint64_t wait_step, uint64_t depth, int64_t timeout_ns, uint64_t *next);
+                      uint64_t records, uint64_t record_step, uint64_t depth, int64_t timeout_ns, uint64_t *next);
 
 #endif

@@ -85,7 +85,7 @@ static int came(uint64_t address, int64_t deadline)
     return 1;
 }
 
-enum { MOST_COLUMNS = 16 };
+enum { MOST_COLUMNS = 16, BLOCK = 64 };
 
 struct rows {
     uint8_t *portal;
@@ -95,115 +95,139 @@ struct rows {
     uint64_t count;
     const struct row_column *columns;
     uint32_t column_count;
-    uint64_t waits, wait_step, depth;
+    uint64_t records, record_step, depth;
     int64_t timeout_ns;
 };
 
-/* One of the eight words of a row: what it is made of. */
-struct word {
-    enum { CONSTANT, VALUES, COUNTER, HALF, MIXED } kind;
-    uint32_t shift;      /* of a half: where in the word */
-    uint64_t base;       /* what does not come from a column; a counter's first value */
-    uint64_t step;
-    const uint8_t *data;
+/* The rows of a block, word by word: the n-th word of row i is at from[n] + 8 * i. What fills a whole word is read
+ * where the caller has it, the rest is laid out here: a row is then eight loads and eight stores, whatever it holds. */
+struct words {
+    const uint8_t *from[8];
+    uint64_t own[8][BLOCK];
 };
 
-static uint64_t field_of(const struct row_column *c)
+static void lay_pattern(struct words *words, const uint8_t *pattern, uint64_t rows)
 {
-    return c->width == 8 ? UINT64_MAX : ((UINT64_C(1) << 8 * c->width) - 1) << 8 * (c->at & 7);
-}
-
-static void plan(struct word words[8], const struct rows *r)
-{
-    for (uint32_t n = 0; n < 8; n++) {
-        struct word *w = &words[n];
-        memset(w, 0, sizeof *w);
-        memcpy(&w->base, (const uint8_t *)r->pattern + 8 * n, 8);
-    }
-    for (uint32_t n = 0; n < r->column_count; n++) {
-        const struct row_column *c = &r->columns[n];
-        struct word *w = &words[c->at / 8];
-        w->base &= ~field_of(c);
-        if (w->kind != CONSTANT) {
-            w->kind = MIXED;
-            continue;
-        }
-        w->data = c->data;
-        w->step = c->step;
-        w->shift = 8 * (c->at & 7);
-        if (c->width == 8) {
-            w->kind = c->data == NULL ? COUNTER : VALUES;
-            w->base = c->first;
-        } else {
-            w->kind = c->width == 4 && c->data != NULL ? HALF : MIXED;
-        }
+    for (int n = 0; n < 8; n++) {
+        uint64_t word;
+        memcpy(&word, pattern + 8 * n, 8);
+        for (uint64_t i = 0; i < rows; i++)
+            words->own[n][i] = word;
+        words->from[n] = (const uint8_t *)words->own[n];
     }
 }
 
-/* A word of several columns, or of narrow ones. */
-static uint64_t mixed(const struct rows *r, uint32_t number, uint64_t value, uint64_t i)
-{
-    for (uint32_t n = 0; n < r->column_count; n++) {
-        const struct row_column *c = &r->columns[n];
-        uint64_t part = c->first + i * c->step;
-        if (c->at / 8 != number)
-            continue;
-        if (c->data != NULL) {
-            part = 0;
-            memcpy(&part, (const uint8_t *)c->data + i * c->step, c->width);
-        }
-        value |= part << 8 * (c->at & 7) & field_of(c);
-    }
-    return value;
-}
+#define LAY(type, value)                            \
+    for (uint64_t i = 0; i < rows; i++) {           \
+        type one = (type)(value);                   \
+        memcpy(to + 8 * i, &one, sizeof one);       \
+    }                                               \
+    break
+#define LAY_COUNTER(type) LAY(type, first + i * c->step)
+#define LAY_VALUES(type)                                        \
+    for (uint64_t i = 0; i < rows; i++)                         \
+        memcpy(to + 8 * i, data + i * sizeof(type), sizeof(type)); \
+    break
 
-static inline uint64_t value_of(const struct word *w, const struct rows *r, uint32_t number, uint64_t i)
+static void lay_column(struct words *words, const struct row_column *c, uint64_t start, uint64_t rows)
 {
-    uint64_t value;
-    uint32_t half;
+    uint8_t *to = (uint8_t *)words->own[c->at / 8] + c->at % 8;
+    const uint8_t *data = c->data;
+    uint64_t first = c->first + start * c->step;
 
-    switch (w->kind) {
-    case CONSTANT:
-        return w->base;
-    case VALUES:
-        memcpy(&value, w->data + i * w->step, 8);
-        return value;
-    case COUNTER:
-        return w->base + i * w->step;
-    case HALF:
-        memcpy(&half, w->data + i * w->step, 4);
-        return w->base | (uint64_t)half << w->shift;
+    if (data != NULL)
+        data += start * c->width;
+    switch (c->width | (data == NULL ? 16 : 0)) {
+    case 1:
+        LAY_VALUES(uint8_t);
+    case 2:
+        LAY_VALUES(uint16_t);
+    case 4:
+        LAY_VALUES(uint32_t);
+    case 8:
+        words->from[c->at / 8] = data;
+        break;
+    case 16 + 1:
+        LAY_COUNTER(uint8_t);
+    case 16 + 2:
+        LAY_COUNTER(uint16_t);
+    case 16 + 4:
+        LAY_COUNTER(uint32_t);
     default:
-        return mixed(r, number, w->base, i);
+        LAY_COUNTER(uint64_t);
     }
+}
+
+/* `rows` rows of the block from row i on, to `to` and onwards. */
+static inline void put_rows(uint8_t *to, const struct words *words, uint64_t i, uint64_t rows, uint64_t stride)
+{
+    const uint8_t *const f0 = words->from[0], *const f1 = words->from[1], *const f2 = words->from[2];
+    const uint8_t *const f3 = words->from[3], *const f4 = words->from[4], *const f5 = words->from[5];
+    const uint8_t *const f6 = words->from[6], *const f7 = words->from[7];
+    uint64_t word;
+
+#define PUT(n)                        \
+    memcpy(&word, f##n + 8 * i, 8);   \
+    mmio_store64(to + 8 * n, word)
+    for (uint64_t end = i + rows; i < end; i++, to += stride) {
+        PUT(0);
+        PUT(1);
+        PUT(2);
+        PUT(3);
+        PUT(4);
+        PUT(5);
+        PUT(6);
+        PUT(7);
+    }
+}
+
+static void store_run(const struct rows *r, uint64_t at, const struct words *words, uint64_t i, uint64_t rows)
+{
+    _Alignas(64) uint8_t block[BLOCK * 64];
+
+    if (r->pieces) {
+        put_rows(r->portal + at, words, i, rows, r->stride);
+        return;
+    }
+    /* Laid out whole before the first is stored: a load of 64 bytes waits for the narrow stores that it covers. */
+    put_rows(block, words, i, rows, 64);
+    for (uint64_t n = 0; n < rows; n++)
+        direct_store64(r->portal + at + n * r->stride, block + 64 * n);
+}
+
+static inline uint64_t least(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
 }
 
 LOOP uint64_t store_rows(const struct rows *r, uint64_t i)
 {
-    _Alignas(64) uint64_t row[8];
-    struct word words[8];
+    struct words words;
     int64_t deadline = r->depth && r->count > r->depth ? now_ns() + r->timeout_ns : 0;
     uint64_t at = (r->start + i * r->stride) % r->span;
 
-    plan(words, r);
+    if (i == 0 && r->records)
+        memset((void *)(uintptr_t)r->records, 0, r->count * r->record_step);
+    lay_pattern(&words, r->pattern, least(r->count - i, BLOCK));
     mmio_direct_store_fence();
-    for (; i < r->count; i++) {
-        if (r->depth && i >= r->depth && !came(r->waits + (i - r->depth) * r->wait_step, deadline))
-            break;
-        if (r->pieces) {
-            uint8_t *to = r->portal + at;
-#pragma GCC unroll 8
-            for (uint32_t n = 0; n < 8; n++)
-                mmio_store64(to + 8 * n, value_of(&words[n], r, n, i));
-        } else {
-#pragma GCC unroll 8
-            for (uint32_t n = 0; n < 8; n++)
-                row[n] = value_of(&words[n], r, n, i);
-            direct_store64(r->portal + at, row);
+    while (i < r->count) {
+        uint64_t rows = least(r->count - i, BLOCK), run;
+        for (uint32_t c = 0; c < r->column_count; c++)
+            lay_column(&words, &r->columns[c], i, rows);
+        for (uint64_t done = 0; done < rows; done += run, i += run) {
+            run = least(rows - done, (r->span - at) / r->stride);
+            if (r->depth && i + run > r->depth) {
+                run = i < r->depth ? r->depth - i : 1;
+                if (i >= r->depth && !came(r->records + (i - r->depth) * r->record_step, deadline)) {
+                    mmio_direct_store_fence();
+                    return i;
+                }
+            }
+            store_run(r, at, &words, done, run);
+            at += run * r->stride;
+            if (at >= r->span)
+                at = 0;
         }
-        at += r->stride;
-        if (at >= r->span)
-            at = 0;
     }
     mmio_direct_store_fence();
     return i;
@@ -211,17 +235,17 @@ LOOP uint64_t store_rows(const struct rows *r, uint64_t i)
 
 int window_store_rows(struct window *w, uint64_t offset, uint64_t start, uint64_t stride, uint64_t span, int pieces,
                       const void *pattern, uint64_t count, const struct row_column *columns, uint32_t column_count,
-                      uint64_t waits, uint64_t wait_step, uint64_t depth, int64_t timeout_ns, uint64_t *next)
+                      uint64_t records, uint64_t record_step, uint64_t depth, int64_t timeout_ns, uint64_t *next)
 {
-    struct rows r = {NULL,  start,   stride,       span,  pieces,    pattern, count,
-                     columns, column_count, waits, wait_step, depth,   timeout_ns};
+    struct rows r = {NULL,    start,        stride,  span,        pieces, pattern,   count,
+                     columns, column_count, records, record_step, depth,  timeout_ns};
     int status;
 
     if (!pieces && !cpu_has_movdir64b())
         return ACCESS_UNSUPPORTED;
     if ((stride | start) & 63)
         return ACCESS_MISALIGNED;
-    if (column_count > MOST_COLUMNS)
+    if (column_count > MOST_COLUMNS || (depth && records == 0))
         return ACCESS_INVALID;
     if (stride == 0 || span < stride || span % stride || start >= span)
         return ACCESS_INVALID;
