@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from vfio_ims.errors import UsageError, explain_unknown
 
-from .configuration import Configuration, Group, Queue
+from .configuration import LAST_WITH_CLASSES, TRAFFIC_CLASS, Configuration, Group, Queue
 
 if TYPE_CHECKING:
     from .capabilities import Capabilities
@@ -62,9 +62,7 @@ def load(text: str, capabilities: Capabilities, device: str | None = None) -> Co
         groups.append(_group(index, entry))
         queues += [_queue(index, _renamed(one)) for one in entry.get("grouped_workqueues", [])]
     known = {group.index for group in groups}
-    groups += [
-        Group(n, traffic_class_a=0, traffic_class_b=0) for n in range(capabilities.group.groups) if n not in known
-    ]
+    groups += [_unused(n) for n in range(capabilities.group.groups) if n not in known]
     log = int(chosen.get("event_log_size", 0)) if chosen.get("event_log_size") else 0
     return Configuration(
         tuple(sorted(queues, key=lambda queue: queue.index)),
@@ -95,8 +93,8 @@ def _group(index: int, entry: Mapping[str, Any]) -> Group:
         int(entry.get("read_buffers_reserved", 0)),
         int(entry.get("read_buffers_allowed", 0)),
         bool(entry.get("use_read_buffer_limit", 0)),
-        int(entry.get("traffic_class_a", 1)),
-        int(entry.get("traffic_class_b", 1)),
+        int(entry.get("traffic_class_a", TRAFFIC_CLASS)),
+        int(entry.get("traffic_class_b", TRAFFIC_CLASS)),
         int(entry.get("desc_progress_limit", 0)),
         int(entry.get("batch_progress_limit", 0)),
     )
@@ -150,33 +148,45 @@ def bitmap_text(bits: int) -> str:
 
 
 def save(configuration: Configuration, capabilities: Capabilities, device: str = "dsa0") -> str:
-    """A file that accel-config loads, for the kernel's driver."""
+    """A file that accel-config loads, for the kernel's driver.
+
+    It writes all that is in the file, and gives up where Linux refuses: what the device does not have is left out.
+    """
     number = re.sub(r"\D", "", device) or "0"
-    general = capabilities.general
-    entry: dict[str, Any] = {"dev": device, "read_buffer_limit": configuration.read_buffer_limit}
+    entry: dict[str, Any] = {"dev": device}
+    if capabilities.group.read_buffer_limit or configuration.read_buffer_limit:
+        entry["read_buffer_limit"] = configuration.read_buffer_limit
     if configuration.event_log:
         entry["event_log_size"] = configuration.event_log
-    entry["groups"] = [
-        _saved_group(group, [q for q in configuration.queues if q.size and q.group == group.index], number, general)
-        for group in configuration.groups
-    ]
+    entry["groups"] = []
+    for group in configuration.groups:
+        queues = [queue for queue in configuration.queues if queue.size and queue.group == group.index]
+        if queues or group != _unused(group.index):
+            entry["groups"].append(_saved_group(group, queues, number, capabilities))
     return json.dumps([entry], indent=2) + "\n"
 
 
-def _saved_group(group: Group, queues: Sequence[Queue], number: str, general: Any) -> dict[str, Any]:
-    entry: dict[str, Any] = {
-        "dev": f"group{number}.{group.index}",
+def _unused(index: int) -> Group:
+    return Group(index, traffic_class_a=0, traffic_class_b=0)
+
+
+def _saved_group(group: Group, queues: Sequence[Queue], number: str, capabilities: Capabilities) -> dict[str, Any]:
+    entry: dict[str, Any] = {"dev": f"group{number}.{group.index}"}
+    buffers = {
         "read_buffers_reserved": group.read_buffers_reserved,
         "use_read_buffer_limit": int(group.use_read_buffer_limit),
         "read_buffers_allowed": group.read_buffers_allowed,
-        "traffic_class_a": group.traffic_class_a,
-        "traffic_class_b": group.traffic_class_b,
     }
+    if capabilities.group.read_buffers or any(buffers.values()):
+        entry |= buffers
+    classes = {"traffic_class_a": group.traffic_class_a, "traffic_class_b": group.traffic_class_b}
+    if capabilities.version > LAST_WITH_CLASSES or set(classes.values()) != {TRAFFIC_CLASS}:
+        entry |= classes  # up to that version Linux itself sets both, and takes no other value
     if group.descriptor_progress_limit or group.batch_progress_limit:
         entry["desc_progress_limit"] = group.descriptor_progress_limit
         entry["batch_progress_limit"] = group.batch_progress_limit
     if queues:
-        entry["grouped_workqueues"] = [_saved_queue(queue, number, general) for queue in queues]
+        entry["grouped_workqueues"] = [_saved_queue(queue, number, capabilities.general) for queue in queues]
     if group.engines:
         entry["grouped_engines"] = [
             {"dev": f"engine{number}.{engine}", "group_id": group.index} for engine in group.engines
@@ -194,7 +204,7 @@ def _saved_queue(queue: Queue, number: str, general: Any) -> dict[str, Any]:
         "group_id": queue.group,
         "priority": queue.priority,
         "block_on_fault": int(queue.block_on_fault),
-        "max_batch_size": 1 << batch,
+        **({"max_batch_size": 1 << batch} if batch or queue.max_batch_shift is not None else {}),
         "max_transfer_size": 1 << transfer,
         **dict(queue.labels or (("type", "user"), ("driver_name", "user"))),
         "name": queue.name or f"wq{queue.index}",

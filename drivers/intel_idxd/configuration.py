@@ -15,10 +15,10 @@ from .tables import GROUP_STRIDE, GroupConfig, QueueConfig
 if TYPE_CHECKING:
     from .capabilities import Capabilities
 
-__all__ = ["Configuration", "Group", "Queue"]
+__all__ = ["LAST_WITH_CLASSES", "TRAFFIC_CLASS", "Configuration", "Group", "Queue"]
 
-_TRAFFIC_CLASS = 1  # both classes of a group: SPDK for all, DPDK up to version 0x200
-_LAST_WITH_CLASSES = 0x200
+TRAFFIC_CLASS = 1  # both classes of a group: SPDK for all, DPDK up to version 0x200
+LAST_WITH_CLASSES = 0x200
 _PRIORITY = 10  # Linux' default is what its administrator writes; relative to the other queues of the group
 _DWORDS = 8
 
@@ -55,8 +55,8 @@ class Group:
     read_buffers_reserved: int = 0
     read_buffers_allowed: int = 0
     use_read_buffer_limit: bool = False
-    traffic_class_a: int = _TRAFFIC_CLASS
-    traffic_class_b: int = _TRAFFIC_CLASS
+    traffic_class_a: int = TRAFFIC_CLASS
+    traffic_class_b: int = TRAFFIC_CLASS
     descriptor_progress_limit: int = 0
     batch_progress_limit: int = 0
 
@@ -76,7 +76,7 @@ class Configuration:
         queues, engines = capabilities.queue.queues, capabilities.engine.engines
         size = capabilities.queue.total_size // max(queues, 1)
         used = max(1, min(capabilities.group.groups, queues, engines))
-        classes = _TRAFFIC_CLASS if capabilities.version <= _LAST_WITH_CLASSES else 0
+        classes = TRAFFIC_CLASS if capabilities.version <= LAST_WITH_CLASSES else 0
         groups = [
             Group(
                 index,

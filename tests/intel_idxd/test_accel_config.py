@@ -90,6 +90,28 @@ def test_what_is_saved_is_loaded_again(dsa: Dsa) -> None:
         assert save(load(text, dsa.capabilities), dsa.capabilities, "dsa3") == text
 
 
+def keys(entry: object) -> set[str]:
+    """All that a file would have accel-config write."""
+    if isinstance(entry, list):
+        return set().union(*map(keys, entry))
+    return set(entry) | keys(list(entry.values())) if isinstance(entry, dict) else set()
+
+
+def test_nothing_is_saved_that_linux_refuses_for_the_device(opened: Opener) -> None:
+    """Found by loading with accel-config into the kernel's driver: it gives up at the first refusal."""
+    always = {"read_buffer_limit", "read_buffers_allowed", "max_batch_size"}
+    for options, name, there in (
+        ("", "intel-dsa", always),
+        ("version=2", "intel-dsa", always),
+        ("version=3", "intel-dsa", always | {"traffic_class_a", "traffic_class_b"}),
+        ("", "intel-iaa", set()),
+    ):
+        driver = opened(options, name)
+        saved = keys(json.loads(save(Configuration.even(driver.capabilities), driver.capabilities)))
+        assert saved & (always | {"traffic_class_a", "traffic_class_b"}) == there, (options, name)
+        driver.close()
+
+
 queues = st.builds(
     Queue,
     index=st.just(0),
