@@ -78,6 +78,7 @@ class Guest:
         timeout: float = 3600.0,
         cpus: int = 2,
         memory: int = 1024,
+        nice: int = 0,
         udev: bool = False,
         kernel_options: Sequence[str] = (),
         qemu_options: Sequence[str] = (),
@@ -116,7 +117,7 @@ class Guest:
             complaints = undo.enter_context(self._complaints.open("wb"))
             self._process = subprocess.Popen(
                 # timeout(1) outlives us, should we be killed before we can end what we started.
-                ["timeout", "--signal=KILL", str(timeout), *command],
+                ["nice", "-n", str(nice), "timeout", "--signal=KILL", str(timeout), *command],
                 stdin=subprocess.DEVNULL,
                 stdout=complaints,
                 stderr=subprocess.STDOUT,
