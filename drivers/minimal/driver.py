@@ -4,6 +4,7 @@
 from functools import cached_property
 
 from vfio_ims.driver import Driver, FireReport
+from vfio_ims.errors import UnsupportedError
 from vfio_ims.ims import FireStatus, SlotArray
 
 from .registers import SLOTS, Bar0
@@ -26,6 +27,9 @@ class Minimal(Driver):
         return SlotArray(self.device, SLOTS)
 
     def fire(self, slot: int, *, pasid: int | None = None) -> FireReport:
+        if pasid is not None:
+            why = "the device's work carries no PASID"
+            raise UnsupportedError(f"fire slot {slot} for PASID {pasid}", device=self.label, why=why)
         with self.lock:  # STATUS is the last FIRE's
             self.regs.FIRE.write(slot)
             status = self.regs.STATUS.read()  # flushes: the message has left, or is pending

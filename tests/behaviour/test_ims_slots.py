@@ -177,6 +177,8 @@ def test_a_pasid_needs_a_table_that_keeps_one(ims_driver: Driver) -> None:
     else:
         with pytest.raises(UnsupportedError, match="PASID"):
             ims_driver.ims.allocate(pasid=1)
+        with ims_driver.ims.allocate() as irq, pytest.raises(UnsupportedError, match="no PASID"):
+            ims_driver.fire(irq.slot, pasid=1)
     assert not ims_driver.ims.report().slots
 
 
