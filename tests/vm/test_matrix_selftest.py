@@ -15,12 +15,11 @@ from tests.vm.served import Done, Lab, bench
 MODELS = {
     "dsa": "intel-dsa",
     "mapped": "intel-dsa,map_slots=yes",  # its slot table is memory that the guest maps
-    "iaa": "intel-iaa",
-    "small": "intel-iaa,slots=512",
+    "iaa": "intel-iaa,slots=512",
     "minimal": "minimal",
 }
-SLOTS = {"dsa": 2048, "mapped": 2048, "iaa": 2048, "small": 512, "minimal": 16}
-RUNS = {"type1": ("dsa", "iaa", "minimal"), "iommufd": ("dsa", "mapped", "small", "minimal")}
+SLOTS = {"dsa": 2048, "mapped": 2048, "iaa": 512, "minimal": 16}
+RUNS = {"type1": ("dsa", "iaa", "minimal"), "iommufd": ("mapped", "iaa", "minimal")}
 
 
 @pytest.fixture(scope="module")
