@@ -88,7 +88,7 @@ class EventHub(Owner):
 
     def _look(self) -> int:
         """Drain beside a thread that may be waiting in the kernel."""
-        events = self._poller.wait(0)
+        events = self._poller.look()
         self._dispatch(events)
         if self._draining:
             self._share(events)
@@ -161,11 +161,11 @@ class EventHub(Owner):
 
     def _drain_in(self, loop: asyncio.AbstractEventLoop) -> None:
         with self._lock:
-            if self.closed:
+            if self._closed_by is not None:
                 return
             self.draining_loop = loop
             try:
-                events = self._poller.wait(0)
+                events = self._poller.look()
                 self._dispatch(events)
                 if self._draining:
                     self._share(events)

@@ -87,7 +87,7 @@ class Wakeup:
         await self
 
     def __await__(self) -> Generator[object, None, None]:
-        while not self.take():
+        while not (self._raised and self.take()):
             loop = asyncio.get_running_loop()
             self.hub.serve_loop(loop)
             future = loop.create_future()

@@ -143,9 +143,9 @@ class Poller(Owner):
 
     def wait(self, timeout: float | None = None) -> list[tuple[Any, int]]:
         """Keys and counts of what was signalled, drained. Empty after ``timeout`` seconds or an ``interrupt``."""
-        self.check_open("wait for events")
         if timeout == 0:
-            return self._look()
+            return self.look()
+        self.check_open("wait for events")
         with self._lock:
             self._waiting += 1
         try:
@@ -157,10 +157,11 @@ class Poller(Owner):
                 self._waiting -= 1
                 self._forget()
 
-    def _look(self) -> list[tuple[Any, int]]:
-        """What is there now. Nothing waits in the kernel, so that the lock is held all the while."""
+    def look(self) -> list[tuple[Any, int]]:
+        """Keys and counts of what is there now, drained."""
+        self.check_open("wait for events")
         tokens, counts = self._room
-        with self._lock:
+        with self._lock:  # nothing waits in the kernel, so that it is held all the while
             found = self._wait(self._handle, 0, _AT_ONCE, tokens, counts)
             if found == 1:
                 return [(self._keys[tokens[0]], counts[0])]
