@@ -181,6 +181,8 @@ class Idxd(QueueControl, Driver):
                 stack.callback(domain.close)
 
     def _close_memory(self) -> None:
+        if "tracker" in self.__dict__:
+            self.tracker.clear()  # it looks at records by their addresses
         for name in ("firing", "records", "lists", "log"):
             held = self.__dict__.get(name)
             if held is not None:

@@ -86,7 +86,7 @@ class ManyOperations(Rows):
             raise UsageError(f"submit many: {self.name}", device=session.label, why=why) from error
         driver, notifier = session.driver, session.notifier
         place = self._place = driver.lists.take(count * step)
-        self.records, self.iova = place
+        self.records, self.iova = place.address, place.iova
         self._closed = False
         session.many_in_flight.append(self)
         try:

@@ -5,11 +5,13 @@ from __future__ import annotations
 
 import asyncio
 import re
+from array import array
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+import vfio_ims
 import vfio_ims.drivers.intel_idxd as folder
 from tests.intel_idxd.conftest import Opener, model_of
 from tests.intel_idxd.memory import PAGE, arena
@@ -206,3 +208,32 @@ def test_each_kind_of_halt(dsa: Dsa, needed: ResetNeeded) -> None:
     assert dsa.status() == ""
     with dsa.wq(0) as wq:
         assert wq.nop().ok
+
+
+@pytest.mark.parametrize("completion", ["poll", "ims"])
+def test_what_outlives_the_driver_can_still_be_looked_at(completion: str) -> None:
+    """Closing waits for what is in flight; its records stay while somebody has them. Freed memory would be a crash."""
+    with vfio_ims.open_driver("mock:intel-dsa,slots=256,inline=0") as dsa:
+        assert isinstance(dsa, Dsa)
+        memory = arena(dsa)
+        wq = dsa.wq(0, completion)
+        slow = wq.submit.memmove(memory.at(PAGE), memory.at(0), PAGE)
+        batch = wq.batch()
+        batch.nop()
+        batch.nop()
+        run = batch.run()
+        sources = array("Q", [memory.at(0)] * 3)
+        many = wq.submit_many(3, source=sources, destination=memory.at(PAGE), size=64)
+        harvested = wq.submit_many(3, source=sources, destination=memory.at(PAGE), size=64)
+        harvested.wait()
+    assert dsa.fired(range(8)) is not None
+    assert "no-op" not in repr(slow)
+    assert slow.done
+    assert slow.wait().ok
+    assert all(one.ok for one in run.wait())
+    assert many.wait() == harvested.wait() == bytes((1, 1, 1))
+    assert harvested.completion(0).ok
+    assert len(harvested.words()) == 3
+    wq.close()
+    with pytest.raises(VfioImsError):
+        wq.nop()
