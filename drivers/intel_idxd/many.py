@@ -59,6 +59,10 @@ class ManyOperations(Rows):
         self._closed = True
         self._statuses: bytearray | None = None
         self._last: Operation | None = None
+        for number in (opcode, flags):
+            if not isinstance(number, int):
+                why = f"opcode and flags must be numbers, not {number!r}"
+                raise UsageError("submit many", device=session.label, why=why)
         self._session, self.name = session, name or f"operation {opcode:#x}"
         shape, values = 0, []
         if not isinstance(source, int):
@@ -74,6 +78,8 @@ class ManyOperations(Rows):
         if not values:
             why = "at least one of source, destination and size must be an array"
             raise UsageError(f"submit many: {self.name}", device=session.label, why=why)
+        for (_, width), column in zip(self.places, values, strict=True):
+            self._check_column(column, width)
         count = self.count = memoryview(values[0]).nbytes // self.places[0][1]
         if not count:
             raise UsageError(f"submit many: {self.name}", device=session.label, why="the arrays are empty")
@@ -98,6 +104,20 @@ class ManyOperations(Rows):
             raise
         if notifier.flags:
             self._last = session.submit.drain()
+
+    def _check_column(self, column: object, width: int) -> None:
+        """UsageError unless it is a buffer of whole numbers of ``width`` bytes, or of bytes."""
+        try:
+            view = memoryview(column)  # type: ignore[arg-type]
+        except TypeError:
+            what = type(column).__name__
+        else:
+            if view.itemsize in (1, width) and view.format[-1] not in "efd":
+                return
+            what = f"one of {view.itemsize} bytes each, format {view.format!r}"
+        why = f"a column must be one number or an array of numbers of {width} bytes, not {what}"
+        hint = f'array("{"Q" if width == 8 else "I"}", [...]), of addresses: buffer.iova'
+        raise UsageError(f"submit many: {self.name}", device=self._session.label, why=why, hint=hint)
 
     def __len__(self) -> int:
         return self.count

@@ -73,6 +73,25 @@ WRONG: list[tuple[Callable[[DsaQueue], object], str]] = [
     (lambda wq: wq.crc(0x1000, 8, 1 << 32), "does not fit its field: 0x100000000"),
     (lambda wq: wq.dualcast(0x1000, -1, 0x2000, 8), "does not fit its field: -0x1"),
     (lambda wq: wq.apply_delta(0x1000, 0x2000, -10, 8), "does not fit its field: -0xa"),
+    (lambda wq: wq.memmove(arena(wq.driver).buffer, 0x2000, "8"), "size must be a number of 32 bits, not '8'"),  # type: ignore[arg-type]
+    (lambda wq: wq.compare(0x1000, 0x2000, 8, expect=2), "expect must be None, 0 or 1, not 2"),
+    (lambda wq: wq.dif_insert(0x1000, 0x2000, 512, 512, 5), "tags must be DifTags, not 5"),  # type: ignore[arg-type]
+    (lambda wq: wq.drain(readback=0x1000), "readback must be a list of places, not 4096"),  # type: ignore[arg-type]
+    (lambda wq: wq.copied("text"), "it must be bytes, or a contiguous array of numbers, not str"),  # type: ignore[arg-type]
+    (lambda wq: wq.submit_many(3, source=[1, 2]), "numbers of 8 bytes, not list"),  # type: ignore[arg-type]
+    (
+        lambda wq: wq.submit_many(3, source=array("I", [1, 2])),
+        "not one of 4 bytes each, format 'I'",
+    ),
+    (
+        lambda wq: wq.submit_many(3, source=array("d", [1, 2])),
+        "not one of 8 bytes each, format 'd'",
+    ),
+    (lambda wq: wq.submit_many(3, size=array("Q", [1])), "numbers of 4 bytes"),
+    (lambda wq: wq.submit_many("3", size=array("I", [1])), "opcode and flags must be numbers, not '3'"),  # type: ignore[arg-type]
+    (lambda wq: wq.driver.wq(1, timeout=None), "timeout must be seconds, not None"),  # type: ignore[arg-type]
+    (lambda wq: wq.driver.wq(1, timeout=-1), "timeout must be seconds, not -1"),
+    (lambda wq: wq.driver.wq(1, pasid="5"), "pasid must be None or a number, not '5'"),  # type: ignore[arg-type]
     (lambda wq: wq.driver.drain(queue=8), "enabled are 0, 1, 2"),
     (lambda wq: wq.driver.abort(queue=-1), "enabled are 0, 1, 2"),
     (lambda wq: wq.driver.occupancy(8), "enabled are 0, 1, 2"),
@@ -235,5 +254,6 @@ def test_what_outlives_the_driver_can_still_be_looked_at(completion: str) -> Non
     assert harvested.completion(0).ok
     assert len(harvested.words()) == 3
     wq.close()
-    with pytest.raises(VfioImsError):
-        wq.nop()
+    for use in (wq.nop, lambda: wq.copied(b"a")):
+        with pytest.raises(VfioImsError):
+            use()
