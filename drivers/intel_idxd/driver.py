@@ -242,6 +242,8 @@ class Idxd(QueueControl, Driver):
 
     def fired(self, slots: Sequence[int]) -> Sequence[int]:
         """Those of ``slots`` whose work has completed: one compiled look at the records of work in flight."""
+        if self.forked:
+            self.check_open("tell which slots fired")
         return self.tracker.fired(slots)
 
     def fire_vector(self, vector: int) -> None:

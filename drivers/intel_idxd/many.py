@@ -127,6 +127,7 @@ class ManyOperations(Rows):
 
         OperationError names the first that failed (``check`` False: look at the statuses), DeviceTimeout.
         """
+        self._check_process()
         if self._statuses is None:
             limit = self._session.timeout if timeout is None else timeout
             deadline = time.monotonic() + limit
@@ -136,6 +137,7 @@ class ManyOperations(Rows):
         return self._result(check)
 
     def __await__(self) -> Generator[object, None, bytearray]:
+        self._check_process()
         if self._statuses is None:
             if self._last is None:
                 self._last = self._session.submit.drain()
@@ -176,7 +178,13 @@ class ManyOperations(Rows):
         whole = view_of(self.records, self.count * self.step).cast("I")
         return whole[offset // 4 :: self.step // 4].tolist()
 
+    def _check_process(self) -> None:
+        driver = self._session.driver
+        if driver.forked:
+            driver.check_open(self.name)
+
     def _check(self) -> None:
+        self._check_process()
         if self._closed or self._statuses is None:
             why = "it was closed" if self._closed else "wait for it first"
             raise UsageError(f"look at {self.name}", device=self._session.label, why=why)

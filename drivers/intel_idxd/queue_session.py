@@ -190,6 +190,8 @@ class QueueSession(Operations[Completion]):
         if self._closed:
             return
         self._closed = True
+        if self.driver.forked:
+            return
         try:
             under_way: list[ManyOperations | Operation] = [*self.many_in_flight, *self._in_flight.values()]
             for one in under_way:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 from array import array
 from collections.abc import Callable
@@ -20,7 +21,7 @@ from vfio_ims.drivers.intel_idxd.driver import Dsa, Iaa
 from vfio_ims.drivers.intel_idxd.iaa_streams import DecompressStream
 from vfio_ims.drivers.intel_idxd.queue_session import DsaQueue
 from vfio_ims.drivers.intel_idxd.registers import Cause, ResetNeeded, State
-from vfio_ims.errors import UsageError, VfioImsError
+from vfio_ims.errors import ClosedError, UsageError, VfioImsError
 
 EXAMPLES = re.findall(r"```python\n(.*?)```", (Path(folder.__file__).parent / "README.md").read_text(), re.DOTALL)
 
@@ -107,6 +108,33 @@ def test_what_cannot_be_is_told_before_the_device_sees_it(dsa: Dsa) -> None:
             assert wq.nop().ok
             assert dsa.queues[0].in_flight == 0
     assert dsa.status() == ""
+
+
+def test_a_forked_child_is_told_and_does_not_crash(dsa: Dsa) -> None:
+    """The child has none of the memory: a look at a record there is a fault."""
+    memory = arena(dsa)
+    wq = dsa.wq(0)
+    operation = wq.submit.memmove(memory.at(PAGE), memory.at(0), PAGE)
+    many = wq.submit_many(3, source=array("Q", [memory.at(0)] * 3), destination=memory.at(PAGE), size=64)
+    batch = wq.batch()
+    batch.nop()
+    batch.nop()
+    run = batch.run()
+    child = os.fork()
+    if child == 0:
+        told = 0
+        for use in (lambda: operation.done, operation.wait, many.wait, run.wait, lambda: dsa.fired(range(8))):
+            try:
+                use()
+            except ClosedError:
+                told += 1
+        wq.close()
+        os._exit(told if "another process" in repr(operation) else 0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 5
+    assert operation.wait().ok
+    assert len(many.wait()) == 3
+    assert len(run.wait()) == 2
+    wq.close()
 
 
 def test_a_batch_in_a_task(dsa: Dsa) -> None:
