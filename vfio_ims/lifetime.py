@@ -87,6 +87,11 @@ class Owner:
         """Whether ``check_open`` would be silent: for callers whose operation takes time to word."""
         return self._closed_by is None and self._pid == _Process.pid
 
+    @property
+    def forked(self) -> bool:
+        """Whether it belongs to the process that this one was forked from: its memory is not mapped here."""
+        return self._pid != _Process.pid
+
     def check_open(self, operation: str) -> None:
         """Raise ClosedError where this is closed, or belongs to the process that this one was forked from."""
         if self._closed_by is not None:

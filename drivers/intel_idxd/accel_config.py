@@ -45,11 +45,11 @@ def load(text: str, capabilities: Capabilities, device: str | None = None) -> Co
     """
     try:
         devices = json.loads(text)
-    except ValueError as error:
+    except (TypeError, ValueError) as error:
         raise _bad(f"it is no JSON: {error}") from None
     if not isinstance(devices, list) or not all(isinstance(one, dict) and "dev" in one for one in devices):
         raise _bad("it must be a list of devices, each with its dev")
-    names = [one["dev"] for one in devices]
+    names = [str(one["dev"]) for one in devices]
     if device is None and len(devices) != 1:
         raise _bad(f"it has {', '.join(names) or 'no device'}: name one")
     if device is not None and device not in names:
@@ -57,18 +57,17 @@ def load(text: str, capabilities: Capabilities, device: str | None = None) -> Co
     chosen = _renamed(devices[0 if device is None else names.index(device)])
     groups: list[Group] = []
     queues: list[Queue] = []
-    for entry in map(_renamed, chosen.get("groups", [])):
+    for entry in map(_renamed, _list(chosen, "groups")):
         index = _number(entry, "group")
         groups.append(_group(index, entry))
-        queues += [_queue(index, _renamed(one)) for one in entry.get("grouped_workqueues", [])]
+        queues += [_queue(index, _renamed(one)) for one in _list(entry, "grouped_workqueues")]
     known = {group.index for group in groups}
     groups += [_unused(n) for n in range(capabilities.group.groups) if n not in known]
-    log = int(chosen.get("event_log_size", 0)) if chosen.get("event_log_size") else 0
     return Configuration(
         tuple(sorted(queues, key=lambda queue: queue.index)),
         tuple(sorted(groups, key=lambda group: group.index)),
-        int(chosen.get("read_buffer_limit", 0)),
-        log,
+        _integer(chosen, "read_buffer_limit"),
+        _integer(chosen, "event_log_size"),
     )
 
 
@@ -86,17 +85,35 @@ def _number(entry: Mapping[str, Any], kind: str) -> int:
     return int(found[1])
 
 
+def _list(entry: Mapping[str, Any], key: str) -> list[Any]:
+    found = entry.get(key, [])
+    if not isinstance(found, list):
+        raise _bad(f"{key} must be a list, not {found!r}")
+    return found
+
+
+def _integer(entry: Mapping[str, Any], key: str, default: int = 0) -> int:
+    found = entry.get(key, default)
+    try:
+        number = int(found)
+    except (TypeError, ValueError, OverflowError):
+        number = -1
+    if number < 0:
+        raise _bad(f"{key} of {entry.get('dev')} must be a number from 0 on, not {found!r}")
+    return number
+
+
 def _group(index: int, entry: Mapping[str, Any]) -> Group:
     return Group(
         index,
-        tuple(_number(_renamed(one), "engine") for one in entry.get("grouped_engines", [])),
-        int(entry.get("read_buffers_reserved", 0)),
-        int(entry.get("read_buffers_allowed", 0)),
+        tuple(_number(_renamed(one), "engine") for one in _list(entry, "grouped_engines")),
+        _integer(entry, "read_buffers_reserved"),
+        _integer(entry, "read_buffers_allowed"),
         bool(entry.get("use_read_buffer_limit", 0)),
-        int(entry.get("traffic_class_a", TRAFFIC_CLASS)),
-        int(entry.get("traffic_class_b", TRAFFIC_CLASS)),
-        int(entry.get("desc_progress_limit", 0)),
-        int(entry.get("batch_progress_limit", 0)),
+        _integer(entry, "traffic_class_a", TRAFFIC_CLASS),
+        _integer(entry, "traffic_class_b", TRAFFIC_CLASS),
+        _integer(entry, "desc_progress_limit"),
+        _integer(entry, "batch_progress_limit"),
     )
 
 
@@ -109,11 +126,11 @@ def _queue(group: int, entry: Mapping[str, Any]) -> Queue:
         raise _bad(f"mode must be dedicated or shared, not {mode!r}")
     return Queue(
         _number(entry, "wq"),
-        int(entry.get("size", 0)),
-        int(entry.get("group_id", group)),
+        _integer(entry, "size"),
+        _integer(entry, "group_id", group),
         mode == "dedicated",
-        int(entry.get("priority", 10)),
-        int(entry.get("threshold", 0)),
+        _integer(entry, "priority", 10),
+        _integer(entry, "threshold"),
         bool(entry.get("block_on_fault", 0)),
         not entry.get("ats_disable", 0),
         not entry.get("prs_disable", 0),
@@ -128,7 +145,7 @@ def _queue(group: int, entry: Mapping[str, Any]) -> Queue:
 def _shift(entry: Mapping[str, Any], key: str) -> int | None:
     if key not in entry:
         return None
-    size = int(entry[key])
+    size = _integer(entry, key)
     if size < 1 or size & (size - 1):
         raise _bad(f"{key} must be a power of two, not {size}")
     return size.bit_length() - 1

@@ -138,11 +138,13 @@ class BatchRun:
     def wait(self, timeout: float | None = None, *, check: bool = True) -> list[Completion]:
         """Block until all have completed; each one's completion. OperationError names the first that failed."""
         if self._completions is None:
+            self._check_process()
             self._collect([operation.wait(timeout, check=False) for operation, _, _ in self._parts])
         return self._result(check)
 
     def __await__(self) -> Generator[object, None, list[Completion]]:
         if self._completions is None:
+            self._check_process()
             whole = []
             for operation, _, _ in self._parts:
                 try:
@@ -151,6 +153,11 @@ class BatchRun:
                     whole.append(error.completion)
             self._collect(whole)
         return self._result(True)
+
+    def _check_process(self) -> None:
+        driver = self._session.driver
+        if driver.forked:
+            driver.check_open("batch")
 
     def _collect(self, whole: list[Completion]) -> None:
         session, records = self._session, iter(self._records)

@@ -181,6 +181,8 @@ class Idxd(QueueControl, Driver):
                 stack.callback(domain.close)
 
     def _close_memory(self) -> None:
+        if "tracker" in self.__dict__:
+            self.tracker.clear()  # it looks at records by their addresses
         for name in ("firing", "records", "lists", "log"):
             held = self.__dict__.get(name)
             if held is not None:
@@ -240,6 +242,8 @@ class Idxd(QueueControl, Driver):
 
     def fired(self, slots: Sequence[int]) -> Sequence[int]:
         """Those of ``slots`` whose work has completed: one compiled look at the records of work in flight."""
+        if self.forked:
+            self.check_open("tell which slots fired")
         return self.tracker.fired(slots)
 
     def fire_vector(self, vector: int) -> None:

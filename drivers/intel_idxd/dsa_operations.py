@@ -34,10 +34,11 @@ class DsaOperations(Operations[T]):
         ``readback``: one or two addresses that the device then reads, so that writes before it have arrived there;
         only where GENCAP has ``drain_readback``.
         """
+        if not isinstance(readback, Sequence):
+            raise UsageError("prepare an operation", why=f"readback must be a list of places, not {readback!r}")
         if len(readback) > 2:
-            raise UsageError(
-                "prepare an operation", why=f"a drain reads back from 2 places at most, not {len(readback)}"
-            )
+            why = f"a drain reads back from 2 places at most, not {len(readback)}"
+            raise UsageError("prepare an operation", why=why)
         flags |= (0, Flag.DRAIN_READ1, Flag.DRAIN_READ1 | Flag.DRAIN_READ2)[len(readback)]
         first, second = (*(iova_of(place, 1) for place in readback), 0, 0)[:2]
         return self._run(Request(DsaOpcode.DRAIN, flags, first, second, name="drain"))
@@ -214,9 +215,16 @@ class DsaOperations(Operations[T]):
 
 
 def _expecting(expect: int | None, flags: int) -> tuple[int, bytes]:
-    return (flags, b"") if expect is None else (flags | Flag.CHECK_RESULT, bytes((expect & 1,)))
+    if expect is None:
+        return flags, b""
+    if expect not in (0, 1):
+        raise UsageError("prepare an operation", why=f"expect must be None, 0 or 1, not {expect!r}")
+    return flags | Flag.CHECK_RESULT, bytes((expect,))
 
 
 def _dif(block: int, dif: int, *, source: DifTags = _NO_TAGS, target: DifTags = _NO_TAGS) -> bytes:
+    for tags in (source, target):
+        if not isinstance(tags, DifTags):
+            raise UsageError("prepare an operation", why=f"tags must be DifTags, not {tags!r}")
     head = bytes((source.flags, target.flags, block_code(block, dif))) + bytes(5)
     return head + source.packed() + target.packed()

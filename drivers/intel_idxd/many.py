@@ -59,6 +59,10 @@ class ManyOperations(Rows):
         self._closed = True
         self._statuses: bytearray | None = None
         self._last: Operation | None = None
+        for number in (opcode, flags):
+            if not isinstance(number, int):
+                why = f"opcode and flags must be numbers, not {number!r}"
+                raise UsageError("submit many", device=session.label, why=why)
         self._session, self.name = session, name or f"operation {opcode:#x}"
         shape, values = 0, []
         if not isinstance(source, int):
@@ -74,6 +78,8 @@ class ManyOperations(Rows):
         if not values:
             why = "at least one of source, destination and size must be an array"
             raise UsageError(f"submit many: {self.name}", device=session.label, why=why)
+        for (_, width), column in zip(self.places, values, strict=True):
+            self._check_column(column, width)
         count = self.count = memoryview(values[0]).nbytes // self.places[0][1]
         if not count:
             raise UsageError(f"submit many: {self.name}", device=session.label, why="the arrays are empty")
@@ -86,7 +92,7 @@ class ManyOperations(Rows):
             raise UsageError(f"submit many: {self.name}", device=session.label, why=why) from error
         driver, notifier = session.driver, session.notifier
         place = self._place = driver.lists.take(count * step)
-        self.records, self.iova = place
+        self.records, self.iova = place.address, place.iova
         self._closed = False
         session.many_in_flight.append(self)
         try:
@@ -99,6 +105,20 @@ class ManyOperations(Rows):
         if notifier.flags:
             self._last = session.submit.drain()
 
+    def _check_column(self, column: object, width: int) -> None:
+        """UsageError unless it is a buffer of whole numbers of ``width`` bytes, or of bytes."""
+        try:
+            view = memoryview(column)  # type: ignore[arg-type]
+        except TypeError:
+            what = type(column).__name__
+        else:
+            if view.itemsize in (1, width) and view.format[-1] not in "efd":
+                return
+            what = f"one of {view.itemsize} bytes each, format {view.format!r}"
+        why = f"a column must be one number or an array of numbers of {width} bytes, not {what}"
+        hint = f'array("{"Q" if width == 8 else "I"}", [...]), of addresses: buffer.iova'
+        raise UsageError(f"submit many: {self.name}", device=self._session.label, why=why, hint=hint)
+
     def __len__(self) -> int:
         return self.count
 
@@ -107,6 +127,7 @@ class ManyOperations(Rows):
 
         OperationError names the first that failed (``check`` False: look at the statuses), DeviceTimeout.
         """
+        self._check_process()
         if self._statuses is None:
             limit = self._session.timeout if timeout is None else timeout
             deadline = time.monotonic() + limit
@@ -116,6 +137,7 @@ class ManyOperations(Rows):
         return self._result(check)
 
     def __await__(self) -> Generator[object, None, bytearray]:
+        self._check_process()
         if self._statuses is None:
             if self._last is None:
                 self._last = self._session.submit.drain()
@@ -156,7 +178,13 @@ class ManyOperations(Rows):
         whole = view_of(self.records, self.count * self.step).cast("I")
         return whole[offset // 4 :: self.step // 4].tolist()
 
+    def _check_process(self) -> None:
+        driver = self._session.driver
+        if driver.forked:
+            driver.check_open(self.name)
+
     def _check(self) -> None:
+        self._check_process()
         if self._closed or self._statuses is None:
             why = "it was closed" if self._closed else "wait for it first"
             raise UsageError(f"look at {self.name}", device=self._session.label, why=why)

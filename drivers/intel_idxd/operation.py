@@ -37,7 +37,10 @@ class Operation:
     @property
     def done(self) -> bool:
         """Whether the device has completed it: one look at the record."""
-        return self._completion is not None or load(self.record.address, 1) != 0
+        if self._completion is not None:
+            return True
+        self._check_process()
+        return load(self.record.address, 1) != 0
 
     def wait(self, timeout: float | None = None, *, check: bool = True) -> Completion:
         """Block until it has completed; its completion. ``timeout``: seconds, None: the session's.
@@ -45,6 +48,7 @@ class Operation:
         OperationError where the device could not do it (``check`` False: the completion says so), DeviceTimeout.
         """
         if self._completion is None:
+            self._check_process()
             limit = self._session.timeout if timeout is None else timeout
             while True:
                 if not load(self.record.address, 1):
@@ -56,6 +60,7 @@ class Operation:
 
     def __await__(self) -> Generator[object, None, Completion]:
         if self._completion is None:
+            self._check_process()
             while True:
                 if not load(self.record.address, 1):
                     yield from self._session.notifier.wait_async(self).__await__()
@@ -63,6 +68,11 @@ class Operation:
                     break
             self._finish()
         return self._result(True)
+
+    def _check_process(self) -> None:
+        driver = self._session.driver
+        if driver.forked:
+            driver.check_open(self.name)
 
     def _again(self) -> bool:
         """Whether it failed because its interrupt handle was revoked, and was submitted again with another."""
@@ -80,4 +90,6 @@ class Operation:
         return completion
 
     def __repr__(self) -> str:
+        if self._completion is None and self._session.driver.forked:
+            return f"<Operation {self.name}: of another process>"
         return f"<Operation {self.name}: {self._completion or ('done' if self.done else 'in flight')}>"

@@ -37,6 +37,8 @@ class Request(NamedTuple):
 
 def iova_of(place: Buffer | int, size: int) -> int:
     """The address for the device. UsageError where ``size`` bytes are more than the buffer has."""
+    if not isinstance(size, int):
+        raise UsageError("prepare an operation", why=f"size must be a number of 32 bits, not {size!r}")
     if isinstance(place, int):
         return place
     try:

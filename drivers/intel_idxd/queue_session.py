@@ -56,6 +56,16 @@ class QueueSession(Operations[Completion]):
         self, driver: Idxd, queue: WorkQueue, completion: object, timeout: float, pasid: int | None = None
     ) -> None:
         self.driver, self.queue, self.timeout, self.label = driver, queue, timeout, driver.label
+        try:
+            fine = timeout >= 0
+        except TypeError:
+            fine = False
+        if not fine:  # NaN too
+            why = f"timeout must be seconds, not {timeout!r}"
+            raise UsageError(f"use work queue {queue.index}", device=driver.label, why=why)
+        if pasid is not None and not isinstance(pasid, int):
+            why = f"pasid must be None or a number, not {pasid!r}"
+            raise UsageError(f"use work queue {queue.index}", device=driver.label, why=why)
         self.pasid = pasid
         if pasid is not None:
             driver.pasids.take(queue, pasid)
@@ -151,7 +161,12 @@ class QueueSession(Operations[Completion]):
 
     def copied(self, data: ReadableBuffer) -> Buffer:
         """A buffer with a copy of ``data``, for the device to read: kept until the session closes."""
-        source = memoryview(data).cast("B")
+        self._check_open("copy data for a device")
+        try:
+            source = memoryview(data).cast("B")
+        except TypeError:
+            why = f"it must be bytes, or a contiguous array of numbers, not {type(data).__name__}"
+            raise UsageError("copy data for a device", device=self.label, why=why) from None
         if not source.nbytes:
             raise UsageError("copy data for a device", device=self.label, why="there is none: 0 bytes")
         buffer = self.driver.device.dma.allocate(source.nbytes)
@@ -175,6 +190,8 @@ class QueueSession(Operations[Completion]):
         if self._closed:
             return
         self._closed = True
+        if self.driver.forked:
+            return
         try:
             under_way: list[ManyOperations | Operation] = [*self.many_in_flight, *self._in_flight.values()]
             for one in under_way:

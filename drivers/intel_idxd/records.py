@@ -17,10 +17,12 @@ _CHUNK = 256
 
 
 class Record(NamedTuple):
-    """``address`` for us, ``iova`` for the device."""
+    """``address`` for us, ``iova`` for the device. Whoever holds it may read it, also when the driver is closed."""
 
     address: int
     iova: int
+    memory: memoryview
+    """Keeps the memory around it."""
 
 
 class RecordPool:
@@ -46,8 +48,9 @@ class RecordPool:
             if not self._free:
                 chunk = self._space.allocate(_CHUNK * self.size)
                 self._chunks.append(chunk)
+                memory = chunk.view
                 self._free += [
-                    Record(chunk.address + at, chunk.iova + at)
+                    Record(chunk.address + at, chunk.iova + at, memory)
                     for at in range(self.size * (_CHUNK - 1), -self.size, -self.size)
                 ]
             return self._free.pop()
@@ -87,7 +90,7 @@ class ListPool:
             buffer = self._space.allocate(whole)
             self._buffers.append(buffer)
             self._sizes[buffer.iova] = whole
-            return Record(buffer.address, buffer.iova)
+            return Record(buffer.address, buffer.iova, buffer.view)
 
     def give_back(self, place: Record) -> None:
         """Nobody uses it any more. After ``close`` nothing happens."""
@@ -96,7 +99,7 @@ class ListPool:
             free.append(place)
 
     def close(self) -> None:
+        self._free.clear()
         for buffer in self._buffers:
             buffer.close()
         self._buffers.clear()
-        self._free.clear()

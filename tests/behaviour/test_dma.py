@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -12,7 +13,7 @@ from tests.behaviour.common import EVERYWHERE
 from vfio_ims.device import Device
 from vfio_ims.dma import Buffer
 from vfio_ims.driver import Driver
-from vfio_ims.errors import ClosedError, DeviceBusy, UsageError
+from vfio_ims.errors import ClosedError, DeviceBusy, SetupError, UsageError
 from vfio_ims.messages import Message
 from vfio_ims.testing.places import Place
 from vfio_ims.testing.plugin import places_of
@@ -82,10 +83,15 @@ def test_an_alignment_is_kept(vfio_device: Device, align: int) -> None:
         assert made.iova % align == 0
 
 
-@pytest.mark.parametrize("size", [0, -1])
-def test_no_memory_is_refused(vfio_device: Device, size: int) -> None:
-    with pytest.raises(UsageError, match=f"size must be 1 byte or more, not {size}"):
+@pytest.mark.parametrize("size", [0, -1, 1.5, "4096", None, 1 << 70])
+def test_no_memory_is_refused(vfio_device: Device, size: Any) -> None:
+    with pytest.raises(UsageError, match=f"size must be 1 byte or more, not {size!r}"):
         vfio_device.dma.allocate(size)
+
+
+def test_more_memory_than_there_are_addresses_is_refused(vfio_device: Device) -> None:
+    with pytest.raises(SetupError, match="allocate 0x1000000000000000 bytes"):
+        vfio_device.dma.allocate(1 << 60)
 
 
 def test_translation_goes_both_ways(vfio_device: Device, buffer: Buffer) -> None:

@@ -200,3 +200,23 @@ def test_show_tells_it(opened: Opener) -> None:
     assert words["max_engines"] == "8"
     assert "decompress, compress, crc64" in words["op_cap"]
     assert words["interrupt handles"] == "the table's indices"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ('"size":16', '"size":"many"', "size of wq0.0 must be a number from 0 on, not 'many'"),
+        ('"size":16', '"size":null', "size of wq0.0 must be a number from 0 on, not None"),
+        ('"size":16', '"size":-4', "size of wq0.0 must be a number from 0 on, not -4"),
+        ('"size":16', '"size":Infinity', "size of wq0.0 must be a number from 0 on, not inf"),
+        ('"group_id":0, "priority"', '"group_id":-1, "priority"', "group_id of wq0.0 must be a number from 0 on"),
+        ('"token_limit":4', '"token_limit":"x"', "read_buffer_limit of dsa0 must be a number"),
+        ('"max_batch_size":32', '"max_batch_size":null', "max_batch_size of wq0.0 must be a number"),
+        ('"groups":[\n', '"groups":5, "spare":[\n', "groups must be a list, not 5"),
+        ('"grouped_workqueues":[\n', '"grouped_workqueues":null, "spare":[\n', "grouped_workqueues must be a list"),
+    ],
+)
+def test_values_of_another_kind_are_told_by_name(old: str, new: str, words: str) -> None:
+    assert old in PROFILE
+    with pytest.raises(UsageError, match=words):
+        load(PROFILE.replace(old, new, 1), CAPABILITIES, "dsa0")

@@ -4,21 +4,23 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
+from array import array
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+import vfio_ims
 import vfio_ims.drivers.intel_idxd as folder
 from tests.intel_idxd.conftest import Opener, model_of
 from tests.intel_idxd.memory import PAGE, arena
 from vfio_ims.drivers.intel_idxd.completion import Completion, OperationError
 from vfio_ims.drivers.intel_idxd.driver import Dsa, Iaa
-from vfio_ims.drivers.intel_idxd.iaa_streams import DecompressStream
 from vfio_ims.drivers.intel_idxd.queue_session import DsaQueue
 from vfio_ims.drivers.intel_idxd.registers import Cause, ResetNeeded, State
-from vfio_ims.errors import UsageError, VfioImsError
+from vfio_ims.errors import ClosedError, UsageError, VfioImsError
 
 EXAMPLES = re.findall(r"```python\n(.*?)```", (Path(folder.__file__).parent / "README.md").read_text(), re.DOTALL)
 
@@ -34,7 +36,7 @@ def test_the_readmes_stream_runs(opened: Opener) -> None:
     memory.put(0, b"\x01\x05\x00\xfa\xffhello".ljust(1000, b"\0"))
     text = EXAMPLES[1].replace("1000", "6").replace("500", "4")
     names = {"iaa": iaa, "dst": memory.at(PAGE), "src": memory.at(0), "more": memory.at(6)}
-    exec(compile(text, "README.md", "exec"), names | {"DecompressStream": DecompressStream})
+    exec(compile(text, "README.md", "exec"), names)
     assert memory.take(PAGE, 4) == b"ello"
 
 
@@ -71,6 +73,25 @@ WRONG: list[tuple[Callable[[DsaQueue], object], str]] = [
     (lambda wq: wq.crc(0x1000, 8, 1 << 32), "does not fit its field: 0x100000000"),
     (lambda wq: wq.dualcast(0x1000, -1, 0x2000, 8), "does not fit its field: -0x1"),
     (lambda wq: wq.apply_delta(0x1000, 0x2000, -10, 8), "does not fit its field: -0xa"),
+    (lambda wq: wq.memmove(arena(wq.driver).buffer, 0x2000, "8"), "size must be a number of 32 bits, not '8'"),  # type: ignore[arg-type]
+    (lambda wq: wq.compare(0x1000, 0x2000, 8, expect=2), "expect must be None, 0 or 1, not 2"),
+    (lambda wq: wq.dif_insert(0x1000, 0x2000, 512, 512, 5), "tags must be DifTags, not 5"),  # type: ignore[arg-type]
+    (lambda wq: wq.drain(readback=0x1000), "readback must be a list of places, not 4096"),  # type: ignore[arg-type]
+    (lambda wq: wq.copied("text"), "it must be bytes, or a contiguous array of numbers, not str"),  # type: ignore[arg-type]
+    (lambda wq: wq.submit_many(3, source=[1, 2]), "numbers of 8 bytes, not list"),  # type: ignore[arg-type]
+    (
+        lambda wq: wq.submit_many(3, source=array("I", [1, 2])),
+        "not one of 4 bytes each, format 'I'",
+    ),
+    (
+        lambda wq: wq.submit_many(3, source=array("d", [1, 2])),
+        "not one of 8 bytes each, format 'd'",
+    ),
+    (lambda wq: wq.submit_many(3, size=array("Q", [1])), "numbers of 4 bytes"),
+    (lambda wq: wq.submit_many("3", size=array("I", [1])), "opcode and flags must be numbers, not '3'"),  # type: ignore[arg-type]
+    (lambda wq: wq.driver.wq(1, timeout=None), "timeout must be seconds, not None"),  # type: ignore[arg-type]
+    (lambda wq: wq.driver.wq(1, timeout=-1), "timeout must be seconds, not -1"),
+    (lambda wq: wq.driver.wq(1, pasid="5"), "pasid must be None or a number, not '5'"),  # type: ignore[arg-type]
     (lambda wq: wq.driver.drain(queue=8), "enabled are 0, 1, 2"),
     (lambda wq: wq.driver.abort(queue=-1), "enabled are 0, 1, 2"),
     (lambda wq: wq.driver.occupancy(8), "enabled are 0, 1, 2"),
@@ -86,6 +107,33 @@ def test_what_cannot_be_is_told_before_the_device_sees_it(dsa: Dsa) -> None:
             assert wq.nop().ok
             assert dsa.queues[0].in_flight == 0
     assert dsa.status() == ""
+
+
+def test_a_forked_child_is_told_and_does_not_crash(dsa: Dsa) -> None:
+    """The child has none of the memory: a look at a record there is a fault."""
+    memory = arena(dsa)
+    wq = dsa.wq(0)
+    operation = wq.submit.memmove(memory.at(PAGE), memory.at(0), PAGE)
+    many = wq.submit_many(3, source=array("Q", [memory.at(0)] * 3), destination=memory.at(PAGE), size=64)
+    batch = wq.batch()
+    batch.nop()
+    batch.nop()
+    run = batch.run()
+    child = os.fork()
+    if child == 0:
+        told = 0
+        for use in (lambda: operation.done, operation.wait, many.wait, run.wait, lambda: dsa.fired(range(8))):
+            try:
+                use()
+            except ClosedError:
+                told += 1
+        wq.close()
+        os._exit(told if "another process" in repr(operation) else 0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 5
+    assert operation.wait().ok
+    assert len(many.wait()) == 3
+    assert len(run.wait()) == 2
+    wq.close()
 
 
 def test_a_batch_in_a_task(dsa: Dsa) -> None:
@@ -206,3 +254,33 @@ def test_each_kind_of_halt(dsa: Dsa, needed: ResetNeeded) -> None:
     assert dsa.status() == ""
     with dsa.wq(0) as wq:
         assert wq.nop().ok
+
+
+@pytest.mark.parametrize("completion", ["poll", "ims"])
+def test_what_outlives_the_driver_can_still_be_looked_at(completion: str) -> None:
+    """Closing waits for what is in flight; its records stay while somebody has them. Freed memory would be a crash."""
+    with vfio_ims.open_driver("mock:intel-dsa,slots=256,inline=0") as dsa:
+        assert isinstance(dsa, Dsa)
+        memory = arena(dsa)
+        wq = dsa.wq(0, completion)
+        slow = wq.submit.memmove(memory.at(PAGE), memory.at(0), PAGE)
+        batch = wq.batch()
+        batch.nop()
+        batch.nop()
+        run = batch.run()
+        sources = array("Q", [memory.at(0)] * 3)
+        many = wq.submit_many(3, source=sources, destination=memory.at(PAGE), size=64)
+        harvested = wq.submit_many(3, source=sources, destination=memory.at(PAGE), size=64)
+        harvested.wait()
+    assert dsa.fired(range(8)) is not None
+    assert "no-op" not in repr(slow)
+    assert slow.done
+    assert slow.wait().ok
+    assert all(one.ok for one in run.wait())
+    assert many.wait() == harvested.wait() == bytes((1, 1, 1))
+    assert harvested.completion(0).ok
+    assert len(harvested.words()) == 3
+    wq.close()
+    for use in (wq.nop, lambda: wq.copied(b"a")):
+        with pytest.raises(VfioImsError):
+            use()

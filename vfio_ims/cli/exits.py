@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import errno
+
 import click
 
 from vfio_ims.errors import AccessDenied, SetupError, UsageError, VfioImsError
@@ -15,6 +17,9 @@ OK, FAILED, USAGE, NOT_READY, NOTHING, INTERRUPTED = 0, 1, 2, 3, 4, 130
 def report(error: Exception) -> int:
     """Print ``error`` to stderr, and return the status for it. An error that is not ours is a bug: it is raised."""
     if not isinstance(error, VfioImsError):
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            click.echo(f"vfio-ims: write the output: {error.strerror}", err=True)
+            return FAILED
         raise error
     click.echo(f"vfio-ims: {error}", err=True)
     if isinstance(error, UsageError):

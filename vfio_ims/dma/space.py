@@ -6,6 +6,7 @@ from __future__ import annotations
 import threading
 from bisect import bisect_right
 from contextlib import suppress
+from operator import index
 from typing import TYPE_CHECKING
 
 from vfio_ims.dma.allocator import IovaAllocator
@@ -77,8 +78,12 @@ class AddressSpace(Owner):
         there. Rounded up to pages; ``Buffer.size`` is what was asked for.
         """
         self.check_open("allocate memory")
-        if size < 1:
-            raise UsageError("allocate memory", device=self.label, why=f"size must be 1 byte or more, not {size}")
+        try:
+            fine = 0 < index(size) < 1 << 63
+        except TypeError:
+            fine = False
+        if not fine:
+            raise UsageError("allocate memory", device=self.label, why=f"size must be 1 byte or more, not {size!r}")
         memory = SharedMemory(-(-size // self.page) * self.page, hugepages=hugepages)
         try:
             with self._lock:

@@ -48,7 +48,10 @@ class SharedMemory(Descriptor):
         # nothing, larger by the alignment, and the memfd put over its aligned part.
         align = max(page, min(1 << (self.size.bit_length() - 1), 2 * MIB))
         flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _MAP_NORESERVE
-        self._area = mmap.mmap(-1, self.size + align - mmap.PAGESIZE, flags=flags)
+        try:
+            self._area = mmap.mmap(-1, self.size + align - mmap.PAGESIZE, flags=flags)
+        except (OSError, OverflowError) as failure:
+            raise _no_memory(getattr(failure, "errno", None) or errno.ENOMEM, self.size, None, name) from failure
         start = address_of(self._area)
         self.address = -(-start // align) * align
         self._skip = self.address - start
