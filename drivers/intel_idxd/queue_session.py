@@ -41,6 +41,7 @@ class Submitter(Operations[Operation]):
 
     def __init__(self, session: QueueSession) -> None:
         self._session = session
+        self.submit_many, self.copied = session.submit_many, session.copied
 
     def _run(self, request: Request) -> Operation:
         return self._session.start(request)

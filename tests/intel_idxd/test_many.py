@@ -85,6 +85,10 @@ def test_awaiting_many(dsa: Dsa) -> None:
                 targets = array("Q", (memory.at(8 * n) for n in range(100)))
                 assert await wq.submit_many(DsaOpcode.FILL, destination=targets, source=7, size=8) == b"\1" * 100
 
+            async with dsa.wq(0, completion) as wq:
+                assert await wq.submit_many(DsaOpcode.FILL, destination=targets, source=7, size=8) == b"\1" * 100
+                assert (await wq.crc(wq.copied(b"123456789"), 9)).crc == 0xE3069283
+
     asyncio.run(main())
     assert memory.take(0, 16) == (7).to_bytes(8, "little") * 2
 
