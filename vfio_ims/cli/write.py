@@ -47,7 +47,7 @@ def command(device: str, iommu: str | None, writes: tuple[str, ...], live: bool,
                 click.echo(f"would write {write.place}: {text}")
             else:
                 target.write(write.place, value)
-                click.echo(text)
+                click.echo(f"wrote {text}")
     return exits.OK
 
 
