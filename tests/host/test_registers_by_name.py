@@ -178,7 +178,7 @@ def test_the_verbs_through_sysfs(box: Box, monkeypatch: pytest.MonkeyPatch, tmp_
     with pytest.raises(DeviceBusy, match="has 1 client"):
         run("write", DSA, "COMMAND=0")
     assert (box.root / f"sys/bus/pci/devices/{DSA}/config").read_bytes()[4:] == before[4:]
-    assert run("write", DSA, "COMMAND=0", "--force") == "COMMAND = 0000\n"
+    assert run("write", DSA, "COMMAND=0", "--force") == "wrote COMMAND = 0000\n"
     name = str(tmp_path / "report.json")
     run("report", DSA, "-o", name)
     assert run("read", f"report:{name}", "VENDOR_ID") == "VENDOR_ID = 8086\n"
