@@ -338,7 +338,7 @@ class ImsDomain(Owner):
                 steps.callback(self.parking.close)
                 steps.callback(self._words.close)
                 steps.callback(self.pool.close)
-                steps.callback(self.waking.forget, slots, "its domain")
+                steps.callback(self.waking.forget, slots, self._closed_by or "its domain")
                 steps.callback(self.parking.quiesce, range(self.table.size))
                 steps.callback(self.parking.discharge, slots)
                 for slot in slots:
