@@ -8,10 +8,11 @@ import time
 import pytest
 
 import vfio_ims
-from tests.behaviour.common import MAPPED, arrives, delivered, driver_class, is_quiet, table_of
+from tests.behaviour.common import MAPPED, PATIENCE, arrives, delivered, driver_class, is_quiet, table_of
 from vfio_ims.driver import Driver
 from vfio_ims.errors import ClosedError, DeviceBusy, UsageError
 from vfio_ims.messages import Message, Slot
+from vfio_ims.native.access import poll_memory
 from vfio_ims.testing import silent
 
 pytestmark = MAPPED
@@ -89,6 +90,7 @@ def test_own_memory_and_own_messages_are_taken(ims_driver: Driver) -> None:
     with domain.allocate() as irq, domain.allocate() as other, ims_driver.device.dma.allocate(8) as buffer:
         domain.write(irq.slot, Message(buffer.iova + 4, 0xABCD))
         ims_driver.fire(irq.slot)
+        poll_memory(buffer.address + 4, 4, 0xFFFF_FFFF, 0, PATIENCE, differs=True)  # it fired before its message landed
         assert list(buffer.view[:].cast("I")) == [0, 0xABCD]
         with pytest.raises(UsageError, match="neither"):
             domain.write(irq.slot, Message(buffer.iova + 8, 1))
