@@ -5,10 +5,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .aecs import COMPRESS_SIZE, INFLATE_SIZE, CompressState
+from .aecs import COMPRESS_SIZE, CompressState
 from .descriptors import Flag
 from .iaa_flags import CompressFlag, DecompressFlag
 from .iaa_operations import INFLATE
+from .inflate_state import INFLATE_SIZE
 from .operations import iova_of
 
 if TYPE_CHECKING:

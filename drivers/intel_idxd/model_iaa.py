@@ -9,18 +9,11 @@ from __future__ import annotations
 from dataclasses import replace
 from struct import Struct
 
-from .aecs import (
-    COMPRESS_SIZE,
-    FILTER_SIZE,
-    INFLATE_SIZE,
-    INFLATE_SIZE_WITHOUT_HISTORY,
-    CompressState,
-    FilterState,
-    InflateState,
-)
+from .aecs import COMPRESS_SIZE, FILTER_SIZE, CompressState, FilterState
 from .checksums import crc, reflected
 from .descriptors import Descriptor, DsaOpcode, Flag, IaaOpcode
 from .iaa_flags import END_MASK, IAA_SPECIFIC, CompressFlag, Crc64Flag, DecompressFlag, IaaOutcome, IaaSpecific
+from .inflate_state import INFLATE_SIZE, INFLATE_SIZE_WITHOUT_HISTORY, InflateState
 from .model_deflate import BitWriter, Codes, histogram, tokens
 from .model_filters import FILTERS
 from .model_memory import Memory

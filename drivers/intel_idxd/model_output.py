@@ -6,10 +6,10 @@ from __future__ import annotations
 import zlib
 from typing import NamedTuple
 
-from .aecs import InflateState
 from .checksums import CRC32C, crc
 from .descriptors import Descriptor, Flag
 from .iaa_flags import DecompressFlag, IaaOutcome
+from .inflate_state import InflateState
 from .model_inflate import Damaged, inflate
 from .model_memory import Memory, PageFault
 from .model_result import Result, faulted

@@ -3,10 +3,10 @@
 
 from __future__ import annotations
 
+import struct
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from struct import Struct
-from struct import error as StructError  # noqa: N812 - as classes are named
 from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
 from vfio_ims.errors import UsageError
@@ -95,7 +95,7 @@ def fields(layout: Struct, *values: int) -> bytes:
     """An operation's own fields. UsageError names the value that does not fit."""
     try:
         return layout.pack(*values)
-    except (StructError, TypeError):
+    except (struct.error, TypeError):
         raise UsageError("prepare an operation", why=f"a value does not fit its field: {_shown(values)}") from None
 
 
@@ -118,7 +118,7 @@ def described(request: Request, device: str, flags: int, record: int, *, handle:
             specific=request.specific,
             pasid=pasid,
         )
-    except (StructError, TypeError):
+    except (struct.error, TypeError):
         raise _misfit(request, device) from None
     if request.flags >> _FLAG_BITS:
         raise _misfit(request, device)

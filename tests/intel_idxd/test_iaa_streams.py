@@ -16,13 +16,14 @@ from tests.intel_idxd import oracles
 from tests.intel_idxd.conftest import MOUNTS, mounted
 from tests.intel_idxd.memory import PAGE, Arena, arena
 from tests.intel_idxd.test_iaa import inflate, packed, texts
-from vfio_ims.drivers.intel_idxd.aecs import BlockState, CompressState, FilterState, InflateState, filter_state
+from vfio_ims.drivers.intel_idxd.aecs import CompressState, FilterState, filter_state
 from vfio_ims.drivers.intel_idxd.completion import Completion, OperationError
 from vfio_ims.drivers.intel_idxd.descriptors import Flag
 from vfio_ims.drivers.intel_idxd.driver import Iaa
 from vfio_ims.drivers.intel_idxd.iaa_flags import CompressFlag, DecompressFlag, FilterFlags
 from vfio_ims.drivers.intel_idxd.iaa_operations import INFLATE
 from vfio_ims.drivers.intel_idxd.iaa_streams import DecompressStream
+from vfio_ims.drivers.intel_idxd.inflate_state import BlockState, InflateState
 from vfio_ims.drivers.intel_idxd.queue_session import IaaQueue
 from vfio_ims.drivers.intel_idxd.status import IaaError, IaaStatus, Status
 from vfio_ims.errors import UsageError

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 __all__ = ["EventFd", "Poller", "signal", "signal_many", "signal_merged"]
 
-_AT_ONCE = 256  # events.h: EVENTS_AT_ONCE
 _MOST = 4096  # events that one wait returns at most; the rest comes with the next
 
 
@@ -92,7 +91,8 @@ class Poller(Owner):
         self._keys: dict[int, Hashable] = {}
         self._tokens: dict[int, int] = {}
         self._retired: list[int] = []
-        self._room: tuple[CData, CData] = ffi.new("int64_t[]", _AT_ONCE), ffi.new("uint64_t[]", _AT_ONCE)
+        self._at_once: int = lib.EVENTS_AT_ONCE  # of one compiled call
+        self._room: tuple[CData, CData] = ffi.new("int64_t[]", self._at_once), ffi.new("uint64_t[]", self._at_once)
         self._wait = lib.poller_wait
         self._waiting = 0
         self._lock = threading.Lock()
@@ -162,30 +162,30 @@ class Poller(Owner):
         self.check_open("wait for events")
         tokens, counts = self._room
         with self._lock:  # nothing waits in the kernel, so that it is held all the while
-            found = self._wait(self._handle, 0, _AT_ONCE, tokens, counts)
+            found = self._wait(self._handle, 0, self._at_once, tokens, counts)
             if found == 1:
                 return [(self._keys[tokens[0]], counts[0])]
             if not found:
                 return []
             ffi = native().ffi
             drained = list(zip(ffi.unpack(tokens, found), ffi.unpack(counts, found), strict=True)) if found > 0 else []
-            if not 0 < found < _AT_ONCE:
+            if not 0 < found < self._at_once:
                 drained += self._drain(0)  # a signal's handler has run, there is more, or the poller was closed
             return [(self._keys[token], count) for token, count in drained]
 
     def _drain(self, timeout: float | None) -> list[tuple[int, int]]:
         ffi, lib = native()
-        tokens, counts = ffi.new("int64_t[]", _AT_ONCE), ffi.new("uint64_t[]", _AT_ONCE)
+        tokens, counts = ffi.new("int64_t[]", self._at_once), ffi.new("uint64_t[]", self._at_once)
         deadline = time.monotonic() + timeout if timeout else None
         left = 0 if timeout == 0 else -1
         drained: list[tuple[int, int]] = []
         while True:
             if deadline is not None:
                 left = max(0, -int((time.monotonic() - deadline) * 1000 // 1))
-            found = lib.poller_wait(self._handle, 0 if drained else min(left, 1 << 30), _AT_ONCE, tokens, counts)
+            found = lib.poller_wait(self._handle, 0 if drained else min(left, 1 << 30), self._at_once, tokens, counts)
             if found > 0:
                 drained += zip(ffi.unpack(tokens, found), ffi.unpack(counts, found), strict=True)
-            if found in (-errno.EINTR, _AT_ONCE) and len(drained) < _MOST:
+            if found in (-errno.EINTR, self._at_once) and len(drained) < _MOST:
                 continue  # a signal's handler has run, or there is more
             if found < 0 and not drained:
                 self.check_open("wait for events")  # closed meanwhile
