@@ -3,17 +3,17 @@
 
 from __future__ import annotations
 
-import struct
 import time
 from collections.abc import Generator
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from vfio_ims.errors import DeviceTimeout, UsageError
 from vfio_ims.native.access import collect
 from vfio_ims.native.memory import view_of
 
 from .completion import Completion, OperationError
-from .descriptors import DESCRIPTOR, Flag
+from .descriptors import Flag
+from .operations import Request, described
 from .software_error import describe
 from .status import STATUS_CODE, Status
 from .work_queue import Rows
@@ -32,7 +32,7 @@ Column: TypeAlias = "ReadableBuffer | int"
 _COLUMNS = ((0x10, 8), (0x18, 8), (0x20, 4))
 _PLACES = tuple(tuple(column for bit, column in enumerate(_COLUMNS) if shape >> bit & 1) for shape in range(8))
 """By which of source, destination and size are arrays: offset and width of each in a descriptor."""
-_COMPLETES = int(Flag.RECORD_VALID | Flag.RECORD_ALWAYS)
+_COMPLETES = Flag.RECORD_VALID | Flag.RECORD_ALWAYS
 _GOOD = bytes((Status.SUCCESS, Status.FALSE_PREDICATE))
 _SUCCESS = bytes((Status.SUCCESS,))
 
@@ -84,12 +84,8 @@ class ManyOperations(Rows):
         if not count:
             raise UsageError(f"submit many: {self.name}", device=session.label, why="the arrays are empty")
         step = self.step = session.record_size
-        what = flags | _COMPLETES | opcode << 24
-        try:
-            self.pattern = DESCRIPTOR.pack(session.pasid or 0, what, 0, source, destination, size, 0, 0, specific)
-        except struct.error as error:
-            why = f"a number does not fit its field of a descriptor: {error}"
-            raise UsageError(f"submit many: {self.name}", device=session.label, why=why) from error
+        request = Request(opcode, flags, source, destination, size, specific=specific, name=self.name)
+        self.pattern = described(request, session.label, _COMPLETES, 0, pasid=session.pasid or 0)
         driver, notifier = session.driver, session.notifier
         place = self._place = driver.lists.take(count * step)
         self.records, self.iova = place.address, place.iova
@@ -105,10 +101,10 @@ class ManyOperations(Rows):
         if notifier.flags:
             self._last = session.submit.drain()
 
-    def _check_column(self, column: object, width: int) -> None:
+    def _check_column(self, column: Any, width: int) -> None:
         """UsageError unless it is a buffer of whole numbers of ``width`` bytes, or of bytes."""
         try:
-            view = memoryview(column)  # type: ignore[arg-type]
+            view = memoryview(column)
         except TypeError:
             what = type(column).__name__
         else:

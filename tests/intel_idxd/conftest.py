@@ -6,7 +6,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
@@ -16,6 +16,7 @@ from vfio_ims.drivers.intel_idxd.model import DsaModel, IaaModel, IdxdModel
 from vfio_ims.vfio_user import Server
 
 Opener = Callable[..., Dsa]
+K = TypeVar("K", Dsa, Iaa)
 MOUNTS = ("mock", "vfio-user")
 """Where the operations are checked against their oracles."""
 
@@ -35,6 +36,18 @@ def mounted(mount: str, name: str, options: str = "") -> Iterator[Any]:
                 yield driver
         finally:
             model.close()
+
+
+def everywhere(kind: type[K]) -> Callable[[pytest.FixtureRequest], Iterator[K]]:
+    """A fixture for ``shared = everywhere(Dsa)``: one device on each mount for all examples of a module."""
+
+    @pytest.fixture(scope="module", params=MOUNTS)
+    def shared(request: pytest.FixtureRequest) -> Iterator[K]:
+        with mounted(request.param, "intel-dsa" if kind is Dsa else "intel-iaa") as driver:
+            assert isinstance(driver, kind)
+            yield driver
+
+    return shared
 
 
 def model_of(driver: vfio_ims.driver.Driver) -> IdxdModel:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from random import Random
 
 import pytest
@@ -11,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.intel_idxd import oracles
-from tests.intel_idxd.conftest import MOUNTS, mounted
+from tests.intel_idxd.conftest import everywhere
 from tests.intel_idxd.memory import PAGE, Arena, arena, hole
 from vfio_ims.drivers.intel_idxd.completion import OperationError
 from vfio_ims.drivers.intel_idxd.descriptors import Flag
@@ -21,11 +20,7 @@ from vfio_ims.drivers.intel_idxd.status import Status
 SIZE = 8 * PAGE
 
 
-@pytest.fixture(scope="module", params=MOUNTS)
-def shared(request: pytest.FixtureRequest) -> Iterator[Dsa]:
-    with mounted(request.param, "intel-dsa") as driver:
-        assert isinstance(driver, Dsa)
-        yield driver
+shared = everywhere(Dsa)
 
 
 @pytest.fixture(scope="module")

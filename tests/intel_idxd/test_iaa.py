@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.intel_idxd import oracles
-from tests.intel_idxd.conftest import MOUNTS, Opener, mounted
+from tests.intel_idxd.conftest import Opener, everywhere
 from tests.intel_idxd.memory import PAGE, Arena, arena, hole
 from vfio_ims.drivers.intel_idxd.aecs import COMPRESS_SIZE, FILTER_SIZE, CompressState, filter_state
 from vfio_ims.drivers.intel_idxd.completion import OperationError
@@ -30,11 +30,7 @@ OUT, STATE = 32 * PAGE, 60 * PAGE
 ROOM = STATE - OUT
 
 
-@pytest.fixture(scope="module", params=MOUNTS)
-def shared(request: pytest.FixtureRequest) -> Iterator[Iaa]:
-    with mounted(request.param, "intel-iaa") as driver:
-        assert isinstance(driver, Iaa)
-        yield driver
+shared = everywhere(Iaa)
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.intel_idxd import oracles
-from tests.intel_idxd.conftest import MOUNTS, mounted
+from tests.intel_idxd.conftest import everywhere
 from tests.intel_idxd.memory import PAGE, Arena, arena
 from tests.intel_idxd.test_iaa import inflate, packed, texts
 from vfio_ims.drivers.intel_idxd.aecs import CompressState, FilterState, filter_state
@@ -32,11 +32,7 @@ IN, OUT, HALF = 0, 24 * PAGE, 24 * PAGE
 STATE = 48 * PAGE
 
 
-@pytest.fixture(scope="module", params=MOUNTS)
-def shared(request: pytest.FixtureRequest) -> Iterator[Iaa]:
-    with mounted(request.param, "intel-iaa") as driver:
-        assert isinstance(driver, Iaa)
-        yield driver
+shared = everywhere(Iaa)
 
 
 @pytest.fixture(scope="module")

@@ -4,13 +4,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.intel_idxd.conftest import MOUNTS, Opener, mounted
+from tests.intel_idxd.conftest import Opener, everywhere
 from tests.intel_idxd.memory import PAGE, Arena, arena, hole
 from vfio_ims.drivers.intel_idxd.batch import split
 from vfio_ims.drivers.intel_idxd.completion import OperationError
@@ -23,12 +22,7 @@ from vfio_ims.errors import ClosedError, UsageError
 SIZE = 4 * PAGE
 
 
-@pytest.fixture(scope="module", params=MOUNTS)
-def shared(request: pytest.FixtureRequest) -> Iterator[Dsa]:
-    """One device for all examples: opening one takes longer than an example."""
-    with mounted(request.param, "intel-dsa") as driver:
-        assert isinstance(driver, Dsa)
-        yield driver
+shared = everywhere(Dsa)
 
 
 @pytest.fixture(scope="module")
