@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""IAA: deflate against zlib both ways, CRC64 and the filters against the definitions."""
+"""IAA: deflate against zlib both ways, CRC64 and the codec for zeros against the definitions."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from tests.intel_idxd import oracles
 from tests.intel_idxd.conftest import Opener, everywhere
 from tests.intel_idxd.memory import PAGE, Arena, arena, hole
-from vfio_ims.drivers.intel_idxd.aecs import COMPRESS_SIZE, FILTER_SIZE, CompressState, filter_state
+from vfio_ims.drivers.intel_idxd.aecs import COMPRESS_SIZE, CompressState
 from vfio_ims.drivers.intel_idxd.completion import OperationError
 from vfio_ims.drivers.intel_idxd.descriptors import Flag, IaaOpcode
 from vfio_ims.drivers.intel_idxd.driver import Iaa
-from vfio_ims.drivers.intel_idxd.iaa_flags import CompressFlag, DecompressFlag, FilterFlags
+from vfio_ims.drivers.intel_idxd.iaa_flags import CompressFlag
 from vfio_ims.drivers.intel_idxd.iaa_operations import CRC64_ECMA
 from vfio_ims.drivers.intel_idxd.operations import Request
 from vfio_ims.drivers.intel_idxd.queue_session import IaaQueue
@@ -293,153 +293,3 @@ def test_bytes_are_for_version_2(opened: Opener, wq: IaaQueue, memory: Arena) ->
     with later.wq(0) as queue:
         found = queue.zero_compress(other.at(PAGE), PAGE, other.at(0), 4, 8)
     assert other.take(PAGE, found.outcome.size) == (((1 << 128) - 1) & ~0b101).to_bytes(16, "little") + b"\1\2"
-
-
-# --- filters ----------------------------------------------------------------------------------------------------------
-
-
-def packed(values: list[int], width: int) -> bytes:
-    whole = sum(one << n * width for n, one in enumerate(values))
-    return whole.to_bytes(-(-len(values) * width // 8), "little")
-
-
-columns = st.integers(1, 32).flatmap(
-    lambda width: st.tuples(st.just(width), st.lists(st.integers(0, (1 << width) - 1), min_size=1, max_size=100))
-)
-
-
-@settings(max_examples=40, deadline=None)
-@given(columns, st.integers(0, 2**32 - 1), st.integers(0, 2**32 - 1), st.booleans(), st.booleans())
-def test_scan_and_extract(
-    shared: Iaa, memory: Arena, column: tuple[int, list[int]], one: int, other: int, invert: bool, squeezed: bool
-) -> None:
-    width, values = column
-    mask = (1 << width) - 1
-    low, high = sorted((one & mask, other & mask))
-    data, how = packed(values, width), 0
-    if squeezed:
-        data, how = zlib.compress(data, wbits=-12), DecompressFlag.ENABLE
-    memory.put(0, data)
-    memory.put(STATE, filter_state(low, high))
-    hits = [int(low <= value <= high) ^ invert for value in values]
-    form = FilterFlags(width=width, invert=invert)
-    where = memory.at(OUT), ROOM, memory.at(0), len(data), len(values)
-    with shared.wq(0) as wq:
-        found = wq.scan(*where, form, memory.at(STATE), how=how).outcome
-        assert memory.take(OUT, found.size) == packed(hits, 1)
-        assert found.total == sum(hits)
-        assert found.bits == len(values) % 8
-        if any(hits):
-            assert (found.low, found.high) == (hits.index(1), len(hits) - 1 - hits[::-1].index(1))
-        indices = FilterFlags(width=width, invert=invert, output=2)
-        found = wq.scan(*where, indices, memory.at(STATE), how=how).outcome
-        assert memory.take(OUT, found.size) == packed([n for n, hit in enumerate(hits) if hit], 16)
-        first, last = sorted((one % len(values), other % len(values)))
-        memory.put(STATE, filter_state(first, last))
-        found = wq.extract(*where, FilterFlags(width=width), memory.at(STATE), how=how).outcome
-        chosen = values[first : last + 1]
-        assert memory.take(OUT, found.size) == packed(chosen, width)
-        assert (found.low, found.high, found.total) == (min(chosen), max(chosen), sum(chosen) & 0xFFFF_FFFF)
-        found = wq.extract(*where, FilterFlags(width=width, output=3), memory.at(STATE), how=how).outcome
-        assert memory.take(OUT, found.size) == packed(chosen, 32)
-
-
-@settings(max_examples=40, deadline=None)
-@given(columns, st.integers(0, 2**100 - 1))
-def test_select_and_expand_are_each_others_inverse(
-    shared: Iaa, memory: Arena, column: tuple[int, list[int]], seed: int
-) -> None:
-    width, values = column
-    bits = [seed >> n & 1 for n in range(len(values))]
-    mask, data = packed(bits, 1), packed(values, width)
-    memory.put(0, data)
-    memory.put(STATE, mask)
-    form = FilterFlags(width=width)
-    chosen = [value for value, bit in zip(values, bits, strict=True) if bit]
-    with shared.wq(0) as wq:
-        found = wq.select(
-            memory.at(OUT), ROOM, memory.at(0), len(data), len(values), form, memory.at(STATE), len(mask)
-        ).outcome
-        assert memory.take(OUT, found.size) == packed(chosen, width)
-        if chosen:
-            found = wq.expand(
-                memory.at(0), ROOM, memory.at(OUT), found.size, len(values), form, memory.at(STATE), len(mask)
-            ).outcome
-            back = [value * bit for value, bit in zip(values, bits, strict=True)]
-            assert memory.take(0, found.size) == packed(back, width)
-
-
-@settings(max_examples=30, deadline=None)
-@given(st.integers(1, 10), st.lists(st.integers(0, 1023), min_size=1, max_size=80), st.integers(0, 2**64 - 1))
-def test_sets(shared: Iaa, memory: Arena, width: int, raw: list[int], seed: int) -> None:
-    values = [one & (1 << width) - 1 for one in raw]
-    members = Random(seed).getrandbits(1 << width)
-    data, table = packed(values, width), members.to_bytes(-(-(1 << width) // 8), "little")
-    memory.put(0, data)
-    memory.put(STATE, table)
-    form, where = FilterFlags(width=width), (memory.at(OUT), ROOM, memory.at(0), len(data), len(values))
-    with shared.wq(0) as wq:
-        found = wq.set_membership(*where, form, memory.at(STATE), len(table)).outcome
-        assert memory.take(OUT, found.size) == packed([members >> value & 1 for value in values], 1)
-        found = wq.find_unique(*where, form).outcome
-        assert memory.take(OUT, found.size) == packed([int(n in values) for n in range(1 << width)], 1)
-        if width > 2:
-            dropping = FilterFlags(width=width, drop_low=1, drop_high=1)
-            found = wq.find_unique(*where, dropping).outcome
-            left = {value >> 1 & (1 << width - 2) - 1 for value in values}
-            assert memory.take(OUT, found.size) == packed([int(n in left) for n in range(1 << width - 2)], 1)
-
-
-@settings(max_examples=30, deadline=None)
-@given(
-    st.sampled_from((8, 16, 32)),
-    st.lists(st.integers(0, 20), min_size=1, max_size=20),
-    st.integers(1, 9),
-    st.integers(0, 9),
-)
-def test_rle_burst(shared: Iaa, memory: Arena, width: int, counts: list[int], width2: int, seed: int) -> None:
-    random = Random(seed)
-    values = [random.getrandbits(width2) for _ in counts]
-    lengths = counts
-    if width == 32:  # where each run ends, from 0 on
-        lengths = [0]
-        for count in counts:
-            lengths.append(lengths[-1] + count)
-    data, table = packed(lengths, width), packed(values, width2)
-    memory.put(0, data)
-    memory.put(STATE, table)
-    expected = [value for value, count in zip(values, counts, strict=True) for _ in range(count)]
-    with shared.wq(0) as wq:
-        found = wq.rle_burst(
-            memory.at(OUT), ROOM, memory.at(0), len(data), len(lengths), FilterFlags(width=width, width2=width2),
-            memory.at(STATE), len(table),
-        ).outcome  # fmt: skip
-    assert memory.take(OUT, found.size) == packed(expected, width2)
-
-
-def test_bad_filters(wq: IaaQueue, memory: Arena) -> None:
-    memory.put(STATE, filter_state(1, 5))
-    where = memory.at(OUT), 1000, memory.at(0), 100
-
-    def scan(inputs: int, form: FilterFlags, **how: int) -> int:
-        return wq.submit.scan(*where, inputs, form, memory.at(STATE), **how).wait(check=False).status
-
-    assert FILTER_SIZE == 32
-    assert scan(100, FilterFlags()) == Status.SUCCESS
-    assert scan(0, FilterFlags()) == IaaStatus.INPUTS
-    assert scan(101, FilterFlags()) == IaaStatus.ANALYTICS
-    assert scan(100, FilterFlags(parse=3)) == IaaStatus.FILTER_FLAGS
-    assert scan(100, FilterFlags(drop_low=4, drop_high=4)) == IaaStatus.SOURCE_WIDTH
-    memory.put(0, b"\xff" * 100)
-    assert scan(100, FilterFlags(), how=DecompressFlag.ENABLE) == IaaStatus.ANALYTICS
-    extract = wq.submit.extract(*where, 100, FilterFlags(invert=True), memory.at(STATE)).wait(check=False)
-    assert extract.status == IaaStatus.INVERT_OUTPUT
-    wide = wq.submit.find_unique(*where, 3, FilterFlags(width=32)).wait(check=False)
-    assert wide.status == IaaStatus.SOURCE_WIDTH
-    runs = wq.submit.rle_burst(*where, 3, FilterFlags(width=5), memory.at(STATE), 8).wait(check=False)
-    assert runs.status == IaaStatus.SOURCE_WIDTH
-    short = wq.submit.select(*where, 100, FilterFlags(), memory.at(STATE), 8).wait(check=False)
-    assert (short.status, short.result) == (IaaStatus.ANALYTICS, IaaError.SHORT_SOURCE2)
-    missing = wq.submit.scan(*where, 100, FilterFlags(), 0x7000_0000).wait(check=False)
-    assert missing.status == Status.PAGE_FAULT
-    assert wq.nop().ok

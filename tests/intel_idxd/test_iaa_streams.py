@@ -6,7 +6,6 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterator
 from itertools import pairwise
-from random import Random
 
 import pytest
 from hypothesis import given, settings
@@ -15,12 +14,12 @@ from hypothesis import strategies as st
 from tests.intel_idxd import oracles
 from tests.intel_idxd.conftest import everywhere
 from tests.intel_idxd.memory import PAGE, Arena, arena
-from tests.intel_idxd.test_iaa import inflate, packed, texts
-from vfio_ims.drivers.intel_idxd.aecs import CompressState, FilterState, filter_state
+from tests.intel_idxd.test_iaa import inflate, texts
+from vfio_ims.drivers.intel_idxd.aecs import CompressState, FilterState
 from vfio_ims.drivers.intel_idxd.completion import Completion, OperationError
 from vfio_ims.drivers.intel_idxd.descriptors import Flag
 from vfio_ims.drivers.intel_idxd.driver import Iaa
-from vfio_ims.drivers.intel_idxd.iaa_flags import CompressFlag, DecompressFlag, FilterFlags
+from vfio_ims.drivers.intel_idxd.iaa_flags import CompressFlag, DecompressFlag
 from vfio_ims.drivers.intel_idxd.iaa_operations import INFLATE
 from vfio_ims.drivers.intel_idxd.iaa_streams import DecompressStream
 from vfio_ims.drivers.intel_idxd.inflate_state import BlockState, InflateState
@@ -409,116 +408,3 @@ def test_a_state_is_read_as_it_was_written(state: InflateState, crc: int, drop: 
     short = state.packed(summary, 0x4E0)
     assert len(short) == 0x4E0
     assert InflateState.unpacked(short).history == b""
-
-
-# --- filters' other formats -------------------------------------------------------------------------------------------
-
-
-def packed_high(values: list[int], width: int) -> bytes:
-    text = "".join(f"{value:0{width}b}" for value in values)
-    text += "0" * (-len(text) % 8)
-    return bytes(int(text[at : at + 8], 2) for at in range(0, len(text), 8))
-
-
-def varint(value: int) -> bytes:
-    out = b""
-    while value > 127:
-        out += bytes((value & 127 | 128,))
-        value >>= 7
-    return out + bytes((value,))
-
-
-def parquet(values: list[int], width: int, seed: int) -> bytes:
-    """Runs of equal values and groups of eight packed ones, as Parquet's documentation has them."""
-    random, out, at = Random(seed), bytes((width,)), 0
-    while at < len(values):
-        run = 1
-        while at + run < len(values) and values[at + run] == values[at] and run < 300:
-            run += 1
-        if run > 2 or random.random() < 0.3:
-            out += varint(run << 1) + values[at].to_bytes(-(-width // 8), "little")
-            at += run
-        else:
-            groups = random.randrange(1, 3)
-            piece = (values[at : at + 8 * groups] + [0] * 16)[: 8 * groups]
-            out += varint(groups << 1 | 1) + packed(piece, width)
-            at += 8 * groups
-    return out
-
-
-columns = st.integers(1, 32).flatmap(
-    lambda width: st.tuples(
-        st.just(width),
-        st.lists(
-            st.tuples(st.integers(0, (1 << width) - 1), st.integers(1, 12)).map(lambda one: [one[0]] * one[1]),
-            min_size=1,
-            max_size=20,
-        ).map(lambda runs: [one for run in runs for one in run]),
-    )
-)
-
-
-@settings(max_examples=50, deadline=None)
-@given(columns, st.sampled_from((0, 1, 2)), st.booleans(), st.booleans(), st.integers(0, 999))
-def test_other_orders_and_run_lengths(
-    shared: Iaa, memory: Arena, column: tuple[int, list[int]], parse: int, big: bool, big2: bool, seed: int
-) -> None:
-    width, values = column
-    random = Random(seed)
-    data = (packed, packed_high, lambda v, w: parquet(v, w, seed))[parse](values, width)
-    form = FilterFlags(parse, 1 if parse == 2 else width, big_endian2=big2, big_endian=big)
-    give = packed_high if big else packed
-    bits = [random.randrange(2) for _ in values]
-    mask = (packed_high if big2 else packed)(bits, 1)
-    low, high = sorted((random.choice(values), random.choice(values)))
-    memory.put(IN, data)
-    memory.put(STATE, filter_state(low, high))
-    where = memory.at(OUT), HALF, memory.at(IN), len(data), len(values)
-    with shared.wq(0) as wq:
-        found = wq.scan(*where, form, memory.at(STATE)).outcome
-        assert memory.take(OUT, found.size) == give([int(low <= one <= high) for one in values], 1)
-        wide = wq.extract(*where, form._replace(output=3), memory.at(STATE)).outcome
-        chosen = values[low : high + 1]
-        assert memory.take(OUT, wide.size) == give(chosen, 32)
-        memory.put(STATE, mask)
-        found = wq.select(*where, form, memory.at(STATE), len(mask)).outcome
-        assert memory.take(OUT, found.size) == give([v for v, b in zip(values, bits, strict=True) if b], width)
-        found = wq.expand(*where, form, memory.at(STATE), len(mask)).outcome
-        taken = iter(values)
-        expected = [next(taken) if bit else 0 for bit in bits]
-        if any(bits):
-            assert memory.take(OUT, found.size) == give(expected, width)
-
-
-def test_indices_from_somewhere_and_bytes_left_out(wq: IaaQueue, memory: Arena) -> None:
-    values = bytes(range(50))
-    memory.put(IN, zlib.compress(b"head" + values, wbits=-12))
-    memory.put(STATE, FilterState(low=10, high=12, first_index=1000, drop=4).packed())
-    where = memory.at(OUT), HALF, memory.at(IN), 200, 50
-    form = FilterFlags(output=2)
-    found = wq.scan(*where, form, memory.at(STATE), how=INFLATE).outcome
-    assert memory.take(OUT, found.size) == packed([1010, 1011, 1012], 16)
-    small = wq.submit.scan(*where, FilterFlags(output=1), memory.at(STATE), how=INFLATE).wait(check=False)
-    assert (small.status, small.result) == (IaaStatus.ANALYTICS, IaaError.OUTPUT_WIDTH)
-
-
-@pytest.mark.parametrize(
-    ("data", "error"),
-    [
-        (b"", IaaError.RUN_LENGTHS),
-        (b"\x21\x02\x05", IaaError.RUN_WIDTH),
-        (b"\x08\x04", IaaError.RUN_LENGTHS),
-        (b"\x08\x04\x05", IaaError.RUN_LENGTHS),
-        (b"\x08\x03\x05", IaaError.RUN_LENGTHS),
-        (b"\x08" + b"\x80" * 6, IaaError.RUN_LENGTHS),
-    ],
-)
-def test_damaged_run_lengths(wq: IaaQueue, memory: Arena, data: bytes, error: IaaError) -> None:
-    memory.put(IN, data)
-    memory.put(STATE, filter_state())
-    where = memory.at(OUT), HALF, memory.at(IN), len(data), 9
-    found = wq.submit.scan(*where, FilterFlags(parse=2, width=1), memory.at(STATE)).wait(check=False)
-    expected = Status.SIZE if not data else IaaStatus.ANALYTICS
-    assert found.status == expected
-    if data:
-        assert found.result == error
