@@ -206,7 +206,7 @@ def test_a_halt_that_needs_a_cold_reset_is_reported(opened: Opener) -> None:
     def halt() -> None:
         model.registers().set(Bar0.GENSTS, state=State.HALT, reset_needed=ResetNeeded.COLD)
 
-    model.reset_device = halt  # type: ignore[method-assign]
+    model.commands.reset_device = halt
     with pytest.raises(DeviceError, match=r"it must be disabled; GENSTS=.*state=halt, reset_needed=cold"):
         dsa.start()
 

@@ -18,7 +18,7 @@ from vfio_ims.drivers.intel_idxd.commands import Command, queue_operand
 from vfio_ims.drivers.intel_idxd.configuration import Configuration, Group
 from vfio_ims.drivers.intel_idxd.descriptors import Flag
 from vfio_ims.drivers.intel_idxd.driver import Dsa
-from vfio_ims.drivers.intel_idxd.model_engines import Work
+from vfio_ims.drivers.intel_idxd.model.engines import Work
 from vfio_ims.drivers.intel_idxd.operation import Operation
 from vfio_ims.drivers.intel_idxd.queue_session import DsaQueue
 from vfio_ims.drivers.intel_idxd.status import Status
@@ -58,7 +58,7 @@ def long(wq: DsaQueue, at: int) -> Operation:
 
 def begun(dsa: Dsa, count: int) -> None:
     """Wait until so many engines work."""
-    engines = model_of(dsa).queues.engines
+    engines = model_of(dsa).engines
     deadline = time.monotonic() + 5
     while sum(work.begun for work in list(engines._under_way.values())) < count:
         assert time.monotonic() < deadline
@@ -207,7 +207,7 @@ def test_an_abort_ends_a_batch(dsa: Dsa) -> None:
 
         def run(work: Work, descriptor: object, index: int | None, *, quick: bool = False) -> int:
             if index == 1:
-                model.queues.engines.abort(lambda one: True)
+                model.engines.abort(lambda one: True)
             return fill(work, descriptor, index, quick=quick)  # type: ignore[arg-type]
 
         model.executor.run = run  # type: ignore[method-assign]
@@ -234,17 +234,17 @@ def test_registers_answer_within_a_chunk_of_a_long_copy(dsa: Dsa) -> None:
 
 def test_a_failure_of_the_model_itself_is_a_hardware_error(dsa: Dsa, caplog: pytest.LogCaptureFixture) -> None:
     """And its engine goes on working."""
-    model, operate = model_of(dsa), model_of(dsa).operate
+    executor, operate = model_of(dsa).executor, model_of(dsa).executor.operate
 
     def fails(*everything: object) -> None:
         raise ZeroDivisionError
 
-    model.operate = fails  # type: ignore[method-assign, assignment]
+    executor.operate = fails  # type: ignore[method-assign, assignment]
     memory = arena(dsa, 4 * LONG)
     with dsa.wq(0) as wq, caplog.at_level(logging.CRITICAL):
         for size in (8, LONG):
             assert wq.submit.fill(memory.at(0), 0, size).wait(check=False).status == Status.HARDWARE
-        model.operate = operate  # type: ignore[method-assign]
+        executor.operate = operate  # type: ignore[method-assign]
         assert wq.fill(memory.at(0), 0, LONG).ok
 
 

@@ -243,7 +243,7 @@ def test_each_kind_of_halt(dsa: Dsa, needed: ResetNeeded) -> None:
     with dsa.wq(0, timeout=0.05) as wq:
         with dsa.device.interrupts.open_msix(0) as misc:
             with model.lock:
-                model.reporter.halt(needed)
+                model.halt(needed)
             assert misc.wait(timeout=1)
         assert "state=halt" in dsa.status()
         assert not needed or f"reset_needed={needed.name.lower()}" in dsa.status()

@@ -258,7 +258,7 @@ def test_a_halt_interrupts_and_tells_what_ends_it(dsa: Dsa) -> None:
     model = model_of(dsa)
     with dsa.device.interrupts.open_msix(0) as misc:
         with model.lock:
-            model.reporter.halt(ResetNeeded.FUNCTION)
+            model.halt(ResetNeeded.FUNCTION)
         assert misc.wait(timeout=1)
     assert "state=halt, reset_needed=function" in dsa.status()
     assert "vector 0 was raised for: halt" in dsa.status()

@@ -168,15 +168,15 @@ def test_linux_ends_a_halt_with_a_function_reset(foreign: Foreign) -> None:
     later = foreign.model["dsa2"]
     foreign.step("disable", foreign.tool, "dsa2")
     foreign.step("configure", foreign.tool, foreign.file("dsa2"))
-    before = later.generation
+    before = later.state.generation
     with later.lock:
-        later.reporter.halt(ResetNeeded.FUNCTION)
+        later.halt(ResetNeeded.FUNCTION)
     patience = time.monotonic() + 20
-    while later.generation == before or later.registers().get(Bar0.GENSTS).state != State.ENABLED:
+    while later.state.generation == before or later.registers().get(Bar0.GENSTS).state != State.ENABLED:
         assert time.monotonic() < patience, foreign.guest.console
         time.sleep(0.05)
     assert foreign.step("show", "dsa2")["dsa2"]["state"] == "enabled"
-    assert [row.get(QueueConfig.SIZE).entries for row in later.queue_rows] == 8 * [16]
+    assert [row.get(QueueConfig.SIZE).entries for row in later.state.queues] == 8 * [16]
     # The device and its configuration are back. Queues of the kernel's own it does not bring back, and says so.
     assert "unable to re-enable wq" in foreign.guest.console
     foreign.step("disable", foreign.tool, "dsa2")

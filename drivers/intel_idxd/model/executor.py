@@ -4,23 +4,25 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from vfio_ims.errors import BusFault
 from vfio_ims.models import Outcome
 
-from .descriptors import RECORD_SIZE, Descriptor, DsaOpcode, Flag
-from .events import Event
-from .model_memory import Defer, Memory, PageFault
-from .model_operations import EVERY_FIELD
-from .model_result import Result, faulted
-from .status import FAULT_WAS_WRITE, STATUS_CODE, Status
-from .tables import Permission
-
-if TYPE_CHECKING:
-    from .model import IdxdModel
-    from .model_engines import Work
+from ..descriptors import RECORD_SIZE, Descriptor, DsaOpcode, Flag
+from ..events import Event
+from ..status import FAULT_WAS_WRITE, STATUS_CODE, Status
+from ..tables import Permission
+from .batch import run_batch
+from .dsa_operations import DRAIN_FLAGS, EVERY_FIELD, Operation
+from .injected_failures import InjectedFailures
+from .interrupt_handles import InterruptHandles
+from .memory import Defer, Memory, PageFault
+from .reporter import Reporter
+from .result import Result, faulted
+from .state import ModelState
+from .work import Work
 
 __all__ = ["Executor"]
 
@@ -33,11 +35,29 @@ _CLASSES = Flag.ADDRESS1_CLASS | Flag.ADDRESS2_CLASS | Flag.ADDRESS3_CLASS | Fla
 
 
 class Executor:
-    """One descriptor. The model's lock is held for each access of memory and for the end, not throughout."""
+    """One descriptor at a time, by the handlers of ``operations``, which has one for each opcode that engines do.
 
-    def __init__(self, model: IdxdModel) -> None:
-        self._model = model
-        self.record_size = RECORD_SIZE[model.kind]
+    The state's lock is held for each access of memory and for the end, not throughout.
+    """
+
+    def __init__(
+        self,
+        state: ModelState,
+        handles: InterruptHandles,
+        reporter: Reporter,
+        operations: Mapping[int, Operation],
+        failures: InjectedFailures,
+    ) -> None:
+        self._state, self._handles, self._reporter = state, handles, reporter
+        self._operations, self._failures = operations, failures
+        self.record_size = RECORD_SIZE[state.characteristics.kind]
+        general = state.characteristics.general
+        self._missing_flags = (
+            (0 if general.cache_control_memory else Flag.CACHE_CONTROL)
+            | (0 if general.drain_readback else DRAIN_FLAGS)
+            | (0 if general.destination_readback else Flag.READBACK)
+            | (0 if general.block_on_fault else Flag.BLOCK_ON_FAULT)
+        )
 
     def execute(self, work: Work, *, quick: bool = False) -> None:
         """Do ``work`` and complete it. ``quick``: raises Defer, with nothing done, where its memory is not at hand."""
@@ -45,39 +65,50 @@ class Executor:
 
     def run(self, work: Work, descriptor: Descriptor, index: int | None, *, quick: bool = False) -> int:
         """One descriptor, alone (``index`` None) or of a batch. Its status."""
-        memory = Memory(self._model, work.pasid, quick=quick)
+        memory = Memory(self._state, work.pasid, quick=quick)
         result = self._check(work, descriptor, index)
         if result is None:
             try:
-                result = self._model.operate(self, memory, work, descriptor)
+                result = self.operate(memory, work, descriptor)
             except PageFault as fault:
                 result = faulted(fault, fault.done)
             except Defer:
                 raise
             except Exception:
-                log.exception("%s: the model failed in operation %#x", self._model.name, descriptor.opcode)
+                log.exception("%s: the model failed in operation %#x", self._state.name, descriptor.opcode)
                 result = Result(Status.HARDWARE)
             if descriptor.flags & Flag.BLOCK_ON_FAULT and result.status & STATUS_CODE == Status.PAGE_FAULT:
                 # The device asked for the page, and nobody here answers such requests but with a no.
                 result = replace(result, status=result.status & FAULT_WAS_WRITE | Status.PAGE_REQUEST)
-            with self._model.lock:
-                failure = self._model.failure(descriptor)
+            with self._state.lock:
+                failure = self._failures.status_of(descriptor)
             if failure:
                 result = Result(failure, fault=descriptor.source if failure == Status.TRANSLATION else 0)
-        with self._model.lock:
+        with self._state.lock:
             self._complete(work, descriptor, index, result)
         return result.status
+
+    def operate(self, memory: Memory, work: Work, descriptor: Descriptor) -> Result:
+        """Do one operation. Raises PageFault where a handler has no more to say of it."""
+        if descriptor.opcode == DsaOpcode.BATCH:
+            return run_batch(memory, work, descriptor, self.run)
+        operation = self._operations.get(descriptor.opcode)
+        if operation is None:
+            return Result(Status.OPCODE)
+        if operation.sized and not operation.least <= descriptor.size <= work.queue.max_transfer:
+            return Result(Status.SIZE)
+        return operation.handler(memory, descriptor)
 
     # --- checks -------------------------------------------------------------------------------------------------------
 
     def _check(self, work: Work, descriptor: Descriptor, index: int | None) -> Result | None:
         """What is wrong with it before anything is done; None where nothing is."""
-        model, flags = self._model, descriptor.flags
+        state, flags = self._state, descriptor.flags
         if not work.queue.operations >> descriptor.opcode & 1 or (
             index is not None and descriptor.opcode in _NOT_IN_BATCHES
         ):
             return Result(Status.OPCODE)
-        invalid = flags & ~(_ALWAYS_ALLOWED | model.flags_of(descriptor.opcode))
+        invalid = flags & ~(_ALWAYS_ALLOWED | self._flags_of(descriptor.opcode))
         if flags & Flag.RECORD_ALWAYS and not flags & Flag.RECORD_VALID:
             invalid |= Flag.RECORD_ALWAYS
         if flags & Flag.BLOCK_ON_FAULT and not work.queue.block_on_fault:
@@ -92,20 +123,28 @@ class Executor:
             return Result(Status.RESERVED)
         classes = work.queue.classes
         used = 1 << classes[0] | (1 << classes[1] if flags & _CLASSES else 0)
-        if used & ~model.traffic_classes:
+        if used & ~state.characteristics.traffic_classes:
             return Result(Status.TRAFFIC_CLASS)
         if descriptor.privileged and not work.queue.dedicated and not work.queue.privileged:
             return Result(Status.PRIVILEGE)
-        with model.lock:
+        with state.lock:
             if flags & Flag.INTERRUPT and not self._may_interrupt(work, descriptor.handle):
                 return Result(Status.INTERRUPT_HANDLE)
         return None
+
+    def _flags_of(self, opcode: int) -> int:
+        """Flags that the operation allows beside those of completion, as far as the device has them."""
+        operation = self._operations.get(opcode)
+        if operation is None:
+            return Flag.ADDRESS1_CLASS | Flag.BLOCK_ON_FAULT if opcode == DsaOpcode.BATCH else 0
+        missing = self._missing_flags
+        return operation.flags & ~(missing if opcode == DsaOpcode.DRAIN else missing & ~DRAIN_FLAGS)
 
     def _unknown_fields(self, descriptor: Descriptor) -> bool:
         """Whether a byte that means nothing to the operation is not 0."""
         if not any(descriptor.specific) and not descriptor.extra:
             return False
-        operation = self._model.engine.get(descriptor.opcode)
+        operation = self._operations.get(descriptor.opcode)
         if operation is None or operation.fields == EVERY_FIELD:
             return operation is None
         return bool(descriptor.extra) or any(
@@ -113,14 +152,13 @@ class Executor:
         )
 
     def _may_interrupt(self, work: Work, handle: int) -> bool:
-        model = self._model
-        index = model.handles.index(handle, ims=work.ims)
+        index = self._handles.index(handle, ims=work.ims)
         if index is None:
             return False
         if work.ims:
-            slot = model.slots.slot(index)
+            slot = self._state.slots.slot(index)
             return slot.ignore or slot.pasid == work.pasid
-        entry = model.permission_rows[index].get(Permission.ENTRY)
+        entry = self._state.permissions[index].get(Permission.ENTRY)
         return bool(entry.ignore) or (entry.pasid if entry.pasid_enable else None) == work.pasid
 
     # --- the end ------------------------------------------------------------------------------------------------------
@@ -138,7 +176,7 @@ class Executor:
             self._interrupt(work, descriptor)
 
     def _record(self, work: Work, descriptor: Descriptor, index: int | None, result: Result) -> None:
-        bus = self._model.bus
+        bus = self._state.bus()
         if bus is None:
             return
         at = descriptor.record
@@ -157,7 +195,7 @@ class Executor:
     ) -> None:
         about_record = error in (Status.COMPLETION_ALIGN, Status.COMPLETION_ADDRESS)
         address = descriptor.record if about_record else result.fault
-        self._model.reporter.software_error(
+        self._reporter.software_error(
             Event(
                 error,
                 work.queue.index,
@@ -174,11 +212,10 @@ class Executor:
         )
 
     def _interrupt(self, work: Work, descriptor: Descriptor) -> None:
-        model = self._model
-        index = model.handles.index(descriptor.handle, ims=work.ims)
+        index = self._handles.index(descriptor.handle, ims=work.ims)
         if index is None:
             return
         if not work.ims:
-            model.raise_vector(index)
-        elif model.slots.fire(index, work.pasid) is not Outcome.REFUSED:
-            model.handles.fired()
+            self._state.raise_vector(index)
+        elif self._state.slots.fire(index, work.pasid) is not Outcome.REFUSED:
+            self._handles.fired()

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from struct import Struct
 
+from ..descriptors import Descriptor, Flag
+from ..status import Status
 from .checksums import CRC32C, crc, reflected
-from .descriptors import Descriptor, Flag
-from .model_memory import Memory, PageFault
-from .model_result import Result, faulted, overlap, pieces
-from .status import Status
+from .memory import Memory, PageFault
+from .result import Result, faulted, overlap, pieces
 
 __all__ = ["copy_crc", "generate_crc"]
 

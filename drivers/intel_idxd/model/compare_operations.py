@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from struct import Struct
 
-from .descriptors import Descriptor, Flag
-from .model_memory import Memory, PageFault
-from .model_result import Result, faulted, overlap, pieces
-from .status import Status
+from ..descriptors import Descriptor, Flag
+from ..status import Status
+from .memory import Memory, PageFault
+from .result import Result, faulted, overlap, pieces
 
 __all__ = ["apply_delta", "compare", "compare_pattern", "create_delta"]
 

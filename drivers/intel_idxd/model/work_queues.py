@@ -3,64 +3,39 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
+from vfio_ims.models.register_file import View
 from vfio_ims.registers import RegisterValue
 
-from .descriptors import DESCRIPTOR_SIZE, Descriptor
-from .events import Event
-from .model_engines import Engines, Work
-from .software_error import NOT_ENABLED, OVERRUN, WRONG_STORE
-from .tables import GroupConfig, QueueConfig, QueueState
-from .work_queue import IMS_PORTAL, LIMITED_PORTAL, QUEUE_PORTALS
+from ..descriptors import DESCRIPTOR_SIZE, Descriptor
+from ..events import Event
+from ..software_error import NOT_ENABLED, OVERRUN, WRONG_STORE
+from ..tables import QueueConfig, QueueState
+from ..work_queue import IMS_PORTAL, LIMITED_PORTAL, QUEUE_PORTALS
+from .engines import Engines
+from .groups import traffic_classes
+from .reporter import Reporter
+from .state import ModelState
+from .work import EnabledQueue, Work
 
-if TYPE_CHECKING:
-    from .model import IdxdModel
-
-__all__ = ["Live", "ModelQueues"]
+__all__ = ["QueueEntry", "WorkQueues"]
 
 _ALL = (1 << DESCRIPTOR_SIZE) - 1
 
 
-@dataclass(slots=True)
-class Live:
-    """An enabled queue: its configuration as it was when it was enabled."""
+class WorkQueues:
+    """Takes descriptors from the portals and gives them to the engines. Called with the state's lock held."""
 
-    index: int
-    size: int
-    threshold: int
-    dedicated: bool
-    pasid_enable: bool
-    pasid: int
-    privileged: bool
-    block_on_fault: bool
-    max_transfer: int
-    max_batch: int
-    operations: int
-    classes: tuple[int, int]
-    """Traffic classes A and B of its group."""
-
-
-class ModelQueues:
-    """Takes descriptors from the portals and gives them to the engines. Called with the model's lock held."""
-
-    def __init__(self, model: IdxdModel, count: int) -> None:
-        self._model, self.count = model, count
-        self.engines = Engines(model, count)
+    def __init__(self, state: ModelState, engines: Engines, reporter: Reporter) -> None:
+        self._state, self._engines, self._reporter = state, engines, reporter
+        self.count = len(state.queues)
         self._pieces: dict[int, tuple[bytearray, int]] = {}
-        self.live: list[Live | None] = [None] * count
-
-    @property
-    def backlog(self) -> list[int]:
-        """Entries of each queue that are taken."""
-        return self.engines.backlog
+        self.live: list[EnabledQueue | None] = [None] * self.count
 
     def enabled(self, queue: int) -> None:
         """Latch the configuration: the queue takes work from now on."""
-        entry, model = self.entry(queue), self._model
+        entry = self.entry(queue)
         mode, limits = entry.mode, entry.limits
-        self.live[queue] = Live(
+        self.live[queue] = EnabledQueue(
             queue,
             entry.size,
             entry.threshold,
@@ -71,17 +46,10 @@ class ModelQueues:
             bool(mode.block_on_fault),
             1 << limits.max_transfer_shift,
             1 << limits.max_batch_shift,
-            model.operations_of(queue),
-            self._classes(queue),
+            self._state.operations_of(queue),
+            traffic_classes(self._state.groups, queue),
         )
         entry.state = QueueState.ENABLED
-
-    def _classes(self, queue: int) -> tuple[int, int]:
-        for row in self._model.group_rows:
-            if row.get(GroupConfig.QUEUES0) >> queue & 1:
-                flags = row.get(GroupConfig.FLAGS)
-                return flags.traffic_class_a, flags.traffic_class_b
-        return 0, 0
 
     def stopped(self, queue: int, state: QueueState) -> None:
         """The queue takes nothing more: it is busy with what it has, or disabled."""
@@ -89,7 +57,15 @@ class ModelQueues:
         self.entry(queue).state = state
 
     def entry(self, queue: int) -> QueueEntry:
-        return QueueEntry(self._model, queue)
+        return QueueEntry(self._state.queues[queue])
+
+    def clear(self, queue: int) -> None:
+        """RESET_WQ: everything but size and threshold, which the enabled device holds on to."""
+        row = self._state.queues[queue]
+        for register in (QueueConfig.MODE, QueueConfig.LIMITS, QueueConfig.OCCUPANCY_INTERRUPT):
+            row.set(register, 0)
+        row.set(QueueConfig.OCCUPANCY_LIMIT, 0)
+        row.set(QueueConfig.STATUS, mode_support=1)
 
     # --- portals ------------------------------------------------------------------------------------------------------
 
@@ -114,7 +90,7 @@ class ModelQueues:
     def _arrived(self, offset: int, data: bytes) -> None:
         queue, page = divmod(offset, QUEUE_PORTALS)
         if queue < self.count:
-            self._model.after(self._posted, queue, data, bool(page & IMS_PORTAL))
+            self._state.after(self._posted, queue, data, bool(page & IMS_PORTAL))
 
     def _posted(self, queue: int, data: bytes, ims: bool) -> None:
         """A dedicated queue takes posted stores and cannot refuse: what does not fit is lost, and reported."""
@@ -123,13 +99,13 @@ class ModelQueues:
             error = NOT_ENABLED
         elif not live.dedicated:
             error = WRONG_STORE
-        elif self.backlog[queue] >= live.size:
+        elif self._state.backlog[queue] >= live.size:
             error = OVERRUN
         else:
             self._accept(live, data, ims)
             return
         descriptor = Descriptor.decode(data)
-        self._model.reporter.software_error(Event(error, queue, descriptor.opcode))
+        self._reporter.software_error(Event(error, queue, descriptor.opcode))
 
     def enqueue(self, offset: int, data: bytes) -> bool:
         """ENQCMD: whether a shared queue takes it. Through the limited portal up to its threshold, else its size."""
@@ -139,29 +115,29 @@ class ModelQueues:
         live = self.live[queue]
         if live is None or live.dedicated:
             return False
-        if self.backlog[queue] >= (live.threshold if page & LIMITED_PORTAL else live.size):
+        if self._state.backlog[queue] >= (live.threshold if page & LIMITED_PORTAL else live.size):
             return False
-        self._model.after(self._accept, live, data, bool(page & IMS_PORTAL))
+        self._state.after(self._accept, live, data, bool(page & IMS_PORTAL))
         return True
 
-    def _accept(self, live: Live, data: bytes, ims: bool) -> None:
+    def _accept(self, live: EnabledQueue, data: bytes, ims: bool) -> None:
         descriptor = Descriptor.decode(data)
         pasid = None if not live.pasid_enable else live.pasid if live.dedicated else descriptor.pasid
-        self.engines.take(Work(live, descriptor, ims, pasid))
+        self._engines.take(Work(live, descriptor, ims, pasid))
 
     def reset(self) -> None:
-        self.engines.abort(lambda work: True)
+        self._engines.abort(lambda work: True)
         self.live = [None] * self.count
         self._pieces.clear()
 
 
 class QueueEntry:
-    """WQCFG of one queue, as the model has it."""
+    """WQCFG of one queue."""
 
     __slots__ = ("_row",)
 
-    def __init__(self, model: IdxdModel, queue: int) -> None:
-        self._row = model.queue_rows[queue]
+    def __init__(self, row: View) -> None:
+        self._row = row
 
     @property
     def size(self) -> int:

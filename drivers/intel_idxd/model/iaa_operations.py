@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The modelled IAA engines: compress, decompress, CRC64, the zero-run codec; filters are in ``model_filters``.
+"""The modelled IAA engines: compress, decompress, CRC64, the zero-run codec; filters are in ``iaa_filters``.
 
 What is not modelled ends in the status that an unsupported opcode or flag has: see the folder's README.
 """
@@ -9,18 +9,18 @@ from __future__ import annotations
 from dataclasses import replace
 from struct import Struct
 
-from .aecs import COMPRESS_SIZE, FILTER_SIZE, CompressState, FilterState
+from ..aecs import COMPRESS_SIZE, FILTER_SIZE, CompressState, FilterState
+from ..descriptors import Descriptor, DsaOpcode, Flag, IaaOpcode
+from ..iaa_flags import END_MASK, IAA_SPECIFIC, CompressFlag, Crc64Flag, DecompressFlag, IaaOutcome, IaaSpecific
+from ..inflate_state import INFLATE_SIZE, INFLATE_SIZE_WITHOUT_HISTORY, InflateState
+from ..status import IaaError, IaaStatus, Status
 from .checksums import crc, reflected
-from .descriptors import Descriptor, DsaOpcode, Flag, IaaOpcode
-from .iaa_flags import END_MASK, IAA_SPECIFIC, CompressFlag, Crc64Flag, DecompressFlag, IaaOutcome, IaaSpecific
-from .inflate_state import INFLATE_SIZE, INFLATE_SIZE_WITHOUT_HISTORY, InflateState
-from .model_deflate import BitWriter, Codes, histogram, tokens
-from .model_filters import FILTERS
-from .model_memory import Memory
-from .model_operations import DSA, EVERY_FIELD, Handler, Operation, memmove
-from .model_output import Refused, check_decompress_flags, checksums, decompressed, deliver, turned
-from .model_result import READS, WRITES, Result, overlap
-from .status import IaaError, IaaStatus, Status
+from .deflate import BitWriter, Codes, histogram, tokens
+from .dsa_operations import DSA, EVERY_FIELD, Handler, Operation, memmove
+from .iaa_filters import FILTERS
+from .iaa_output import Refused, check_decompress_flags, checksums, decompressed, deliver, turned
+from .memory import Memory
+from .result import READS, WRITES, Result, overlap
 
 __all__ = ["IAA"]
 

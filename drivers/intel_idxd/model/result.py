@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from struct import Struct
 
-from .descriptors import Flag
-from .model_memory import Memory, PageFault
-from .status import FAULT_WAS_WRITE, Status
+from ..descriptors import Flag
+from ..status import FAULT_WAS_WRITE, Status
+from .memory import Memory, PageFault
 
 __all__ = ["READS", "WRITES", "Result", "faulted", "overlap", "pieces"]
 

@@ -5,20 +5,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from vfio_ims.backends.model_port import Bus
 from vfio_ims.errors import BusFault
 from vfio_ims.native.access import copy
 from vfio_ims.native.lib import native
 
-if TYPE_CHECKING:
-    from vfio_ims.models import DeviceModel
+from .state import ModelState
 
 __all__ = ["Defer", "Memory", "PageFault"]
 
 _PAGE = 4096
-_CHUNK = 4 << 20  # bytes moved while the model's lock is held: register accesses wait no longer than this takes
+_CHUNK = 4 << 20  # bytes moved while the state's lock is held: register accesses wait no longer than this takes
 _BREATH = 1e-6  # between two of them: who takes a lock again at once may starve those who wait for it
 
 T = TypeVar("T")
@@ -39,14 +38,14 @@ class Defer(Exception):
 class Memory:
     """Requests tagged ``pasid`` (None: untagged). Raises PageFault. ``quick``: raises Defer instead, nothing is done.
 
-    Each access holds the model's lock, and no view outlives it: what a client unmaps is not touched afterwards.
+    Each access holds the state's lock, and no view outlives it: what a client unmaps is not touched afterwards.
     """
 
-    def __init__(self, model: DeviceModel, pasid: int | None, *, quick: bool = False) -> None:
-        self._model, self._pasid, self._quick = model, pasid, quick
+    def __init__(self, state: ModelState, pasid: int | None, *, quick: bool = False) -> None:
+        self._state, self._pasid, self._quick = state, pasid, quick
 
     def _bus(self, iova: int, write: bool) -> Bus:
-        bus = self._model.bus
+        bus = self._state.bus()
         if bus is None:
             raise PageFault(iova, write=write)
         return bus
@@ -79,7 +78,7 @@ class Memory:
             bus.write(iova, data, self._pasid)  # memory that is reached by message only
 
     def _try(self, iova: int, size: int, write: bool, action: Callable[[Bus], T], done: int) -> T:
-        with self._model.lock:
+        with self._state.lock:
             try:
                 return action(self._bus(iova, write))
             except BusFault:
@@ -106,7 +105,7 @@ class Memory:
 
     def look(self, iova: int, size: int) -> int:
         """How many bytes from ``iova`` on are there: translated, not touched."""
-        with self._model.lock:
+        with self._state.lock:
             reached = self.reach(iova, size, False)
         if reached < size and self._quick:
             raise Defer
@@ -121,7 +120,7 @@ class Memory:
             at = size - done - step if backward else done
             pieces: list[memoryview] = []
             targets: list[memoryview] = []
-            with self._model.lock:
+            with self._state.lock:
                 bus = self._bus(source + at, False)
                 try:
                     pieces = bus.views(source + at, step, write=False, pasid=self._pasid)

@@ -4,22 +4,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-from .descriptors import DESCRIPTOR_SIZE, Descriptor, DsaOpcode, Flag
-from .model_checking import copy_crc, generate_crc
-from .model_comparing import apply_delta, compare, compare_pattern, create_delta
-from .model_integrity import dif_check, dif_insert, dif_strip, dif_update, dix_generate
-from .model_memory import Memory, PageFault
-from .model_result import READS, WRITES, Result, faulted, overlap
-from .status import Status
+from ..descriptors import Descriptor, DsaOpcode, Flag
+from ..status import Status
+from .compare_operations import apply_delta, compare, compare_pattern, create_delta
+from .crc_operations import copy_crc, generate_crc
+from .dif_operations import dif_check, dif_insert, dif_strip, dif_update, dix_generate
+from .memory import Memory, PageFault
+from .result import READS, WRITES, Result, faulted, overlap
 
-if TYPE_CHECKING:
-    from .model import IdxdModel
-    from .model_engines import Work
-    from .model_executor import Executor
-
-__all__ = ["DRAIN_FLAGS", "DSA", "EVERY_FIELD", "Handler", "Operation", "memmove", "operate", "reads_back"]
+__all__ = ["DRAIN_FLAGS", "DSA", "EVERY_FIELD", "Handler", "Operation", "memmove", "reads_back"]
 
 _PAGE = 4096
 Handler = Callable[[Memory, Descriptor], Result]
@@ -154,46 +149,3 @@ DSA: dict[int, Operation] = {
     DsaOpcode.CACHE_FLUSH: Operation(_flush, READS | Flag.CACHE_CONTROL),
 }
 """Flags per operation: the fields that it has. [inferred where a flag names an address that an operation lacks]"""
-
-
-def operate(
-    model: IdxdModel,
-    executor: Executor,
-    memory: Memory,
-    work: Work,
-    descriptor: Descriptor,
-    table: dict[int, Operation],
-) -> Result:
-    """Do one operation of ``table``. Raises PageFault where a handler has no more to say of it."""
-    if descriptor.opcode == DsaOpcode.BATCH:
-        return _batch(model, executor, memory, work, descriptor)
-    operation = table.get(descriptor.opcode)
-    if operation is None:
-        return Result(Status.OPCODE)
-    if operation.sized and not operation.least <= descriptor.size <= work.queue.max_transfer:
-        return Result(Status.SIZE)
-    return operation.handler(memory, descriptor)
-
-
-def _batch(model: IdxdModel, executor: Executor, memory: Memory, work: Work, descriptor: Descriptor) -> Result:
-    """Fetch the list and run it in order. A fenced descriptor runs only if all before it succeeded."""
-    count, at = descriptor.size, descriptor.source
-    if at % DESCRIPTOR_SIZE:
-        return Result(Status.LIST_ALIGN)
-    if not 2 <= count <= work.queue.max_batch:
-        return Result(Status.COUNT)
-    failed = done = 0
-    for index in range(count):
-        try:
-            inner = Descriptor.decode(memory.read(at + index * DESCRIPTOR_SIZE, DESCRIPTOR_SIZE))
-        except PageFault as fault:
-            return Result(Status.BATCH_PAGE_FAULT, completed=done, fault=fault.address)
-        if inner.flags & Flag.FENCE and failed:
-            break
-        if work.dropped:
-            break
-        failed += executor.run(work, inner, index) not in (Status.SUCCESS, Status.FALSE_PREDICATE)
-        done += 1
-    if failed or done < count:
-        return Result(Status.BATCH_FAILED, completed=done)
-    return Result(completed=done)

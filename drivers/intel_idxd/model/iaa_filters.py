@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 
-from .aecs import FILTER_SIZE, FilterState
-from .descriptors import Descriptor, Flag, IaaOpcode
-from .iaa_flags import IAA_SPECIFIC, DecompressFlag, FilterFlags, IaaOutcome, IaaSpecific
-from .model_elements import pack, pack_high, run_lengths, unpack, unpack_high
-from .model_memory import Memory, PageFault
-from .model_output import Refused, check_decompress_flags, checksums, decompressed, deliver
-from .model_result import Result, faulted
-from .status import IaaError, IaaStatus, Status
+from ..aecs import FILTER_SIZE, FilterState
+from ..descriptors import Descriptor, Flag, IaaOpcode
+from ..iaa_flags import IAA_SPECIFIC, DecompressFlag, FilterFlags, IaaOutcome, IaaSpecific
+from ..status import IaaError, IaaStatus, Status
+from .filter_elements import pack, pack_high, run_lengths, unpack, unpack_high
+from .iaa_output import Refused, check_decompress_flags, checksums, decompressed, deliver
+from .memory import Memory, PageFault
+from .result import Result, faulted
 
 __all__ = ["FILTERS"]
 

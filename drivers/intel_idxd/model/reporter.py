@@ -3,30 +3,26 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from vfio_ims.errors import BusFault
 
-from .events import Event, encode_event, entry_size
-from .registers import Bar0, Cause, ResetNeeded, State
-
-if TYPE_CHECKING:
-    from .model import IdxdModel
+from ..events import Event, encode_event, entry_size
+from ..registers import Bar0, Cause
+from .state import ModelState
 
 __all__ = ["Reporter"]
 
 
 class Reporter:
-    """Called with the model's lock held."""
+    """Writes SWERR, the event log and INTCAUSE, and raises vector 0. Called with the state's lock held."""
 
-    def __init__(self, model: IdxdModel) -> None:
-        self._model = model
+    def __init__(self, state: ModelState) -> None:
+        self._state = state
 
     def cause(self, cause: Cause) -> None:
         """Set a bit of INTCAUSE and raise vector 0."""
-        registers = self._model.registers()
+        registers = self._state.registers
         registers.set(Bar0.INTCAUSE, registers.get(Bar0.INTCAUSE) | 1 << cause)
-        self._model.raise_vector(0)
+        self._state.raise_vector(0)
 
     def software_error(self, event: Event) -> None:
         """Into the event log where there is one with room, else into SWERR. [which go where: inferred]"""
@@ -34,8 +30,7 @@ class Reporter:
             self._record(event)
 
     def _log(self, event: Event) -> bool:
-        model = self._model
-        registers, bus = model.registers(), model.bus
+        registers, bus = self._state.registers, self._state.bus()
         size = entry_size(registers.get(Bar0.GENCAP).event_log)
         if not size or bus is None or not registers.get(Bar0.GENCFG).event_log:
             return False
@@ -55,7 +50,7 @@ class Reporter:
 
     def _record(self, event: Event) -> None:
         """SWERR keeps the first, and whether there was one more; GENCTRL says whether that interrupts."""
-        registers = self._model.registers()
+        registers = self._state.registers
         if registers.get(Bar0.SWERR).valid:
             registers.update(Bar0.SWERR, overflow=1)
             return
@@ -76,11 +71,3 @@ class Reporter:
         )
         if registers.get(Bar0.GENCTRL).software_error:
             self.cause(Cause.SOFTWARE_ERROR)
-
-    def halt(self, needed: ResetNeeded) -> None:
-        """The device stops, and says which reset it wants."""
-        registers = self._model.registers()
-        registers.set(Bar0.GENSTS, state=State.HALT, reset_needed=needed)
-        self._model.queues.reset()
-        if registers.get(Bar0.GENCTRL).halt:
-            self.cause(Cause.HALT)

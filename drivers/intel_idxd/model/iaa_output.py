@@ -6,14 +6,14 @@ from __future__ import annotations
 import zlib
 from typing import NamedTuple
 
+from ..descriptors import Descriptor, Flag
+from ..iaa_flags import DecompressFlag, IaaOutcome
+from ..inflate_state import InflateState
+from ..status import IaaError, IaaStatus, Status
 from .checksums import CRC32C, crc
-from .descriptors import Descriptor, Flag
-from .iaa_flags import DecompressFlag, IaaOutcome
-from .inflate_state import InflateState
-from .model_inflate import Damaged, inflate
-from .model_memory import Memory, PageFault
-from .model_result import Result, faulted
-from .status import IaaError, IaaStatus, Status
+from .inflate import Damaged, inflate
+from .memory import Memory, PageFault
+from .result import Result, faulted
 
 __all__ = ["Decompressed", "Refused", "check_decompress_flags", "checksums", "decompressed", "deliver", "turned"]
 

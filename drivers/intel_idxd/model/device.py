@@ -12,41 +12,30 @@ from typing import TYPE_CHECKING, ClassVar
 from vfio_ims.errors import UsageError
 from vfio_ims.models import Bar, DeviceModel, Msix, Option, SlotStore, on_read, on_write
 from vfio_ims.models.defects import DEFECTS
-from vfio_ims.models.register_file import View
 from vfio_ims.registers import Register, RegisterValue
 
-from .commands import Command
-from .descriptors import DsaOpcode, Flag, IaaOpcode
-from .model_commands import Commands
-from .model_errors import Reporter
-from .model_executor import Executor
-from .model_handles import ModelHandles
-from .model_iaa import IAA
-from .model_identity import GROUPS, QUEUES, VECTORS, LaterBar0, ModelBar0, declare, identify
-from .model_occupancy import Occupancy
-from .model_operations import DRAIN_FLAGS, DSA, Operation, operate, reads_back
-from .model_queues import ModelQueues
-from .model_result import Result
-from .registers import Bar0, State
-from .status import IaaStatus, Status
-from .tables import (
-    GROUPS_AT,
-    QUEUES_AT,
-    SLOTS,
-    SLOTS_PER_UNIT,
-    LongQueueConfig,
-    QueueConfig,
-    QueueState,
-    queue_stride,
-)
+from ..commands import Command
+from ..descriptors import DsaOpcode, IaaOpcode
+from ..registers import Bar0, Cause, ResetNeeded, State
+from ..status import IaaStatus, Status
+from ..tables import GROUPS_AT, QUEUES_AT, SLOTS, SLOTS_PER_UNIT, LongQueueConfig, QueueConfig, QueueState, queue_stride
+from .commands import Commands
+from .dsa_operations import DSA, Operation
+from .engines import Engines
+from .executor import Executor
+from .iaa_operations import IAA
+from .identity import declare, identify
+from .injected_failures import InjectedFailures
+from .interrupt_handles import InterruptHandles
+from .layout import QUEUES, VECTORS, LaterBar0, ModelBar0
+from .occupancy import Occupancy
+from .reporter import Reporter
+from .state import Characteristics, ModelState
+from .work_queues import WorkQueues
 
 if TYPE_CHECKING:
     from vfio_ims.models.options import Value
     from vfio_ims.pci.builder import ConfigBuilder
-
-    from .descriptors import Descriptor
-    from .model_engines import Work
-    from .model_memory import Memory
 
 __all__ = ["DsaModel", "IaaModel", "IdxdModel"]
 
@@ -92,50 +81,58 @@ class IdxdModel(DeviceModel):
 
     kind: ClassVar[str]
     general: ClassVar[int]
-    operations: int
+    """GENCAP, but for what options decide."""
+    operations: ClassVar[int]
+    """OPCAP of version 1."""
     ids: ClassVar[dict[int, str]]
     """PCI ids by version. [which id has version 2: inferred]"""
     later: ClassVar[int]
     """Operations that versions from 2 on add."""
     event_log: ClassVar[int]
     """GENCAP's field from version 2 on: how long an entry is."""
-    engines: ClassVar[int]
+    engine_count: ClassVar[int]
     engine: ClassVar[dict[int, Operation]]
-    """What one engine does."""
+    """What one engine does, by opcode."""
     read_buffers: ClassVar[int] = _READ_BUFFERS
 
     def __init__(self, name: str = "", **given: Value) -> None:
         super().__init__(name, **given)
         option = self.option
-        self.generation = 0
-        self._every, self._failure, self._done = int(option["hardware_status"]), int(option["hardware_code"]), 0
-        self.traffic_classes = int(option["traffic_classes"])
-        self.total_size = int(option["wq_size"])
-        self.inline_bytes = int(option["inline"])
-        self.command_capabilities = _BASIC_COMMANDS | (_HANDLE_COMMANDS if option["cmdcap"] else 0)
-        file, block = self.registers(), self.block
-        self.permission_rows = [file.row(block.PERMISSIONS, n) for n in range(VECTORS)]
-        self.group_rows = [file.row(block.GROUPS, n) for n in range(GROUPS)]
-        self.queue_rows: list[View] = [file.row(block.QUEUES, n) for n in range(QUEUES)]
-        self.reporter = Reporter(self)
-        self.queues = ModelQueues(self, QUEUES)
-        self.occupancy = Occupancy(self)
-        self.handles = ModelHandles(
-            self,
+        self.state = state = ModelState(
+            self._characteristics(),
+            name=self.name,
+            lock=self.lock,
+            registers=self.registers(),
+            block=self.block,
+            slots=self.slots,
+            bus=lambda: self.bus,
+            raise_vector=self.raise_vector,
+            after=self.after,
+        )
+        self.reporter = Reporter(state)
+        self.handles = InterruptHandles(
+            state,
+            self.reporter,
             requested=bool(option["cmdcap"]),
             count=int(option["handles"]),
             revoke_after=int(option["revoke_after"]),
         )
-        self.commands = Commands(self, delay=int(option["command_ms"]), hardware_error=int(option["hardware_error"]))
-        self.executor = Executor(self)
-        general = self._general
-        self._missing_flags = (
-            (0 if general.cache_control_memory else Flag.CACHE_CONTROL)
-            | (0 if general.drain_readback else DRAIN_FLAGS)
-            | (0 if general.destination_readback else Flag.READBACK)
-            | (0 if general.block_on_fault else Flag.BLOCK_ON_FAULT)
+        self.occupancy = Occupancy(state, self.handles, self.reporter)
+        failures = InjectedFailures(int(option["hardware_status"]), int(option["hardware_code"]))
+        self.executor = Executor(state, self.handles, self.reporter, self.engine, failures)
+        self.engines = Engines(state, self.occupancy, self.executor)
+        self.queues = WorkQueues(state, self.engines, self.reporter)
+        self.commands = Commands(
+            state,
+            self.queues,
+            self.engines,
+            self.handles,
+            self.reporter,
+            self.reset_device,
+            delay=int(option["command_ms"]),
+            hardware_error=int(option["hardware_error"]),
         )
-        identify(self)
+        identify(state)
 
     def configure(self) -> None:
         slots = int(self.option["slots"])
@@ -154,7 +151,6 @@ class IdxdModel(DeviceModel):
         self.config_size = 0
         if self.version > 1:
             self.block, self.config_size = LaterBar0, 1
-            self.operations |= self.later
         self.bars = self.bars | {0: Bar(_BAR0_SIZE, self.block, slots=replace(SLOTS, count=slots))}
 
     def _slot_store(self, bar: Bar) -> SlotStore:
@@ -166,69 +162,35 @@ class IdxdModel(DeviceModel):
     # --- what it says of itself ---------------------------------------------------------------------------------------
 
     def capabilities(self, config: ConfigBuilder) -> None:
-        declare(self, config)
+        assert self.msix is not None
+        declare(config, self.msix, self.siov_dvsecs(), flr=bool(self.option["flr"]))
 
-    @property
-    def gencap(self) -> int:
-        return Bar0.GENCAP.value(
+    def _characteristics(self) -> Characteristics:
+        option, later = self.option, self.version > 1
+        gencap = Bar0.GENCAP.value(
             self.general,
-            command_capabilities=bool(self.option["cmdcap"]),
-            block_on_fault=bool(self.option["block_on_fault"]),
-            max_transfer_shift=int(self.option["max_transfer_shift"]),
-            ims_multiplier=int(self.option["slots"]) // SLOTS_PER_UNIT,
-            event_log=self.event_log if self.version > 1 else 0,
-            drain_readback=bool(self.option["drain_readback"]),
+            command_capabilities=bool(option["cmdcap"]),
+            block_on_fault=bool(option["block_on_fault"]),
+            max_transfer_shift=int(option["max_transfer_shift"]),
+            ims_multiplier=int(option["slots"]) // SLOTS_PER_UNIT,
+            event_log=self.event_log if later else 0,
+            drain_readback=bool(option["drain_readback"]),
         )
-
-    @property
-    def _general(self) -> RegisterValue:
-        return Bar0.GENCAP.value(self.gencap)
-
-    @property
-    def max_transfer_shift(self) -> int:
-        return self._general.max_transfer_shift
-
-    @property
-    def max_batch_shift(self) -> int:
-        return self._general.max_batch_shift
-
-    @property
-    def can_block(self) -> bool:
-        return bool(self._general.block_on_fault)
-
-    @property
-    def pasid_enabled(self) -> bool:
-        return bool(self.option["pasid"])
-
-    @property
-    def plain_shared(self) -> bool:
-        """Whether a shared queue may do without PASIDs: the hardware wants them, a model has no process to tell of."""
-        return True
-
-    def operations_of(self, queue: int) -> int:
-        """The operations that ``queue`` does, a bit each."""
-        if self.version > 1:
-            return self.operations & self.queue_rows[queue].get(LongQueueConfig.OPERATIONS)
-        return self.operations
-
-    def flags_of(self, opcode: int) -> int:
-        """Flags that the operation allows beside those of completion, as far as the device has them."""
-        operation = self.engine.get(opcode)
-        if operation is None:
-            return Flag.ADDRESS1_CLASS | Flag.BLOCK_ON_FAULT if opcode == DsaOpcode.BATCH else 0
-        missing = self._missing_flags
-        return operation.flags & ~(missing if opcode == DsaOpcode.DRAIN else missing & ~DRAIN_FLAGS)
-
-    def failure(self, descriptor: Descriptor) -> int:
-        """The status of the operation that was just done, where it is one that must fail; else 0."""
-        if not self._every or (self._failure == Status.HARDWARE_READBACK and not reads_back(descriptor)):
-            return 0
-        self._done += 1
-        return 0 if self._done % self._every else self._failure
-
-    def operate(self, executor: Executor, memory: Memory, work: Work, descriptor: Descriptor) -> Result:
-        """Do one operation."""
-        return operate(self, executor, memory, work, descriptor, self.engine)
+        return Characteristics(
+            kind=self.kind,
+            version=self.version,
+            gencap=gencap,
+            operations=self.operations | (self.later if later else 0),
+            engines=self.engine_count,
+            read_buffers=self.read_buffers,
+            total_size=int(option["wq_size"]),
+            config_size=self.config_size,
+            command_capabilities=_BASIC_COMMANDS | (_HANDLE_COMMANDS if option["cmdcap"] else 0),
+            shows_command_capabilities=bool(option["cmdcap"]),
+            traffic_classes=int(option["traffic_classes"]),
+            pasid_enabled=bool(option["pasid"]),
+            inline_bytes=int(option["inline"]),
+        )
 
     # --- accesses -----------------------------------------------------------------------------------------------------
 
@@ -242,7 +204,7 @@ class IdxdModel(DeviceModel):
         """Configuration that is in use keeps its value. [inferred: a driver never writes it then]"""
         if not GROUPS_AT <= offset < QUEUES_AT + QUEUES * queue_stride(self.config_size):
             return False
-        if self.registers().get(Bar0.GENSTS).state == State.DISABLED:
+        if self.state.device_state == State.DISABLED:
             return False
         if offset < QUEUES_AT:
             return True
@@ -258,7 +220,7 @@ class IdxdModel(DeviceModel):
 
     @on_read(QueueConfig.STATUS)
     def show_occupancy(self, queue: int) -> None:
-        self.queue_rows[queue].update(QueueConfig.STATUS, occupancy=self.queues.backlog[queue])
+        self.state.queues[queue].update(QueueConfig.STATUS, occupancy=self.state.backlog[queue])
 
     @on_write(QueueConfig.OCCUPANCY_LIMIT, QueueConfig.STATUS)
     def watch_occupancy(self, queue: int, value: RegisterValue) -> None:
@@ -272,11 +234,11 @@ class IdxdModel(DeviceModel):
 
     def reset(self) -> None:
         """Function-level reset: as after power-on."""
-        self.generation += 1
+        self.state.generation += 1
         self.queues.reset()
         self.handles.reset()
         super().reset()
-        identify(self)
+        identify(self.state)
 
     def reset_device(self) -> None:
         """The command: queues, groups, permissions, GENCFG and GENCTRL as after power-on, and the slots. [slots:
@@ -291,23 +253,23 @@ class IdxdModel(DeviceModel):
         registers.reset()
         for register, value in zip(keep, kept, strict=True):
             registers.set(register, value)
-        identify(self)
+        identify(self.state)
         if self.option["reset_slots"]:
             self.slots.reset()
 
-    def clear_queue(self, queue: int) -> None:
-        """RESET_WQ: everything but size and threshold, which the enabled device holds on to."""
-        row = self.queue_rows[queue]
-        for register in (QueueConfig.MODE, QueueConfig.LIMITS, QueueConfig.OCCUPANCY_INTERRUPT):
-            row.set(register, 0)
-        row.set(QueueConfig.OCCUPANCY_LIMIT, 0)
-        row.set(QueueConfig.STATUS, mode_support=1)
+    def halt(self, needed: ResetNeeded) -> None:
+        """Stop as after a fatal error: drop all work, and say which reset the device wants."""
+        registers = self.registers()
+        registers.set(Bar0.GENSTS, state=State.HALT, reset_needed=needed)
+        self.queues.reset()
+        if registers.get(Bar0.GENCTRL).halt:
+            self.reporter.cause(Cause.HALT)
 
     def close(self) -> None:
-        self.generation += 1
+        self.state.generation += 1
         self.queues.reset()
         super().close()
-        self.queues.engines.close()
+        self.engines.close()
         self.commands.close()
 
 
@@ -319,7 +281,7 @@ class DsaModel(IdxdModel):
     later, event_log = 1 << DsaOpcode.TRANSLATION_FETCH | 1 << DsaOpcode.DIX_GENERATE, 1
     general = 0x40_915F_0107
     operations = 0x1_003F_03FF  # sysfs op_cap: 00000001,003f03ff
-    engines, engine = 4, DSA
+    engine_count, engine = 4, DSA
 
 
 class IaaModel(IdxdModel):
@@ -331,4 +293,4 @@ class IaaModel(IdxdModel):
     event_log = 2
     general = 0x7_1F10_901F_0105
     operations = 0x7F_331C << 64 | 0xD  # sysfs op_cap: ...,007f331c,00000000,0000000d
-    engines, engine, read_buffers = 8, IAA, 0  # IAA has no control of read buffers (Linux, idxd/sysfs.c)
+    engine_count, engine, read_buffers = 8, IAA, 0  # IAA has no control of read buffers (Linux, idxd/sysfs.c)

@@ -3,24 +3,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from ..commands import IMS_HANDLE, CommandError
+from ..registers import Cause
+from .layout import VECTORS
+from .reporter import Reporter
+from .state import ModelState
 
-from .commands import IMS_HANDLE, CommandError
-from .registers import Cause
-
-if TYPE_CHECKING:
-    from .model import IdxdModel
-
-__all__ = ["ModelHandles"]
+__all__ = ["InterruptHandles"]
 
 _FIRST = 0x1000  # no handle equals its index: a driver that takes one for the other is found out
 
 
-class ModelHandles:
-    """``requested``: handles must be requested. ``count``: how many there are. Called with the model's lock held."""
+class InterruptHandles:
+    """``requested``: handles must be requested. ``count``: how many there are. Called with the state's lock held."""
 
-    def __init__(self, model: IdxdModel, *, requested: bool, count: int, revoke_after: int) -> None:
-        self._model, self._requested, self._count, self._revoke_after = model, requested, count, revoke_after
+    def __init__(
+        self, state: ModelState, reporter: Reporter, *, requested: bool, count: int, revoke_after: int
+    ) -> None:
+        self._state, self._reporter = state, reporter
+        self._requested, self._count, self._revoke_after = requested, count, revoke_after
         self._index: dict[tuple[int, bool], int] = {}
         self._revoked: dict[tuple[int, bool], int] = {}
         self._next = _FIRST
@@ -33,7 +34,7 @@ class ModelHandles:
         return handle if handle < self._size(ims) else None
 
     def _size(self, ims: bool) -> int:
-        return self._model.slots.layout.count if ims else self._model.msix.vectors
+        return self._state.slots.layout.count if ims else VECTORS
 
     def request(self, operand: int) -> tuple[int, int]:
         """CMD 13: error and handle."""
@@ -58,13 +59,13 @@ class ModelHandles:
         """An interrupt was raised: with ``revoke_after`` they are revoked now and then."""
         self._fires += 1
         if self._requested and self._revoke_after and not self._fires % self._revoke_after:
-            self._model.after(self.revoke)
+            self._state.after(self.revoke)
 
     def revoke(self) -> None:
         """Take all handles back, as a host does that moves a virtual device: INTCAUSE.31 and vector 0."""
         self._revoked.update(self._index)
         self._index.clear()
-        self._model.reporter.cause(Cause.HANDLES_REVOKED)
+        self._reporter.cause(Cause.HANDLES_REVOKED)
 
     def reset(self) -> None:
         self._index.clear()

@@ -8,37 +8,20 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import count
-from typing import TYPE_CHECKING
 
 from vfio_ims.models import Worker
 
-from .descriptors import Descriptor, DsaOpcode
-from .model_memory import Defer
+from ..descriptors import Descriptor, DsaOpcode
+from .executor import Executor
+from .memory import Defer
+from .occupancy import Occupancy
+from .state import ModelState
+from .work import Work
 
-if TYPE_CHECKING:
-    from .model import IdxdModel
-    from .model_queues import Live
-
-__all__ = ["Engines", "Work"]
+__all__ = ["Engines"]
 
 _AT_ONCE = (DsaOpcode.NOP, DsaOpcode.DRAIN)
 _MEMORY_OPERATIONS = (DsaOpcode.MEMMOVE, DsaOpcode.FILL)
-
-
-@dataclass(slots=True, eq=False)
-class Work:
-    """A descriptor that a queue has accepted, and the PASID that it runs with.
-
-    ``begun``: an engine has it. ``dropped``: an abort hit it.
-    """
-
-    queue: Live
-    descriptor: Descriptor
-    ims: bool
-    pasid: int | None
-    begun: bool = False
-    dropped: bool = False
-    number: int = -1
 
 
 @dataclass(slots=True, eq=False)
@@ -62,18 +45,16 @@ class Engines:
 
     So a group with one engine works strictly in order, one with several may complete out of order, and groups do not
     wait for each other. Short work whose engine is free runs in the accessing thread, after the access. A drain waits
-    for what its queue accepted before it. Called with the model's lock held.
+    for what its queue accepted before it. Called with the state's lock held.
     """
 
-    def __init__(self, model: IdxdModel, queues: int) -> None:
-        self._model = model
+    def __init__(self, state: ModelState, occupancy: Occupancy, executor: Executor) -> None:
+        self._state, self._occupancy, self._executor = state, occupancy, executor
         self._workers: dict[int, Worker] = {}
         self._groups: dict[int, _Group] = {}
         self._numbers = count()
         self._under_way: dict[int, Work] = {}
         self._barriers: list[_Barrier] = []
-        self.backlog = [0] * queues
-        """Entries of each queue whose work has not begun."""
 
     def arrange(self, groups: Iterable[tuple[list[int], list[int]]]) -> None:
         """The device was enabled: queues and engines of each group."""
@@ -84,7 +65,7 @@ class Engines:
 
     def _worker(self, engine: int) -> Worker:
         if engine not in self._workers:
-            self._workers[engine] = Worker(f"{self._model.name} engine {engine}")
+            self._workers[engine] = Worker(f"{self._state.name} engine {engine}")
         return self._workers[engine]
 
     def take(self, work: Work) -> None:
@@ -103,7 +84,7 @@ class Engines:
             return
         if self._short(descriptor):
             try:
-                self._model.executor.execute(work, quick=True)
+                self._executor.execute(work, quick=True)
                 return
             except Defer:
                 pass  # a worker can wait for memory that is reached by message
@@ -115,14 +96,15 @@ class Engines:
             group.waiting.append(work)
 
     def _short(self, descriptor: Descriptor) -> bool:
-        if descriptor.opcode in _AT_ONCE or not self._model.operations >> descriptor.opcode & 1:
+        characteristics = self._state.characteristics
+        if descriptor.opcode in _AT_ONCE or not characteristics.operations >> descriptor.opcode & 1:
             return True
-        return descriptor.opcode in _MEMORY_OPERATIONS and descriptor.size <= self._model.inline_bytes
+        return descriptor.opcode in _MEMORY_OPERATIONS and descriptor.size <= characteristics.inline_bytes
 
     def _enter(self, work: Work) -> None:
         work.number = next(self._numbers)
         self._under_way[work.number] = work
-        self.backlog[work.queue.index] += 1
+        self._state.backlog[work.queue.index] += 1
 
     def _run(self, engine: Worker, group: _Group, work: Work | None) -> None:
         """In an engine's thread, without the lock: this work, and what waits when it is done."""
@@ -130,23 +112,23 @@ class Engines:
             try:
                 self._execute(work)
             finally:
-                with self._model.lock:
+                with self._state.lock:
                     work = group.waiting.popleft() if group.waiting else None
                     if work is None:
                         group.idle.append(engine)
 
     def _execute(self, work: Work) -> None:
-        model = self._model
-        with model.lock:
+        state = self._state
+        with state.lock:
             work.begun = not work.dropped
             if work.begun:
-                self.backlog[work.queue.index] -= 1
-                model.occupancy.fell(work.queue.index)
+                state.backlog[work.queue.index] -= 1
+                self._occupancy.fell(work.queue.index)
         try:
             if work.begun:
-                model.executor.execute(work)
+                self._executor.execute(work)
         finally:
-            with model.lock:
+            with state.lock:
                 self._finished(work)
 
     def _finished(self, work: Work) -> None:
@@ -176,7 +158,7 @@ class Engines:
         for work in self._under_way.values():
             if concerns(work) and not work.dropped:
                 work.dropped = True
-                self.backlog[work.queue.index] -= not work.begun
+                self._state.backlog[work.queue.index] -= not work.begun
         for group in self._groups.values():
             for work in [work for work in group.waiting if work.dropped]:
                 group.waiting.remove(work)

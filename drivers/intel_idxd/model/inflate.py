@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .iaa_flags import DecompressFlag
-from .inflate_state import BlockState, InflateState
-from .model_bits import BitReader, Short, SymbolTable, symbol_table
-from .model_deflate import DISTANCE_EXTRA, DISTANCES, LENGTH_EXTRA, LENGTHS
-from .status import IaaError
+from ..iaa_flags import DecompressFlag
+from ..inflate_state import BlockState, InflateState
+from ..status import IaaError
+from .deflate import DISTANCE_EXTRA, DISTANCES, LENGTH_EXTRA, LENGTHS
+from .deflate_bits import BitReader, Short, SymbolTable, symbol_table
 
 __all__ = ["Damaged", "inflate"]
 

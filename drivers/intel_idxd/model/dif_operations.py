@@ -5,12 +5,12 @@ from __future__ import annotations
 
 from struct import Struct
 
+from ..descriptors import Descriptor
+from ..dif import BLOCK_SIZES, FIELD_SIZE, DestinationFlag, DifError, DifFlag, DifTags, SourceFlag
+from ..status import Status
 from .checksums import CRC16_T10, crc
-from .descriptors import Descriptor
-from .dif import BLOCK_SIZES, FIELD_SIZE, DestinationFlag, DifError, DifFlag, DifTags, SourceFlag
-from .model_memory import Memory, PageFault
-from .model_result import Result, faulted, overlap
-from .status import Status
+from .memory import Memory, PageFault
+from .result import Result, faulted, overlap
 
 __all__ = ["dif_check", "dif_insert", "dif_strip", "dif_update", "dix_generate"]
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 from array import array
 from collections.abc import Sequence
 
-from .model_output import Refused
-from .status import IaaError, IaaStatus
+from ..status import IaaError, IaaStatus
+from .iaa_output import Refused
 
 __all__ = ["pack", "pack_high", "run_lengths", "unpack", "unpack_high"]
 
