@@ -2,9 +2,12 @@
 """Shared by all tests."""
 
 import signal
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
+
+from tests.vm.pieces import PROVISION, SKIPPED
 
 # A script started in the background ignores Ctrl-C, and so would every test and child of it.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -20,3 +23,12 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     if name in _ON_REQUEST and not any(name in argument for argument in config.args):
         return True
     return None
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Give all tests that lack a guest one place, so that the summary reports them as one line with the remedy."""
+    report = yield
+    if report.skipped and isinstance(report.longrepr, tuple) and SKIPPED in report.longrepr[2]:
+        report.longrepr = (str(PROVISION), 1, report.longrepr[2])
+    return report

@@ -11,6 +11,8 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 PROVISION = HERE / "provision.sh"
 HINT = "run tests/vm/provision.sh"
+SKIPPED = "no VM tests: "
+"""How the reason of each test begins that needs a guest and is skipped: tests/conftest.py reports them as one line."""
 
 
 class LabError(Exception):
@@ -41,7 +43,7 @@ def find() -> Pieces:
 
 
 def need_vm() -> None:
-    """For tests: skips, loudly, where no guest can be started; fails instead where the environment insists on one."""
+    """For tests: skips where no guest can be started; fails instead where the environment insists on one."""
     import pytest
 
     try:
@@ -49,4 +51,4 @@ def need_vm() -> None:
     except LabError as error:
         if os.environ.get("VFIO_IMS_REQUIRE_VM") == "1":
             pytest.fail(str(error), pytrace=False)
-        pytest.skip(f"NO VM TESTS: {error}")
+        pytest.skip(f"{SKIPPED}{error}")

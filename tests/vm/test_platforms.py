@@ -3,12 +3,15 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from tests.vm.lab import Guest
-from tests.vm.pieces import NotProvisioned
+from tests.vm.lab import REPO, Guest
+from tests.vm.pieces import HERE, NotProvisioned
 from tests.vm.platforms import AMD, INTEL
 
 EDU = {"driver": "edu"}
@@ -27,3 +30,21 @@ def test_functions_are_seated_in_order_and_amd_keeps_its_southbridge_seat() -> N
     assert addresses == [f"0000:00:{slot}.0" for slot in (10, 14, 11, 12, 13, 15, 16)]
     assert not any("virtio-blk" in option for option in options)
     assert any("virtio-blk" in option for option in AMD.place([EDU])[0])
+
+
+def test_without_the_lab_one_line_counts_the_tests_that_need_it(tmp_path: Path) -> None:
+    files = ("test_idxd.py", "test_matrix_platforms.py", "test_lab.py")
+    environment = {name: value for name, value in os.environ.items() if name != "VFIO_IMS_REQUIRE_VM"}
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *(str(HERE / name) for name in files)],
+        env=environment | {"VFIO_IMS_CACHE": str(tmp_path), "NO_COLOR": "1"},
+        cwd=REPO,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=200,
+    )
+    skipped = [line for line in done.stdout.splitlines() if line.startswith("SKIPPED")]
+    assert len(skipped) == 1, done.stdout
+    assert "no VM tests" in skipped[0]
+    assert skipped[0].endswith("run tests/vm/provision.sh")

@@ -156,7 +156,7 @@ def test_a_node_that_this_user_may_not_open_names_owner_mode_and_remedy(kernel: 
     node.chmod(0o600)
     error = node_refused(errno.EACCES, node, function(kernel))
     assert isinstance(error, AccessDenied)
-    assert "root:root with mode 0600" in error.why
+    assert f"{node.owner()}:{node.group()} with mode 0600" in error.why
     assert f"chgrp vfio {node}" in error.hint
     assert "vfio-ims udev" in error.hint
     assert error.errno == errno.EACCES
