@@ -3,15 +3,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
-from vfio_ims.pci.builder import ConfigBuilder
-from vfio_ims.pci.capabilities import Express, ModelMark, decode
+from vfio_ims.pci.capabilities import Express, decode
 from vfio_ims.pci.header import Command
-
-if TYPE_CHECKING:
-    from vfio_ims.models.model import DeviceModel
-    from vfio_ims.pci.image import ConfigImage
+from vfio_ims.pci.image import ConfigImage
 
 __all__ = ["ModelConfig"]
 
@@ -22,24 +18,14 @@ _DEVICE_CONTROL = 8
 
 
 class ModelConfig:
-    """4096 bytes. A write of "initiate FLR" resets the model once it is answered."""
+    """4096 bytes. ``on_flr`` is called at a write of "initiate FLR"; None: the function has no such reset."""
 
-    def __init__(self, model: DeviceModel) -> None:
-        self._model = model
-        self.image: ConfigImage = self._build(model)
+    def __init__(self, image: ConfigImage, on_flr: Callable[[], None] | None) -> None:
+        self.image, self._on_flr = image, on_flr
         self._state = bytearray(self.image.data)
         express = decode(self.image.space()).find(Express)
         self._control = None if express is None else express.offset
         self._size = len(self.image.data)
-
-    def _build(self, model: DeviceModel) -> ConfigImage:
-        vendor, device = (int(part, 16) for part in model.id.split(":"))
-        builder = ConfigBuilder(vendor, device, class_code=model.class_code)
-        for number, bar in model.bars.items():
-            builder.bar(number, bar.size, "mem64", prefetchable=bar.prefetchable)
-        model.capabilities(builder)
-        builder.add(ModelMark.new(accepts_enqcmd=model.takes_enqcmd))
-        return builder.build()
 
     def load(self, offset: int, size: int) -> bytes:
         """A driver's read; zeros past the end."""
@@ -52,10 +38,10 @@ class ModelConfig:
         if not data:
             return
         self.image.write(self._state, offset, data)
-        if self._control is not None and bool(self._model.option["flr"]):
+        if self._control is not None and self._on_flr is not None:
             at = self._control + _DEVICE_CONTROL
             if offset <= at + 1 < offset + len(data) and data[at + 1 - offset] & _FLR >> 8:
-                self._model.after(self._model.reset)
+                self._on_flr()
 
     @property
     def command(self) -> int:

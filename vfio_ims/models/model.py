@@ -17,7 +17,9 @@ from vfio_ims.models.options import Option, Value, parse_options
 from vfio_ims.models.register_file import RegisterFile
 from vfio_ims.models.slot_store import SlotStore
 from vfio_ims.models.watcher import Watcher
-from vfio_ims.pci.capabilities import Dvsec, Express, SiovDvsec
+from vfio_ims.pci.builder import ConfigBuilder
+from vfio_ims.pci.capabilities import Dvsec, Express, ModelMark, SiovDvsec
+from vfio_ims.pci.image import ConfigImage
 from vfio_ims.verbs import (
     Area,
     DeviceFlags,
@@ -32,7 +34,6 @@ from vfio_ims.verbs import (
 
 if TYPE_CHECKING:
     from vfio_ims.backends.model_port import Bus
-    from vfio_ims.pci.builder import ConfigBuilder
 
 __all__ = ["DeviceModel"]
 
@@ -70,9 +71,23 @@ class DeviceModel:
         self._actions: deque[tuple[Callable[..., Any], tuple[Any, ...]]] = deque()
         self._after_write, self._before_read = collect(self, "_after_write"), collect(self, "_before_read")
         self._files = {number: RegisterFile(bar.block, bar.size) for number, bar in self.bars.items()}
-        self.config = ModelConfig(self)
+        self.config = ModelConfig(self._config_image(), self._initiate_flr if self.option["flr"] else None)
         self.stores = {number: self._slot_store(bar) for number, bar in self.bars.items() if bar.slots is not None}
-        self._watcher = Watcher(self) if any(store.fd >= 0 for store in self.stores.values()) else None
+        self._watcher = None
+        if any(store.fd >= 0 for store in self.stores.values()):
+            self._watcher = Watcher(tuple(self.stores.values()), self.lock, self.name)
+
+    def _config_image(self) -> ConfigImage:
+        vendor, device = (int(part, 16) for part in self.id.split(":"))
+        builder = ConfigBuilder(vendor, device, class_code=self.class_code)
+        for number, bar in self.bars.items():
+            builder.bar(number, bar.size, "mem64", prefetchable=bar.prefetchable)
+        self.capabilities(builder)
+        builder.add(ModelMark.new(accepts_enqcmd=self.takes_enqcmd))
+        return builder.build()
+
+    def _initiate_flr(self) -> None:
+        self.after(self.reset)
 
     def _slot_store(self, bar: Bar) -> SlotStore:
         assert bar.slots is not None

@@ -4,10 +4,9 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING
+from collections.abc import Collection
 
-if TYPE_CHECKING:
-    from vfio_ims.models.model import DeviceModel
+from vfio_ims.models.slot_store import SlotStore
 
 __all__ = ["Watcher"]
 
@@ -17,16 +16,17 @@ _INTERVAL = 0.0005
 class Watcher:
     """A thread that sleeps while nothing pends, and looks every half millisecond while something does."""
 
-    def __init__(self, model: DeviceModel) -> None:
-        self._model, self._wanted, self._stop = model, threading.Event(), False
+    def __init__(self, stores: Collection[SlotStore], lock: threading.RLock, name: str) -> None:
+        self._stores, self._lock, self._name = stores, lock, name
+        self._wanted, self._stop = threading.Event(), False
         self._thread: threading.Thread | None = None
 
     def look(self) -> None:
-        """Something may pend now. Called with the model's lock held."""
-        if not any(store.pending for store in self._model.stores.values()):
+        """Something may pend now. Called with ``lock`` held, the model's."""
+        if not any(store.pending for store in self._stores):
             return
         if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name=f"{self._model.name} slots", daemon=True)
+            self._thread = threading.Thread(target=self._run, name=f"{self._name} slots", daemon=True)
             self._thread.start()
         self._wanted.set()
 
@@ -36,9 +36,9 @@ class Watcher:
             self._wanted.wait()
             if self._stop:
                 return
-            with self._model.lock:
+            with self._lock:
                 if not self._stop:
-                    left = [store.watch() for store in self._model.stores.values()]  # each is looked at
+                    left = [store.watch() for store in self._stores]  # each is looked at
                     if not any(left):
                         self._wanted.clear()
             pause.wait(_INTERVAL)

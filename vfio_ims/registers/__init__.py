@@ -2,10 +2,8 @@
 """Declared registers: name, offset, width, fields, access. One declaration serves driver, model and printing. Pure."""
 
 from vfio_ims.registers.block import Block, Repeat
-from vfio_ims.registers.bound import BoundRegister
 from vfio_ims.registers.fields import Bits, bit, bits
-from vfio_ims.registers.register import Register
+from vfio_ims.registers.register import BoundRegister, Register, RegisterValue
 from vfio_ims.registers.slots import SlotLayout
-from vfio_ims.registers.value import RegisterValue
 
 __all__ = ["Bits", "Block", "BoundRegister", "Register", "RegisterValue", "Repeat", "SlotLayout", "bit", "bits"]

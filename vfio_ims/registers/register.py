@@ -1,21 +1,28 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The declaration of one register."""
+"""One register: its declaration, the register of a device that a bound block has, and a value read from it."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, get_args, overload
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol, get_args, overload
 
-from vfio_ims.errors import UsageError
-from vfio_ims.registers.bound import BoundRegister
+from vfio_ims.errors import DeviceError, DeviceTimeout, UsageError, explain_unknown
 from vfio_ims.registers.fields import Access, Bits
-from vfio_ims.registers.value import RegisterValue
 
 if TYPE_CHECKING:
-    from vfio_ims.registers.block import Block
+    from vfio_ims.backends.ports import Window
 
-__all__ = ["Register"]
+__all__ = ["BoundRegister", "Register", "RegisterValue"]
 
 _WIDTHS = (8, 16, 32, 64, 128, 256)
+
+
+class _Block(Protocol):
+    """What a block on a device has: ``Block`` in ``block.py``."""
+
+    window: Window
+    base: int
+    label: str
 
 
 class Register:
@@ -74,8 +81,8 @@ class Register:
     @overload
     def __get__(self, block: None, owner: type) -> Register: ...
     @overload
-    def __get__(self, block: Block, owner: type) -> BoundRegister: ...
-    def __get__(self, block: Block | None, owner: type) -> Register | BoundRegister:
+    def __get__(self, block: _Block, owner: type) -> BoundRegister: ...
+    def __get__(self, block: _Block | None, owner: type) -> Register | BoundRegister:
         if block is None:
             return self
         bound = BoundRegister(block.window, self, block.base + self.offset, block.label)
@@ -84,3 +91,134 @@ class Register:
 
     def __repr__(self) -> str:
         return f"<Register {self.name} at {self.offset:#x}, {self.width} bits, {self.access}>"
+
+
+class RegisterValue(int):
+    """An int with the fields of its register as attributes: ``value.state``; unknown bits are kept and shown."""
+
+    @classmethod
+    def of(cls, register: Register, value: int) -> RegisterValue:
+        self = cls(value)
+        self.__dict__["_register"] = register
+        return self
+
+    def declaration(self) -> Register:
+        """The register that this is a value of."""
+        register: Register = self.__dict__["_register"]
+        return register
+
+    def __getattr__(self, name: str) -> int:
+        field = None if name.startswith("__") else self.declaration().fields.get(name)
+        if field is None:
+            raise AttributeError(
+                explain_unknown(f"field of {self.declaration().name}", name, self.declaration().fields)
+            )
+        return field.get(self)
+
+    def __dir__(self) -> list[str]:
+        return [*super().__dir__(), *self.declaration().fields]
+
+    def replace(self, **fields: int) -> RegisterValue:
+        """A new value with these fields changed."""
+        register, value = self.declaration(), int(self)
+        for name, number in fields.items():
+            field = register.fields.get(name)
+            if field is None:
+                why = explain_unknown(f"field of {register.name}", name, register.fields)
+                raise UsageError("change a register value", why=why)
+            value = field.put(value, number)
+        return RegisterValue.of(register, value)
+
+    def fields(self) -> dict[str, int]:
+        """Every field with its number."""
+        return {name: field.get(self) for name, field in self.declaration().fields.items()}
+
+    @property
+    def unknown(self) -> int:
+        """The set bits that no field declares; 0 for a register without fields."""
+        declared = 0
+        for field in self.declaration().fields.values():
+            declared |= field.mask
+        return self & ~declared if declared else 0
+
+    def __repr__(self) -> str:
+        digits = self.declaration().width // 4
+        parts = [f"{name}={field.word(self)}" for name, field in self.declaration().fields.items() if field.get(self)]
+        if self.unknown:
+            parts.append(f"unknown={self.unknown:#x}")
+        return f"{self.declaration().name}={int(self):#0{digits + 2}x}" + (f" ({', '.join(parts)})" if parts else "")
+
+    __str__ = __repr__
+
+
+class BoundRegister:
+    """``read`` gives a snapshot, ``write`` stores a whole value, ``update`` reads, changes fields and writes."""
+
+    __slots__ = ("_label", "_load", "_store", "_window", "offset", "register")
+
+    def __init__(self, window: Window, register: Register, offset: int, label: str = "") -> None:
+        self._window, self.register, self.offset, self._label = window, register, offset, label
+        self._load: Callable[[int], int] = getattr(window, f"read{register.width}", self._load_wide)
+        self._store: Callable[[int, int], None] = getattr(window, f"write{register.width}", self._store_wide)
+
+    def _load_wide(self, offset: int) -> int:
+        return int.from_bytes(self._window.read_block(offset, self.register.size // 8, 8), "little")
+
+    def _store_wide(self, offset: int, value: int) -> None:
+        self._window.write_block(offset, value.to_bytes(self.register.size, "little"), 8)
+
+    def read(self) -> RegisterValue:
+        """One read."""
+        return RegisterValue.of(self.register, self._load(self.offset))
+
+    def write(self, value: int = 0, **fields: int) -> None:
+        """One write of ``value`` with ``fields`` set in it; all other bits as in ``value``, nothing is read."""
+        try:
+            self._store(self.offset, self.register.value(value, **fields) if fields else value)
+        except (AttributeError, TypeError) as error:
+            wrong = {"value": value} | fields
+            for name, number in wrong.items():
+                if not isinstance(number, int):
+                    why = f"{name} must be a number, not {number!r}"
+                    raise UsageError(f"write {self.register.name}", device=self._label or None, why=why) from error
+            raise
+
+    def update(self, **fields: int) -> RegisterValue:
+        """Read, change ``fields``, write; returns what was written. Write-1-to-clear bits are written as 0."""
+        keep = ~self.register.mask("rw1c")
+        value = RegisterValue.of(self.register, self._load(self.offset) & keep).replace(**fields)
+        self._store(self.offset, value)
+        return value
+
+    def poll(self, timeout: float, **fields: int) -> RegisterValue:
+        """Read, in one compiled loop, until ``fields`` have these numbers; DeviceTimeout after ``timeout`` seconds."""
+        mask = expected = 0
+        for name, number in fields.items():
+            field = self.register.fields[name]
+            mask, expected = mask | field.mask, field.put(expected, number)
+        value = RegisterValue.of(
+            self.register, self._window.poll(self.offset, self.register.size, mask, expected, timeout)
+        )
+        if value & mask != expected:
+            wanted = ", ".join(f"{name}={number}" for name, number in fields.items())
+            raise DeviceTimeout(
+                f"wait for {self.register.name} to have {wanted}",
+                device=self._label or None,
+                why=f"it still was {value!r} after {timeout:g} s",
+            )
+        return value
+
+    def expect(self, value: int) -> RegisterValue:
+        """Read once; DeviceError unless the register holds ``value``. All ones reads as a device that is gone."""
+        found = self.read()
+        if found != value:
+            gone = found == (1 << self.register.width) - 1
+            raise DeviceError(
+                f"read {self.register.name}",
+                device=self._label or None,
+                why=f"it must be {value:#x}, not {int(found):#x}" + (" (all ones: no device answers)" if gone else ""),
+            )
+        return found
+
+    def __repr__(self) -> str:
+        return f"<{self._label} {self.register.name} at {self.offset:#x}>"

@@ -5,12 +5,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Generic, Literal, Self, TypeVar, overload
+from typing import Generic, Literal, Protocol, Self, TypeVar, overload
 
 from vfio_ims.errors import UsageError
-
-if TYPE_CHECKING:
-    from vfio_ims.pci.capabilities.base import Capability
 
 __all__ = ["Access", "Bits", "Declared", "FieldValue", "Flag", "MaybeBits", "MaybeFlag", "as_text"]
 
@@ -38,6 +35,13 @@ def as_text(value: int | bool | str | None) -> str:
     if isinstance(value, bool):
         return "+" if value else "-"
     return hex(value) if isinstance(value, int) and value > 9 else str(value)
+
+
+class _Capability(Protocol):
+    """What a field reads: ``Capability`` in ``base.py``."""
+
+    @property
+    def data(self) -> bytes: ...
 
 
 class Declared(Generic[T]):
@@ -71,8 +75,8 @@ class Declared(Generic[T]):
     @overload
     def __get__(self, capability: None, owner: type) -> Self: ...
     @overload
-    def __get__(self, capability: Capability, owner: type) -> T: ...
-    def __get__(self, capability: Capability | None, owner: type) -> Self | T:
+    def __get__(self, capability: _Capability, owner: type) -> T: ...
+    def __get__(self, capability: _Capability | None, owner: type) -> Self | T:
         return self if capability is None else self._convert(self.read(capability.data))
 
     def _convert(self, value: int | None) -> T:
