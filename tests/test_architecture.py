@@ -33,10 +33,10 @@ FLOORS = (
     {"device"},
     {"interrupts", "dma"},
     {"ims"},
-    {"driver"},
-    {"drivers"},
     {"families"},
     {"names"},
+    {"driver"},
+    {"drivers"},
     {"selftest", "host"},
     {"testing"},
     {"cli"},
@@ -47,7 +47,6 @@ FLOOR = {room: number for number, floor in enumerate(FLOORS) for room in floor}
 UPWARDS = {
     ("device.device", "interrupts"): "a device makes its parts when they are first asked for",
     ("device.device", "dma"): "a device makes its parts when they are first asked for",
-    ("driver", "names"): "Driver.open(name) is open_driver(name), typed",
 }
 
 # Between rooms of one floor.

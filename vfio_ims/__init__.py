@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from vfio_ims.device import Device
-    from vfio_ims.driver import Driver
+    from vfio_ims.driver import Driver, open_driver
     from vfio_ims.errors import VfioImsError
     from vfio_ims.names import open_device as open  # noqa: A004 - vfio_ims.open(name), as io.open
-    from vfio_ims.names import open_driver
 
 __all__ = ["Device", "Driver", "VfioImsError", "__version__", "open", "open_driver"]
 
@@ -22,7 +21,7 @@ _LAZY = {
     "Driver": ("vfio_ims.driver", "Driver"),
     "VfioImsError": ("vfio_ims.errors", "VfioImsError"),
     "open": ("vfio_ims.names", "open_device"),
-    "open_driver": ("vfio_ims.names", "open_driver"),
+    "open_driver": ("vfio_ims.driver", "open_driver"),
 }
 
 

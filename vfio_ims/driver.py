@@ -1,32 +1,28 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The contract of a vendor driver, and how families of devices are declared.
-
-A family is a folder under ``drivers/``: it declares its ids, its driver and its models once; listing, probing, udev
-rules and docs derive from that.
-"""
+"""The contract of a vendor driver, and opening a device with the driver that its family declares."""
 
 from __future__ import annotations
 
 import contextlib
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from functools import cached_property
-from importlib import import_module
-from typing import TYPE_CHECKING, ClassVar, Self, cast
+from typing import TYPE_CHECKING, ClassVar, Self
 
 from vfio_ims.errors import ClosedError, DeviceError, DeviceTimeout, UnsupportedError
+from vfio_ims.families import family_for
 from vfio_ims.ims import FireReport, ImsDomain, ImsTable, ImsVerdict
 from vfio_ims.ims.parking import Parking
 from vfio_ims.ims.verdict import judge
 from vfio_ims.lifetime import Owner
+from vfio_ims.names import Name, open_device
 
 if TYPE_CHECKING:
     from vfio_ims.device import Device
-    from vfio_ims.models import DeviceModel
+    from vfio_ims.platform import Platform
 
-__all__ = ["Driver", "Family", "FireReport"]
+__all__ = ["Driver", "FireReport", "driver_for", "open_driver"]
 
 
 class Driver(Owner, ABC):
@@ -106,8 +102,6 @@ class Driver(Owner, ABC):
     @classmethod
     def open(cls, name: str, *, share: Device | None = None) -> Self:
         """Open the device called ``name``, and start this driver on it. ``share``: join that one's address space."""
-        from vfio_ims.names import open_device
-
         return cls.start_on(open_device(name, share=share))
 
     @classmethod
@@ -186,32 +180,18 @@ class Driver(Owner, ABC):
         return f"<{type(self).__name__} {self.label}{' closed' if self.closed else ''}>"
 
 
-@dataclass(frozen=True)
-class Family:
-    """Devices that one folder knows. ``driver`` and ``models`` name classes as ``module:Class`` inside the folder, so
+def driver_for(vendor: int, device: int, name: str = "") -> type[Driver]:
+    """The driver's class for this id, from the family that knows it; SetupError where none does."""
+    found: type[Driver] = family_for(vendor, device, name).load_driver(f"{vendor:04x}:{device:04x}")
+    return found
 
-    that declaring them loads nothing. ``driver`` is a mapping by id where the devices want different classes.
-    """
 
-    name: str
-    ids: Sequence[str]
-    driver: str | Mapping[str, str]
-    models: Mapping[str, str] = field(default_factory=dict)
-    title: str = ""
-    package: str = ""
-
-    def matches(self, vendor: int, device: int) -> bool:
-        return f"{vendor:04x}:{device:04x}" in self.ids
-
-    def load_driver(self, device_id: str | None = None) -> type[Driver]:
-        """The driver's class for ``device_id``, one of ``ids`` (None: the first)."""
-        where = self.driver if isinstance(self.driver, str) else self.driver[device_id or self.ids[0]]
-        return cast("type[Driver]", self._load(where))
-
-    def load_model(self, name: str) -> type[DeviceModel]:
-        """The class of the model called ``name``."""
-        return cast("type[DeviceModel]", self._load(self.models[name]))
-
-    def _load(self, where: str) -> object:
-        module, _, attribute = where.partition(":")
-        return getattr(import_module(f"{self.package}.{module}"), attribute)
+def open_driver(name: str | Name, *, share: Device | None = None, platform: Platform | None = None) -> Driver:
+    """Open ``name``, find its family by its ids, and start the vendor's driver on it."""
+    device = open_device(name, share=share, platform=platform)
+    try:
+        found = driver_for(device.config.read(0, 2), device.config.read(2, 2), device.name)
+    except BaseException:
+        device.close()
+        raise
+    return found.start_on(device)

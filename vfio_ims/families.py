@@ -1,26 +1,64 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which families there are: in the package, through entry points, and in private folders."""
+"""What a family of devices declares, and which families there are: in the package, installed, in private folders.
+
+A family is a folder: it declares its ids, its driver and its models once; listing, probing, udev rules and docs derive
+from that.
+"""
 
 from __future__ import annotations
 
 import importlib.util
 import pkgutil
 import sys
-from collections.abc import Iterable
-from dataclasses import replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING, Any, cast
 
-from vfio_ims.driver import Family
 from vfio_ims.errors import SetupError, UsageError, explain_unknown
 
-__all__ = ["all_families", "family_for", "family_of_model", "load_folder", "model_names"]
+if TYPE_CHECKING:
+    from vfio_ims.models import DeviceModel
+
+__all__ = ["Family", "all_families", "family_for", "family_of_model", "load_folder", "model_names"]
 
 _GROUP = "vfio_ims.drivers"
 _private: list[Family] = []
+
+
+@dataclass(frozen=True)
+class Family:
+    """Devices that one folder knows. ``driver`` and ``models`` name classes as ``module:Class`` inside the folder, so
+
+    that declaring them loads nothing. ``driver`` is a mapping by id where the devices want different classes.
+    """
+
+    name: str
+    ids: Sequence[str]
+    driver: str | Mapping[str, str]
+    models: Mapping[str, str] = field(default_factory=dict)
+    title: str = ""
+    package: str = ""
+
+    def matches(self, vendor: int, device: int) -> bool:
+        return f"{vendor:04x}:{device:04x}" in self.ids
+
+    def load_driver(self, device_id: str | None = None) -> type[Any]:
+        """The driver's class for ``device_id``, one of ``ids`` (None: the first): a ``vfio_ims.driver.Driver``."""
+        where = self.driver if isinstance(self.driver, str) else self.driver[device_id or self.ids[0]]
+        return cast("type[Any]", self._load(where))
+
+    def load_model(self, name: str) -> type[DeviceModel]:
+        """The class of the model called ``name``."""
+        return cast("type[DeviceModel]", self._load(self.models[name]))
+
+    def _load(self, where: str) -> object:
+        module, _, attribute = where.partition(":")
+        return getattr(import_module(f"{self.package}.{module}"), attribute)
 
 
 def all_families() -> list[Family]:
@@ -34,7 +72,7 @@ def all_families() -> list[Family]:
 @cache
 def _installed() -> tuple[Family, ...]:
     """Looked up once a process: reading every distribution's entry points takes milliseconds."""
-    import vfio_ims.drivers as ours
+    ours = import_module("vfio_ims.drivers")  # by name: the folders there import this module
 
     found: list[Family] = []
     for point in entry_points(group=_GROUP):

@@ -20,11 +20,10 @@ from vfio_ims.models.options import Option, parse_options
 
 if TYPE_CHECKING:
     from vfio_ims.backends.ports import DevicePort
-    from vfio_ims.driver import Driver
     from vfio_ims.models.options import Value
     from vfio_ims.platform import Platform
 
-__all__ = ["Name", "open_device", "open_driver", "open_port"]
+__all__ = ["Name", "open_device", "open_port"]
 
 _PLATFORM = {
     "merge": Option("always", "whether interrupts in flight on one vector merge", ("always", "random", "never")),
@@ -156,17 +155,3 @@ def open_device(name: str | Name, *, share: Device | None = None, platform: Plat
     if share is not None:
         _ = share.dma, device.dma  # both hold the space from now on: its buffers stay until both are closed
     return device
-
-
-def open_driver(name: str | Name, *, share: Device | None = None, platform: Platform | None = None) -> Driver:
-    """Open ``name``, find its family by its ids, and start the vendor's driver on it."""
-    from vfio_ims.families import family_for
-
-    device = open_device(name, share=share, platform=platform)
-    try:
-        vendor, number = device.config.read(0, 2), device.config.read(2, 2)
-        driver = family_for(vendor, number, device.name).load_driver(f"{vendor:04x}:{number:04x}")
-    except BaseException:
-        device.close()
-        raise
-    return driver.start_on(device)

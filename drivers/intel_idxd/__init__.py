@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Intel's Data Streaming Accelerator (DSA) and In-Memory Analytics Accelerator (IAA), which Linux calls idxd."""
 
-from vfio_ims.driver import Family
+from vfio_ims.families import Family
 
 DSA_IDS = ("8086:0b25", "8086:11fb", "8086:1212")
 """Sapphire Rapids (Emerald and Granite Rapids too), Granite Rapids-D, Diamond Rapids. Linux, DPDK, SPDK."""

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The smallest complete device: what an author of a driver copies."""
 
-from vfio_ims.driver import Family
+from vfio_ims.families import Family
 
 family = Family(
     "minimal",

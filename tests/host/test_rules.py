@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from tests.host.box import Box
-from vfio_ims.driver import Family
 from vfio_ims.errors import SetupError
+from vfio_ims.families import Family
 from vfio_ims.host import rules_place
 from vfio_ims.host.doctor import Status
 from vfio_ims.host.doctor.rules import judge_rules

@@ -23,7 +23,7 @@ class Wrong(Minimal):
 """
 
 FAMILY = """
-from vfio_ims.driver import Family
+from vfio_ims.families import Family
 family = Family("wrong", ids=["abcd:0002"], driver="driver:Wrong", models={"wrong": "driver:Model"})
 """
 

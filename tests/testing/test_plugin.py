@@ -270,7 +270,7 @@ def other_family(directory: Path) -> Path:
     folder = directory / "other"
     folder.mkdir()
     (folder / "__init__.py").write_text(
-        "from vfio_ims.driver import Family\n"
+        "from vfio_ims.families import Family\n"
         "family = Family('other', ids=['abcd:0001'], driver='both:Other', models={'other': 'both:OtherModel'})\n"
     )
     (folder / "both.py").write_text(

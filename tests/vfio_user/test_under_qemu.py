@@ -15,7 +15,8 @@ from vfio_ims.vfio_user import Server
 
 PROBE = """
 import ctypes, json, mmap, os
-from vfio_ims.names import open_driver, open_port
+from vfio_ims.driver import open_driver
+from vfio_ims.names import open_port
 
 def look(name):
     seen = {}

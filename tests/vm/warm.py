@@ -31,8 +31,8 @@ def preload() -> None:
     """What the commands need, and what an error needs: a child of another user may not be able to read the files."""
     from importlib import import_module
 
+    from vfio_ims.driver import open_driver
     from vfio_ims.families import all_families
-    from vfio_ims.names import open_driver
 
     for name in ("cli.main", "cli.selftest", "selftest", "backends.kernel"):
         import_module(f"vfio_ims.{name}")

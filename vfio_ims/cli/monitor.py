@@ -94,10 +94,11 @@ class _Rig:
 
 @contextmanager
 def _viewed(device: str, fire: bool, slots: int | None) -> Iterator[tuple[View, _Rig | None]]:
+    from vfio_ims.driver import open_driver
     from vfio_ims.host import Machine
     from vfio_ims.host.live import DriverView, FunctionView, Published
     from vfio_ims.host.selection import is_software, not_here
-    from vfio_ims.names import Name, open_driver
+    from vfio_ims.names import Name
 
     machine = Machine()
     known = machine.function(device.partition(",")[0])

@@ -12,7 +12,7 @@ from vfio_ims.cli.place import place as reported_place
 from vfio_ims.errors import SetupError
 
 if TYPE_CHECKING:
-    from vfio_ims.driver import Family
+    from vfio_ims.families import Family
     from vfio_ims.host.register_access import Registers
     from vfio_ims.host.register_names import Place
     from vfio_ims.pci.config import ConfigSpace

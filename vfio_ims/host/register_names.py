@@ -20,7 +20,7 @@ from vfio_ims.pci.spelling import REGISTERS
 from vfio_ims.registers import Block
 
 if TYPE_CHECKING:
-    from vfio_ims.driver import Family
+    from vfio_ims.families import Family
     from vfio_ims.pci.capabilities import Capabilities
     from vfio_ims.registers.register import Register
 

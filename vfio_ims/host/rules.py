@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from vfio_ims.host.denylist import SPR_IDS
 
 if TYPE_CHECKING:
-    from vfio_ims.driver import Family
+    from vfio_ims.families import Family
 
 __all__ = ["GROUP", "RULES_NAME", "SYSUSERS_NAME", "make_rules", "make_sysusers", "own_families"]
 

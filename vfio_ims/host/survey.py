@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from vfio_ims.backends.kernel_claim import claimed_by
-from vfio_ims.driver import Family
-from vfio_ims.families import all_families
+from vfio_ims.families import Family, all_families
 from vfio_ims.host.denylist import denied
 from vfio_ims.host.guest import iommu_on
 from vfio_ims.host.holders import Holders, nodes_of

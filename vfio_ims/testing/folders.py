@@ -6,7 +6,7 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
-from vfio_ims.driver import Family
+from vfio_ims.families import Family
 
 __all__ = ["folder_problems"]
 
