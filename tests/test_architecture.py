@@ -22,7 +22,8 @@ PACKAGE = ROOT / "vfio_ims"
 # From the bottom: a room may import from floors below its own.
 FLOORS = (
     {"errors"},
-    {"verbs"},
+    {"interruption"},
+    {"verbs", "locks"},
     {"messages", "pci"},
     {"registers", "lifetime"},
     {"sysfs", "native"},

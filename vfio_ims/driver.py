@@ -4,10 +4,8 @@
 from __future__ import annotations
 
 import contextlib
-import threading
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from vfio_ims.errors import ClosedError, DeviceError, DeviceTimeout, UnsupportedError
@@ -16,6 +14,7 @@ from vfio_ims.ims import FireReport, ImsDomain, ImsTable, ImsVerdict
 from vfio_ims.ims.parking import Parking
 from vfio_ims.ims.verdict import judge
 from vfio_ims.lifetime import Owner
+from vfio_ims.locks import made, made_once, make_rlock
 from vfio_ims.names import Name, open_device
 
 if TYPE_CHECKING:
@@ -36,7 +35,7 @@ class Driver(Owner, ABC):
 
     def __init__(self, device: Device) -> None:
         self.device = device
-        self.lock = threading.RLock()
+        self.lock = make_rlock()
         """For register sequences that must not interleave: every callback may come from several threads."""
         self._started = False
         super().__init__(device.name, device)  # a device that is closed under its driver stops it first
@@ -131,7 +130,7 @@ class Driver(Owner, ABC):
         self.start()
         parking.close()
 
-    @cached_property
+    @made_once
     def ims(self) -> ImsDomain:
         """The domain of the slot table: allocate interrupts here."""
         self.check_open("use IMS")
@@ -149,7 +148,7 @@ class Driver(Owner, ABC):
         Without a function reset the driver's ``start`` is what resets.
         """
         self.check_open("reset")
-        domain = self.__dict__.get("ims")
+        domain = made(self, "ims")
         if domain is not None:
             with contextlib.suppress(DeviceError, DeviceTimeout):  # it may be lost: then nothing leaves it
                 domain.parking.quiesce(range(domain.table.size))
@@ -172,7 +171,7 @@ class Driver(Owner, ABC):
             stack.callback(self.device.close)
             if self._started:
                 stack.callback(self._halt)
-            domain = self.__dict__.get("ims")
+            domain = made(self, "ims")
             if domain is not None:
                 stack.callback(domain.close)
 

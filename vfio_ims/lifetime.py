@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import functools
+import itertools
 import os
 import sys
-import threading
 import warnings
 import weakref
 from collections.abc import Iterator
@@ -15,15 +16,17 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import NoReturn, Self
 
-from vfio_ims.errors import ClosedError, RemovedError
+from vfio_ims.errors import ClosedError, RemovedError, UsageError
+from vfio_ims.interruption import uninterrupted
+from vfio_ims.locks import make_lock
 
-__all__ = ["Owner", "closing_because"]
+__all__ = ["Owner", "close_at_exit", "closing_because"]
 
 _PACKAGE = str(Path(__file__).parent)
 _PLUMBING = (functools.__file__, contextlib.__file__)  # called by us, and calling us, on somebody's behalf
-_closing = threading.Lock()
+_closing = make_lock()
 _reason: ContextVar[str | None] = ContextVar("_reason", default=None)
 
 
@@ -39,7 +42,7 @@ def closing_because(reason: str) -> Iterator[None]:
 
 def _caller() -> str:
     """The nearest frame outside the package, as ``file:line``."""
-    frame = sys._getframe(2)
+    frame = sys._getframe(1)
     while frame.f_back is not None:
         file = frame.f_code.co_filename
         if not file.startswith(_PACKAGE) and file not in _PLUMBING:
@@ -65,7 +68,8 @@ class Owner:
     """Something that holds a resource of a device. A subclass releases it in ``_release``, once.
 
     ``close`` is idempotent and closes children first, newest first. Use after it raises ClosedError naming who closed
-    it. In a forked child every use raises, and nothing is released there: it is the parent's device.
+    it. In a forked child every use raises, and nothing is released there: it is the parent's device. Ctrl-C waits until
+    a close is done; a second one breaks it off. It cannot be copied or pickled: each resource has one owner.
     """
 
     def __init__(self, label: str, parent: Owner | None = None) -> None:
@@ -109,28 +113,30 @@ class Owner:
 
         Everything is tried, whatever fails; then the first failure is raised. That the device is gone is none.
         """
-        with _closing:
-            if self._closed_by is not None:
+        with uninterrupted():
+            with _closing:
+                if self._closed_by is not None:
+                    return
+                self._closed_by = _reason.get() or _caller()
+            if self._pid != _Process.pid:
                 return
-            self._closed_by = _reason.get() or _caller()
-        if self._pid != _Process.pid:
-            return
-        failures = self._end_children()
-        try:
-            self._release()
-        except RemovedError:
-            pass
-        except Exception as failure:  # noqa: BLE001
-            failures.append(failure)
-        if failures:
-            raise failures[0]
+            failures = self._end_children()
+            try:
+                self._release()
+            except RemovedError:
+                pass
+            except Exception as failure:  # noqa: BLE001
+                failures.append(failure)
+            if failures:
+                raise failures[0]
 
     def close_children(self) -> None:
         """Close what was made from this, newest first, and stay open; failures as in ``close``."""
         self.check_open("close what is open of it")
-        failures = self._end_children()
-        if failures:
-            raise failures[0]
+        with uninterrupted():
+            failures = self._end_children()
+            if failures:
+                raise failures[0]
 
     def _end_children(self) -> list[Exception]:
         failures: list[Exception] = []
@@ -158,11 +164,46 @@ class Owner:
     ) -> None:
         self.close()
 
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        raise UsageError(
+            "copy or pickle",
+            device=self.label,
+            why="it owns a resource, which one of two copies would take from the other",
+            hint="hand on the object itself; another process opens the device by its name",
+        )
+
     def __del__(self) -> None:
-        if getattr(self, "_closed_by", "never made") is not None or self._pid != _Process.pid:
-            return
-        warnings.warn(f"{self.label} was not closed (opened at {self._made_by})", ResourceWarning, 2, self)
+        if getattr(self, "_closed_by", "never made") is not None or self._pid != _Process.pid or sys.is_finalizing():
+            return  # when the interpreter ends, its other threads are frozen: what they hold is never given back
+        self._warn()
         try:
             self.close()
-        except Exception:  # noqa: BLE001 - a finaliser has nobody to tell
+        except Exception:  # noqa: BLE001 - a finaliser has no caller to raise to
             return
+
+    def _warn(self) -> None:
+        warnings.warn(f"{self.label} was not closed (opened at {self._made_by})", ResourceWarning, 3, self)
+
+
+_AT_EXIT: weakref.WeakKeyDictionary[Owner, int] = weakref.WeakKeyDictionary()
+_order = itertools.count()
+
+
+def close_at_exit(owner: Owner) -> None:
+    """Close ``owner`` when the interpreter ends, if it is still open, before what was named to this earlier.
+
+    Threads still run then. Later, when module globals are dropped, they are frozen, and a close that joined one would
+    never return. A function registered with ``atexit`` after the import of this package runs before that.
+    """
+    _AT_EXIT[owner] = next(_order)
+
+
+def _at_exit() -> None:
+    for owner, _ in sorted(_AT_EXIT.items(), key=lambda item: -item[1]):
+        if owner.usable:
+            with contextlib.suppress(Exception), closing_because("the interpreter's end"):
+                owner._warn()
+                owner.close()
+
+
+atexit.register(_at_exit)

@@ -3,11 +3,11 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from functools import lru_cache
 
 from vfio_ims.errors import DeviceBusy, DeviceError, DeviceTimeout
+from vfio_ims.locks import make_lock
 
 from .commands import Command, CommandError, error_text
 from .registers import Bar0
@@ -30,7 +30,7 @@ class Commander:
 
     def __init__(self, regs: Bar0, timeout: float = 10.0) -> None:
         self._regs, self._timeout = regs, timeout
-        self._lock = threading.Lock()
+        self._lock = make_lock()
         self._idle = False  # whether the last command has ended: nobody else gives any
 
     def run(self, command: Command, operand: int = 0, *, interrupt: bool = False) -> int:

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
-from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar
 
 from vfio_ims.driver import Driver, FireReport
 from vfio_ims.errors import DeviceError, UnsupportedError, UsageError, VfioImsError, check_index
 from vfio_ims.ims import SlotArray
+from vfio_ims.locks import made, made_once
 
 from .capabilities import Capabilities, find_slots
 from .commander import Commander
@@ -176,7 +176,7 @@ class Idxd(QueueControl, Driver):
             stack.callback(self._close_memory)
             if self._started:
                 stack.callback(self.stop)
-            domain = self.__dict__.get("ims")
+            domain = made(self, "ims")
             if domain is not None:
                 stack.callback(domain.close)
 
@@ -190,34 +190,34 @@ class Idxd(QueueControl, Driver):
 
     # --- parts --------------------------------------------------------------------------------------------------------
 
-    @cached_property
+    @made_once
     def commander(self) -> Commander:
         """Commands to the device."""
         return Commander(self.device.bar(0).bind(Bar0))
 
-    @cached_property
+    @made_once
     def handles(self) -> Handles:
         return Handles(self.commander, self.label, request=self.capabilities.wants_handles)
 
-    @cached_property
+    @made_once
     def tracker(self) -> Tracker:
         return Tracker()
 
-    @cached_property
+    @made_once
     def records(self) -> RecordPool:
         """Completion records for operations."""
         return RecordPool(self.device.dma, RECORD_SIZE[self.kind])
 
-    @cached_property
+    @made_once
     def lists(self) -> ListPool:
         """Descriptor lists for batches."""
         return ListPool(self.device.dma)
 
-    @cached_property
+    @made_once
     def pasids(self) -> Pasids:
         return Pasids(self)
 
-    @cached_property
+    @made_once
     def firing(self) -> Firing:
         return Firing(self)
 

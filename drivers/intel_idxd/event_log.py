@@ -3,10 +3,10 @@
 
 from __future__ import annotations
 
-import threading
 from typing import TYPE_CHECKING
 
 from vfio_ims.errors import UsageError
+from vfio_ims.locks import make_lock
 from vfio_ims.native.memory import view_of
 
 from .events import Event, decode_event, entry_size
@@ -29,7 +29,7 @@ class EventLog:
             raise UsageError("make an event log", why=f"entries must be {_LEAST} to 65535, not {entries}")
         self.entries, self._size = entries, entry_size(support)
         self._memory = space.allocate(entries * self._size)
-        self._lock = threading.Lock()
+        self._lock = make_lock()
         self._kept: list[Event] = []  # read from the device, and nobody has asked for them yet
 
     def set_up(self, regs: Bar0) -> None:

@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
-import threading
 from typing import TYPE_CHECKING
 
 from vfio_ims.driver import FireReport
 from vfio_ims.errors import DeviceError, check_index
 from vfio_ims.ims import FireStatus
+from vfio_ims.locks import make_lock
 from vfio_ims.native.access import load, store
 
 from .commands import Command, queue_operand
@@ -38,7 +38,7 @@ class Firing:
     """One completion record a slot. Different slots fire at once from several threads; one slot's fires take turns."""
 
     def __init__(self, driver: Idxd) -> None:
-        self._driver, self._tagged = driver, threading.Lock()
+        self._driver, self._tagged = driver, make_lock()
         self._regs = driver.regs
         layout = driver.capabilities.slot_layout
         self._layout, self._slots = layout or SLOTS, 0 if layout is None else layout.count
@@ -46,7 +46,7 @@ class Firing:
         vectors = driver.device.interrupts.msix.count
         self._records = driver.device.dma.allocate((self._slots + vectors) * self._size)
         self._address, self._iova = self._records.address, self._records.iova
-        self._locks = [threading.Lock() for _ in range(_LOCKS)]
+        self._locks = [make_lock() for _ in range(_LOCKS)]
         self._bar = driver.device.bar(self._layout.bar)
 
     def fire(self, slot: int) -> FireReport:

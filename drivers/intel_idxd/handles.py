@@ -7,11 +7,11 @@ MSI-X or IMS, that the portal's page chooses. [inferred from the drivers' logic]
 
 from __future__ import annotations
 
-import threading
 from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 from vfio_ims.errors import DeviceError
+from vfio_ims.locks import make_lock
 
 from .commander import Commander
 from .commands import IMS_HANDLE, Command, CommandError, error_text
@@ -27,7 +27,7 @@ class Handles:
 
     def __init__(self, commander: Commander, label: str, *, request: bool) -> None:
         self._commander, self._label, self.request = commander, label, request
-        self._lock, self._renewing = threading.Lock(), threading.Lock()
+        self._lock, self._renewing = make_lock(), make_lock()
         self._held: OrderedDict[int, int] = OrderedDict()
 
     def slot(self, index: int) -> int:

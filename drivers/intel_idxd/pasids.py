@@ -3,10 +3,10 @@
 
 from __future__ import annotations
 
-import threading
 from typing import TYPE_CHECKING
 
 from vfio_ims.errors import DeviceBusy, UsageError
+from vfio_ims.locks import make_lock
 
 from .tables import PERMISSION_STRIDE, Permission
 
@@ -22,7 +22,7 @@ class Pasids:
 
     def __init__(self, driver: Idxd) -> None:
         self._driver = driver
-        self._lock = threading.Lock()
+        self._lock = make_lock()
         self._users: dict[int, int] = {}
 
     def take(self, queue: WorkQueue, pasid: int) -> None:

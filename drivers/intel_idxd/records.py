@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
-import threading
 from typing import TYPE_CHECKING, NamedTuple
 
+from vfio_ims.locks import make_lock
 from vfio_ims.native.access import store
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class RecordPool:
         self._space, self.size = space, size
         self._chunks: list[Buffer] = []
         self._free: list[Record] = []
-        self._lock = threading.Lock()
+        self._lock = make_lock()
 
     def take(self) -> Record:
         """A cleared record."""
@@ -74,7 +74,7 @@ class ListPool:
         self._free: dict[int, list[Record]] = {}
         self._sizes: dict[int, int] = {}
         self._buffers: list[Buffer] = []
-        self._lock = threading.Lock()
+        self._lock = make_lock()
 
     def take(self, size: int) -> Record:
         """``size`` bytes or more, aligned to a page; not cleared."""

@@ -3,10 +3,10 @@
 
 from __future__ import annotations
 
-import threading
 from array import array
 from collections.abc import Sequence
 
+from vfio_ims.locks import make_lock
 from vfio_ims.native.access import load, poll_any
 
 __all__ = ["Tracker"]
@@ -19,7 +19,7 @@ class Tracker:
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()  # held for microseconds, never while the device works
+        self._lock = make_lock()  # held for microseconds, never while the device works
         self._addresses = array("Q")
         self._slots: list[int] = []
         self._place: dict[int, int] = {}

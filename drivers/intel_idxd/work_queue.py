@@ -8,7 +8,6 @@ that arrive in pieces stay apart.
 
 from __future__ import annotations
 
-import threading
 import time
 from array import array
 from collections.abc import Callable, Sequence
@@ -16,6 +15,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from vfio_ims.errors import DeviceError, DeviceTimeout
+from vfio_ims.locks import make_rlock
 from vfio_ims.native.access import collect, fill, load, poll_any, poll_memory
 from vfio_ims.native.rows import RowColumns
 
@@ -98,7 +98,7 @@ class WorkQueue:
         self.loan: tuple[int, Callable[[], None]] | None = None
         """The PASID that it was given for a while, and what ends that: called before it takes any other work."""
         self._base = index * QUEUE_PORTALS
-        self.lock = threading.RLock()
+        self.lock = make_rlock()
         self._walk = 0
         self._records = array("Q")
         self._place: dict[int, int] = {}

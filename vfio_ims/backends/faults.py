@@ -7,10 +7,10 @@ For tests that sweep n over everything a driver does, and look at what is left b
 from __future__ import annotations
 
 import errno
-import threading
 from typing import TYPE_CHECKING, Any, cast
 
 from vfio_ims.errors import DeviceError
+from vfio_ims.locks import make_lock
 
 if TYPE_CHECKING:
     from vfio_ims.backends.ports import DevicePort
@@ -34,7 +34,7 @@ class FailurePlan:
         self.fail_at, self.onwards, self.code = fail_at, onwards, code
         self.calls: list[str] = []
         self.failed: str | None = None
-        self._lock = threading.Lock()
+        self._lock = make_lock()
 
     def pass_or_fail(self, name: str, device: str) -> None:
         """Count one call; raise if it is the one."""

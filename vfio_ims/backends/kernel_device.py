@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import errno
 import os
-import threading
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
@@ -13,6 +12,7 @@ from vfio_ims.backends.kernel_access import access_refused, in_words, irqs_refus
 from vfio_ims.backends.kernel_trap import PreadTrap
 from vfio_ims.errors import DeviceBusy, DeviceError, UnsupportedError, UsageError, VfioImsError
 from vfio_ims.lifetime import Owner
+from vfio_ims.locks import make_rlock
 from vfio_ims.native import vfio
 from vfio_ims.native.descriptor import Descriptor
 from vfio_ims.native.window import MappedWindow
@@ -43,7 +43,7 @@ class KernelDevice(Owner):
     def __init__(self, function: Function, device: Descriptor, space: KernelSpace) -> None:
         self.function, self.device, self._space = function, device, space
         self.claim: Claim | None = None
-        self._lock = threading.RLock()
+        self._lock = make_rlock()
         self._regions: dict[int, RegionInfo] = {}
         name = str(function.address)
         with in_words(lambda code: access_refused(code, "read the device's information", name)):

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import errno
 import mmap
-import threading
 from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -14,6 +13,7 @@ from vfio_ims.backends.kernel_access import in_words
 from vfio_ims.backends.kernel_limits import Locked, map_refused, unmap_refused
 from vfio_ims.errors import DeviceBusy, UsageError
 from vfio_ims.lifetime import Owner
+from vfio_ims.locks import make_rlock
 from vfio_ims.native import iommufd, vfio
 from vfio_ims.native.descriptor import Descriptor
 from vfio_ims.verbs import IovaRange
@@ -38,7 +38,7 @@ class KernelSpace(Owner):
     interface: str
 
     def __init__(self, name: str, *, kept: bool = False) -> None:
-        self._lock = threading.RLock()
+        self._lock = make_rlock()
         self._users = 0
         self._kept = kept
         self._tags: dict[tuple[int, int], Callable[[], None]] = {}

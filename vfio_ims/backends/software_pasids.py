@@ -4,11 +4,11 @@
 from __future__ import annotations
 
 import errno
-import threading
 from typing import TYPE_CHECKING
 
 from vfio_ims.backends.software_space import SoftwareAddressSpace
 from vfio_ims.errors import DeviceBusy, UnsupportedError, UsageError
+from vfio_ims.locks import make_lock
 
 if TYPE_CHECKING:
     from vfio_ims.backends.link import Link
@@ -23,7 +23,7 @@ class PasidSpaces:
 
     def __init__(self, name: str, link: Link, function: Function, bits: int) -> None:
         self._name, self._link, self._function, self._bits = name, link, function, bits
-        self._lock = threading.Lock()
+        self._lock = make_lock()
         self._spaces: dict[int, SoftwareAddressSpace] = {}
 
     def _missing(self) -> str:

@@ -5,12 +5,12 @@ from __future__ import annotations
 
 import errno
 import mmap
-import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from vfio_ims.backends.software_window import SoftwareWindow
 from vfio_ims.errors import DeviceError, UsageError, VfioImsError
+from vfio_ims.locks import make_lock
 from vfio_ims.native.window import MappedWindow, Piece
 from vfio_ims.verbs import RegionFlags, RegionIndex, RegionInfo
 
@@ -42,7 +42,7 @@ class RegionAccess:
         # The port owns what it hands out: a window that its user forgot is open until the device is closed.
         self._windows: list[tuple[SoftwareWindow, SoftwareWindow | MappedWindow]] = []
         self._decoding = True
-        self._lock = threading.Lock()
+        self._lock = make_lock()
 
     def _check(self, info: RegionInfo, offset: int, size: int, verb: str, right: RegionFlags) -> None:
         operation = f"{verb} {size} bytes at {offset:#x} of region {info.index}"

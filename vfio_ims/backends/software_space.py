@@ -3,11 +3,11 @@
 
 from __future__ import annotations
 
-import threading
 from typing import TYPE_CHECKING
 
 from vfio_ims.errors import ClosedError, RemovedError, UsageError, VfioImsError
 from vfio_ims.lifetime import Owner
+from vfio_ims.locks import make_rlock
 from vfio_ims.platform import IoAddressSpace
 from vfio_ims.platform.iommu import Mapping
 
@@ -42,7 +42,7 @@ class SoftwareAddressSpace(Owner):
         self.platform = platform
         self.iommu = IoAddressSpace(name, bits=platform.address_bits, page_size=platform.page_size, reserved=reserved)
         # Orders changes and what the links are told of them. A device's requests never wait for it.
-        self._change = threading.RLock()
+        self._change = make_rlock()
         self._links: dict[Link, Function] = {}
         self._tagged: list[tuple[Function, int, Link]] = []
         self._files: dict[int, tuple[int, int]] = {}

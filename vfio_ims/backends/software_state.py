@@ -7,11 +7,11 @@ drivers/pci/pci.c (pci_dev_save_and_disable, pci_dev_restore).
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from vfio_ims.backends.software_config import SoftwareConfig
+from vfio_ims.locks import make_rlock
 from vfio_ims.pci import Command
 from vfio_ims.verbs import RegionIndex
 
@@ -50,7 +50,7 @@ class FunctionState:
     ) -> None:
         self._link, self._function, self.config, self._irqs = link, function, config, irqs
         self._decode, self.resettable = decode, resettable
-        self._lock = threading.RLock()
+        self._lock = make_rlock()
 
     def read(self, offset: int, size: int) -> bytes:
         """One aligned access of 1, 2 or 4 bytes to the user's view of config space."""

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import threading
 import weakref
 from collections.abc import Callable
 from functools import cached_property
@@ -12,7 +11,8 @@ from typing import TYPE_CHECKING
 from vfio_ims.device.bar import Bar
 from vfio_ims.device.config import Config
 from vfio_ims.errors import UnsupportedError, UsageError, VfioImsError
-from vfio_ims.lifetime import Owner
+from vfio_ims.lifetime import Owner, close_at_exit
+from vfio_ims.locks import made_once, make_rlock
 from vfio_ims.pci.capabilities import MSIX_ENTRY_SIZE, Capabilities, ModelMark, is_model
 from vfio_ims.verbs import Area, DeviceFlags, DeviceInfo, RegionIndex
 
@@ -32,7 +32,7 @@ class Device(Owner):
 
     def __init__(self, port: DevicePort) -> None:
         self.port, self.name, self.mount = port, port.name, port.mount
-        self._lock = threading.RLock()
+        self._lock = make_rlock()
         self._bars: dict[int, Bar] = {}
         self._after_reset: list[Callable[[], None]] = []
         self.info: DeviceInfo = port.device_info()
@@ -40,6 +40,7 @@ class Device(Owner):
         self.loss: VfioImsError | None = None
         """Why the device is gone, where the mount has noticed."""
         super().__init__(port.name)
+        close_at_exit(self)
         told = weakref.WeakMethod(self._lost)  # a device that is forgotten is not kept by its port
         port.on_lost(lambda reason: method(reason) if (method := told()) is not None else None)
 
@@ -93,7 +94,7 @@ class Device(Owner):
                 self._bars[number] = Bar(self, number, self.port.window(number, guard), pieces=pieces)
             return self._bars[number]
 
-    @cached_property
+    @made_once
     def interrupts(self) -> Interrupts:
         """The standard interrupts: INTx, MSI, MSI-X, ERR, REQ."""
         from vfio_ims.interrupts import Interrupts
@@ -101,7 +102,7 @@ class Device(Owner):
         self.check_open("use interrupts")
         return Interrupts(self)
 
-    @cached_property
+    @made_once
     def _share(self) -> Share:
         from vfio_ims.dma import Share
 

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import threading
 from bisect import bisect_right
 from contextlib import suppress
 from operator import index
@@ -13,6 +12,7 @@ from vfio_ims.dma.allocator import IovaAllocator
 from vfio_ims.dma.buffer import Buffer
 from vfio_ims.errors import ClosedError, UsageError
 from vfio_ims.lifetime import Owner
+from vfio_ims.locks import make_lock, make_rlock
 from vfio_ims.native.memory import SharedMemory
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["AddressSpace", "Share"]
 
 _SHARED: dict[int, AddressSpace] = {}
-_SHARED_LOCK = threading.Lock()
+_SHARED_LOCK = make_lock()
 
 
 class AddressSpace(Owner):
@@ -35,7 +35,7 @@ class AddressSpace(Owner):
         self.port = port
         self.page = port.page_sizes() & -port.page_sizes()
         self._allocator = IovaAllocator(port.ranges(), self.page)
-        self._lock = threading.RLock()
+        self._lock = make_rlock()
         self._starts: list[int] = []
         self._buffers: dict[int, Buffer] = {}
         self._users = 0

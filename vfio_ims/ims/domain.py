@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Collection, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
@@ -22,6 +21,7 @@ from vfio_ims.ims.request import Request
 from vfio_ims.ims.table import ImsTable
 from vfio_ims.ims.waking import Waking
 from vfio_ims.lifetime import Owner
+from vfio_ims.locks import make_rlock
 from vfio_ims.messages import Message
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class ImsDomain(Owner):
         self.device, self.table, self.source = device, table, source
         self.hub = device.interrupts.hub
         self.records = SlotRecords(table.size, device.name)
-        self._lock = threading.RLock()
+        self._lock = make_rlock()
         self.waking = Waking(self, table.size)
         self._remapped: bool | None = None
         self.keeps: bool | None = None
@@ -246,7 +246,9 @@ class ImsDomain(Owner):
                 self.waking.masked(slots)
 
     def release(self, slots: Sequence[int], who: str) -> None:
-        """Quiesce these slots, those still allocated, and give them back."""
+        """Quiesce these slots, those still allocated, and give them back. In a forked child nothing happens."""
+        if self.forked:
+            return
         with self._lock:
             if self.closed:
                 return

@@ -3,13 +3,13 @@
 
 from __future__ import annotations
 
-import threading
 from array import array
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from vfio_ims.errors import DeviceBusy, UnsupportedError, VfioImsError
+from vfio_ims.locks import make_lock
 from vfio_ims.messages import Message, MessageLimits
 from vfio_ims.native.events import EventFd
 
@@ -31,7 +31,7 @@ class Donor:
         self._slots: set[int] = set()
         self._unmasked: Sequence[int] | None = None
         self._wakeups: dict[int, Wakeup] = {}
-        self._lock = threading.Lock()  # innermost: taken by the hub's drains and by the domain's changes
+        self._lock = make_lock()  # innermost: taken by the hub's drains and by the domain's changes
 
     @property
     def load(self) -> int:

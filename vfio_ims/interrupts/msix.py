@@ -3,10 +3,10 @@
 
 from __future__ import annotations
 
-import threading
 from typing import TYPE_CHECKING
 
 from vfio_ims.errors import DeviceBusy, DeviceError, UnsupportedError, UsageError
+from vfio_ims.locks import make_rlock
 from vfio_ims.messages import Message
 from vfio_ims.pci.capabilities import MSIX_ENTRY_SIZE
 from vfio_ims.verbs import IrqFlags, IrqIndex, IrqSet
@@ -31,7 +31,7 @@ class MsixVectors:
 
     def __init__(self, device: Device) -> None:
         self._device = device
-        self._lock = threading.RLock()
+        self._lock = make_rlock()
         info = device.port.irq_info(IrqIndex.MSIX)
         self.count = info.count
         self.dynamic = not info.flags & IrqFlags.NORESIZE

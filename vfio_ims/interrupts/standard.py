@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cached_property, partial
+from functools import partial
 from typing import TYPE_CHECKING
 
 from vfio_ims.errors import UnsupportedError, UsageError
 from vfio_ims.interrupts.hub import EventHub
 from vfio_ims.interrupts.msix import MsixVectors
 from vfio_ims.interrupts.vector import VectorInterrupt
+from vfio_ims.locks import made_once
 from vfio_ims.native.events import EventFd
 from vfio_ims.verbs import IrqIndex, IrqInfo, IrqSet
 
@@ -29,12 +30,12 @@ class Interrupts:
         self._device = device
         self._msi: dict[int, EventFd] = {}
 
-    @cached_property
+    @made_once
     def hub(self) -> EventHub:
         """Where the device's event descriptors are drained."""
         return EventHub(self._device)
 
-    @cached_property
+    @made_once
     def msix(self) -> MsixVectors:
         return MsixVectors(self._device)
 

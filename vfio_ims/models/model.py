@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
-import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from vfio_ims.backends.model_port import SharedArea
+from vfio_ims.locks import make_rlock
 from vfio_ims.models.bar import Bar, Msix
 from vfio_ims.models.config_space import ModelConfig
 from vfio_ims.models.defects import DEFECTS
@@ -66,7 +66,7 @@ class DeviceModel:
         self.name = name or type(self).__name__
         self.option = parse_options(self.common_options | self.options, given)
         self.configure()
-        self.lock = threading.RLock()
+        self.lock = make_rlock()
         self._bus: Bus | None = None
         self._actions: deque[tuple[Callable[..., Any], tuple[Any, ...]]] = deque()
         self._after_write, self._before_read = collect(self, "_after_write"), collect(self, "_before_read")

@@ -7,6 +7,8 @@ import queue
 import threading
 from collections.abc import Callable
 
+from vfio_ims.locks import make_lock
+
 __all__ = ["Worker"]
 
 
@@ -17,7 +19,7 @@ class Worker:
         self._name = name
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
-        self._guard = threading.Lock()
+        self._guard = make_lock()
 
     def submit(self, job: Callable[[], None]) -> None:
         with self._guard:

@@ -6,7 +6,6 @@ from __future__ import annotations
 import array
 import errno
 import os
-import threading
 import time
 import weakref
 from collections.abc import Hashable, Sequence
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from vfio_ims.errors import UsageError
 from vfio_ims.lifetime import Owner
+from vfio_ims.locks import make_lock
 from vfio_ims.native.descriptor import Descriptor
 from vfio_ims.native.failure import failed
 from vfio_ims.native.lib import CData, native
@@ -95,7 +95,7 @@ class Poller(Owner):
         self._room: tuple[CData, CData] = ffi.new("int64_t[]", self._at_once), ffi.new("uint64_t[]", self._at_once)
         self._wait = lib.poller_wait
         self._waiting = 0
-        self._lock = threading.Lock()
+        self._lock = make_lock()
         super().__init__(label, parent)
         _POLLERS.add(self)
 

@@ -7,12 +7,12 @@ Facts: the kernel's drivers/vfio/vfio_iommu_type1.c (vfio_dma_do_map, vfio_dma_d
 from __future__ import annotations
 
 import errno
-import threading
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from vfio_ims.errors import BusFault, VfioImsError
+from vfio_ims.locks import make_lock
 from vfio_ims.messages import INTERRUPT_RANGE
 from vfio_ims.native.memory import put, view_of
 from vfio_ims.platform.refusals import refusal
@@ -65,7 +65,7 @@ class IoAddressSpace:
     ) -> None:
         self.name, self.bits, self.page_size, self.max_mappings = name, bits, page_size, max_mappings
         self.ranges = _usable(bits, (INTERRUPTS, *reserved))
-        self.lock = threading.Lock()
+        self.lock = make_lock()
         self._starts: list[int] = []
         self._mappings: list[Mapping] = []
 

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 
 from vfio_ims.errors import VfioImsError
+from vfio_ims.locks import make_lock
 from vfio_ims.platform.irq_kinds import Intx, Single, refuse_irqs
 from vfio_ims.platform.message_irqs import Controller, MessageIrqs
 from vfio_ims.platform.msix import MsixTable
@@ -46,7 +47,7 @@ class Irqs:
         changed: Callable[[int, int, Sequence[bool]], None] = lambda index, start, armed: None,
     ) -> None:
         self.name, self._counts, self._changed = name, dict(counts), changed
-        self._gate = threading.Lock()
+        self._gate = make_lock()
         self.table = MsixTable(self._counts.get(IrqIndex.MSIX, 0))
         self.intx = Intx(lock, signal, level)
         self.msi = MessageIrqs(lock, signal, controller, requester, self._counts.get(IrqIndex.MSI, 0))

@@ -7,8 +7,8 @@ One platform is one host: its devices share the remapping table, so one function
 from __future__ import annotations
 
 import errno
-import threading
 
+from vfio_ims.locks import make_lock
 from vfio_ims.messages import Message
 from vfio_ims.platform.cpu_vectors import CpuVectors
 from vfio_ims.platform.faults import Fault, FaultKind, FaultLog
@@ -53,7 +53,7 @@ class Platform:
         self.faults = FaultLog()
         self.delivered = 0
         # Guards the table, the controller and every vector's descriptor; held for one delivery, never while waiting.
-        self.lock = threading.Lock()
+        self.lock = make_lock()
         self._functions: dict[int, Function] = {}
 
     @property

@@ -10,7 +10,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from vfio_ims.errors import ClosedError, VfioImsError
-from vfio_ims.lifetime import Owner
+from vfio_ims.lifetime import Owner, close_at_exit
 from vfio_ims.verbs import DeviceInfo, IrqInfo, IrqSet, RegionInfo
 from vfio_ims.vfio_user.accesses import Accesses
 from vfio_ims.vfio_user.answering import Answering
@@ -54,6 +54,7 @@ class SocketLink(Owner):
             connection.close()
             raise
         super().__init__(name)
+        close_at_exit(self)
         self._answering = Answering(name)
         self._channel = Channel(connection, watcher, timeout, self._answering.answer)
         self._events = VectorEvents(watcher, self._interrupt)

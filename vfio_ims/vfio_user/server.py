@@ -18,7 +18,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Self
 
 from vfio_ims.errors import AccessDenied, BusFault, DeviceBusy, RemovedError, SetupError, UsageError
-from vfio_ims.lifetime import Owner
+from vfio_ims.lifetime import Owner, close_at_exit
 from vfio_ims.verbs import RegionIndex
 from vfio_ims.vfio_user.bus import ServerBus
 from vfio_ims.vfio_user.forked import dropped_in_child
@@ -54,6 +54,7 @@ class Server(Owner):
         self._connection: Connection | None = None
         self._listener, self._inode = _listen(self.path)
         super().__init__(f"vfio-user server {self.path}")
+        close_at_exit(self)
         dropped_in_child(self)
         self._bus = ServerBus()
         try:

@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Locks that a forked child finds free, and properties that several threads make once."""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar, overload
+
+from vfio_ims.interruption import uninterrupted
+
+__all__ = ["made", "made_once", "make_lock", "make_rlock"]
+
+_T = TypeVar("_T")
+_LOCKS: weakref.WeakSet[Any] = weakref.WeakSet()
+_MAKING = "_making"
+
+
+def make_lock() -> threading.Lock:
+    """Return a ``threading.Lock`` that is free in a forked child, whichever thread of the parent held it."""
+    lock = threading.Lock()
+    _LOCKS.add(lock)
+    return lock
+
+
+def make_rlock() -> threading.RLock:
+    """Return a ``threading.RLock`` that is free in a forked child, whichever thread of the parent held it."""
+    lock = threading.RLock()
+    _LOCKS.add(lock)
+    return lock
+
+
+def _after_fork_in_child() -> None:
+    # The threads that held them are not in the child. It is what threading and logging do with their own locks.
+    for lock in list(_LOCKS):
+        lock._at_fork_reinit()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
+
+
+class made_once(Generic[_T]):  # noqa: N801 - used as a decorator, as functools.cached_property is
+    """A property whose value is made once for each object, by one thread while the others wait for it.
+
+    For what is shared or acts on the device. ``functools.cached_property`` has had no lock since Python 3.12: several
+    threads make several values there, which only a pure decoding can bear. Once made, reading it costs what reading
+    an attribute does. Ctrl-C waits until the value is made.
+    """
+
+    def __init__(self, make: Callable[[Any], _T]) -> None:
+        self._make, self._name = make, make.__name__
+        self.__doc__ = make.__doc__
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    @overload
+    def __get__(self, instance: None, owner: type | None = None) -> made_once[_T]: ...
+    @overload
+    def __get__(self, instance: object, owner: type | None = None) -> _T: ...
+    def __get__(self, instance: object | None, owner: type | None = None) -> made_once[_T] | _T:
+        if instance is None:
+            return self
+        values = instance.__dict__
+        with uninterrupted(), _making(instance):
+            if self._name not in values:
+                values[self._name] = self._make(instance)
+            value: _T = values[self._name]
+            return value
+
+
+def _making(instance: object) -> threading.RLock:
+    lock: threading.RLock = instance.__dict__.get(_MAKING) or instance.__dict__.setdefault(_MAKING, make_rlock())
+    return lock
+
+
+def made(instance: object, name: str) -> Any:
+    """Return the value of the ``made_once`` property ``name``, or None where nothing has made it.
+
+    Waits for a thread that is making it.
+    """
+    with _making(instance):
+        return instance.__dict__.get(name)
