@@ -65,7 +65,7 @@ class UsageError(VfioImsError, ValueError):
 
 
 class UnsupportedError(VfioImsError):
-    """This device, kernel or mount has no such feature."""
+    """The device, kernel or mount has no such feature."""
 
 
 class SetupError(VfioImsError, OSError):
@@ -77,7 +77,7 @@ class AccessDenied(VfioImsError, PermissionError):
 
 
 class DeviceBusy(VfioImsError, OSError):
-    """Somebody else has the device, vector, slot or address."""
+    """The device, vector, slot or address is in use."""
 
 
 class DeviceError(VfioImsError, OSError):

@@ -32,9 +32,10 @@ _private: list[Family] = []
 
 @dataclass(frozen=True)
 class Family:
-    """Devices that one folder knows. ``driver`` and ``models`` name classes as ``module:Class`` inside the folder, so
+    """Devices that one folder knows.
 
-    that declaring them loads nothing. ``driver`` is a mapping by id where the devices want different classes.
+    ``driver`` and ``models`` name classes as ``module:Class`` inside the folder, so that declaring them loads nothing.
+    ``driver`` is a mapping by id where the devices want different classes.
     """
 
     name: str

@@ -124,9 +124,10 @@ _OUTCOME = Struct("<IIIBBHIIII")
 
 
 class IaaOutcome(NamedTuple):
-    """Bytes 0x10 to 0x2f of a completion record. ``low``, ``high``, ``total``: minimum or first, maximum or last, sum
+    """Bytes 0x10 to 0x2f of a completion record.
 
-    or number of ones. ``bits``: how many of the last byte are output (0: all).
+    ``low``, ``high``, ``total``: minimum or first, maximum or last, sum or number of ones. ``bits``: how many of the
+    last byte are output (0: all).
     """
 
     size: int = 0

@@ -42,9 +42,10 @@ class Message:
 
     @classmethod
     def remappable(cls, handle: int, subhandle: int = 0) -> "Message":
-        """VT-d's remappable format for an interrupt-remapping table entry (VT-d specification, "Interrupt Requests
+        """VT-d's remappable format for an interrupt-remapping table entry.
 
-        in Remappable Format"; Linux drivers/iommu/intel/irq_remapping.c fill_msi_msg).
+        Sources: VT-d specification, "Interrupt Requests in Remappable Format"; Linux
+        drivers/iommu/intel/irq_remapping.c fill_msi_msg.
         """
         if not 0 <= handle < 1 << 16:
             raise UsageError("make a message", why=f"handle must be 16 bits, not {handle:#x}")

@@ -13,7 +13,7 @@ __all__ = ["Slot"]
 class Slot:
     """A message, whether it is held back, and the PASID that may raise it.
 
-    ``pasid`` None: the slot serves work without a PASID. ``ignore``: whoever raises it, the PASID is not compared
+    ``pasid`` None: the slot serves work without a PASID. ``ignore``: the PASID is not compared
     (where the table has such a bit).
     """
 

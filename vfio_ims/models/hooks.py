@@ -14,9 +14,10 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def on_write(*registers: Register) -> Callable[[F], F]:
-    """Run the method after a write to one of ``registers`` was answered: ``method(value)``; ``method(row, value)`` for
+    """Run the method after a write to one of ``registers`` was answered.
 
-    a register of a repeated block. The value is what was written, not what the register kept of it.
+    It is called as ``method(value)``, as ``method(row, value)`` for a register of a repeated block. The value is what
+    was written, not what the register kept of it.
     """
     return _marker("_after_write", registers)
 

@@ -140,7 +140,7 @@ class DeviceModel:
 
     @property
     def bus(self) -> Bus | None:
-        """The bus, or None while bus mastering is off or nobody is attached."""
+        """The bus, or None while bus mastering is off or no platform is attached."""
         return self._bus if self.config.bus_master else None
 
     def send(self, address: int, data: int) -> None:
@@ -156,7 +156,7 @@ class DeviceModel:
             bus.interrupt(IrqIndex.MSIX, vector)
 
     def reset(self) -> None:
-        """As after power-on: registers and slots. Config space is kept: whoever resets restores it."""
+        """As after power-on: registers and slots. Config space is kept: the platform restores it."""
         self._actions.clear()
         for file in self._files.values():
             file.reset()

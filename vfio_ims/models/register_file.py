@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The registers of a model: bytes that honour each register's access, and who has to be told of a write."""
+"""The registers of a model: bytes that honour each register's access kind, and the registers that a write touched."""
 
 from __future__ import annotations
 
@@ -95,9 +95,10 @@ class RegisterFile(View):
         return bytes(data)
 
     def store(self, offset: int, data: bytes) -> list[tuple[Place, RegisterValue]]:
-        """Take a write: writable bits change, write-1-to-clear bits clear. Tells which registers it touched, with the
+        """Take a write: writable bits change, write-1-to-clear bits clear.
 
-        value written to each (bytes that the write left out are the register's own).
+        Returns the registers it touched, with the value written to each (bytes that the write left out are the
+        register's own).
         """
         whole = self._whole.get(offset)
         if whole is not None and whole[1] == len(data):  # as nearly all writes are

@@ -43,7 +43,7 @@ class PciAddress:
 
     @classmethod
     def looks_like(cls, text: str) -> bool:
-        """Whether ``text`` is spelled like an address, in range or not: tells it from a kernel name such as dsa0."""
+        """Whether ``text`` is spelled like an address, in range or not; a kernel name such as dsa0 is not."""
         return _SPELLING.fullmatch(text.strip()) is not None
 
     @classmethod

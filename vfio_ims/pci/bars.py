@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Base address registers: what a BAR is, where it lies, and its size where that was probed or told.
+"""Base address registers: what a BAR is, where it lies, and its size where that is known.
 
 Layout and sizing: PCIe base spec 6.0, section 7.5.1.2.1.
 """
@@ -41,7 +41,7 @@ def bar_flags(kind: BarKind, prefetchable: bool) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """One BAR. ``address`` 0: not assigned. ``size`` in bytes; None: nobody probed."""
+    """One BAR. ``address`` 0: not assigned. ``size`` in bytes; None: not probed."""
 
     index: int
     kind: BarKind
@@ -72,7 +72,7 @@ def decode_bars(
 ) -> tuple[Bar, ...]:
     """The BARs in use, by number.
 
-    ``sizes``: bytes by BAR number, as the resource file in sysfs or VFIO's region info tell; 0 is a BAR not there.
+    ``sizes``: bytes by BAR number, as the resource file in sysfs or VFIO's region info have them; 0 is a BAR not there.
     ``masks``: what each 32-bit register read after all ones were written to it. Without either a register of zero is
     taken as absent, since a 32-bit memory BAR that has no address yet looks the same.
     """

@@ -122,6 +122,6 @@ class Header:
 
     @property
     def interrupt_pin(self) -> str | None:
-        """ "A" to "D", or None: the function has no INTx."""
+        """The INTx pin, "A" to "D"; None: the function has no INTx."""
         pin = self._u8(0x3D)
         return "ABCD"[pin - 1] if 1 <= pin <= 4 else None

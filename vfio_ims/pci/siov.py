@@ -24,7 +24,7 @@ def _unread(capabilities: Capabilities) -> str | None:
 
 
 def ims_hint(capabilities: Capabilities) -> Evidence:
-    """Whether Intel's SIOV DVSEC says IMS. Yes, no (it says no, or is not there), or unknown, with what would tell."""
+    """Whether Intel's SIOV DVSEC says IMS: yes, no (or not there), or unknown, with what would show it."""
     found = capabilities.find_all(SiovDvsec)
     if found:
         dvsec = next((one for one in found if one.ims), found[0])

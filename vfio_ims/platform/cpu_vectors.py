@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A platform without interrupt remapping: messages name a CPU and one of its vectors, and nobody checks the sender.
+"""A platform without interrupt remapping: messages name a CPU and one of its vectors, and the sender is not checked.
 
-So a vector that moves to another CPU gets another message, and the old one reaches whoever has that CPU vector now
+So a vector that moves to another CPU gets another message, and the old one reaches the present owner of that CPU vector
 (Linux kernel/irq/msi.c msi_domain_set_affinity, arch/x86/kernel/apic/vector.c).
 """
 
@@ -93,7 +93,7 @@ class CpuVectors:
         return message
 
     def resolve(self, requester: int, address: int, data: int) -> Vector | str:
-        """Whom a message reaches, or why nobody. The sender is not checked."""
+        """The vector that a message reaches, or why it reaches none. The sender is not checked."""
         if address & _FORMAT:
             return "remappable format, but remapping is off"
         place = (address >> 12 & 0xFF, data & 0xFF)

@@ -29,7 +29,7 @@ _U32_MAX = 0xFFFF_FFFF
 class Irqs:
     """All interrupts of one function. ``counts``: how many vectors it has of each kind.
 
-    ``lock`` is the platform's delivery lock. ``changed(index, start, armed)`` is told, without that lock, which
+    ``lock`` is the platform's delivery lock. ``changed(index, start, armed)`` is called, without that lock, with which
     vectors have a listener after a call.
     """
 
@@ -132,7 +132,7 @@ class Irqs:
             kind.set_trigger(flags, start, count, data)
 
     def armed(self, index: int, vector: int) -> bool:
-        """Whether somebody listens to this vector."""
+        """Whether an event descriptor is attached to this vector."""
         match index:
             case IrqIndex.INTX:
                 return self.intx.armed

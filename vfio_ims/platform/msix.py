@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The MSI-X table and pending bits as vfio-pci and the kernel keep them: zero and masked where nobody listens.
+"""The MSI-X table and pending bits as vfio-pci and the kernel keep them: zero and masked while detached.
 
 Layout: PCIe base spec 6.0, section 7.7.2. A detached entry is zero and masked (Linux msi_domain_deactivate).
 """

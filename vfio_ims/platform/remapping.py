@@ -83,7 +83,7 @@ class RemappingTable:
         claim.target = claim.message = None
 
     def release(self, claims: list[Claim]) -> None:
-        """Give the entries back: from now on anybody may get these numbers."""
+        """Give the entries back: from now on any function may get these numbers."""
         for claim in claims:
             self.deactivate(claim)
             assert claim.number is not None
@@ -97,7 +97,7 @@ class RemappingTable:
         return claim.message
 
     def resolve(self, requester: int, address: int, data: int) -> Vector | str:
-        """Whom a message reaches, or why nobody."""
+        """The vector that a message reaches, or why it reaches none."""
         if not address & _FORMAT:
             return "compatibility format, which is blocked while remapping is on"
         number = address >> 5 & 0x7FFF | address << 13 & 0x8000

@@ -62,9 +62,10 @@ def hold_eventfd(fd: int) -> int:
 
 
 class Vector:
-    """Where an interrupt is delivered. All calls are made with the platform's lock held: a descriptor that is being
+    """Where an interrupt is delivered.
 
-    signalled cannot be closed meanwhile. ``arrived`` counts deliveries, ``counted`` those that grew the eventfd.
+    All calls are made with the platform's lock held: a descriptor that is being signalled cannot be closed meanwhile.
+    ``arrived`` counts deliveries, ``counted`` those that grew the eventfd.
     """
 
     __slots__ = ("__weakref__", "_signal", "arrived", "counted", "fd")
@@ -85,7 +86,7 @@ class Vector:
         self.fd = own
 
     def silence(self) -> None:
-        """Deliver to nobody."""
+        """Deliver to no descriptor."""
         if self.fd >= 0:
             os.close(self.fd)
             self.fd = -1

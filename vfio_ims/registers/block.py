@@ -59,7 +59,7 @@ class Repeat(Generic[B]):
         return BoundRepeat(self, block.window, block.base, block.label)
 
     def bind(self, window: Window, label: str = "", base: int = 0) -> BoundRepeat[B]:
-        """The table on a device, for tables whose place the device tells."""
+        """The table on a device, for tables whose place the device reports."""
         return BoundRepeat(self, window, base, label)
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The kernel's view of PCI functions. Reads only; every reader takes the root, ``/sys`` unless told otherwise."""
+"""The kernel's view of PCI functions. Reads only; every reader takes the root, ``/sys`` by default."""
 
 from vfio_ims.sysfs.aliases import address_of
 from vfio_ims.sysfs.enumerate import find, functions, select

@@ -175,7 +175,7 @@ class Function:
 
     @cached_property
     def power_state(self) -> str | None:
-        """ "D0" to "D3cold", or None where the kernel does not know."""
+        """The power state, "D0" to "D3cold"; None where the kernel does not know."""
         text = read_text(self.path / "power_state")
         return None if text in (None, "", "unknown", "error") else text
 

@@ -31,7 +31,7 @@ _STOPPING = (Command.DISABLE_DEVICE, Command.DISABLE_QUEUE, Command.RESET_DEVICE
 
 
 class Commands:
-    """One command at a time; one written while another is active is ignored. [inferred]
+    """Executes one command at a time; one written while another is active is ignored (inferred).
 
     A command that waits for work in flight (all of it, or that of the queues or the PASID it names) ends when that is
     done, others before the next access. ``delay``: milliseconds that every command takes beyond that.
@@ -220,7 +220,7 @@ class Commands:
         return error
 
     def _reset_queues(self, operand: int) -> int:
-        """Back to disabled, the queue's own configuration cleared but for its size and threshold. [inferred]"""
+        """Back to disabled, the queue's own configuration cleared but for its size and threshold (inferred)."""
         if not self._state.enabled:
             return CommandError.QUEUE_NOT_ENABLED
         queues = self._named(operand)

@@ -15,7 +15,7 @@ from .result import Result, faulted, overlap, pieces
 
 __all__ = ["apply_delta", "compare", "compare_pattern", "create_delta"]
 
-_MOST_DELTA = 0x8_0000  # bytes that 16-bit offsets of 8 bytes can tell apart
+_MOST_DELTA = 0x8_0000  # bytes that 16-bit offsets of 8 bytes can address
 _LEAST_RECORD = 80
 _ENTRY = Struct("<H8s")
 _EQUAL, _DIFFERENT, _OVERFLOW = 0, 1, 2

@@ -201,7 +201,7 @@ class IdxdModel(DeviceModel):
             super().write(region, offset, data)
 
     def _locked(self, offset: int) -> bool:
-        """Configuration that is in use keeps its value. [inferred: a driver never writes it then]"""
+        """Configuration that is in use keeps its value (inferred: a driver never writes it then)."""
         if not GROUPS_AT <= offset < QUEUES_AT + QUEUES * queue_stride(self.config_size):
             return False
         if self.state.device_state == State.DISABLED:
@@ -241,9 +241,9 @@ class IdxdModel(DeviceModel):
         identify(self.state)
 
     def reset_device(self) -> None:
-        """The command: queues, groups, permissions, GENCFG and GENCTRL as after power-on, and the slots. [slots:
+        """RESET_DEVICE: queues, groups, permissions, GENCFG and GENCTRL as after power-on, and the slots.
 
-        inferred; Linux programs permissions and GENCTRL anew after it]
+        The slots are inferred. Linux programs permissions and GENCTRL anew after it.
         """
         registers = self.registers()
         self.queues.reset()

@@ -78,7 +78,7 @@ class Executor:
                 log.exception("%s: the model failed in operation %#x", self._state.name, descriptor.opcode)
                 result = Result(Status.HARDWARE)
             if descriptor.flags & Flag.BLOCK_ON_FAULT and result.status & STATUS_CODE == Status.PAGE_FAULT:
-                # The device asked for the page, and nobody here answers such requests but with a no.
+                # The device requests the page; no page request is ever granted here.
                 result = replace(result, status=result.status & FAULT_WAS_WRITE | Status.PAGE_REQUEST)
             with self._state.lock:
                 failure = self._failures.status_of(descriptor)
@@ -185,7 +185,7 @@ class Executor:
                 bus.write(at, result.head(self.record_size), work.pasid)
             else:
                 whole = result.record(self.record_size)
-                bus.write(at + 8, whole[8:], work.pasid)  # the status byte last: whoever polls it may read the rest
+                bus.write(at + 8, whole[8:], work.pasid)  # the status byte last: its poller may read the rest
                 bus.write(at, whole[:8], work.pasid)
         except BusFault:
             self._report(work, descriptor, index, result, Status.COMPLETION_ADDRESS, write=True)

@@ -53,9 +53,9 @@ class Decompressed(NamedTuple):
 
 
 def checksums(data: bytes, seed_crc: int = 0, seed_xor: int = 0, *, flags: int = 0) -> tuple[int, int]:
-    """CRC-32 (or 32C) and the exclusive or of 16-bit words over uncompressed data. [the second: inferred from its
+    """CRC-32 (or 32C) and the exclusive or of 16-bit words over uncompressed data.
 
-    name; each job begins with a whole word]
+    The second is inferred from its name; each job begins with a whole word.
     """
     whole = data + b"\0" * (len(data) % 2)
     value = seed_xor & 0xFFFF

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The client's memory as the modelled engines reach it: page by page where it must be told how far it went."""
+"""The client's memory as the modelled engines reach it: page by page where the progress must be reported."""
 
 from __future__ import annotations
 

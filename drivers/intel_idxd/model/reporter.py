@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where the modelled device reports what no completion record can tell: SWERR, the event log, INTCAUSE."""
+"""Error reporting of the modelled device outside completion records: SWERR, the event log, INTCAUSE."""
 
 from __future__ import annotations
 
@@ -25,7 +25,10 @@ class Reporter:
         self._state.raise_vector(0)
 
     def software_error(self, event: Event) -> None:
-        """Into the event log where there is one with room, else into SWERR. [which go where: inferred]"""
+        """Report into the event log where there is one with room, else into SWERR.
+
+        Which errors go where is inferred.
+        """
         if not self._log(event):
             self._record(event)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a modelled operation ends in, and the walk through memory that tells how far it came."""
+"""The result of a modelled operation, and the walk through memory that counts the bytes done."""
 
 from __future__ import annotations
 
@@ -57,9 +57,9 @@ def overlap(first: int, first_size: int, second: int, second_size: int) -> bool:
 
 
 def pieces(memory: Memory, places: Sequence[int], size: int, step: int = _STEP) -> Iterator[tuple[int, list[bytes]]]:
-    """The same range of several places, piece by piece: offset and bytes. What comes before a fault is given first,
+    """Read the same range of several places, piece by piece: offset and bytes.
 
-    then PageFault is raised, with ``done`` counted from the start.
+    What comes before a fault is given first, then PageFault is raised, with ``done`` counted from the start.
     """
     at = 0
     while at < size:

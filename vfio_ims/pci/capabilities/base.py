@@ -47,7 +47,7 @@ class Capability:
 
     @classmethod
     def refine(cls, data: bytes) -> type[Capability]:
-        """The class that decodes this instance; overridden where a vendor's id or the like tells more."""
+        """The class that decodes this instance; overridden where a vendor's id or the like selects one."""
         return cls
 
     @classmethod

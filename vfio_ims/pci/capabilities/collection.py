@@ -48,7 +48,7 @@ class Capabilities:
 
     @property
     def complete(self) -> bool:
-        """Whether a capability that is not here is not in the device either, as far as its lists tell."""
+        """Whether a capability that is not here is not in the device either, as far as its lists show."""
         broken = any(item.fault is not Fault.CONTENT for item in self.diagnoses)
         return self.config.standard_readable and not self.source.hides and not broken and not self.extended_unread
 

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every capability id by name: PCI-SIG's code and id assignments as pciutils' lib/header.h lists them (end of 2025).
+"""Every capability id by name.
+
+PCI-SIG's code and id assignments as pciutils' lib/header.h lists them (end of 2025).
 From the kernel's pci_regs.h: 0x0c and 0x14; recalled from PCIe 6.0: 0x2d.
 
 ``title`` is what lspci prints, ``short`` what setpci takes after ``CAP_`` and ``ECAP_``.

@@ -131,7 +131,7 @@ class DataObjectExchange(ExtendedCapability):
 
 
 class DataLinkFeature(ExtendedCapability):
-    """What the two ends of a link told each other."""
+    """What the two ends of a link exchanged."""
 
     capability_id = 0x25
     minimum = 12
