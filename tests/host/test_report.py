@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -84,15 +85,32 @@ def test_nothing_private_is_in_it(healthy: Box) -> None:
     assert text.count("model name") == 1
 
 
-def test_the_users_name_is_left_out_of_the_advice(healthy: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+def reported_by(box: Box, monkeypatch: pytest.MonkeyPatch, name: str) -> dict[str, Any]:
+    """The report that a user of this name makes, who may not open the device."""
     from vfio_ims.host import machine
 
-    monkeypatch.setattr(machine.Machine, "user", machine.User(1000, frozenset({1000}), 0, "alice"))
-    healthy.node("vfio/23", accessible=False)
-    content = report(healthy)
+    monkeypatch.setattr(machine.Machine, "user", machine.User(1000, frozenset({1000}), 0, name))
+    box.node("vfio/23", accessible=False)
+    return report(box)
+
+
+def test_the_users_name_is_left_out_of_the_advice(healthy: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    healthy.process(77, "alice-qemu", "/dev/vfio/23")
+    content = reported_by(healthy, monkeypatch, "alice")
     advice = next(one["fix"] for one in content["doctor"] if one["check"] == "group")
     assert advice == "sudo usermod -aG vfio USER, and log in again"
+    assert content["holders"] == {"/dev/vfio/23": [{"pid": 77, "name": "USER-qemu"}]}
     assert "alice" not in json.dumps(content)
+
+
+@pytest.mark.parametrize("name", ["text", "true", "null", "0000", "files", "vfio", "6a", "folder", "node", "mode", "1"])
+def test_a_user_of_any_name_makes_a_report_that_loads(healthy: Box, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    plain = report(healthy)
+    content = reported_by(healthy, monkeypatch, name)
+    assert content["device"] == DSA
+    assert content["files"] == plain["files"]
+    with opened(written(healthy, content)) as (_, there):
+        assert there.driver == "vfio-pci"
 
 
 @pytest.mark.parametrize(
@@ -104,18 +122,92 @@ def test_the_users_name_is_left_out_of_the_advice(healthy: Box, monkeypatch: pyt
         ({"files": {"/etc/evil": {"text": "x"}}}, "no path below the root"),
         ({"files": {"sys/a": {"link": "../../.."}}}, "leads out"),
         ({"files": {"sys/a": {"link": "/etc"}}}, "leads out"),
-        ({"files": {"sys/a": {"link": "b"}, "sys/a/c": {"text": "x"}}}, "damaged"),
+        ({"files": {"sys/a": {"link": "b"}, "sys/a/c": {"text": "x"}}}, "'sys/a' is a folder and a link"),
+        ({"files": {"sys/a": {"text": "b"}, "sys/a/c": {"text": "x"}}}, "'sys/a' is a folder and a file"),
+        ({"files": {"sys//a": {"text": "x"}}}, "no path below the root"),
+        ({"files": {"sys/./a": {"text": "x"}}}, "no path below the root"),
+        ({"files": {"sys/a/": {"folder": True}}}, "no path below the root"),
+        ({"files": {"sys/\x1b]0;x\x07": {"text": "x"}}}, "no path below the root"),
+        ({"files": {"sys/a\x00": {"text": "x"}}}, "no path below the root"),
+        ({"files": {f"sys/{'a' * 300}": {"text": "x"}}}, "no path below the root"),
+        ({"files": {"/".join("a" * 500): {"text": "x"}}}, "500 folders deep"),
+        ({"files": {str(number): {"text": ""} for number in range(20_001)}}, "20001 files"),
+        ({"files": {f"{number}/{'/'.join('a' * 20)}/x": {"text": ""} for number in range(1000)}}, "20000 folders"),
+        ({"files": {"sys/a": {"link": "b/../../.."}}}, "leads out"),
+        ({"files": {"sys/a": {"link": ""}}}, "leads out"),
+        ({"files": {"sys/a": {"text": 5}}}, "must have one of"),
+        ({"files": {"sys/a": {}}}, "must have one of"),
+        ({"files": {"sys/a": "text"}}, "must have one of"),
+        ({"files": {"sys/a": {"text": "\ud800"}}}, "damaged"),
+        ({"files": {"sys/a\ud800": {"text": "x"}}}, "damaged"),
         ({"files": {"sys/config": {"hex": "zz"}}}, "damaged"),
         ({"files": {}}, "it has no function"),
         ({"files": []}, "damaged"),
         ({"device": None}, "damaged|has no function"),
         ({"holders": {"/etc/passwd": [{"pid": 1, "name": "x"}]}}, "no node of VFIO"),
+        ({"holders": {"/dev/vfio/1": [{"pid": "1", "name": "x"}]}}, "pid must be of type int"),
         ({"nodes": {"/dev/vfio/1": {"mode": 0}}}, "damaged"),
+        (
+            {"nodes": {"/dev/vfio/1": {"mode": "x", "owner": "", "group": "", "accessible": True}}},
+            "mode must be of type int",
+        ),
+        ({"device": "../../../etc"}, "it has no function"),
     ],
 )
 def test_a_foreign_damaged_or_hostile_report(healthy: Box, change: dict[str, Any], why: str) -> None:
     path = written(healthy, report(healthy) | change)
     with pytest.raises(SetupError, match=why), opened(path):
+        pass
+
+
+def test_nothing_is_written_outside_of_the_folder(healthy: Box) -> None:
+    """One path spelt in two ways: a link there first, then text that is written over it."""
+    victim = healthy.root / "victim"
+    for up in range(1, 12):
+        files = report(healthy)["files"] | {
+            "sys/here": {"link": "."},
+            "sys/a": {"link": f"{'here/' * up}{'../' * up}..{victim}"},
+            "sys//a": {"text": "owned"},
+        }
+        with pytest.raises(SetupError, match="damaged"), opened(written(healthy, report(healthy) | {"files": files})):
+            pass
+        assert not victim.exists()
+
+
+def test_a_link_over_another_link_leads_nowhere_else(healthy: Box) -> None:
+    """What is read stays inside too: a link that is harmless as text may lead out once another one is followed."""
+    secret = healthy.file("secret", "private")
+    home = f"sys/devices/pci0000:00/{DSA}"
+    files = report(healthy)["files"] | {
+        f"{home}/deep/here": {"link": "../.."},
+        f"{home}/numa_node": {"link": f"deep/here/{'../' * 3}..{secret}"},
+    }
+    with pytest.raises(SetupError, match="leads out"), opened(written(healthy, report(healthy) | {"files": files})):
+        pass
+
+
+@pytest.mark.parametrize("opener", ["[", '{"a":'])
+def test_json_that_is_nested_too_deep(tmp_path: Path, opener: str) -> None:
+    (tmp_path / "deep").write_text(opener * 200_000)
+    with pytest.raises(SetupError, match="nested too deep"), opened(tmp_path / "deep"):
+        pass
+
+
+def test_what_is_no_regular_file_is_not_opened(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "link").symlink_to("/dev/zero")
+    for name in ("fifo", "link", "."):
+        with pytest.raises(SetupError, match="no regular file"), opened(tmp_path / name):
+            pass
+
+
+def test_a_file_that_does_not_end_where_its_size_says(tmp_path: Path) -> None:
+    """As files of /proc, which say 0: what is read is bounded, not what is announced."""
+    with pytest.raises(SetupError, match="report"), opened("/proc/kallsyms"):
+        pass
+    with open(tmp_path / "large", "wb") as file:
+        file.truncate(17 << 20)
+    with pytest.raises(SetupError, match="larger than 16 MiB"), opened(tmp_path / "large"):
         pass
 
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from vfio_ims.host.machine import Holder
 from vfio_ims.sysfs.attributes import entries, read_text
 
 if TYPE_CHECKING:
@@ -15,17 +16,6 @@ if TYPE_CHECKING:
     from vfio_ims.sysfs import Function
 
 __all__ = ["Holder", "Holders", "nodes_of"]
-
-
-@dataclass(frozen=True, slots=True)
-class Holder:
-    """A process."""
-
-    pid: int
-    name: str
-
-    def __str__(self) -> str:
-        return f"process {self.pid} ({self.name})"
 
 
 def nodes_of(function: Function) -> tuple[str, ...]:
@@ -49,7 +39,9 @@ class Holders:
 
     @classmethod
     def scan(cls, machine: Machine) -> Holders:
-        """Look at every process's descriptors."""
+        """Look at every process's descriptors; or at what was recorded of them."""
+        if machine.holders is not None:
+            return cls(machine.holders)
         found: dict[str, list[Holder]] = {}
         unseen = 0
         for name in entries(machine.proc):

@@ -17,7 +17,7 @@ from vfio_ims.pci import PciAddress
 from vfio_ims.sysfs import Function, find, functions
 from vfio_ims.sysfs.attributes import read_text
 
-__all__ = ["Machine", "Node", "User"]
+__all__ = ["Holder", "Machine", "Node", "User"]
 
 _DAC_OVERRIDE, _IPC_LOCK, _SYS_ADMIN = 1, 14, 21  # include/uapi/linux/capability.h
 
@@ -34,6 +34,17 @@ class Node:
 
     def __str__(self) -> str:
         return f"{self.path} is {self.owner}:{self.group}, mode {self.mode:04o}"
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """A process that has a node open."""
+
+    pid: int
+    name: str
+
+    def __str__(self) -> str:
+        return f"process {self.pid} ({self.name})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +76,13 @@ class User:
 class Machine:
     """Roots of sysfs, proc and dev under one folder. A snapshot: what is cached here is read once.
 
-    ``nodes`` are device nodes as they were recorded, by path; None: look at the nodes themselves.
+    ``nodes`` are device nodes as they were recorded, by path, and ``holders`` the processes that had them open; None:
+    look at the nodes and the processes themselves.
     """
 
     root: Path = Path("/")
     nodes: Mapping[str, Node] | None = field(default=None, compare=False)
+    holders: Mapping[str, tuple[Holder, ...]] | None = field(default=None, compare=False)
 
     @property
     def live(self) -> bool:

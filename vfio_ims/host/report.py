@@ -7,16 +7,19 @@ import json
 import os
 import platform
 import re
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from vfio_ims import __version__
 from vfio_ims.errors import SetupError
-from vfio_ims.host.machine import Machine, Node
+from vfio_ims.host.machine import Holder, Machine, Node
+from vfio_ims.host.redaction import redact
+from vfio_ims.host.report_tree import lay_out
 
 if TYPE_CHECKING:
     from vfio_ims.sysfs import Function
@@ -24,15 +27,16 @@ if TYPE_CHECKING:
 __all__ = ["SCHEMA", "make_report", "opened"]
 
 SCHEMA = "vfio-ims/report"
+_T = TypeVar("_T")
 _FORMAT = "1.0"
 _LARGEST = 16 << 20
 _NODE = re.compile(r"/dev/(vfio/(vfio|\d+|devices/vfio\d+)|iommu)")
 
 
 def make_report(machine: Machine, function: Function) -> dict[str, Any]:
-    """All about one function and its machine, as plain values. Left out: names of host and users, addresses, serial
+    """All about one function and its machine, as plain values.
 
-    numbers, kernel options that have nothing to do with devices.
+    Left out: names of host and users, addresses, serial numbers, kernel options that have nothing to do with devices.
     """
     from vfio_ims.host.capture import Capture
     from vfio_ims.host.description import describe
@@ -53,16 +57,12 @@ def make_report(machine: Machine, function: Function) -> dict[str, Any]:
         "nodes": capture.nodes,
         "holders": capture.holders,
     }
+    redact(content, machine.user.name)
     # Decoded from what the report has, so that it says no more than that.
     with _laid_out(content) as (_, same):
         described = describe(same)
     content["description"] = None if described is None else described.to_json()
-    name = machine.user.name
-    if name in ("root", "USER"):
-        return content
-    # Advice names the user: sudo usermod -aG vfio alice.
-    anonymous: dict[str, Any] = json.loads(re.sub(rf"\b{re.escape(name)}\b", "USER", json.dumps(content)))
-    return anonymous
+    return content
 
 
 def _versions(machine: Machine) -> dict[str, str]:
@@ -77,22 +77,37 @@ def _versions(machine: Machine) -> dict[str, str]:
 
 @contextmanager
 def opened(path: str | os.PathLike[str]) -> Iterator[tuple[Machine, Function]]:
-    """The machine of a report and the function that it is about, until the ``with`` ends. Raises SetupError."""
+    """The machine of a report and the function that it is about, until the ``with`` ends.
+
+    The file may come from anywhere: one that is no regular file, too large, nested too deep, or that no version of the
+    package wrote so, is refused. Raises SetupError.
+    """
     try:
-        if os.path.getsize(path) > _LARGEST:
-            raise ValueError(f"it is larger than {_LARGEST >> 20} MiB")
-        content = json.loads(Path(path).read_text())
+        content = json.loads(_read(path))
         if not isinstance(content, dict) or content.get("schema") != SCHEMA:
             raise ValueError("it is no report of vfio-ims")
         if str(content.get("schema_version")).split(".")[0] != _FORMAT.split(".")[0]:
-            raise ValueError(f"it has format {content.get('schema_version')}, and this version reads {_FORMAT}")
+            raise ValueError(f"it has format {content.get('schema_version')!r}, and this version reads {_FORMAT}")
     except OSError as error:
         raise SetupError(f"read the report {path}", errno=error.errno) from error
-    except ValueError as error:
-        why, hint = str(error), "vfio-ims report DEVICE writes one"
-        raise SetupError(f"read the report {path}", why=why, hint=hint) from error
+    except (ValueError, RecursionError) as error:
+        why = "it is nested too deep for a report" if isinstance(error, RecursionError) else str(error)
+        raise SetupError(f"read the report {path}", why=why, hint="vfio-ims report DEVICE writes one") from error
     with _laid_out(content, str(path)) as found:
         yield found
+
+
+def _read(path: str | os.PathLike[str]) -> bytes:
+    """The bytes of a regular file: reading a pipe or a device could last for ever, or be felt by it."""
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise ValueError("it is no regular file: save it to one first")
+    with open(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise ValueError("it is no regular file")
+        data = file.read(_LARGEST + 1)
+    if len(data) > _LARGEST:
+        raise ValueError(f"it is larger than {_LARGEST >> 20} MiB")
+    return data
 
 
 @contextmanager
@@ -101,54 +116,33 @@ def _laid_out(content: dict[str, Any], name: str = "") -> Iterator[tuple[Machine
     with tempfile.TemporaryDirectory(prefix="vfio-ims-report-") as folder:
         root = Path(folder).resolve()
         try:
-            for path, entry in content["files"].items():
-                _lay(root, path, entry)
-            nodes = {str(path): Node(str(path), **entry) for path, entry in content["nodes"].items()}
-            for node, holders in content["holders"].items():
-                _hold(root, node, holders)
-            machine = Machine(root, nodes)
+            lay_out(root, content["files"])
+            nodes = {path: _node(path, entry) for path, entry in content["nodes"].items()}
+            holders = {path: tuple(map(_holder, found)) for path, found in content["holders"].items()}
+            for path in (*nodes, *holders):
+                if not _NODE.fullmatch(path):
+                    raise ValueError(f"{path!r} is no node of VFIO's")
+            machine = Machine(root, nodes, holders)
             function = machine.function(content["device"])
         except (KeyError, TypeError, ValueError, AttributeError, OSError) as error:
             why = f"it is damaged: {error}"
             raise SetupError(f"read the report {name}", why=why, hint="have it written again") from error
         if function is None:
-            raise SetupError(f"read the report {name}", why=f"it is damaged: it has no function {content['device']}")
+            raise SetupError(f"read the report {name}", why=f"it is damaged: it has no function {content['device']!r}")
         yield machine, function
 
 
-def _inside(root: Path, path: str) -> Path:
-    """``path`` below ``root``, reached over no link."""
-    place = Path(os.path.normpath(root / path))
-    if os.path.isabs(path) or not place.is_relative_to(root) or place == root:
-        raise ValueError(f"{path!r} is no path below the root")
-    if Path(os.path.realpath(place.parent)) != place.parent:
-        raise ValueError(f"{path!r} leads over a link")
-    return place
+def _node(path: str, entry: dict[str, Any]) -> Node:
+    owner, group = _typed(entry, "owner", str), _typed(entry, "group", str)
+    return Node(path, _typed(entry, "mode", int), owner, group, _typed(entry, "accessible", bool))
 
 
-def _lay(root: Path, path: str, entry: dict[str, Any]) -> None:
-    place = _inside(root, path)
-    if "folder" in entry:
-        place.mkdir(parents=True, exist_ok=True)
-        return
-    place.parent.mkdir(parents=True, exist_ok=True)
-    if "link" in entry:
-        target = Path(os.path.normpath(place.parent / entry["link"]))
-        if os.path.isabs(entry["link"]) or not target.is_relative_to(root):
-            raise ValueError(f"the link {path!r} leads out")
-        place.symlink_to(entry["link"])
-    elif "hex" in entry:
-        place.write_bytes(bytes.fromhex(entry["hex"]))
-    else:
-        place.write_text(f"{entry['text']}\n")
+def _holder(entry: dict[str, Any]) -> Holder:
+    return Holder(_typed(entry, "pid", int), _typed(entry, "name", str))
 
 
-def _hold(root: Path, node: str, holders: list[dict[str, Any]]) -> None:
-    if not _NODE.fullmatch(node):
-        raise ValueError(f"{node!r} is no node of VFIO's")
-    for holder in holders:
-        folder = root / "proc" / str(int(holder["pid"]))
-        (folder / "fd").mkdir(parents=True, exist_ok=True)
-        (folder / "comm").write_text(f"{holder['name']}\n")
-        link = folder / "fd" / str(len(os.listdir(folder / "fd")))
-        link.symlink_to(node)
+def _typed(entry: dict[str, Any], name: str, kind: type[_T]) -> _T:
+    value = entry[name]
+    if type(value) is not kind:
+        raise ValueError(f"{name} must be of type {kind.__name__}, not {value!r:.80}")
+    return value
