@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vfio_ims.errors import UsageError
+from vfio_ims.errors import ClosedError, UsageError, VfioImsError
 from vfio_ims.native.access import collect, fill
 from vfio_ims.native.memory import SharedMemory
 from vfio_ims.native.rows import RowColumns
@@ -107,6 +107,9 @@ def test_no_more_are_under_way_than_allowed() -> None:
         (bytes(63), {}),
         (bytes(64), {"start": 8}),
         (bytes(64), {"start": PAGE}),
+        (bytes(64), {"start": 64, "stride": 128}),
+        (bytes(64), {"start": -64}),
+        (bytes(64), {"depth": 1, "records": 64, "step": 1 << 63}),
         (bytes(64), {"stride": 0}),
         (bytes(64), {"span": 2 * PAGE}),
         (bytes(64), {"depth": 1}),
@@ -118,6 +121,51 @@ def test_what_cannot_be_stored_is_refused(pattern: bytes, how: dict[str, int]) -
             window.store_rows(0, pattern, 2, RowColumns([]), pieces=True, **how)
         with memory.view as view:
             assert view == bytes(PAGE)
+
+
+sizes = st.sampled_from((0, 1, 8, 63, 64, 65, 128, 192, 2048, PAGE, 2 * PAGE, 1 << 40)) | st.integers(-1, 3 * PAGE)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.integers(-1, 100), sizes, sizes, sizes, sizes)
+def test_any_way_round_the_portal_is_stored_or_refused(
+    count: int, offset: int, start: int, stride: int, span: int
+) -> None:
+    with SharedMemory(2 * PAGE) as memory, MappedWindow(2 * PAGE, [Piece(memory.fd, 0, 0, 2 * PAGE)]) as window:
+        pattern, expected = bytes(range(1, 65)), bytearray(2 * PAGE)
+        try:
+            stored = window.store_rows(
+                offset, pattern, count, RowColumns([]), start=start, stride=stride, span=span, pieces=True
+            )
+        except UsageError:
+            pass
+        else:
+            assert stored == count
+            for i in range(count):
+                at = offset + (start + i * stride) % span
+                expected[at : at + 64] = pattern
+        with memory.view as view:
+            assert view == expected
+
+
+def test_closing_ends_a_store_that_has_hardly_begun() -> None:
+    with SharedMemory(PAGE) as memory:
+        window = MappedWindow(PAGE, [Piece(memory.fd, 0, 0, PAGE)])
+        ended: list[BaseException] = []
+
+        def store() -> None:
+            try:
+                window.store_rows(0, b"x" * 64, 1 << 60, RowColumns([]), pieces=True)
+            except VfioImsError as error:
+                ended.append(error)
+
+        thread = threading.Thread(target=store)
+        thread.start()
+        while not memory.view[0]:
+            time.sleep(0.001)
+        window.close()
+        thread.join()
+        assert isinstance(ended[0], ClosedError)
 
 
 @pytest.mark.parametrize(

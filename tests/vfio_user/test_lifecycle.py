@@ -32,7 +32,7 @@ def test_the_socket_is_this_users_alone_and_goes(device, path):
 
 def test_a_socket_in_use_is_left_alone(server, device, path, kit):
     other = kit.device()
-    with pytest.raises(DeviceBusy, match="somebody is there"):
+    with pytest.raises(DeviceBusy, match="another server listens there"):
         Server(other, path)
     other.close()
     with SocketLink(path) as link:
@@ -47,6 +47,18 @@ def test_a_stale_socket_is_replaced_and_a_file_is_not(device, path):
     with pytest.raises(DeviceBusy):
         Server(device, path)
     assert Path(path).read_text() == "mine"
+
+
+def test_a_link_in_the_place_of_the_socket_is_described(server, device, path, tmp_path):
+    link = tmp_path / "link"
+    link.symlink_to(tmp_path / "nothing")
+    with pytest.raises(DeviceBusy, match="a link that leads nowhere is there"):
+        Server(device, link)
+    assert link.is_symlink()
+    link.unlink()
+    link.symlink_to(path)
+    with pytest.raises(DeviceBusy, match="another server listens there"):
+        Server(device, link)
 
 
 def test_another_servers_socket_is_not_removed(device, path, kit):
@@ -123,9 +135,21 @@ def test_a_second_client_waits_its_turn(server, link):
     assert seen == [bytes(4)]
 
 
-def test_a_second_client_is_told_what_may_be_the_matter(server, link):
-    with pytest.raises(RemovedError, match="serves another client"):
+def test_a_second_client_learns_that_there_is_one_at_a_time(server, link):
+    with pytest.raises(DeviceBusy, match=r"no answer to VERSION within 0\.1 s") as caught:
         SocketLink(server.path, timeout=0.1)
+    assert f"process {os.getpid()} serves another client" in str(caught.value)
+    assert "one client at a time" in str(caught.value)
+    assert link.device_info()
+
+
+def test_a_client_that_says_nothing_is_sent_away(device, path, dial):
+    server = Server(device, f"{path}.2", timeout=0.2).start()
+    with socket.socket(socket.AF_UNIX) as silent:
+        silent.connect(server.path)
+        with SocketLink(server.path, timeout=10) as link:
+            assert link.device_info()
+    server.close()
 
 
 def test_everything_that_a_client_gave_is_let_go(server, device, bus, fds):

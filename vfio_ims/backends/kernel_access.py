@@ -19,6 +19,7 @@ from vfio_ims.errors import (
     UsageError,
     VfioImsError,
 )
+from vfio_ims.native.failure import failed
 from vfio_ims.native.window import Piece
 from vfio_ims.verbs import RegionInfo
 
@@ -38,7 +39,10 @@ def in_words(refusal: Callable[[int], VfioImsError]) -> Iterator[None]:
     except OSError as error:
         if isinstance(error, VfioImsError):
             raise
-        raise refusal(error.errno or 0) from error
+        refused = refusal(error.errno or 0)
+        if error.errno in (errno.EMFILE, errno.ENFILE):  # says nothing about the device
+            refused = failed(error.errno, refused.operation, refused.device)
+        raise refused from error
 
 
 def patiently(action: Callable[[], T], code: int, patience: float = OPEN_PATIENCE) -> T:

@@ -13,7 +13,10 @@ __all__ = ["command"]
 @click.option("--socket", "path", required=True, type=click.Path(dir_okay=False), help="Where to listen.")
 @click.option("--map-slots", is_flag=True, help="Offer the slot table as shared memory that a client maps.")
 def command(model: str, path: str, map_slots: bool) -> None:
-    """MODEL is a name as in mock:MODEL, options after commas too. Ends at Ctrl-C or SIGTERM; one client at a time."""
+    """MODEL is a name as in mock:MODEL, options after commas too. Ends at Ctrl-C or SIGTERM.
+
+    One client at a time: it has the device until it disconnects, however idle, and others wait.
+    """
     import sys
 
     from vfio_ims.families import family_of_model

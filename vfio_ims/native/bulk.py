@@ -165,10 +165,10 @@ class BulkAccess:
     ) -> int:
         """Store ``count`` rows of 64 bytes to a portal, made of a ``pattern`` and of ``columns``, in one compiled call.
 
-        The i-th row goes to ``offset + (start + i * stride) % span``, all of which must be mapped. It completes in the
-        record at address ``records + i * step``: the records are cleared first, and with a ``depth`` at most so many
-        rows are under way: before row i >= depth, the first byte of record i - depth must be other than 0. Returns how
-        many were stored when ``timeout`` seconds were over.
+        The i-th row goes to ``offset + (start + i * stride) % span``, all of which must be mapped; ``start`` and
+        ``span`` are multiples of ``stride``, a multiple of 64. ClosedError if the window is closed meanwhile. Row i completes in the record at address ``records + i * step``: the records are cleared first, and with a
+        ``depth`` at most so many rows are under way: before row i >= depth, the first byte of record i - depth must be
+        other than 0. Returns how many were stored when ``timeout`` seconds were over.
         """
         if len(pattern) != 64 or not columns.filled:
             why = "the pattern must have 64 bytes, and each column its values"
@@ -179,10 +179,13 @@ class BulkAccess:
         following = columns.following
         following[0] = 0
         while True:
-            status = native().lib.window_store_rows(
-                self._handle, offset, start, stride, span, pieces, pattern, count, columns.table, columns.size,
-                records, step, depth, slice_ns, following,
-            )  # fmt: skip
+            try:
+                status = native().lib.window_store_rows(
+                    self._handle, offset, start, stride, span, pieces, pattern, count, columns.table, columns.size,
+                    records, step, depth, slice_ns, following,
+                )  # fmt: skip
+            except OverflowError as error:
+                raise UsageError("store rows", device=self.label, why=f"numbers must be of 64 bits: {error}") from None
             if status:
                 raise self._refused(status, f"store {count} rows of 64 bytes at {offset}", 64)
             stored: int = following[0]

@@ -21,7 +21,7 @@ from vfio_ims.native.lib import CData, native
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer as Buffer
 
-__all__ = ["EventFd", "Poller", "signal", "signal_many", "signal_merged"]
+__all__ = ["EventFd", "Poller", "new_eventfd", "signal", "signal_many", "signal_merged"]
 
 _MOST = 4096  # events that one wait returns at most; the rest comes with the next
 
@@ -30,11 +30,7 @@ class EventFd(Descriptor):
     """A counter in the kernel that a descriptor makes readable; non-blocking, closed on exec."""
 
     def __init__(self, label: str = "eventfd") -> None:
-        try:
-            fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        except OSError as error:
-            raise failed(error.errno or 0, "create an eventfd", label) from error
-        super().__init__(fd, label)
+        super().__init__(new_eventfd(label), label)
 
     def signal(self, count: int = 1) -> None:
         """Add ``count``."""
@@ -46,6 +42,14 @@ class EventFd(Descriptor):
         self.check_open("drain an eventfd")
         count = native().lib.event_drain(self._fd)
         return count if count >= 0 else _done(count, "drain an eventfd", self.label)
+
+
+def new_eventfd(label: str) -> int:
+    """The number of a new eventfd, the caller's to close. Raises SetupError where no more descriptors may be opened."""
+    try:
+        return os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+    except OSError as error:
+        raise failed(error.errno or 0, "create an eventfd", label) from error
 
 
 def signal(fd: int) -> bool:

@@ -21,11 +21,13 @@ _KINDS: dict[int, type[VfioImsError]] = {
 }
 
 
-def failed(code: int, operation: str, label: str, why: str = "") -> VfioImsError:
+def failed(code: int, operation: str, label: str | None, why: str = "") -> VfioImsError:
     """The error for ``code``; DeviceError for one that says nothing about who has to act."""
     hint = ""
-    if code in (errno.EMFILE, errno.ENFILE):
-        hint = "ulimit -n"
+    if code == errno.EMFILE:
+        hint = "ulimit -n shows how many descriptors this process may open; raise it, or close devices"
+    elif code == errno.ENFILE:
+        hint = "sysctl fs.file-max shows how many files the whole machine may have open"
     kind = _KINDS.get(code, DeviceError)
     return kind(
         operation, device=label, why=why or (os.strerror(code) if kind is UsageError else ""), hint=hint, errno=code

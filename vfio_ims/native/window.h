@@ -53,7 +53,7 @@ struct row_column {
     uint32_t width;
 };
 /* As window_store64, of rows *next to count - 1 made of a 64-byte pattern and columns (at most 16), row 0 at `start` in
- * the span. Row i completes in `records` + i * record_step (0: there are none): they are cleared before row 0 is stored,
+ * the span, a multiple of the stride. Row i completes in `records` + i * record_step (0: there are none): they are cleared before row 0 is stored,
  * and before row i >= depth (0: no limit) it waits until the first byte of record i - depth is not 0. *next: count, or
  * the row that it was about to store when the time was over. */
 int window_store_rows(struct window *w, uint64_t offset, uint64_t start, uint64_t stride, uint64_t span, int pieces,

@@ -88,6 +88,7 @@ static int came(uint64_t address, int64_t deadline)
 enum { MOST_COLUMNS = 16, BLOCK = 64 };
 
 struct rows {
+    struct window *window;
     uint8_t *portal;
     uint64_t start, stride, span;
     int pieces;
@@ -200,17 +201,18 @@ static inline uint64_t least(uint64_t a, uint64_t b)
     return a < b ? a : b;
 }
 
+/* The row that is next: count, or where the time was over or the window closed. */
 LOOP uint64_t store_rows(const struct rows *r, uint64_t i)
 {
     struct words words;
     int64_t deadline = r->depth && r->count > r->depth ? now_ns() + r->timeout_ns : 0;
-    uint64_t at = (r->start + i * r->stride) % r->span;
+    uint64_t at = (r->start + i % (r->span / r->stride) * r->stride) % r->span;
 
     if (i == 0 && r->records)
         memset((void *)(uintptr_t)r->records, 0, r->count * r->record_step);
     lay_pattern(&words, r->pattern, least(r->count - i, BLOCK));
     mmio_direct_store_fence();
-    while (i < r->count) {
+    while (i < r->count && !atomic_load_explicit(&r->window->closed, memory_order_relaxed)) {
         uint64_t rows = least(r->count - i, BLOCK), run;
         for (uint32_t c = 0; c < r->column_count; c++)
             lay_column(&words, &r->columns[c], i, rows);
@@ -237,7 +239,7 @@ int window_store_rows(struct window *w, uint64_t offset, uint64_t start, uint64_
                       const void *pattern, uint64_t count, const struct row_column *columns, uint32_t column_count,
                       uint64_t records, uint64_t record_step, uint64_t depth, int64_t timeout_ns, uint64_t *next)
 {
-    struct rows r = {NULL,    start,        stride,  span,        pieces, pattern,   count,
+    struct rows r = {w,       NULL,  start,        stride,  span,        pieces, pattern,   count,
                      columns, column_count, records, record_step, depth,  timeout_ns};
     int status;
 
@@ -247,7 +249,9 @@ int window_store_rows(struct window *w, uint64_t offset, uint64_t start, uint64_
         return ACCESS_MISALIGNED;
     if (column_count > MOST_COLUMNS || (depth && records == 0))
         return ACCESS_INVALID;
-    if (stride == 0 || span < stride || span % stride || start >= span)
+    if (stride == 0 || span < stride || span % stride || start >= span || start % stride)
+        return ACCESS_INVALID;
+    if (records && record_step && count > UINT64_MAX / record_step)
         return ACCESS_INVALID;
     for (uint32_t c = 0; c < column_count; c++)
         if (columns[c].width > 8 || (columns[c].width & (columns[c].width - 1)) || columns[c].width == 0 ||
@@ -258,5 +262,5 @@ int window_store_rows(struct window *w, uint64_t offset, uint64_t start, uint64_
         return status;
     r.portal = w->base + offset;
     WINDOW_ACCESS(w, ACCESS_GONE, *next = store_rows(&r, *next));
-    return ACCESS_OK;
+    return *next < count && atomic_load(&w->closed) ? ACCESS_CLOSED : ACCESS_OK;
 }

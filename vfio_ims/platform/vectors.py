@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Literal
 
 from vfio_ims.native.events import signal_merged
+from vfio_ims.native.failure import failed
 from vfio_ims.platform.refusals import refusal
 
 __all__ = ["Merge", "Signal", "Vector", "hold_eventfd", "merging"]
@@ -50,10 +51,16 @@ def merging(mode: Merge, seed: int | None = None) -> Signal:
 
 
 def hold_eventfd(fd: int) -> int:
-    """A reference of our own to the caller's eventfd, as the kernel takes one. EBADF; EINVAL: no eventfd."""
+    """A reference of our own to the caller's eventfd, as the kernel takes one. EBADF; EINVAL: no eventfd.
+
+    SetupError where this process may open no more descriptors.
+    """
     try:
         own = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 0)
     except (OSError, ValueError, OverflowError) as error:
+        code = getattr(error, "errno", None)
+        if code in (errno.EMFILE, errno.ENFILE):
+            raise failed(code, "attach an eventfd", None) from error
         raise refusal(errno.EBADF, "attach an eventfd", why=f"descriptor {fd} is not open") from error
     if os.readlink(f"/proc/self/fd/{own}") != "anon_inode:[eventfd]":
         os.close(own)

@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from vfio_ims.errors import DeviceError
+from vfio_ims.native.failure import failed
 from vfio_ims.vfio_user.channel import Call, Channel
 from vfio_ims.vfio_user.transport import Message, close_all
 from vfio_ims.vfio_user.wire import ERROR, Command, WireError, explain_errno, name_of
@@ -23,7 +25,10 @@ class Asker:
         self.channel, self.name = channel, name
 
     def ask(self, command: Command, payload: bytes, fds: Sequence[int] = (), *, takes_fds: bool = False) -> Message:
-        """Ask and wait. Raises DeviceError where the server refuses, RemovedError where it is gone."""
+        """Ask and wait. Raises DeviceError where the server refuses, RemovedError where it is gone, SetupError
+
+        where this process may open no more descriptors.
+        """
         return self._granted(self.channel.call(command, payload, fds, takes_fds=takes_fds))
 
     def wait(self, call: Call) -> Message:
@@ -34,6 +39,9 @@ class Asker:
             close_all(message.fds)
             number, _ = explain_errno(message.error)
             raise DeviceError(name_of(message.command), device=self.name, why="the server refused", errno=number)
+        if message.fault:
+            close_all(message.fds)
+            raise failed(errno.EMFILE, name_of(message.command), self.name, message.fault)
         return message
 
     def believe(self, message: Message, decode: Callable[[bytes], T]) -> T:

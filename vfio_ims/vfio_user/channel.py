@@ -16,8 +16,9 @@ import time
 from collections.abc import Callable, Sequence
 
 from vfio_ims.errors import RemovedError, VfioImsError
+from vfio_ims.native.failure import failed
 from vfio_ims.vfio_user.forked import dropped_in_child
-from vfio_ims.vfio_user.transport import Connection, Message, close_all
+from vfio_ims.vfio_user.transport import NO_ROOM, Connection, Message, close_all
 from vfio_ims.vfio_user.watcher import Watcher
 from vfio_ims.vfio_user.wire import COMMAND, ERROR, HEADER, NO_REPLY, REPLY, TYPE_MASK, name_of
 
@@ -59,7 +60,10 @@ class Channel:
         self._ending = threading.Lock()
         self._receiving = threading.RLock()  # whoever serves a request may make one
         self._socket = connection.fileno()
-        self._outlet = os.dup(self._socket)  # the same socket, to be waited for on its own
+        try:
+            self._outlet = os.dup(self._socket)  # the same socket, to be waited for on its own
+        except OSError as error:
+            raise failed(error.errno or 0, "connect", connection.name) from error
         watcher.add(self._socket, _LISTEN, self.catch_up)
         watcher.add(self._outlet, _MUTE, self._on_room)
         dropped_in_child(self)
@@ -179,7 +183,7 @@ class Channel:
     def _handle_all(self) -> None:
         while (message := self._connection.pop()) is not None:
             kind = message.flags & TYPE_MASK
-            if kind == REPLY and not message.fault:
+            if kind == REPLY and message.fault in ("", NO_ROOM):
                 self._settle(message)
                 continue
             close_all(message.fds)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from itertools import groupby
 from typing import TYPE_CHECKING
 
@@ -48,15 +49,15 @@ class SocketLink(Owner):
         self.path = os.fspath(path)
         name = f"vfio-user:{self.path}"
         connection, self._server = dial(self.path, name, timeout)
-        try:
+        self._answering = Answering(name)
+        with ExitStack() as undo:
+            undo.callback(connection.close)
             watcher = Watcher(f"{name} receiver")
-        except BaseException:
-            connection.close()
-            raise
+            undo.callback(watcher.drop)
+            self._channel = Channel(connection, watcher, timeout, self._answering.answer)
+            undo.pop_all()
         super().__init__(name)
         close_at_exit(self)
-        self._answering = Answering(name)
-        self._channel = Channel(connection, watcher, timeout, self._answering.answer)
         self._events = VectorEvents(watcher, self._interrupt)
         self._asker = Asker(self._channel, name)
         self._accesses = Accesses(self._asker, self._server)

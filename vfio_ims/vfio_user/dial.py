@@ -9,7 +9,8 @@ import socket
 import struct
 import time
 
-from vfio_ims.errors import AccessDenied, DeviceError, RemovedError, SetupError, UsageError, VfioImsError
+from vfio_ims.errors import AccessDenied, DeviceBusy, DeviceError, SetupError, UsageError, VfioImsError
+from vfio_ims.native.failure import failed
 from vfio_ims.vfio_user.transport import MAX_FDS, Connection, Message, close_all
 from vfio_ims.vfio_user.version import MAJOR, MINOR, Capabilities, decode_version, encode_version
 from vfio_ims.vfio_user.wire import (
@@ -33,7 +34,8 @@ _MOMENTS = (0.001, 0.01, 0.05)
 def dial(path: str, name: str, timeout: float) -> tuple[Connection, Capabilities]:
     """A connection that has its VERSION behind it, and what the server can take.
 
-    Raises SetupError, AccessDenied, UsageError (no such socket); RemovedError, DeviceError (no sensible answer).
+    Raises SetupError, AccessDenied, UsageError (no such socket); DeviceBusy (no answer: most likely it serves
+    another client); RemovedError, DeviceError (no sensible answer).
     """
     connection = Connection(_connect(path, name, timeout), name)
     try:
@@ -47,7 +49,10 @@ def dial(path: str, name: str, timeout: float) -> tuple[Connection, Capabilities
 
 
 def _connect(path: str, name: str, timeout: float) -> socket.socket:
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    except OSError as error:
+        raise failed(error.errno or 0, "connect", name) from error
     try:
         sock.settimeout(timeout)
         for moment in _MOMENTS:  # a server may be between its bind and its listen
@@ -89,9 +94,10 @@ def _answer(connection: Connection, name: str, timeout: float) -> Message:
     while (message := connection.pop()) is None:
         connection.fill()
         if time.monotonic() > end:
-            hint = "see whether it serves another client: a server has one at a time"
-            why = f"no answer to VERSION within {timeout:g} s"
-            raise RemovedError("connect", device=name, why=why, hint=hint, errno=errno.ETIMEDOUT)
+            server = connection.peer()
+            why = f"no answer to VERSION within {timeout:g} s: process {server} serves another client, or hangs"
+            hint = f"a server has one client at a time, however idle: close that one, or look at process {server}"
+            raise DeviceBusy("connect", device=name, why=why, hint=hint, errno=errno.ETIMEDOUT)
     close_all(message.fds)
     return message
 

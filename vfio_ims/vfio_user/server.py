@@ -39,6 +39,9 @@ _FAULTS_KEPT = 256
 class Server(Owner):
     """Serves ``model`` on the socket ``path``: one client at a time, the next one after it, the device reset between.
 
+    A client has the device until it disconnects, however long it is idle, as whoever opens a device does; others wait
+    in the socket's queue meanwhile. Our own client gives up after its timeout and says who is in the way.
+
     The socket is there when the constructor returns, for this user only (mode 0600), and goes with ``close``.
     ``serve_forever`` serves in the calling thread, ``start`` in one of its own; ``with`` starts and closes. The model
     stays its owner's. ``faults`` holds the last requests of the model's that the client refused.
@@ -249,9 +252,16 @@ def _explain(path: str, error: OSError) -> Exception:
         return UsageError(
             what, why="a socket's path must be shorter than 108 bytes", hint="use a shorter one, under /run or /tmp"
         )
-    if error.errno == errno.EADDRINUSE and not stat.S_ISSOCK(os.stat(path).st_mode):
-        return DeviceBusy(what, why="a file that is no socket is there", hint="choose another path, or remove the file")
     if error.errno == errno.EADDRINUSE:
-        return DeviceBusy(what, why="somebody is there", hint="choose another path, or stop the other server")
+        try:
+            served = stat.S_ISSOCK(os.stat(path).st_mode)
+        except OSError:
+            why = "a link that leads nowhere is there"
+            return DeviceBusy(what, why=why, hint="choose another path, or remove the link")
+        if not served:
+            why = "a file that is no socket is there"
+            return DeviceBusy(what, why=why, hint="choose another path, or remove the file")
+        why = "another server listens there"
+        return DeviceBusy(what, why=why, hint="choose another path, or stop the other server")
     kind = AccessDenied if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS) else SetupError
     return kind(what, hint="choose a folder that is there and that you may write to", errno=error.errno)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from vfio_ims.errors import BusFault, RemovedError
 from vfio_ims.vfio_user.requests import Requests
 from vfio_ims.vfio_user.service import Service
-from vfio_ims.vfio_user.transport import Connection, Message, close_all
+from vfio_ims.vfio_user.transport import NO_ROOM, Connection, Message, close_all
 from vfio_ims.vfio_user.wire import (
     COMMAND,
     ERROR,
@@ -89,6 +89,8 @@ class Session:
 
     def _answer(self, message: Message, fds: list[int]) -> None:
         try:
+            if message.fault == NO_ROOM:
+                raise Refused(errno.EMFILE, message.fault)
             if message.fault:
                 self._count_broken(message)
             self._broken = 0

@@ -15,13 +15,14 @@ import socket
 import threading
 from collections import deque
 from collections.abc import Iterable, Sequence
+from struct import Struct
 from typing import NamedTuple
 
 from vfio_ims.errors import RemovedError
 from vfio_ims.vfio_user.forked import dropped_in_child
 from vfio_ims.vfio_user.wire import HEADER, MAX_MESSAGE
 
-__all__ = ["MAX_FDS", "Connection", "Message", "close_all"]
+__all__ = ["MAX_FDS", "NO_ROOM", "Connection", "Message", "close_all"]
 
 MAX_FDS = 16
 """Descriptors that this side takes in one message."""
@@ -32,8 +33,12 @@ _SEND = int(socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
 _WAIT = int(socket.MSG_CMSG_CLOEXEC)
 _LOOK = int(socket.MSG_CMSG_CLOEXEC | socket.MSG_DONTWAIT)
 _CUT = int(socket.MSG_CTRUNC)
+_CREDENTIALS = Struct("=iII")  # struct ucred: process, user, group
 _CONTROL = socket.CMSG_SPACE(MAX_FDS * 4)
 _TOO_MANY = f"descriptors must be at most {MAX_FDS} a message"
+NO_ROOM = "this process may open no more descriptors, so that those of the message are lost"
+"""The fault of a message that is well formed: its descriptors met the limit of this process, or of the machine."""
+
 _header = HEADER.unpack_from
 _GONE = (errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN, errno.EBADF, errno.ESHUTDOWN)
 
@@ -79,6 +84,11 @@ class Connection:
 
     def fileno(self) -> int:
         return self._sock.fileno()
+
+    def peer(self) -> int:
+        """The process on the other side: the one that connected, or that listens."""
+        credentials = self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+        return int(_CREDENTIALS.unpack(credentials)[0])
 
     # --- receiving ----------------------------------------------------------------------------------------------------
 
@@ -160,9 +170,11 @@ class Connection:
             at = self._rights[-1][0]
             self._rights.clear()
             self._rights.append((at, [], _TOO_MANY))
-        if cut:
+        fault = ""
+        if cut:  # the kernel delivers as many as it can
             close_all(fds)
-        self._rights.append((self._before + self._end - 1, [] if cut else list(fds), _TOO_MANY if cut else ""))
+            fault = NO_ROOM if len(fds) < MAX_FDS else _TOO_MANY
+        self._rights.append((self._before + self._end - 1, [] if cut else list(fds), fault))
 
     # --- sending ------------------------------------------------------------------------------------------------------
 

@@ -10,6 +10,8 @@ import select
 import threading
 from collections.abc import Callable
 
+from vfio_ims.native.events import new_eventfd
+from vfio_ims.native.failure import failed
 from vfio_ims.vfio_user.forked import dropped_in_child
 
 __all__ = ["VectorEvents", "Watcher"]
@@ -23,8 +25,12 @@ class Watcher:
     def __init__(self, name: str) -> None:
         self._name, self._over = name, False
         self._ready: dict[int, Callable[[], None]] = {}
-        self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        self._epoll = select.epoll()
+        self._wake = new_eventfd(name)
+        try:
+            self._epoll = select.epoll()
+        except OSError as error:
+            os.close(self._wake)
+            raise failed(error.errno or 0, "create an epoll", name) from error
         self._epoll.register(self._wake, select.EPOLLIN)
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         dropped_in_child(self)
@@ -100,7 +106,7 @@ class VectorEvents:
         with self._lock:
             fd = self._fds.get((index, vector))
             if fd is None:
-                fd = self._fds[index, vector] = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+                fd = self._fds[index, vector] = new_eventfd(f"vector {vector}")
                 self._watcher.add(fd, select.EPOLLIN, lambda: self._take(index, vector, fd))
             return fd
 
