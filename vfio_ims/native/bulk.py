@@ -166,9 +166,10 @@ class BulkAccess:
         """Store ``count`` rows of 64 bytes to a portal, made of a ``pattern`` and of ``columns``, in one compiled call.
 
         The i-th row goes to ``offset + (start + i * stride) % span``, all of which must be mapped; ``start`` and
-        ``span`` are multiples of ``stride``, a multiple of 64. ClosedError if the window is closed meanwhile. Row i completes in the record at address ``records + i * step``: the records are cleared first, and with a
-        ``depth`` at most so many rows are under way: before row i >= depth, the first byte of record i - depth must be
-        other than 0. Returns how many were stored when ``timeout`` seconds were over.
+        ``span`` are multiples of ``stride``, a multiple of 64. ClosedError if the window is closed meanwhile. Row i
+        completes in the record at address ``records + i * step``: the records are cleared first, and with a ``depth``
+        at most so many rows are under way: before row i >= depth, the first byte of record i - depth must be other
+        than 0. Returns how many were stored when ``timeout`` seconds were over.
         """
         if len(pattern) != 64 or not columns.filled:
             why = "the pattern must have 64 bytes, and each column its values"
