@@ -5,7 +5,8 @@
 ``mock:MODEL[,option=value]...``           a model in this process, on a software platform
 ``vfio-user:PATH[,option=value]...``       a vfio-user server's socket, on a software platform
 
-A platform's options: ``merge``, ``remapping``, ``dynamic``, ``mappable``, ``seed``; the others are the model's own.
+A platform's options: ``merge``, ``remapping``, ``dynamic``, ``mappable``, ``seed``, ``bdf``; the others are the
+model's own.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ _PLATFORM = {
     "remapping": Option(True, "whether the platform remaps interrupts"),
     "dynamic": Option(True, "whether MSI-X vectors can be added one at a time"),
     "mappable": Option(True, "whether the MSI-X table can be mapped"),
+    "bdf": Option("", "where the function sits; bus 0 is the root, which has no bus reset, as in bdf=01:00.0"),
     "seed": Option(0, "for random merging; 0: a new one each time"),
 }
 _KERNEL = {
@@ -118,8 +120,9 @@ def _open_software(name: Name, share: Device | None, platform: Platform | None) 
             why = f"{share.name} is not on a software platform, so {name} cannot share its address space"
             raise UsageError(f"open {name}", why=why)
         platform, space = port.platform, port.space
+    chosen = _options(_PLATFORM, ours)
+    requester = _requester(str(chosen["bdf"]))
     if platform is None:
-        chosen = _options(_PLATFORM, ours)
         platform = SoftwarePlatform(
             merge=str(chosen["merge"]),  # type: ignore[arg-type]
             remapping=bool(chosen["remapping"]),
@@ -133,12 +136,22 @@ def _open_software(name: Name, share: Device | None, platform: Platform | None) 
         for key in theirs.keys() - set(known):
             raise UsageError(f"open {name}", why=explain_unknown("option", key, known))
         model = kind(str(name), **theirs)
-        return SoftwareDevice(InProcessLink(model), platform, str(name), space)
+        return SoftwareDevice(InProcessLink(model), platform, str(name), space, requester=requester)
     if theirs:
         raise UsageError(f"open {name}", why=explain_unknown("option of vfio-user:", next(iter(theirs)), _PLATFORM))
     from vfio_ims.vfio_user.client import SocketLink
 
-    return SoftwareDevice(SocketLink(name.target), platform, str(name), space)
+    return SoftwareDevice(SocketLink(name.target), platform, str(name), space, requester=requester)
+
+
+def _requester(bdf: str) -> int | None:
+    """The 16-bit requester id of a function on the software platform; None: the next free one."""
+    from vfio_ims.pci.address import PciAddress
+
+    if not bdf:
+        return None
+    address = PciAddress.parse(bdf)
+    return address.bus << 8 | address.devfn
 
 
 def open_device(name: str | Name, *, share: Device | None = None, platform: Platform | None = None) -> Device:

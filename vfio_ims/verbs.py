@@ -5,13 +5,17 @@ Numbers are those of the kernel's ``include/uapi/linux/vfio.h``; vfio-user uses 
 """
 
 from dataclasses import dataclass, field
-from enum import IntEnum, IntFlag
+from enum import Enum, IntEnum, IntFlag
 
 __all__ = [
+    "AffectedFunction",
+    "Affinity",
     "Area",
+    "DeviceFeature",
     "DeviceFlags",
     "DeviceInfo",
     "Evidence",
+    "FeatureFlags",
     "IovaRange",
     "IrqFlags",
     "IrqIndex",
@@ -20,6 +24,7 @@ __all__ = [
     "RegionFlags",
     "RegionIndex",
     "RegionInfo",
+    "ResetMethod",
 ]
 
 
@@ -70,6 +75,33 @@ class IrqSet(IntFlag):
     ACTION_MASK = 8
     ACTION_UNMASK = 16
     ACTION_TRIGGER = 32
+
+
+class ResetMethod(Enum):
+    """How a function can be reset through VFIO, in the order of what else is touched."""
+
+    FUNCTION = "function reset"
+    """VFIO_DEVICE_RESET: what the kernel has for this one function, such as FLR."""
+    D3 = "power cycle through D3hot"
+    """The PM capability's D3hot and back, where the function does not keep its state over it."""
+    HOT = "hot reset"
+    """VFIO_DEVICE_PCI_HOT_RESET: the slot or bus, with every function on it."""
+
+
+class DeviceFeature(IntEnum):
+    """Indices of VFIO_DEVICE_FEATURE."""
+
+    LOW_POWER_ENTRY = 3
+    LOW_POWER_ENTRY_WITH_WAKEUP = 4
+    LOW_POWER_EXIT = 5
+
+
+class FeatureFlags(IntFlag):
+    """What VFIO_DEVICE_FEATURE is to do with a feature; PROBE asks whether GET or SET would be understood."""
+
+    GET = 1 << 16
+    SET = 1 << 17
+    PROBE = 1 << 18
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +157,30 @@ class IrqInfo:
     index: int
     flags: IrqFlags
     count: int
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class AffectedFunction:
+    """A function that a hot reset resets: its address, as in "0000:6a:01.0", and whether the caller's are the rights.
+
+    ``owned``: it is open through the same container or iommufd, or nobody's and in the group of one that is. ``group``
+    is the number of its IOMMU group; None where the function was opened by its own node.
+    """
+
+    address: str
+    owned: bool
+    group: int | None = None
+
+    def __str__(self) -> str:
+        return self.address
+
+
+@dataclass(frozen=True, slots=True)
+class Affinity:
+    """The CPUs that may take a vector, and those that do now. A move is done with the vector's next interrupt."""
+
+    allowed: frozenset[int]
+    effective: frozenset[int]
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -24,6 +24,7 @@ REQUESTS = {
     "GET_API_VERSION": 100, "CHECK_EXTENSION": 101, "SET_IOMMU": 102, "GROUP_GET_STATUS": 103,
     "GROUP_SET_CONTAINER": 104, "GROUP_UNSET_CONTAINER": 105, "GROUP_GET_DEVICE_FD": 106, "DEVICE_GET_INFO": 107,
     "DEVICE_GET_REGION_INFO": 108, "DEVICE_GET_IRQ_INFO": 109, "DEVICE_SET_IRQS": 110, "DEVICE_RESET": 111,
+    "DEVICE_GET_PCI_HOT_RESET_INFO": 112, "DEVICE_PCI_HOT_RESET": 113,
     "IOMMU_GET_INFO": 112, "IOMMU_MAP_DMA": 113, "IOMMU_UNMAP_DMA": 114, "DEVICE_FEATURE": 117,
     "DEVICE_BIND_IOMMUFD": 118, "DEVICE_ATTACH_PT": 119, "DEVICE_DETACH_PT": 120, "IOMMUFD_DESTROY": 0x80,
     "IOAS_ALLOC": 0x81, "IOAS_RANGES": 0x84, "IOAS_MAP": 0x85, "IOAS_UNMAP": 0x86, "HWPT_ALLOC": 0x89,
@@ -32,7 +33,8 @@ REQUESTS = {
 
 SIZES = {
     "cap_header": 8, "group_status": 8, "device_info": 24, "region_info": 32, "area": 16, "cap_sparse_mmap": 16,
-    "irq_info": 16, "irq_set": 20, "device_feature": 8, "iommu_info": 24, "iova_range": 16, "cap_iova_range": 16,
+    "irq_info": 16, "irq_set": 20, "dependent_device": 8, "hot_reset_info": 12,
+    "hot_reset": 12, "device_feature": 8, "iommu_info": 24, "iova_range": 16, "cap_iova_range": 16,
     "cap_dma_avail": 12, "dma_map": 32, "dma_unmap": 24, "bind_iommufd": 16, "attach_pt": 16, "detach_pt": 12,
     "iommufd_destroy": 8, "ioas_alloc": 12, "ioas_ranges": 32, "ioas_map": 40, "ioas_unmap": 24, "hwpt_alloc": 40,
     "hw_info": 40,
@@ -44,7 +46,9 @@ KERNELS = {
         "cap_header": "vfio_info_cap_header", "group_status": "vfio_group_status", "device_info": "vfio_device_info",
         "region_info": "vfio_region_info", "area": "vfio_region_sparse_mmap_area",
         "cap_sparse_mmap": "vfio_region_info_cap_sparse_mmap", "irq_info": "vfio_irq_info", "irq_set": "vfio_irq_set",
-        "device_feature": "vfio_device_feature", "iommu_info": "vfio_iommu_type1_info",
+        "dependent_device": "vfio_pci_dependent_device", "hot_reset_info": "vfio_pci_hot_reset_info",
+        "hot_reset": "vfio_pci_hot_reset", "device_feature": "vfio_device_feature",
+        "iommu_info": "vfio_iommu_type1_info",
         "cap_iova_range": "vfio_iommu_type1_info_cap_iova_range",
         "cap_dma_avail": "vfio_iommu_type1_info_dma_avail", "dma_map": "vfio_iommu_type1_dma_map",
         "dma_unmap": "vfio_iommu_type1_dma_unmap",

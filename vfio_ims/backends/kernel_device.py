@@ -5,19 +5,32 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 from vfio_ims.backends.kernel_access import access_refused, in_words, irqs_refused, patiently, pieces_of
+from vfio_ims.backends.kernel_affinity import read_affinity, write_affinity
+from vfio_ims.backends.kernel_hot_reset import affected_functions, hot_reset_refused
 from vfio_ims.backends.kernel_trap import PreadTrap
 from vfio_ims.errors import DeviceBusy, DeviceError, UnsupportedError, UsageError, VfioImsError
 from vfio_ims.lifetime import Owner
 from vfio_ims.locks import make_rlock
-from vfio_ims.native import vfio
+from vfio_ims.native import hot_reset, vfio
 from vfio_ims.native.descriptor import Descriptor
 from vfio_ims.native.window import MappedWindow
 from vfio_ims.sysfs import Function, interrupt_remapping
-from vfio_ims.verbs import DeviceFlags, DeviceInfo, Evidence, IrqFlags, IrqInfo, RegionFlags, RegionInfo
+from vfio_ims.verbs import (
+    AffectedFunction,
+    Affinity,
+    DeviceFeature,
+    DeviceFlags,
+    DeviceInfo,
+    Evidence,
+    IrqFlags,
+    IrqInfo,
+    RegionFlags,
+    RegionInfo,
+)
 
 if TYPE_CHECKING:
     from vfio_ims.backends.kernel_claim import Claim
@@ -172,6 +185,44 @@ class KernelDevice(Owner):
             return access_refused(code, "reset", self.label)
         why = f"another reset or a configuration access has held it for {RESET_PATIENCE:g} seconds"
         return DeviceBusy("reset", device=self.label, why=why, hint="try again", errno=code)
+
+    def _groups(self) -> dict[int, int]:
+        """The open groups that a hot reset has to show: number to descriptor; none where the kernel knows them."""
+        return {}
+
+    def hot_reset_scope(self) -> tuple[AffectedFunction, ...]:
+        operation = "read what a hot reset takes along"
+        self.check_open(operation)
+        with in_words(lambda code: hot_reset_refused(code, operation, self.function, lambda: ())):
+            return affected_functions(hot_reset.hot_reset_info(self.device.fileno()), self._groups())
+
+    def hot_reset(self) -> None:
+        """The groups of all affected functions are shown where they are open here; the kernel refuses if some lack."""
+        self.check_open("hot reset")
+        groups = self._groups()
+        if groups:
+            concerned = {one.group for one in self.hot_reset_scope()}
+            groups = {number: fd for number, fd in groups.items() if number in concerned}
+        with in_words(lambda code: hot_reset_refused(code, "hot reset", self.function, self.hot_reset_scope)):
+            patiently(
+                lambda: hot_reset.hot_reset(self.device.fileno(), list(groups.values())), errno.EAGAIN, RESET_PATIENCE
+            )
+
+    def feature(self, flags: int, data: bytes = b"") -> bytes:
+        number = flags & 0xFFFF
+        known = number in DeviceFeature.__members__.values()
+        operation = f"use feature {DeviceFeature(number).name if known else number}"
+        self.check_open(operation)
+        with in_words(lambda code: access_refused(code, operation, self.label)):
+            return vfio.feature(self.device.fileno(), flags, data)
+
+    def affinity(self, index: int, vector: int) -> Affinity:
+        self.check_open("read a vector's CPUs")
+        return read_affinity(self.function, index, vector)
+
+    def set_affinity(self, index: int, vector: int, cpus: Collection[int]) -> None:
+        self.check_open("move a vector")
+        write_affinity(self.function, index, vector, cpus)
 
     def interrupt_remapping(self) -> Evidence:
         return interrupt_remapping(self.function.fresh())

@@ -55,6 +55,11 @@ class GroupSpace(Type1Space):
             self._groups[number].devices += 1
             return self._groups[number]
 
+    def groups(self) -> dict[int, int]:
+        """The descriptors of the groups in this container, by number."""
+        with self._lock:
+            return {number: group.fileno() for number, group in self._groups.items()}
+
     def adopt(self, group: Group) -> None:
         """Take a group that is in this container already, with one open device: both came from another process."""
         with self._lock:
@@ -97,6 +102,9 @@ class GroupDevice(KernelDevice):
     def __init__(self, function: Function, device: Descriptor, space: GroupSpace, group: Group) -> None:
         self.group = group
         super().__init__(function, device, space)
+
+    def _groups(self) -> dict[int, int]:
+        return self._space.groups()
 
     def _release(self) -> None:
         self.device.close()

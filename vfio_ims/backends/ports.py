@@ -7,14 +7,14 @@ these ports. Errors are those of ``vfio_ims.errors``; they name the device.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer as Buffer
 
     from vfio_ims.errors import VfioImsError
-    from vfio_ims.verbs import DeviceInfo, Evidence, IovaRange, IrqInfo, RegionInfo
+    from vfio_ims.verbs import AffectedFunction, Affinity, DeviceInfo, Evidence, IovaRange, IrqInfo, RegionInfo
 
 __all__ = ["AddressSpacePort", "DevicePort", "Window"]
 
@@ -167,6 +167,32 @@ class DevicePort(Protocol):
 
     def reset(self) -> None:
         """VFIO_DEVICE_RESET. Donors keep their messages; the device's own slots are gone."""
+        ...
+
+    def hot_reset_scope(self) -> tuple[AffectedFunction, ...]:
+        """The functions that a hot reset resets, the device among them, by address.
+
+        VFIO_DEVICE_GET_PCI_HOT_RESET_INFO. UnsupportedError where neither slot nor bus can be reset.
+        """
+        ...
+
+    def hot_reset(self) -> None:
+        """VFIO_DEVICE_PCI_HOT_RESET: reset the slot or bus. DeviceBusy names functions that are not the caller's."""
+        ...
+
+    def feature(self, flags: int, data: bytes = b"") -> bytes:
+        """VFIO_DEVICE_FEATURE: ``flags`` is an index with GET, SET or PROBE. Returns the data as it is afterwards.
+
+        UnsupportedError where the kernel or device has no such feature, UsageError where the state does not fit.
+        """
+        ...
+
+    def affinity(self, index: int, vector: int) -> Affinity:
+        """The CPUs of an attached vector. UsageError for one that is not attached."""
+        ...
+
+    def set_affinity(self, index: int, vector: int, cpus: Collection[int]) -> None:
+        """Let only ``cpus`` take an attached vector. AccessDenied where the user may not."""
         ...
 
     def interrupt_remapping(self) -> Evidence:

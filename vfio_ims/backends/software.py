@@ -8,21 +8,24 @@ vfio_pci_core_disable, vfio_pci_ioctl_reset).
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Sequence
+import weakref
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
+from vfio_ims.backends.software_affinity import VectorCpus
 from vfio_ims.backends.software_look import Found, look, tell
 from vfio_ims.backends.software_msix import MsixShadow
 from vfio_ims.backends.software_pasids import PasidSpaces
+from vfio_ims.backends.software_power import LowPower
 from vfio_ims.backends.software_regions import RegionAccess
 from vfio_ims.backends.software_space import SoftwareAddressSpace
 from vfio_ims.backends.software_state import FunctionState, intx_asserted
 from vfio_ims.errors import UnsupportedError, UsageError, VfioImsError
 from vfio_ims.lifetime import Owner
-from vfio_ims.pci import Command
+from vfio_ims.pci import Command, PciAddress
 from vfio_ims.platform.irqs import Irqs
-from vfio_ims.verbs import DeviceFlags, DeviceInfo, Evidence, IrqInfo, RegionInfo
+from vfio_ims.verbs import AffectedFunction, Affinity, DeviceFlags, DeviceInfo, Evidence, IrqInfo, RegionInfo
 
 if TYPE_CHECKING:
     from vfio_ims.backends.link import Link
@@ -68,11 +71,14 @@ class SoftwareDevice(Owner):
         found = look(link, self._info, self.label, msix_mappable=self.platform.msix_mappable)
         self._regions = found.regions
         self.irqs = self.function.irqs = self._make_irqs(found)
+        self._cpus = VectorCpus(self.label, self.function, self.irqs, self.platform.cpus)
         self.shadow: MsixShadow | None = None
         if found.msix is not None:
             mappable = self.platform.msix_mappable
             self.shadow = MsixShadow(found.msix, self.function, self.irqs, mappable=mappable)
         self._access = RegionAccess(self)
+        self._power = LowPower(self.label, self._access.low_power)
+        self._undo.append(self._power.leave)
         self.state = FunctionState(
             link, self.function, found.config, self.irqs, self._access.decode, resettable=resettable
         )
@@ -84,7 +90,9 @@ class SoftwareDevice(Owner):
         self._space = space or SoftwareAddressSpace(self.platform, f"{self.label} address space", private=True)
         self._space.attach(self.function, link)
         self._undo += [self._pasids.close, lambda: self._space.detach(self.function, link)]
-        self._undo.append(lambda: self.state.set_command(off=Command.BUS_MASTER))
+        self._undo += [self.state.wake, lambda: self.state.set_command(off=Command.BUS_MASTER)]
+        reset = weakref.WeakMethod(self.state.reset)  # the platform keeps the function, and must not keep the device
+        self.function.on_bus_reset = lambda: method() if (method := reset()) is not None else None
 
     def _make_irqs(self, found: Found) -> Irqs:
         # Nothing in it refers to this object, so that one that was forgotten is found and closed.
@@ -147,16 +155,19 @@ class SoftwareDevice(Owner):
 
     def read_region(self, index: int, offset: int, size: int) -> bytes:
         info = self.region_info(index)
+        self._power.touched()
         return self._access.read(info, offset, size)
 
     def write_region(self, index: int, offset: int, data: bytes) -> None:
         info = self.region_info(index)
+        self._power.touched()
         self._access.write(info, offset, data)
 
     # --- interrupts, reset, PASIDs ------------------------------------------------------------------------------------
 
     def set_irqs(self, index: int, flags: int, start: int, count: int, data: Sequence[int] = ()) -> None:
         self.check_open("set interrupts")
+        self._power.touched()
         try:
             self.irqs.set(index, flags, start, count, data)
         finally:
@@ -167,7 +178,44 @@ class SoftwareDevice(Owner):
         if not self.state.resettable:
             hint = "use the device's own reset register, if it has one"
             raise UnsupportedError("reset", device=self.label, why="the function has no reset", hint=hint)
+        self._power.touched()
         self.state.reset()
+
+    def hot_reset_scope(self) -> tuple[AffectedFunction, ...]:
+        """The functions on the same bus of the platform: all are this process's own."""
+        self.check_open("read what a hot reset takes along")
+        found = self.platform.on_bus_of(self.function)
+        if not found:
+            raise self._no_bus_reset("read what a hot reset takes along")
+        addresses = (str(PciAddress.from_requester_id(one.requester)) for one in found)
+        return tuple(sorted(AffectedFunction(address, True) for address in addresses))
+
+    def hot_reset(self) -> None:
+        self.check_open("hot reset")
+        self._power.touched()
+        found = self.platform.on_bus_of(self.function)
+        if not found:
+            raise self._no_bus_reset("hot reset")
+        for function in found:
+            if function.on_bus_reset is not None:
+                function.on_bus_reset()
+
+    def _no_bus_reset(self, operation: str) -> UnsupportedError:
+        why = "it sits on the software platform's root bus, which nothing resets"
+        hint = "place it behind a bridge: the option bdf=01:00.0 in its name"
+        return UnsupportedError(operation, device=self.label, why=why, hint=hint, errno=errno.ENODEV)
+
+    def feature(self, flags: int, data: bytes = b"") -> bytes:
+        self.check_open("use a feature")
+        return self._power.feature(flags, data)
+
+    def affinity(self, index: int, vector: int) -> Affinity:
+        self.check_open("read a vector's CPUs")
+        return self._cpus.read(index, vector)
+
+    def set_affinity(self, index: int, vector: int, cpus: Collection[int]) -> None:
+        self.check_open("move a vector")
+        self._cpus.write(index, vector, cpus)
 
     def on_lost(self, tell: Callable[[VfioImsError], None]) -> None:
         listen = getattr(self.link, "on_lost", None)

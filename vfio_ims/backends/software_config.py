@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from vfio_ims.pci import Capabilities, Command, ConfigSource, ConfigSpace, decode
-from vfio_ims.pci.capabilities import Capability
+from vfio_ims.pci.capabilities import Capability, PowerState
 from vfio_ims.pci.config import EXTENDED_START, FULL_SIZE
 from vfio_ims.verbs import RegionIndex
 
@@ -191,6 +191,24 @@ class SoftwareConfig:
             there = int.from_bytes(self._door.read(RegionIndex.CONFIG, offset, size), "little")
             new = there & ~passed | new & passed
         self._door.write(RegionIndex.CONFIG, offset, new.to_bytes(size, "little"))
+
+    @property
+    def power_control(self) -> int | None:
+        """Where the PM control register is; None without the capability."""
+        return None if self.raw.pm is None else self.raw.pm.offset + 4
+
+    def power_state(self) -> PowerState:
+        """The device's own power state; D0 where it has no other."""
+        at = self.power_control
+        return PowerState.D0 if at is None else PowerState(self._door.read(RegionIndex.CONFIG, at, 2)[0] & 3)
+
+    def wake(self) -> None:
+        """Put the device into D0."""
+        at = self.power_control
+        if at is not None:
+            control = int.from_bytes(self._door.read(RegionIndex.CONFIG, at, 2), "little")
+            # The PME status is cleared by writing 1: it is left as it is.
+            self._door.write(RegionIndex.CONFIG, at, (control & 0x7FFC).to_bytes(2, "little"))
 
     def command(self) -> Command:
         """The device's own command register."""

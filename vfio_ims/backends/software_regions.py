@@ -41,7 +41,7 @@ class RegionAccess:
         self._device = device
         # The port owns what it hands out: a window that its user forgot is open until the device is closed.
         self._windows: list[tuple[SoftwareWindow, SoftwareWindow | MappedWindow]] = []
-        self._decoding = True
+        self._decoding, self._low_power = True, False
         self._lock = make_lock()
 
     def _check(self, info: RegionInfo, offset: int, size: int, verb: str, right: RegionFlags) -> None:
@@ -54,7 +54,9 @@ class RegionAccess:
 
     def _asleep(self, operation: str) -> VfioImsError:
         why = "the function does not decode memory now"
-        hint = "set bit 1 of the command register (config space 0x04)"
+        hint = "set bit 1 of the command register (config space 0x04), and power_state to D0 if it sleeps"
+        if self._decoding:
+            why, hint = "the function is in low power, where VFIO allows no mapped access", "leave low power first"
         return DeviceError(operation, device=self._device.label, why=why, hint=hint, errno=errno.EIO)
 
     def read(self, info: RegionInfo, offset: int, size: int) -> bytes:
@@ -83,12 +85,26 @@ class RegionAccess:
                 device.link.write(index, at, piece)
 
     def decode(self, on: bool) -> None:
-        """The command register's memory bit changed."""
+        """The command register's memory bit or the power state changed: whether BARs answer."""
         with self._lock:
             if on != self._decoding:
                 self._decoding = on
-                for window, _ in self._windows:
-                    window.suspend(None if on else self._asleep)
+                self._suspend_windows()
+
+    def low_power(self, on: bool) -> None:
+        """Windows answer no more until the device has left low power; trapped access goes on."""
+        with self._lock:
+            if on != self._low_power:
+                self._low_power = on
+                self._suspend_windows()
+
+    @property
+    def _reachable(self) -> bool:
+        return self._decoding and not self._low_power
+
+    def _suspend_windows(self) -> None:
+        for window, _ in self._windows:
+            window.suspend(None if self._reachable else self._asleep)
 
     def window(self, info: RegionInfo, guard: tuple[int, int] | None) -> Window:
         """A window over a BAR: what the device shares as memory is mapped, the rest goes over the link."""
@@ -106,7 +122,7 @@ class RegionAccess:
             window = MappedWindow(info.size, pieces, guard=guard, trap=trap, label=label, parent=device)
         with self._lock:
             self._windows = [pair for pair in self._windows if not pair[1].closed] + [(trap, window)]
-            if not self._decoding:
+            if not self._reachable:
                 trap.suspend(self._asleep)
         return window
 

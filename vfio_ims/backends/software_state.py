@@ -2,7 +2,7 @@
 """What a function's config space switches on and off, and its reset: the kernel keeps the one through the other.
 
 Facts: the kernel's drivers/vfio/pci/vfio_pci_config.c (vfio_basic_config_write, vfio_exp_config_write) and
-drivers/pci/pci.c (pci_dev_save_and_disable, pci_dev_restore).
+drivers/pci/pci.c (pci_dev_save_and_disable, pci_dev_restore); vfio_pci_core.c (vfio_pci_set_power_state).
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from vfio_ims.backends.software_config import SoftwareConfig
 from vfio_ims.locks import make_rlock
 from vfio_ims.pci import Command
+from vfio_ims.pci.capabilities import PowerState
 from vfio_ims.verbs import RegionIndex
 
 if TYPE_CHECKING:
@@ -50,6 +51,8 @@ class FunctionState:
     ) -> None:
         self._link, self._function, self.config, self._irqs = link, function, config, irqs
         self._decode, self.resettable = decode, resettable
+        # What is written back when the function leaves D3hot, where that resets it; None while it is awake.
+        self._asleep: list[tuple[int, bytes]] | None = None
         self._lock = make_rlock()
 
     def read(self, offset: int, size: int) -> bytes:
@@ -58,11 +61,14 @@ class FunctionState:
             return self.config.read(offset, size)
 
     def write(self, offset: int, data: bytes) -> None:
-        """One aligned access of 1, 2 or 4 bytes, with what follows: bus mastering, decoding, INTx, a reset."""
+        """One aligned access of 1, 2 or 4 bytes, with what follows: bus mastering, decoding, INTx, power, a reset."""
         with self._lock:
             self.config.write(offset, data)
             if offset < 0x08:
                 self._follow()
+            control = self.config.power_control
+            if control is not None and offset <= control < offset + len(data):
+                self._follow_power()
             if self._asks_reset(offset, data) and self.resettable:
                 self.reset()
 
@@ -79,10 +85,29 @@ class FunctionState:
             self.config.set_command(self.config.command() & ~off | on)
             self._follow()
 
+    def _follow_power(self) -> None:
+        """In D3hot BARs do not answer and nothing is sent. Leaving it resets the function, unless it says otherwise."""
+        asleep = self.config.power_state() is PowerState.D3HOT
+        if asleep and self._asleep is None:
+            keeps = self.config.raw.pm is not None and self.config.raw.pm.no_soft_reset
+            self._asleep = [] if keeps else self._saved()
+        elif not asleep and self._asleep is not None:
+            saved, self._asleep = self._asleep, None
+            if saved:
+                self._restore(saved)
+        self._follow()
+
+    def wake(self) -> None:
+        """Put the function into D0, as the kernel does before it resets or closes one."""
+        with self._lock:
+            if self._asleep is not None:
+                self.config.wake()
+                self._follow_power()
+
     def _follow(self) -> None:
-        command = self.config.command()
-        self._function.bus_master = bool(command & Command.BUS_MASTER)
-        self._decode(bool(command & Command.MEMORY))
+        command, awake = self.config.command(), self._asleep is None
+        self._function.bus_master = bool(command & Command.BUS_MASTER) and awake
+        self._decode(bool(command & Command.MEMORY) and awake)
         self._irqs.intx.disable(self.config.intx_disable)
 
     def show_enables(self) -> None:
@@ -97,14 +122,19 @@ class FunctionState:
     def reset(self) -> None:
         """Function reset. Command, BARs and device control are as before; vectors and their messages, too."""
         with self._lock:
+            self.wake()
             before = self._saved()
             self._link.reset()
-            with self._function.platform.lock:
-                self._irqs.table.forget()
-            for (offset, data), (_, now) in zip(before, self._saved(), strict=True):
-                if data != now:
-                    self._link.write(RegionIndex.CONFIG, offset, data)
+            self._restore(before)
             self._follow()
+
+    def _restore(self, before: list[tuple[int, bytes]]) -> None:
+        """After a reset: config space as it was, and nothing pends any more."""
+        with self._function.platform.lock:
+            self._irqs.table.forget()
+        for (offset, data), (_, now) in zip(before, self._saved(), strict=True):
+            if data != now:
+                self._link.write(RegionIndex.CONFIG, offset, data)
 
     def _saved(self) -> list[tuple[int, bytes]]:
         header = self._link.read(RegionIndex.CONFIG, 0, 0x40)

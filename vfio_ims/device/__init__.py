@@ -4,5 +4,6 @@
 from vfio_ims.device.bar import Bar
 from vfio_ims.device.config import Config
 from vfio_ims.device.device import Device
+from vfio_ims.device.power import LowPower
 
-__all__ = ["Bar", "Config", "Device"]
+__all__ = ["Bar", "Config", "Device", "LowPower"]

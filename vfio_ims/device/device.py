@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 
 from vfio_ims.device.bar import Bar
 from vfio_ims.device.config import Config
+from vfio_ims.device.power import LowPower, read_power_state, write_power_state
 from vfio_ims.errors import UnsupportedError, UsageError, VfioImsError
 from vfio_ims.lifetime import Owner, close_at_exit
 from vfio_ims.locks import made_once, make_rlock
-from vfio_ims.pci.capabilities import MSIX_ENTRY_SIZE, Capabilities, ModelMark, is_model
-from vfio_ims.verbs import Area, DeviceFlags, DeviceInfo, RegionIndex
+from vfio_ims.pci.capabilities import MSIX_ENTRY_SIZE, Capabilities, ModelMark, PowerState, is_model
+from vfio_ims.verbs import AffectedFunction, Area, DeviceFlags, DeviceInfo, RegionIndex, ResetMethod
 
 if TYPE_CHECKING:
     from vfio_ims.backends.ports import DevicePort
@@ -129,21 +130,85 @@ class Device(Owner):
     def can_reset(self) -> bool:
         return bool(self.info.flags & DeviceFlags.RESET)
 
-    def reset(self) -> None:
-        """Function reset (VFIO_DEVICE_RESET). Vectors keep their messages; the device's own registers and slots are
+    def reset_methods(self) -> tuple[ResetMethod, ...]:
+        """The ways to reset the function that kernel and function have, least disturbing first.
 
-        gone. Whoever asked by ``after_reset`` is told. UnsupportedError where the function has no reset.
+        A hot reset among them may still be refused because of others on the bus: ``hot_reset_scope`` names them.
+        """
+        self.check_open("read the ways to reset")
+        found = [ResetMethod.FUNCTION] if self.can_reset else []
+        power = self.capabilities.pm
+        if power is not None and not power.no_soft_reset:
+            found.append(ResetMethod.D3)
+        try:
+            self.port.hot_reset_scope()
+        except UnsupportedError:
+            return tuple(found)
+        return (*found, ResetMethod.HOT)
+
+    def hot_reset_scope(self) -> tuple[AffectedFunction, ...]:
+        """The functions that ``reset(ResetMethod.HOT)`` resets, this one among them.
+
+        UnsupportedError where neither the slot nor the bus can be reset, as on a root bus.
+        """
+        self.check_open("read what a hot reset takes along")
+        return self.port.hot_reset_scope()
+
+    def reset(self, method: ResetMethod = ResetMethod.FUNCTION) -> None:
+        """Reset the function, then call what was registered by ``after_reset``.
+
+        Vectors keep their messages and config space is as before, whichever the method; the device's own registers and
+        slots are gone. A hot reset resets every function of ``hot_reset_scope``, of whose devices nobody is notified.
+        UnsupportedError where the function has no such reset, DeviceBusy where a hot reset would reach functions that
+        are not the caller's: they are named.
         """
         self.check_open("reset")
-        if not self.can_reset:
-            raise UnsupportedError("reset", device=self.name, why="the function has no reset method")
-        self.port.reset()
-        for tell in list(self._after_reset):
-            tell()
+        match method:
+            case ResetMethod.FUNCTION:
+                if not self.can_reset:
+                    raise UnsupportedError("reset", device=self.name, why="the function has no reset method")
+                self.port.reset()
+            case ResetMethod.D3:
+                self._power_cycle()
+            case ResetMethod.HOT:
+                self.port.hot_reset()
+        for notify in list(self._after_reset):
+            notify()
 
-    def after_reset(self, tell: Callable[[], None]) -> None:
-        """Call ``tell`` after each function reset made through this object."""
-        self._after_reset.append(tell)
+    def _power_cycle(self) -> None:
+        power = self.capabilities.pm
+        if power is None or power.no_soft_reset:
+            why = "it keeps its state over D3hot (No_Soft_Reset)" if power else "it has no power management capability"
+            raise UnsupportedError("reset through D3hot", device=self.name, why=why)
+        self.power_state = PowerState.D3HOT
+        self.power_state = PowerState.D0
+
+    @property
+    def power_state(self) -> PowerState:
+        """The function's power state, as its PM capability says; D0 where it has none.
+
+        Set it to ``PowerState.D3HOT`` and back to ``D0``. In D3hot BARs do not answer and nothing is sent; a function
+        without No_Soft_Reset comes back reset, with config space restored (``reset(ResetMethod.D3)``).
+        """
+        self.check_open("read the power state")
+        return read_power_state(self.config, self.capabilities.pm)
+
+    @power_state.setter
+    def power_state(self, state: PowerState) -> None:
+        self.check_open("set the power state")
+        write_power_state(self.config, self.capabilities.pm, state, self.name)
+
+    def low_power(self, *, wakeup: bool = False) -> LowPower:
+        """Let the device sleep until the result is closed, or (``wakeup``) until it is woken.
+
+        UnsupportedError where kernel or mount has no such feature; UsageError where it is in low power already.
+        """
+        self.check_open("enter low power")
+        return LowPower(self.port, self, wakeup=wakeup)
+
+    def after_reset(self, notify: Callable[[], None]) -> None:
+        """Call ``notify`` after each reset made through this object."""
+        self._after_reset.append(notify)
 
     def _release(self) -> None:
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from vfio_ims.pci.capabilities import Express, decode
+from vfio_ims.pci.capabilities import Express, PowerManagement, PowerState, decode
 from vfio_ims.pci.header import Command
 from vfio_ims.pci.image import ConfigImage
 
@@ -18,13 +18,21 @@ _DEVICE_CONTROL = 8
 
 
 class ModelConfig:
-    """4096 bytes. ``on_flr`` is called at a write of "initiate FLR"; None: the function has no such reset."""
+    """4096 bytes. ``on_flr`` is called at a write of "initiate FLR"; None: the function has no such reset.
 
-    def __init__(self, image: ConfigImage, on_flr: Callable[[], None] | None) -> None:
-        self.image, self._on_flr = image, on_flr
+    ``asleep``: the function is in D3hot, where its BARs do not answer and it sends nothing (PCIe 6.0 5.3.1.4).
+    ``on_wake`` is called where it leaves D3hot and that resets it (No_Soft_Reset is clear).
+    """
+
+    def __init__(self, image: ConfigImage, on_flr: Callable[[], None] | None, on_wake: Callable[[], None]) -> None:
+        self.image, self._on_flr, self._on_wake = image, on_flr, on_wake
         self._state = bytearray(self.image.data)
-        express = decode(self.image.space()).find(Express)
+        found = decode(self.image.space())
+        express, power = found.find(Express), found.find(PowerManagement)
         self._control = None if express is None else express.offset
+        self._power = None if power is None else power.offset + 4
+        self._soft_reset = power is not None and not power.no_soft_reset
+        self.asleep = False
         self._size = len(self.image.data)
 
     def load(self, offset: int, size: int) -> bytes:
@@ -38,6 +46,11 @@ class ModelConfig:
         if not data:
             return
         self.image.write(self._state, offset, data)
+        if self._power is not None and offset <= self._power < offset + len(data):
+            asleep = self._state[self._power] & 3 == PowerState.D3HOT
+            if self.asleep and not asleep and self._soft_reset:
+                self._on_wake()
+            self.asleep = asleep
         if self._control is not None and self._on_flr is not None:
             at = self._control + _DEVICE_CONTROL
             if offset <= at + 1 < offset + len(data) and data[at + 1 - offset] & _FLR >> 8:
@@ -49,4 +62,5 @@ class ModelConfig:
 
     @property
     def bus_master(self) -> bool:
-        return self._state[_COMMAND] & _BUS_MASTER != 0
+        """Whether the function may send: bus mastering is on, and it is not asleep."""
+        return self._state[_COMMAND] & _BUS_MASTER != 0 and not self.asleep

@@ -71,7 +71,8 @@ class DeviceModel:
         self._actions: deque[tuple[Callable[..., Any], tuple[Any, ...]]] = deque()
         self._after_write, self._before_read = collect(self, "_after_write"), collect(self, "_before_read")
         self._files = {number: RegisterFile(bar.block, bar.size) for number, bar in self.bars.items()}
-        self.config = ModelConfig(self._config_image(), self._initiate_flr if self.option["flr"] else None)
+        on_flr = self._reset_after_access if self.option["flr"] else None
+        self.config = ModelConfig(self._config_image(), on_flr, on_wake=self._reset_after_access)
         self.stores = {number: self._slot_store(bar) for number, bar in self.bars.items() if bar.slots is not None}
         self._watcher = None
         if any(store.fd >= 0 for store in self.stores.values()):
@@ -86,7 +87,7 @@ class DeviceModel:
         builder.add(ModelMark.new(accepts_enqcmd=self.takes_enqcmd))
         return builder.build()
 
-    def _initiate_flr(self) -> None:
+    def _reset_after_access(self) -> None:
         self.after(self.reset)
 
     def _slot_store(self, bar: Bar) -> SlotStore:
@@ -200,6 +201,8 @@ class DeviceModel:
     def read(self, region: int, offset: int, size: int) -> bytes:
         if region == RegionIndex.CONFIG:
             return self.config.load(offset, size)
+        if self.config.asleep:
+            return b"\xff" * size  # an unsupported request, which the host completes with ones
         store = self.stores.get(region)
         if store is not None and 0 <= offset - store.layout.offset < store.layout.size:
             return store.load(offset - store.layout.offset, size)
@@ -218,6 +221,8 @@ class DeviceModel:
     def write(self, region: int, offset: int, data: bytes) -> None:
         if region == RegionIndex.CONFIG:
             self.config.store(offset, data)
+            return
+        if self.config.asleep:
             return
         store = self.stores.get(region)
         if store is not None and 0 <= offset - store.layout.offset < store.layout.size:

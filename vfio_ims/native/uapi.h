@@ -21,7 +21,9 @@ enum ioc_request {
     IOC_DEVICE_GET_IRQ_INFO = 0x3b6d,
     IOC_DEVICE_SET_IRQS = 0x3b6e,
     IOC_DEVICE_RESET = 0x3b6f,
-    IOC_IOMMU_GET_INFO = 0x3b70, /* on a container; the same number means another request on a device */
+    IOC_DEVICE_GET_PCI_HOT_RESET_INFO = 0x3b70, /* on a device; on a container the same numbers mean what follows */
+    IOC_DEVICE_PCI_HOT_RESET = 0x3b71,
+    IOC_IOMMU_GET_INFO = 0x3b70,
     IOC_IOMMU_MAP_DMA = 0x3b71,
     IOC_IOMMU_UNMAP_DMA = 0x3b72,
     IOC_DEVICE_FEATURE = 0x3b75,
@@ -55,6 +57,10 @@ enum ioc_values {
     IOC_FEATURE_GET = 1 << 16,
     IOC_FEATURE_SET = 1 << 17,
     IOC_FEATURE_PROBE = 1 << 18,
+    IOC_FEATURE_LOW_POWER_ENTRY = 3,
+    IOC_FEATURE_LOW_POWER_ENTRY_WITH_WAKEUP = 4,
+    IOC_FEATURE_LOW_POWER_EXIT = 5,
+    IOC_HOT_RESET_DEV_ID = 1 << 0,
     IOC_ATTACH_PASID = 1 << 0,
     IOC_IOAS_FIXED = 1 << 0,
     IOC_IOAS_WRITABLE = 1 << 1,
@@ -116,6 +122,28 @@ struct ioc_irq_set {
     uint32_t flags;
     uint32_t index;
     uint32_t start;
+    uint32_t count;
+};
+
+/* A function that a hot reset resets, too. By a device's own node `group_id` is the id of the device instead. */
+struct ioc_dependent_device {
+    uint32_t group_id;
+    uint16_t segment;
+    uint8_t bus;
+    uint8_t devfn;
+};
+
+/* Followed by `count` dependent devices. */
+struct ioc_hot_reset_info {
+    uint32_t argsz;
+    uint32_t flags;
+    uint32_t count;
+};
+
+/* Followed by the descriptors of `count` groups; none for a device opened by its own node. */
+struct ioc_hot_reset {
+    uint32_t argsz;
+    uint32_t flags;
     uint32_t count;
 };
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from vfio_ims.errors import BusFault
@@ -33,6 +34,8 @@ class Function:
         self.pasids: dict[int, IoAddressSpace] = {}
         self.irqs: Irqs | None = None
         self.bus_master = False
+        self.on_bus_reset: Callable[[], None] | None = None
+        """What a reset of its bus does to the function; set by the device that is open on it."""
 
     def write(self, iova: int, data: bytes, pasid: int | None = None) -> None:
         """A memory write. 4 bytes without PASID to 0xfeexxxxx are a message; refused messages go to the fault log.

@@ -139,6 +139,10 @@ class MessageIrqs:
         claim = self._claims.get(index)
         return claim.message if claim is not None else None
 
+    def cpu(self, index: int) -> int:
+        """The CPU that takes an attached vector."""
+        return self._claims[index].cpu
+
     def move(self, index: int, cpu: int, *, settle: bool) -> Message:
         """Another CPU takes the vector; the message in the table follows if it has to."""
         if not self.armed(index):

@@ -28,7 +28,7 @@ class Platform:
     ``remapping``: interrupts are remapped (messages are handles); off, messages name CPU vectors. ``merge``, ``seed``:
     how messages in flight merge (``vectors.merging``). ``dynamic_msix``: MSI-X vectors can be added one at a time.
     ``msix_mappable``: a window over the MSI-X table shows it. ``entries``: size of the remapping table. ``cpus``: how
-    many there are without remapping. ``address_bits``: width of I/O addresses. ``page_size``: the IOMMU's pages.
+    many there are. ``address_bits``: width of I/O addresses. ``page_size``: the IOMMU's pages.
     ``pasids``: the IOMMU takes tagged requests.
     """
 
@@ -48,6 +48,7 @@ class Platform:
     ) -> None:
         self.controller: Controller = RemappingTable(entries) if remapping else CpuVectors(cpus)
         self.signal = merging(merge, seed)
+        self.cpus = cpus
         self.dynamic_msix, self.msix_mappable, self.pasids = dynamic_msix, msix_mappable, pasids
         self.address_bits, self.page_size = address_bits, page_size
         self.faults = FaultLog()
@@ -82,6 +83,11 @@ class Platform:
     @property
     def functions(self) -> tuple[Function, ...]:
         return tuple(self._functions.values())
+
+    def on_bus_of(self, function: Function) -> tuple[Function, ...]:
+        """The functions that a reset of the function's bus reaches; none on bus 0, the root: no bridge is above it."""
+        bus = function.requester >> 8
+        return tuple(one for one in self.functions if one.requester >> 8 == bus) if bus else ()
 
     def deliver(self, requester: int, address: int, data: int) -> None:
         """A message from ``requester`` arrives at the interrupt controller."""

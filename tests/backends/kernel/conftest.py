@@ -19,7 +19,7 @@ from uuid import UUID
 
 import pytest
 
-from vfio_ims.native import iommufd, request, vfio
+from vfio_ims.native import hot_reset, iommufd, request, vfio
 from vfio_ims.native.lib import native
 
 PAGE = 4096
@@ -43,6 +43,9 @@ class FakeFunction:
     attached: dict[int | None, int] = field(default_factory=dict)
     bound: bool = False
     token: bytes | None = None
+    bus_resets: bool = True
+    hot_resets: int = 0
+    features: list[tuple[int, bytes]] = field(default_factory=list)
 
 
 class FakeKernel:
@@ -69,8 +72,13 @@ class FakeKernel:
         self.ffi = ffi
         self.names = {
             getattr(lib, name): name.removeprefix("IOC_") for name in dir(lib) if name.startswith("IOC_") and
-            getattr(lib, name) >> 8 == 0x3B
+            getattr(lib, name) >> 8 == 0x3B and "HOT_RESET" not in name
         }  # fmt: skip
+        # The same numbers mean requests of a container.
+        self.of_devices = {
+            lib.IOC_DEVICE_GET_PCI_HOT_RESET_INFO: "DEVICE_HOT_RESET_INFO",
+            lib.IOC_DEVICE_PCI_HOT_RESET: "DEVICE_HOT_RESET",
+        }
         for name in ("vfio/vfio", "iommu"):
             self._file(self.dev / name)
         (self.dev / "vfio/devices").mkdir()
@@ -106,8 +114,9 @@ class FakeKernel:
     # --- the one way in ---------------------------------------------------------------------------------------------
 
     def call(self, fd: int, number: int, argument: Any) -> int:
-        name = self.names[number]
         path = os.readlink(f"/proc/self/fd/{fd}")
+        function = next((one for one in self.functions.values() if str(one.node) == path), None)
+        name = self.of_devices.get(number, self.names[number]) if function else self.names[number]
         nth = len(self.asked)
         self.asked.append(name)
         if self.fail.get(name):
@@ -117,7 +126,6 @@ class FakeKernel:
         if name == "IOMMU_GET_INFO":
             return self._info(argument, struct.pack("<IIQI4x", 0, 3, 0x20_1000, 24), self._iova_cap())
         handler: Callable[..., int] = getattr(self, f"_{name.lower()}")
-        function = next((one for one in self.functions.values() if str(one.node) == path), None)
         if name in ("GET_API_VERSION", "CHECK_EXTENSION", "SET_IOMMU", "DEVICE_RESET"):
             return handler(function, argument)
         if name.startswith("DEVICE"):
@@ -232,6 +240,47 @@ class FakeKernel:
     def _device_reset(self, function: FakeFunction, _: object) -> int:
         return 0
 
+    def _affected(self, function: FakeFunction) -> list[FakeFunction]:
+        if not function.bus_resets:
+            raise OSError(errno.ENODEV, "")
+        return [one for one in self.functions.values() if one.bdf[:7] == function.bdf[:7]]
+
+    def _device_hot_reset_info(self, function: FakeFunction, wanted: Any) -> int:
+        affected = self._affected(function)
+        wanted.count = len(affected)
+        if wanted.argsz < 12 + 8 * len(affected):
+            raise OSError(errno.ENOSPC, "")
+        wanted.flags = int(function.bound)
+        out = self.ffi.cast("struct ioc_dependent_device *", self.ffi.cast("uint8_t *", wanted) + 12)
+        for at, one in enumerate(affected):
+            segment, bus, rest = one.bdf.split(":")
+            out[at].segment, out[at].bus = int(segment, 16), int(bus, 16)
+            out[at].devfn = int(rest[:2], 16) << 3 | int(rest[3])
+            out[at].group_id = (7 if one.bound else 0xFFFF_FFFF) if function.bound else one.group
+        return 0
+
+    def _device_hot_reset(self, function: FakeFunction, wanted: Any) -> int:
+        whole = bytes(self.ffi.buffer(self.ffi.cast("uint8_t *", wanted), wanted.argsz))
+        shown = [os.readlink(f"/proc/self/fd/{fd}") for (fd,) in struct.iter_unpack("i", whole[12:])]
+        assert len(shown) == wanted.count
+        affected = self._affected(function)
+        if bool(shown) == function.bound:
+            raise OSError(errno.EINVAL, "groups are shown by those who opened through one")
+        if function.bound:
+            owned = all(one.bound for one in affected)
+        else:
+            owned = {Path(path).name for path in shown} == {str(one.group) for one in affected}
+        if not owned:
+            raise OSError(errno.EINVAL, "")
+        for one in affected:
+            one.hot_resets += 1
+        return 0
+
+    def _device_feature(self, function: FakeFunction, wanted: Any) -> int:
+        data = bytes(self.ffi.buffer(self.ffi.cast("uint8_t *", wanted), wanted.argsz))[8:]
+        function.features.append((wanted.flags, data))
+        return 0
+
     def _device_bind_iommufd(self, function: FakeFunction, wanted: Any) -> int:
         assert os.readlink(f"/proc/self/fd/{wanted.iommufd}") == str(self.dev / "iommu")
         if wanted.flags:  # a VF token, at the address that follows the structure
@@ -303,6 +352,6 @@ class FakeKernel:
 @pytest.fixture
 def kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeKernel:
     made = FakeKernel(tmp_path)
-    for module in (request, vfio, iommufd):
+    for module in (request, vfio, iommufd, hot_reset):
         monkeypatch.setattr(module, "call", made.call)
     return made

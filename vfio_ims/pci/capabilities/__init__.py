@@ -23,7 +23,7 @@ from vfio_ims.pci.capabilities.others import (
     VitalProductData,
 )
 from vfio_ims.pci.capabilities.port_type import PortType
-from vfio_ims.pci.capabilities.power import LatencyTolerance, PowerManagement
+from vfio_ims.pci.capabilities.power import LatencyTolerance, PowerManagement, PowerState
 from vfio_ims.pci.capabilities.traffic import ProcessingHints, VirtualChannel, VirtualChannel2, VirtualChannelResource
 from vfio_ims.pci.capabilities.translation import AddressTranslation, PageRequest, Pasid
 from vfio_ims.pci.capabilities.vendor import MODEL_MARK, ExtendedVendorSpecific, ModelMark, VendorSpecific
@@ -61,6 +61,7 @@ __all__ = [
     "Pasid",
     "PortType",
     "PowerManagement",
+    "PowerState",
     "PrecisionTime",
     "ProcessingHints",
     "ResizableBar",

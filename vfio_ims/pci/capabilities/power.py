@@ -3,12 +3,19 @@
 
 from __future__ import annotations
 
+from enum import IntEnum
 from typing import Self
 
 from vfio_ims.pci.capabilities.base import ExtendedCapability, StandardCapability
 from vfio_ims.pci.capabilities.fields import Bits, Flag
 
-__all__ = ["LatencyTolerance", "PowerManagement"]
+__all__ = ["LatencyTolerance", "PowerManagement", "PowerState"]
+
+
+class PowerState(IntEnum):
+    """The function's power state as the PM control register has it (PCIe 6.0 7.5.2.2)."""
+
+    D0, D1, D2, D3HOT = range(4)
 
 
 class PowerManagement(StandardCapability):
