@@ -21,7 +21,7 @@ PACKAGE = ROOT / "vfio_ims"
 
 # From the bottom: a room may import from floors below its own.
 FLOORS = (
-    {"errors"},
+    {"errors", "printable"},
     {"interruption"},
     {"verbs", "locks"},
     {"messages", "pci"},

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from vfio_ims.cli import exits
+from vfio_ims.cli.output import echo
 from vfio_ims.cli.selecting import change_options, chosen, function_options, machine_for
 
 if TYPE_CHECKING:
@@ -53,17 +54,17 @@ def command(
             return exits.OK if plan.steps or persist else exits.NOTHING
     binder.carry_out(plan, force=force)
     for change in plan.changes:
-        click.echo(f"{change.function}: was {change.now}, is {driver}")
+        echo(f"{change.function}: was {change.now}, is {driver}")
     changed = {change.function.address for change in plan.changes}
     for function in functions:
         if function.address not in changed:
-            click.echo(f"{function}: bound to {driver} already")
+            echo(f"{function}: bound to {driver} already")
         _nodes(machine, function.fresh(), owner)
         if persist:
             _persist(machine, function, driver)
     if changed:
         first = functions[0]
-        click.echo(f"Next: vfio-ims selftest {first}   or pytest --vfio-device {first}   Back: vfio-ims restore")
+        echo(f"Next: vfio-ims selftest {first}   or pytest --vfio-device {first}   Back: vfio-ims restore")
     return exits.OK if plan.changes or persist or owner else exits.NOTHING
 
 
@@ -71,9 +72,9 @@ def _show(machine: Machine, functions: list[Function], driver: str, persist: boo
     from vfio_ims.host.persist import rule_for, rule_path
 
     for step in steps or ["# nothing to write: bound already"]:
-        click.echo(step)
+        echo(step)
     for function in functions if persist else ():
-        click.echo(f"# {rule_path(machine, function.address)}:\n{rule_for(function, driver)}", nl=False)
+        echo(f"# {rule_path(machine, function.address)}:\n{rule_for(function, driver)}", nl=False)
 
 
 def _nodes(machine: Machine, function: Function, owner: str | None) -> None:
@@ -85,11 +86,11 @@ def _nodes(machine: Machine, function: Function, owner: str | None) -> None:
     for name in nodes_of(function):
         node = machine.node(name)
         if node is not None:
-            click.echo(f"  {node}")
+            echo(f"  {node}")
 
 
 def _persist(machine: Machine, function: Function, driver: str) -> None:
     from vfio_ims.host import persist
 
     place = persist.persist(machine, function, driver)
-    click.echo(f"  at every boot, by {place}:\n{place.read_text()}", nl=False)
+    echo(f"  at every boot, by {place}:\n{place.read_text()}", nl=False)

@@ -5,8 +5,7 @@ from __future__ import annotations
 
 import errno
 
-import click
-
+from vfio_ims.cli.output import echo
 from vfio_ims.errors import AccessDenied, SetupError, UsageError, VfioImsError
 
 __all__ = ["FAILED", "INTERRUPTED", "NOTHING", "NOT_READY", "OK", "USAGE", "report"]
@@ -18,10 +17,10 @@ def report(error: Exception) -> int:
     """Print ``error`` to stderr, and return the status for it. An error that is not ours is a bug: it is raised."""
     if not isinstance(error, VfioImsError):
         if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-            click.echo(f"vfio-ims: write the output: {error.strerror}", err=True)
+            echo(f"vfio-ims: write the output: {error.strerror}", err=True)
             return FAILED
         raise error
-    click.echo(f"vfio-ims: {error}", err=True)
+    echo(f"vfio-ims: {error}", err=True)
     if isinstance(error, UsageError):
         return USAGE
     return NOT_READY if isinstance(error, (SetupError, AccessDenied)) else FAILED

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import click
 
 from vfio_ims.cli import exits
-from vfio_ims.cli.output import console, json_option, print_json
+from vfio_ims.cli.output import console, echo, json_option, print_json
 from vfio_ims.cli.selecting import function_options
+from vfio_ims.printable import printable
 
 if TYPE_CHECKING:
     from vfio_ims.host import Candidate
@@ -46,16 +47,17 @@ def _tell(found: list[Candidate], hidden: list[str], wide: bool, as_json: bool, 
         return exits.OK if found else exits.NOTHING
     if not found:
         what = "No function matches" if asked else "No function here has IMS that could be seen"
-        click.echo(f"{what}. Every function: vfio-ims list --all. Without hardware: vfio-ims demo", err=True)
+        echo(f"{what}. Every function: vfio-ims list --all. Without hardware: vfio-ims demo", err=True)
         return exits.NOTHING
     _print(found, wide)
     for sentence in hidden:
-        click.echo(f"Not seen: {sentence}", err=True)
+        echo(f"Not seen: {sentence}", err=True)
     return exits.OK
 
 
 def _print(found: list[Candidate], wide: bool) -> None:
     from rich.table import Table
+    from rich.text import Text
 
     out = console()
     narrow = out.is_terminal and out.width < 100
@@ -67,7 +69,7 @@ def _print(found: list[Candidate], wide: bool) -> None:
         table.add_column(title, no_wrap=title not in ("Why", "Name", "State"), overflow="fold")
     for one in found:
         cells = _cells(one)
-        table.add_row(*(cells[title] for title in titles))
+        table.add_row(*(Text(printable(cells[title])) for title in titles))
     out.print(table)
 
 

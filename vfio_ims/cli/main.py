@@ -8,6 +8,7 @@ import warnings
 from difflib import get_close_matches
 from importlib import import_module
 from inspect import cleandoc
+from io import StringIO
 
 try:
     import click
@@ -15,6 +16,7 @@ except ImportError:  # the library works without the command line's packages
     sys.exit("vfio-ims: the command line needs click and rich: pip install 'vfio-ims[cli]'")
 
 from vfio_ims import __version__
+from vfio_ims.cli.output import echo
 
 __all__ = ["cli", "main"]
 
@@ -83,9 +85,9 @@ def cli(verbose: int, folders: tuple[str, ...]) -> None:
     """
     warnings.showwarning = _show_warning
     if verbose:
-        import logging
+        from vfio_ims.cli.logs import log_to_stderr
 
-        logging.basicConfig(level=logging.INFO if verbose == 1 else logging.DEBUG, format="%(name)s: %(message)s")
+        log_to_stderr(everything=verbose > 1)
     if folders:
         from vfio_ims.families import load_folder
 
@@ -96,9 +98,9 @@ def cli(verbose: int, folders: tuple[str, ...]) -> None:
 def _show_warning(message: Warning | str, category: type[Warning], *more: object, **_: object) -> None:
     """For people: what it says. What helps a programmer only, such as a forgotten close, keeps its usual form."""
     if issubclass(category, RuntimeWarning):
-        click.echo(f"vfio-ims: warning: {message}", err=True)
+        echo(f"vfio-ims: warning: {message}", err=True)
     else:
-        sys.stderr.write(warnings.formatwarning(message, category, str(more[0]), int(str(more[1]))))
+        echo(warnings.formatwarning(message, category, str(more[0]), int(str(more[1]))), err=True, nl=False)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -110,7 +112,9 @@ def main(arguments: list[str] | None = None) -> None:
     except click.exceptions.Abort:
         sys.exit(exits.INTERRUPTED)
     except click.ClickException as error:
-        error.show()
+        shown = StringIO()
+        error.show(file=shown)
+        echo(shown.getvalue(), err=True, nl=False)
         sys.exit(exits.USAGE)
     except KeyboardInterrupt:
         sys.exit(exits.INTERRUPTED)

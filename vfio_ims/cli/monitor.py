@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import click
 
 from vfio_ims.cli import exits
-from vfio_ims.cli.output import console, json_option, plain, seconds
+from vfio_ims.cli.output import console, echo, json_option, plain, seconds
 from vfio_ims.errors import UsageError
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def _events(existing: bool, count: int | None, as_json: bool) -> int:
     with DeviceEvents(existing=existing) as events:
         for number, event in enumerate(events, 1):
             moment = time.strftime("%H:%M:%S", time.localtime(event.time))
-            click.echo(json.dumps(event.to_json()) if as_json else f"{moment} {event}")
+            echo(json.dumps(event.to_json()) if as_json else f"{moment} {event}")
             sys.stdout.flush()
             if number == count:
                 break
@@ -147,14 +147,14 @@ def _print_looks(device: str, view: View, rig: _Rig | None, interval: float, cou
                 else {str(k): {"events": v, "rate": round(slots.get(k, 0.0), 3)} for k, v in sample.slots.items()},
                 "errors": sample.errors,
             }
-            click.echo(json.dumps(content))
+            echo(json.dumps(content))
         else:
             parts = [f"{name}: {value} ({vectors.get(name, 0):.0f}/s)" for name, value in sample.vectors.items()]
             parts += [
                 f"slot {slot}: {value} ({slots.get(slot, 0):.0f}/s)" for slot, value in (sample.slots or {}).items()
             ]
             parts += [f"{name}: {text}" for name, text in sample.errors.items()]
-            click.echo(f"{time.strftime('%H:%M:%S')} {device} [{sample.state}] {', '.join(parts) or 'no interrupts'}")
+            echo(f"{time.strftime('%H:%M:%S')} {device} [{sample.state}] {', '.join(parts) or 'no interrupts'}")
         sys.stdout.flush()
         before = sample
         if number == count or sample.state in ("gone", "closed"):
@@ -197,7 +197,7 @@ def _table(
     busiest = sorted(known, key=lambda slot: (-slots.get(slot, 0.0), slot))
     rows += [(f"slot {slot}", known[slot], slots.get(slot, 0.0)) for slot in busiest]
     for name, value, rate in rows[:room]:
-        table.add_row(name, str(value), f"{rate:.1f}/s")
+        table.add_row(Text(name), str(value), f"{rate:.1f}/s")
     parts: list[RenderableType] = [Text.assemble((device, "bold"), f"  {sample.state}"), table]
     if len(rows) > room:
         parts.append(Text(f"and {len(rows) - room} more", style="dim"))

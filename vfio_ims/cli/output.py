@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from vfio_ims import __version__
+from vfio_ims.printable import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = [
     "console",
     "device_options",
+    "echo",
     "hang",
     "json_option",
     "plain",
@@ -55,10 +57,15 @@ def with_interface(device: str, iommu: str | None) -> str:
     return f"{device},iommu={iommu}" if iommu else device
 
 
+def echo(text: str, *, err: bool = False, nl: bool = True) -> None:
+    """``click.echo`` for text that may come from others: what a terminal would obey is printed as an escape."""
+    click.echo(printable(text, keep="\n\t"), err=err, nl=nl)
+
+
 def print_json(kind: str, content: dict[str, Any]) -> None:
     """``content`` in the envelope that every answer has."""
     envelope = {"schema": f"vfio-ims/{kind}", "schema_version": SCHEMA_VERSION, "tool_version": __version__}
-    click.echo(json.dumps(envelope | content, indent=2))
+    echo(json.dumps(envelope | content, indent=2))
 
 
 def plain() -> bool:
@@ -68,17 +75,18 @@ def plain() -> bool:
 
 def console() -> Console:
     """For stdout. Colour obeys NO_COLOR, FORCE_COLOR and TERM; piped text is never cut at a width."""
-    from rich.console import Console
+    from vfio_ims.cli.terminal import PrintableConsole
 
     wide = None if sys.stdout.isatty() else 160
     colours: Literal["auto"] | None = None if plain() else "auto"
-    return Console(highlight=False, soft_wrap=not sys.stdout.isatty(), width=wide, color_system=colours)
+    return PrintableConsole(highlight=False, soft_wrap=not sys.stdout.isatty(), width=wide, color_system=colours)
 
 
 def hang(out: Console, head: Text, text: Text) -> None:
     """``head`` and ``text`` on one line; on a terminal that is too narrow ``text`` goes on under its own beginning."""
     from rich.text import Text as Plain
 
+    text = Plain(printable(text.plain))  # a newline of another's would begin a line that looks like ours
     lines = text.wrap(out, max(out.width - head.cell_len, 20)) if out.is_terminal else [text]
     for number, line in enumerate(lines):
         line.rstrip()
@@ -91,8 +99,9 @@ def progress(title: str) -> Iterator[Callable[[str, int, int], None]]:
     if not sys.stderr.isatty() or plain():
         yield lambda step, done, total: None
         return
-    from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    from vfio_ims.cli.terminal import PrintableConsole
 
     columns = (
         TextColumn("{task.description}"),
@@ -100,6 +109,6 @@ def progress(title: str) -> Iterator[Callable[[str, int, int], None]]:
         TextColumn("{task.completed}/{task.total}"),
         TimeElapsedColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    with Progress(*columns, console=PrintableConsole(stderr=True), transient=True) as bar:
         task = bar.add_task(title, total=None)
         yield lambda step, done, total: bar.update(task, description=f"{title}: {step}", completed=done, total=total)

@@ -6,7 +6,7 @@ from __future__ import annotations
 import click
 
 from vfio_ims.cli import exits
-from vfio_ims.cli.output import device_options, json_option, print_json
+from vfio_ims.cli.output import device_options, echo, json_option, print_json
 
 __all__ = ["command"]
 
@@ -32,9 +32,7 @@ def command(device: str, iommu: str | None, names: tuple[str, ...], live: bool, 
             for number, block in blocks.items():
                 for name, register in block.registers.items():
                     doc = f"  {register.__doc__}" if register.__doc__ else ""
-                    click.echo(
-                        f"BAR{number}.{name}  +{register.offset:x}, {register.width} bits, {register.access}{doc}"
-                    )
+                    echo(f"BAR{number}.{name}  +{register.offset:x}, {register.width} bits, {register.access}{doc}")
             return exits.OK if blocks else exits.NOTHING
         places = [find_register(name, target.capabilities, blocks) for name in names]
         lines = []
@@ -45,5 +43,5 @@ def command(device: str, iommu: str | None, names: tuple[str, ...], live: bool, 
         print_json("read", {"device": device, "registers": [content for _, content in lines]})
     else:
         for text, _ in lines:
-            click.echo(text)
+            echo(text)
     return exits.OK

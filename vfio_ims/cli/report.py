@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from vfio_ims.cli import exits
+from vfio_ims.cli.output import echo
 from vfio_ims.errors import SetupError
 
 __all__ = ["command"]
@@ -31,7 +32,7 @@ def command(device: str, output: str | None) -> int:
         short = function.config is None or not function.config.standard_readable
     text = json.dumps(content, indent=1)
     if output == "-":
-        click.echo(text)
+        echo(text)
         return exits.OK
     where = Path(output or f"vfio-ims-{content['device'].replace(':', '-')}.json")
     try:
@@ -40,6 +41,6 @@ def command(device: str, output: str | None) -> int:
         hint = "name another place with -o, or - for stdout"
         raise SetupError(f"write the report {where}", hint=hint, errno=error.errno) from error
     if short:
-        click.echo("Only 64 bytes of config space could be read: with sudo the report has all of it.", err=True)
-    click.echo(f"{where}: read it with vfio-ims show report:{where}")
+        echo("Only 64 bytes of config space could be read: with sudo the report has all of it.", err=True)
+    echo(f"{where}: read it with vfio-ims show report:{where}")
     return exits.OK

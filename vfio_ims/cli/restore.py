@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from vfio_ims.cli import exits
+from vfio_ims.cli.output import echo
 from vfio_ims.cli.selecting import change_options
 
 if TYPE_CHECKING:
@@ -36,17 +37,17 @@ def command(names: tuple[str, ...], dry_run: bool, force: bool, state: Path | No
         plan = binder.plan_restore(addresses)
         plan.check_free(force=force)
         for step in plan.steps:
-            click.echo(str(step))
+            echo(str(step))
         rules = [place for address in addresses or () if (place := rule_path(machine, address)).exists()]
         for place in rules:
-            click.echo(f"rm {place}")
+            echo(f"rm {place}")
         return exits.OK if plan.steps or rules else exits.NOTHING
     results = binder.restore(addresses, force=force)
     for result in results:
-        click.echo(f"{result.address}: {result.text}", err=not result.done)
+        echo(f"{result.address}: {result.text}", err=not result.done)
     forgotten = _forget(machine, addresses)
     if not results and not forgotten:
-        click.echo("Nothing to restore: the journal has nothing that was changed since this boot.", err=True)
+        echo("Nothing to restore: the journal has nothing that was changed since this boot.", err=True)
         return exits.NOTHING
     return exits.OK if all(result.done for result in results) else exits.FAILED
 
@@ -68,8 +69,8 @@ def _forget(machine: Machine, addresses: list[str] | None) -> bool:
     for address in addresses or ():
         place = forget(machine, address)
         if place is not None:
-            click.echo(f"{address}: {place} removed: it is no longer bound to VFIO at boot")
+            echo(f"{address}: {place} removed: it is no longer bound to VFIO at boot")
             done = True
     for address in persistent(machine):
-        click.echo(f"{address}: a udev rule binds it at every boot; to end that: vfio-ims restore {address}", err=True)
+        echo(f"{address}: a udev rule binds it at every boot; to end that: vfio-ims restore {address}", err=True)
     return done

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from vfio_ims.cli import exits
-from vfio_ims.cli.output import device_options, json_option, print_json, progress, seconds, with_interface
+from vfio_ims.cli.output import device_options, echo, json_option, print_json, progress, seconds, with_interface
 from vfio_ims.errors import UsageError
 
 if TYPE_CHECKING:
@@ -83,9 +83,9 @@ def command(
             content["characterisation"] = learned.to_json()
         print_json("selftest", content)
     else:
-        click.echo(str(report))
+        echo(str(report))
         if learned is not None:
-            click.echo(str(learned))
+            echo(str(learned))
     return exits.OK if report.passed else exits.FAILED
 
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import click
-
-from vfio_ims.cli.output import print_json
+from vfio_ims.cli.output import echo, print_json
 from vfio_ims.errors import UsageError
 
 if TYPE_CHECKING:
@@ -31,9 +29,9 @@ def run_table(name: str, table: str, fire: str | None, as_json: bool) -> bool:
         print_json("table", {"device": name, "findings": [finding.to_json() for finding in findings]})
     elif not as_json:
         for finding in findings:
-            click.echo(str(finding))
+            echo(str(finding))
         if fire is None:
-            click.echo("No slot was fired: --fire REGISTER says how, or a driver does (docs/writing-a-driver.md).")
+            echo("No slot was fired: --fire REGISTER says how, or a driver does (docs/writing-a-driver.md).")
     return good
 
 

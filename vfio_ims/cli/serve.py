@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import click
 
+from vfio_ims.cli.output import echo
+
 __all__ = ["command"]
 
 
@@ -29,11 +31,11 @@ def command(model: str, path: str, map_slots: bool) -> None:
     made = family_of_model(name).load_model(name)(model, **given)
     server = Server(made, path)
     try:
-        click.echo(f"serving {model} on {path}; open it as vfio-user:{path}", err=True)
+        echo(f"serving {model} on {path}; open it as vfio-user:{path}", err=True)
         sys.stderr.flush()
         server.serve_forever()
     except KeyboardInterrupt:
-        click.echo("stopped", err=True)
+        echo("stopped", err=True)
     finally:
         server.close()
         made.close()

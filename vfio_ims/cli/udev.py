@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from vfio_ims.cli import exits
-from vfio_ims.cli.output import json_option, print_json
+from vfio_ims.cli.output import echo, json_option, print_json
 
 __all__ = ["command"]
 
@@ -39,7 +39,7 @@ def print_(group: str, any_device: bool, sysusers: bool) -> int:
     """Print the rules."""
     from vfio_ims.host.rules import make_sysusers
 
-    click.echo(make_sysusers(group) if sysusers else _text(group, any_device), nl=False)
+    echo(make_sysusers(group) if sysusers else _text(group, any_device), nl=False)
     return exits.OK
 
 
@@ -51,8 +51,8 @@ def install(group: str, any_device: bool, dry_run: bool) -> int:
     from vfio_ims.host import Machine
     from vfio_ims.host.rules_place import install as put
 
-    put(Machine(), _text(group, any_device), group, told=click.echo, dry_run=dry_run)
-    click.echo(f"Next, for each user: sudo usermod -aG {group} USER, and log in again. Then: vfio-ims udev check")
+    put(Machine(), _text(group, any_device), group, told=echo, dry_run=dry_run)
+    echo(f"Next, for each user: sudo usermod -aG {group} USER, and log in again. Then: vfio-ims udev check")
     return exits.OK
 
 
@@ -64,9 +64,9 @@ def remove(group: str, dry_run: bool) -> int:
     from vfio_ims.host import Machine
     from vfio_ims.host.rules_place import remove as take
 
-    if take(Machine(), group, told=click.echo, dry_run=dry_run):
+    if take(Machine(), group, told=echo, dry_run=dry_run):
         return exits.OK
-    click.echo("There are none in /etc.", err=True)
+    echo("There are none in /etc.", err=True)
     return exits.NOTHING
 
 
@@ -90,5 +90,5 @@ def check(group: str, any_device: bool, as_json: bool) -> int:
 
         print_results(results)
         if step is not None:
-            click.echo(f"next: {step}")
+            echo(f"next: {step}")
     return exits.OK if step is None else exits.FAILED

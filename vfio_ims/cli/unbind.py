@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from vfio_ims.cli import exits
+from vfio_ims.cli.output import echo
 from vfio_ims.cli.selecting import change_options, chosen, function_options, machine_for
 
 __all__ = ["command"]
@@ -29,11 +30,11 @@ def command(names: tuple[str, ...], slot: str, ids: str, dry_run: bool, force: b
         if dry_run:
             plan.check_free(force=force)
             for step in plan.steps:
-                click.echo(str(step))
+                echo(str(step))
         else:
             binder.carry_out(plan, force=force)
             for change in plan.changes:
-                click.echo(f"{change.function}: was {change.now}, is bound to no driver")
+                echo(f"{change.function}: was {change.now}, is bound to no driver")
         if not plan.changes:
-            click.echo("bound to no driver already", err=True)
+            echo("bound to no driver already", err=True)
         return exits.OK if plan.changes else exits.NOTHING

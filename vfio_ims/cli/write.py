@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from vfio_ims.cli import exits
-from vfio_ims.cli.output import device_options
+from vfio_ims.cli.output import device_options, echo
 from vfio_ims.errors import DeviceBusy, UsageError
 
 if TYPE_CHECKING:
@@ -44,10 +44,10 @@ def command(device: str, iommu: str | None, writes: tuple[str, ...], live: bool,
             value = write.merged(0 if write.mask is None else target.read(write.place))
             text, _ = shown(write.place, value, decoded(write.place, value, target.capabilities))
             if dry_run:
-                click.echo(f"would write {write.place}: {text}")
+                echo(f"would write {write.place}: {text}")
             else:
                 target.write(write.place, value)
-                click.echo(f"wrote {text}")
+                echo(f"wrote {text}")
     return exits.OK
 
 

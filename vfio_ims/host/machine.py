@@ -14,6 +14,7 @@ from functools import cached_property
 from pathlib import Path
 
 from vfio_ims.pci import PciAddress
+from vfio_ims.printable import printable
 from vfio_ims.sysfs import Function, find, functions
 from vfio_ims.sysfs.attributes import read_text
 
@@ -44,7 +45,7 @@ class Holder:
     name: str
 
     def __str__(self) -> str:
-        return f"process {self.pid} ({self.name})"
+        return f"process {self.pid} ({printable(self.name)})"
 
 
 @dataclass(frozen=True, slots=True)
