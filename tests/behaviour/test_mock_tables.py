@@ -19,15 +19,25 @@ from vfio_ims.drivers.minimal.model import MinimalModel
 from vfio_ims.drivers.minimal.registers import SLOTS, Bar0
 from vfio_ims.errors import DeviceBusy, DeviceError, UnsupportedError
 from vfio_ims.ims import SlotArray
-from vfio_ims.messages import MessageLimits
+from vfio_ims.messages import Message, MessageLimits, Slot
 from vfio_ims.models import Bar, DeviceModel
 from vfio_ims.platform import Platform
 from vfio_ims.registers import SlotLayout
+from vfio_ims.selftest import check_quiet
 from vfio_ims.testing import silent
 
 MASKLESS = replace(SLOTS, mask=None, pending=None, control=None, stride=12)
 SHORT_DATA = replace(SLOTS, limits=MessageLimits(data_bits=5))
+NARROW = replace(SLOTS, limits=MessageLimits(data_bits=8))
 ONE_ADDRESS = replace(SLOTS, limits=MessageLimits(one_address=True))
+SHARED = SlotLayout(
+    bar=0, offset=0x1000, count=14, stride=2, low=None, high=None, data=0, control=None, mask=None, pending=None,
+    shared_address=(0x1100, 0x1104),
+)  # fmt: skip
+BITMAPS = SlotLayout(
+    bar=0, offset=0x1000, count=40, stride=24, low=8, high=12, data=0, control=None, mask=None, pending=None,
+    mask_bitmap=0x1800, pending_bitmap=0x1810,
+)  # fmt: skip
 SPREAD = replace(SLOTS, stride=256, low=16, high=20, data=0, control=64, mask=31, pending=30, count=14)
 
 
@@ -52,12 +62,16 @@ def driver_with(layout: SlotLayout, **host: Any) -> Iterator[Minimal]:
         yield driver
 
 
-@pytest.mark.parametrize("layout", [SPREAD, ONE_ADDRESS, SHORT_DATA], ids=["spread", "one address", "short data"])
+MASKED = {"spread": SPREAD, "one address": ONE_ADDRESS, "short data": NARROW, "bitmaps": BITMAPS}
+EVERY = {**MASKED, "plain": SLOTS, "no mask": MASKLESS, "one address, no mask": SHARED}
+
+
+@pytest.mark.parametrize("layout", MASKED.values(), ids=MASKED)
 def test_entries_of_another_shape_work_alike(layout: SlotLayout) -> None:
     # Remappable messages have handles in their addresses; compatibility ones the same address and data that differ.
     remapping = not layout.limits.one_address
     with driver_with(layout, remapping=remapping, cpus=1) as driver, driver.ims.allocate_group(5) as irqs:
-        if layout.limits.data_bits == 32:
+        if layout.limits.one_address is False:
             assert len({irq.donor for irq in irqs}) == 4
         for irq in irqs:
             assert delivered(driver, irq)
@@ -170,3 +184,135 @@ def test_a_killed_users_slots_cannot_fire(flr: str) -> None:
 
 def opened(model: DeviceModel, platform: Platform) -> Device:
     return Device(SoftwareDevice(InProcessLink(model, keep=True), platform))
+
+
+# --- neighbours -------------------------------------------------------------------------------------------------------
+
+
+def on_one_cpu(layout: SlotLayout) -> Any:
+    """A host on which several donors fit any of these tables: their messages differ in data only."""
+    return driver_with(layout, remapping=False, cpus=1)
+
+
+@pytest.mark.parametrize("layout", EVERY.values(), ids=EVERY)
+def test_closing_a_slot_leaves_its_neighbours_alone(layout: SlotLayout) -> None:
+    with on_one_cpu(layout) as driver:
+        below, middle, above = (driver.ims.allocate(slot=slot) for slot in range(3))
+        for irq in (below, middle, above):
+            assert delivered(driver, irq)
+        if driver.ims.table.has_mask:
+            middle.mask()
+            assert delivered(driver, below)
+            assert delivered(driver, above)
+            middle.unmask()
+        middle.close()
+        assert delivered(driver, below)
+        assert delivered(driver, above)
+        with driver.ims.allocate(slot=1) as again:
+            assert all(delivered(driver, irq) for irq in (again, below, above))
+        with driver.ims.allocate_group(4) as group:
+            assert all(delivered(driver, irq) for irq in (*group, below, above))
+        assert delivered(driver, below)
+        assert all(entry.in_order for entry in driver.ims.report().slots)
+
+
+@pytest.mark.parametrize("layout", EVERY.values(), ids=EVERY)
+def test_slots_of_every_shape_are_quiet_after_the_last_one_closed(layout: SlotLayout) -> None:
+    with on_one_cpu(layout) as driver:
+        domain, size = driver.ims, layout.count
+        opened = domain.table.read_many(range(size))
+        with domain.allocate_group(5) as irqs:
+            assert all(delivered(driver, irq) for irq in irqs)
+        assert domain.table.read_many(range(size)) == opened
+        if not layout.has_mask:
+            driver.device.dma.find(opened[0].message.address)  # a word of ours, or this raises
+        assert check_quiet(driver) == ()
+
+
+@pytest.mark.parametrize("layout", EVERY.values(), ids=EVERY)
+def test_slots_of_every_shape_survive_a_reset(layout: SlotLayout) -> None:
+    with on_one_cpu(layout) as driver, driver.ims.allocate_group(5) as irqs:
+        driver.reset()
+        for irq in irqs:
+            irq.wait(0)
+            assert delivered(driver, irq)
+
+
+@pytest.mark.parametrize("layout", [ONE_ADDRESS, SHARED], ids=["masked", "no mask"])
+def test_an_address_that_slots_share_stays_while_one_of_them_is_in_use(layout: SlotLayout) -> None:
+    with on_one_cpu(layout) as driver:
+        domain = driver.ims
+        with domain.allocate() as irq:
+            with pytest.raises(UnsupportedError, match=r"one address for all, now 0xfee"):
+                domain.allocate_polled()
+            memory = driver.device.dma.allocate(4096)
+            other = domain.allocate()
+            with pytest.raises(UnsupportedError, match="one address for all"):
+                domain.write(other.slot, Message(memory.iova, 1))
+            assert delivered(driver, irq)
+            other.close()
+        with domain.allocate_polled() as polled:
+            driver.fire(polled.slot)
+            assert polled.poll()
+            with pytest.raises(UnsupportedError, match="one address for all"):
+                domain.allocate()
+            driver.fire(polled.slot)
+            assert polled.poll()
+        with domain.allocate() as irq:
+            assert delivered(driver, irq)
+
+
+def test_what_is_parked_fits_the_data_that_a_table_keeps() -> None:
+    with driver_with(replace(MASKLESS, limits=MessageLimits(data_bits=16))) as driver:
+        parked = driver.ims.table.read(0).message
+        assert parked.data == 0x726B
+        with driver.ims.allocate() as irq:
+            assert delivered(driver, irq)
+
+
+def test_a_message_that_a_table_cannot_hold_is_refused() -> None:
+    with driver_with(replace(SLOTS, limits=MessageLimits(data_bits=16))) as driver, driver.ims.allocate() as irq:
+        memory = driver.device.dma.allocate(4096)
+        with pytest.raises(UnsupportedError, match=r"keeps 16 bits of data, the message has 0x1234567"):
+            driver.ims.write(irq.slot, Message(memory.iova, 0x1234567))
+        assert delivered(driver, irq)
+
+
+# --- pending bits of a former owner -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("layout", MASKED.values(), ids=MASKED)
+@pytest.mark.parametrize("beside", [False, True], ids=["alone", "beside a slot in use"])
+def test_a_pending_bit_of_a_former_owner_is_not_the_next_ones(layout: SlotLayout, beside: bool) -> None:
+    """The device raises a slot that nobody has: it pends. The next owner finds no pending bit and is not woken."""
+    with on_one_cpu(layout) as driver:
+        neighbour = driver.ims.allocate(slot=0) if beside else None
+        driver.fire(5)
+        assert driver.ims.table.pending(5)
+        with driver.ims.allocate(slot=5, masked=True) as irq:
+            assert not irq.pending
+            assert driver.ims.table.read(5) == Slot(irq.message, masked=True)
+            irq.wait(0)  # where one address serves all, a spurious wake-up is allowed
+            irq.unmask()
+            assert silent(irq)
+            assert delivered(driver, irq)
+        if neighbour is not None:
+            neighbour.wait(0)
+            assert delivered(driver, neighbour)
+
+
+def test_a_pending_bit_goes_to_the_donor_where_the_table_takes_no_memory_address() -> None:
+    limits = MessageLimits(address_mask=0x000F_FFFC, address_fixed=0xFEE0_0000)
+    with on_one_cpu(replace(SLOTS, limits=limits)) as driver:
+        driver.fire(3)
+        with driver.ims.allocate(slot=3, masked=True) as irq:
+            assert not irq.pending
+            irq.wait(0)
+            irq.unmask()
+            assert silent(irq)
+            assert delivered(driver, irq)
+            driver.ims.set_masked(3, True)
+            driver.fire(3)
+            assert irq.pending
+        assert not driver.ims.table.pending(3)
+        assert check_quiet(driver) == ()

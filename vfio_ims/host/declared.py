@@ -75,7 +75,7 @@ class _Declared(Driver):
             raise UnsupportedError(f"fire slot {slot} for PASID {pasid}", device=self.label, why=why)
         getattr(self.device.bar(doorbell.bar), f"write{doorbell.width * 8}")(doorbell.offset, slot)
         # The entry's own word: a read that flushes the write, of a place whose reads are known to be harmless.
-        at = layout.low if layout.control is None else layout.control
+        at = layout.data if layout.control is None else layout.control
         word = self.device.bar(layout.bar).read32(layout.at(slot) + at)
         held = layout.control is not None and layout.is_pending(word)
         return FireReport(FireStatus.PENDING if held else FireStatus.SENT, "as the entry's pending bit has it")

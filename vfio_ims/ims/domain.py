@@ -122,8 +122,9 @@ class ImsDomain(Owner):
 
     def _set_up(self, slots: Sequence[int], donors: Sequence[Donor], request: Request) -> None:
         """Record, then write: masked, the message, unmasked last."""
-        records = self.records
-        self.parking.discharge(slots)
+        records, neighbour = self.records, self._neighbour(slots)
+        self._check_address(slots, donors[0].message, neighbour)
+        self.parking.discharge(slots, neighbour, donors[0].message)
         records.set_donors(slots, donors)
         records.set_masked(slots, request.masked)
         records.set_owners(slots, request.cookies, request.pasid, ignore=request.ignore)
@@ -131,6 +132,18 @@ class ImsDomain(Owner):
         self.table.write_pattern(slots, [records.slot(index) for index in slots[: len(donors)]])
         if self.keeps is None:  # what the device does not keep at first tells nothing later
             self.keeps = self.table.read(slots[0]) == records.slot(slots[0])
+
+    def _neighbour(self, slots: Sequence[int]) -> Message | None:
+        """Where all entries share one address: the message of a slot beside ``slots`` that is in use, if one is."""
+        beside = self.records.message_beside(slots) if self.table.limits.one_address else None
+        return None if beside is None else beside[1]
+
+    def _check_address(self, slots: Sequence[int], message: Message, neighbour: Message | None) -> None:
+        """UnsupportedError where ``message`` would change the address that slots in use share, or cannot be held."""
+        why = self.table.limits.refusal(message, () if neighbour is None else (neighbour,))
+        if why is not None:
+            hint = "" if neighbour is None else "close the other slots first"
+            raise UnsupportedError(f"point slot {slots[0]} at {message}", device=self.label, why=why, hint=hint)
 
     def allocate_polled(self, *, slot: int | None = None, pasid: int | None = None) -> PolledSlot:
         """A slot that points at a word of our DMA memory: no interrupt, no donor, as many as the table has slots.
@@ -142,14 +155,11 @@ class ImsDomain(Owner):
         with self._lock:
             slots = self.records.take(1, slot)
             try:
-                self.parking.discharge(slots)
-                word = self._words.take()
+                word, neighbour = self._words.take(), self._neighbour(slots)
                 self.records.message[slots[0]] = word.message
+                self._check_address(slots, word.message, neighbour)
+                self.parking.discharge(slots, neighbour)
                 self.records.set_masked(slots, False)
-                others = tuple(donor.message for donor in self.pool.donors.values())
-                why = self.table.limits.refusal(word.message, others)
-                if why is not None:
-                    raise UnsupportedError("point a slot at memory", device=self.label, why=why)
                 if pasid is not None:
                     self.records.pasid[slots[0]] = pasid
                 self.table.write(slots[0], self.records.slot(slots[0]))
@@ -180,6 +190,7 @@ class ImsDomain(Owner):
                     why=f"{message} is neither of a vector of this device nor of its DMA memory",
                     hint="unsafe=True lets the device write there all the same",
                 )
+            self._check_address([slot], message, self._neighbour([slot]))
             donor = self.records.donor[slot]
             if donor is not None:
                 donor.leave([slot])
@@ -260,9 +271,10 @@ class ImsDomain(Owner):
     def _take_back(self, slots: Sequence[int], who: str = "a failed allocation") -> None:
         if not slots:
             return
+        neighbour = self._neighbour(slots)
         try:
-            self.parking.discharge(slots)
-            self.parking.quiesce(slots)
+            self.parking.discharge(slots, neighbour, self.records.slot(slots[0]).message or None)
+            self.parking.quiesce(slots, neighbour)
         finally:
             self.waking.forget(slots, who)
             for message in (self.records.message.get(slot) for slot in slots):

@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Leaving slots quiet: masked and zeroed, or, where a table has no mask, parked on a word of our own memory."""
+"""Leaving slots quiet: masked and zeroed, or, where a table has no mask, parked on a word of our own memory.
+
+What that comes to depends on the table: whether entries have a mask, an address of their own, and how many bits they
+keep. docs/ims.md, "Tables of other shapes", has the whole.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from vfio_ims.errors import DeviceError
-from vfio_ims.messages import Message, Slot
+from vfio_ims.messages import NO_MESSAGE, Message, Slot
 from vfio_ims.native.access import poll_memory, store
 
 if TYPE_CHECKING:
@@ -32,16 +36,34 @@ class Parking:
 
     @property
     def scratch(self) -> Message:
-        """A message that goes nowhere: a write to the scratch word."""
+        """A message that goes nowhere: a write to the scratch word, of as many bits of data as the table keeps."""
         if self._page is None:
             self._page = self._device.dma.allocate(4 * _WORDS)
-        return Message(self._page.iova, _PARKED)
+        return Message(self._page.iova, _PARKED & (1 << self._table.limits.data_bits) - 1)
 
-    def quiesce(self, slots: Sequence[int]) -> None:
-        """On return none of ``slots`` can send a message. Read back; DeviceError where one did not take it."""
+    def quiet(self, neighbour: Message | None = None) -> Slot:
+        """What an entry holds when its slot is not in use.
+
+        ``neighbour``: the message of another slot that is in use and shares this one's address, which then stays. Where
+        the table can hold neither a mask nor the scratch word's address, the source is what keeps the slot quiet.
+        """
+        limits, masked = self._table.limits, self._table.has_mask
+        if neighbour is not None and limits.one_address:
+            return Slot(Message(neighbour.address, 0), masked)
+        message = NO_MESSAGE
+        if not masked and limits.refusal(self.scratch) is None:
+            # Once the address is a donor's again, the data of idle slots must not be another's vector.
+            message = Message(self.scratch.address, 0) if limits.one_address else self.scratch
+        return Slot(limits.kept(message), masked)
+
+    def quiesce(self, slots: Sequence[int], neighbour: Message | None = None) -> None:
+        """On return none of ``slots`` can send a message. Read back; DeviceError where one did not take it.
+
+        Their source is off. ``neighbour``: as ``quiet`` takes it.
+        """
         if not slots:
             return
-        quiet = Slot() if self._table.has_mask else Slot(self.scratch, masked=False)
+        quiet = self.quiet(neighbour)
         self._table.write_pattern(slots, [quiet])
         for slot in (slots[0], slots[-1]):
             found = self._table.read(slot)
@@ -53,27 +75,44 @@ class Parking:
                     hint="run the self-test: the table does not keep what is written to it",
                 )
 
-    def discharge(self, slots: Sequence[int]) -> None:
+    def discharge(self, slots: Sequence[int], neighbour: Message | None = None, through: Message | None = None) -> None:
         """Let pending bits that a former owner left go to scratch memory, so that the next one starts clean.
 
         Before the slots are quiesced: a write of the control word may hide the bit for a moment. The pending messages
-        are seen to arrive, where memory takes them. The slots are left masked and zeroed.
+        are seen to arrive, where memory takes them. The slots are left as ``quiet`` says. Where the scratch word's
+        address cannot be written, because the table does not keep it or a ``neighbour`` uses the one address, they go
+        to the neighbour's donor or else to that of ``through``: one spurious wake-up.
         """
         pending = self._table.pending_among(slots)
-        for first in range(0, len(pending), _WORDS):
-            self._discharge(pending[first : first + _WORDS])
+        if not pending:
+            return
+        limits = self._table.limits
+        if not limits.one_address or neighbour is None:
+            neighbour = None
+            if limits.refusal(self.scratch) is None:
+                most = 1 if limits.one_address else _WORDS
+                for first in range(0, len(pending), most):
+                    self._discharge(pending[first : first + most])
+                return
+        message = neighbour or through
+        if message is not None and limits.refusal(message) is None:
+            self._table.write_pattern(pending, [Slot(message, masked=False)])
+            deadline = time.monotonic() + _UNDER_WAY
+            while self._table.pending_among(pending) and time.monotonic() < deadline:
+                time.sleep(0.0001)
+            self._table.write_pattern(pending, [self.quiet(neighbour)])
 
     def _discharge(self, slots: Sequence[int]) -> None:
-        start = self.scratch.address
+        start, data = self.scratch.address, self.scratch.data
         assert self._page is not None
         words = [4 * number for number in range(len(slots))]
         for word in words:
             store(self._page.address + word, 4, 0)
-        self._table.write_pattern(slots, [Slot(Message(start + word, _PARKED), masked=False) for word in words])
+        self._table.write_pattern(slots, [Slot(Message(start + word, data), masked=False) for word in words])
         deadline = time.monotonic() + _UNDER_WAY
         for word in words:
-            poll_memory(self._page.address + word, 4, 0xFFFF_FFFF, _PARKED, max(0.0, deadline - time.monotonic()))
-        self._table.write_pattern(slots, [Slot()])
+            poll_memory(self._page.address + word, 4, 0xFFFF_FFFF, data, max(0.0, deadline - time.monotonic()))
+        self._table.write_pattern(slots, [self.quiet()])
 
     def close(self) -> None:
         page, self._page = self._page, None

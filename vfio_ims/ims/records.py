@@ -112,6 +112,14 @@ class SlotRecords:
             return Slot()
         return Slot(message, bool(self.masked[index]), self.pasid.get(index), index in self.ignore)
 
+    def message_beside(self, slots: Sequence[int]) -> tuple[int, Message] | None:
+        """An allocated slot that is none of ``slots`` and has a message, with that; None where there is none."""
+        own = set(slots)
+        for index in self.allocated:
+            if index not in own and (message := self.slot(index).message):
+                return index, message
+        return None
+
     def give_back(self, slots: Sequence[int]) -> None:
         for donor in self.donors_of(slots):
             donor.leave(slots)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A slot table that is a plain array of entries in a BAR: DSA, IAA, QAT gen4, DLB 2.5."""
+"""A slot table that is an array of entries in a BAR, with or without registers beside it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from vfio_ims.errors import UsageError
+from vfio_ims.ims.narrow_fields import NarrowFields
 from vfio_ims.messages import MessageLimits, Slot
 from vfio_ims.registers import SlotLayout
 
@@ -20,7 +21,11 @@ _FEW = 8  # that are read one by one, not with all that lie between them
 
 
 class SlotArray:
-    """``ImsTable`` for what ``layout`` declares, on ``device``. No vendor code."""
+    """``ImsTable`` for what ``layout`` declares, on ``device``. No vendor code.
+
+    Where all entries share one address register, it is written only when a message with another address is written to
+    any of them, after those are masked: the caller must know that no other slot is in use then.
+    """
 
     def __init__(self, device: Device, layout: SlotLayout) -> None:
         self._device, self.layout = device, layout
@@ -31,8 +36,22 @@ class SlotArray:
                 device=device.name,
                 why=f"BAR {layout.bar} of {self._bar.size:#x} bytes cannot hold {layout.count} at {layout.offset:#x}",
             )
+        own = None if layout.packed else layout.data
+        self._words = (layout.low, layout.high, own, layout.control)
+        self._address: tuple[int, int | None] | None = None
+        """Where the one address register is, in the BAR; None where each entry has its own."""
+        if layout.limits.one_address:
+            first = layout.offset + (layout.low or 0)
+            self._address = layout.shared_address or (
+                first,
+                None if layout.high is None else layout.offset + layout.high,
+            )
+        self._data = NarrowFields(self._bar, layout.offset, 16) if layout.packed else None
+        self._masks = None if layout.mask_bitmap is None else NarrowFields(self._bar, layout.mask_bitmap, 1)
+        self._pendings = None if layout.pending_bitmap is None else NarrowFields(self._bar, layout.pending_bitmap, 1)
         # Masked first, the message, the slot's own control last.
-        order = (layout.control, layout.low, layout.high, layout.data, layout.control)
+        low, high = (None, None) if self._address is not None else (layout.low, layout.high)
+        order = (layout.control, low, high, own, layout.control)
         self._steps = tuple((at, word) for word, at in enumerate(order) if at is not None)
 
     size = property(lambda self: self.layout.count)
@@ -43,26 +62,49 @@ class SlotArray:
 
     def read(self, index: int) -> Slot:
         base, layout = self.layout.at(index), self.layout
-        words = (
-            0 if at is None else self._bar.read32(base + at)
-            for at in (layout.low, layout.high, layout.data, layout.control)
-        )
-        return layout.decode(*words)
+        low, high, data, control = (0 if at is None else self._bar.read32(base + at) for at in self._words)
+        if self._address is not None:
+            address = self._read_address()
+            low, high = address & 0xFFFF_FFFF, address >> 32
+        if self._data is not None:
+            (data,) = self._data.get((index,))
+        masked = self._masks is not None and bool(self._masks.get((index,))[0])
+        return layout.decode(low, high, data, control, masked)
+
+    def _read_address(self) -> int:
+        """The address register that all entries share."""
+        assert self._address is not None
+        low, high = self._address
+        return self._bar.read32(low) | (0 if high is None else self._bar.read32(high) << 32)
+
+    def _write_address(self, address: int) -> None:
+        """Only when it differs: a write of its two words cannot be seen as one by a slot that sends meanwhile."""
+        assert self._address is not None
+        low, high = self._address
+        if self._read_address() == address:
+            return
+        self._bar.write32(low, address & 0xFFFF_FFFF)
+        if high is not None:
+            self._bar.write32(high, address >> 32)
+        self._bar.read32(low)
 
     def read_many(self, indices: Sequence[int]) -> list[Slot]:
-        if len(indices) < _FEW:
+        if len(indices) < _FEW or self._data is not None:
             return [self.read(index) for index in indices]
+        masks = None if self._masks is None else self._masks.get(indices)
+        address = 0 if self._address is None else self._read_address()
         layout, (first, last) = self.layout, _ends(indices)
         size = layout.stride // 4
         words = memoryview(self._bar.read_block(layout.at(first), (last - first + 1) * size)).cast("I")
-        known: dict[bytes, Slot] = {}  # few different entries, as a rule
+        known: dict[tuple[bytes, bool], Slot] = {}  # few different entries, as a rule
         found = []
-        for index in indices:
+        for number, index in enumerate(indices):
+            masked = masks is not None and bool(masks[number])
             entry = words[(index - first) * size : (index - first + 1) * size]
-            raw = entry.tobytes()
+            raw = entry.tobytes(), masked
             slot = known.get(raw)
             if slot is None:
-                slot = known[raw] = layout.decode_entry(entry)
+                slot = known[raw] = layout.decode_entry(entry, address, masked)
             found.append(slot)
         return found
 
@@ -74,6 +116,9 @@ class SlotArray:
             at = self.layout.at(index) + self.layout.control
             self._bar.write32(at, self.layout.control_word(slot))
             self._bar.read32(at)  # flushes: what leaves after this obeys the new mask
+        if self._masks is not None:
+            self.layout.at(index)
+            self._masks.put([(index, slot.masked)])
 
     def write_many(self, slots: Iterable[tuple[int, Slot]]) -> None:
         pairs = list(slots)
@@ -84,6 +129,30 @@ class SlotArray:
             return
         lowest, highest = _ends(indices)
         self.layout.at(lowest), self.layout.at(highest)  # both inside, or nothing is written
+        if self._address is None and self._data is None and self._masks is None:
+            self._write_entries(indices, pattern)
+            return
+        addresses = {slot.message.address for slot in pattern}
+        if self._address is not None and len(addresses) > 1:
+            why = f"they share one address register, the messages have {len(addresses)} addresses"
+            raise UsageError("write slots", device=self._device.name, why=why)
+        if self._masks is not None:
+            self._masks.put([(index, 1) for index in indices])
+        if self._address is not None and self._read_address() != pattern[0].message.address:
+            self._write_entries(indices, [slot.with_mask(True) for slot in pattern])
+            self._write_address(pattern[0].message.address)
+        self._write_entries(indices, pattern)
+        whole = list(pattern) * -(-len(indices) // len(pattern))
+        if self._data is not None:
+            width = (1 << self.layout.limits.data_bits) - 1
+            self._data.put([(index, slot.message.data & width) for index, slot in zip(indices, whole, strict=False)])
+        if self._masks is not None:
+            self._masks.put([(index, slot.masked) for index, slot in zip(indices, whole, strict=False)])
+
+    def _write_entries(self, indices: Sequence[int], pattern: Sequence[Slot]) -> None:
+        """The words of the entries themselves, in one compiled call."""
+        if not self._steps:
+            return
         row = array("I")
         for slot in pattern:
             message = slot.message
@@ -95,15 +164,20 @@ class SlotArray:
         layout = self.layout
         self._bar.write_table(layout.offset, layout.stride, array("I", indices), self._steps, words)
         last = layout.at(indices[-1])
-        self._bar.read32(last + (layout.control if layout.control is not None else layout.low))  # flushes them all
+        self._bar.read32(last + self._steps[-1][0])  # flushes them all
 
     def pending(self, index: int) -> bool:
+        if self._pendings is not None:
+            self.layout.at(index)
+            return bool(self._pendings.get((index,))[0])
         if not self.layout.has_pending or self.layout.control is None:
             return False
         return self.layout.is_pending(self._bar.read32(self.layout.at(index) + self.layout.control))
 
     def pending_among(self, indices: Sequence[int]) -> list[int]:
         layout = self.layout
+        if self._pendings is not None:
+            return [index for index, bit in zip(indices, self._pendings.get(indices), strict=True) if bit]
         if not indices or layout.pending is None or layout.control is None:
             return []
         if len(indices) < _FEW:

@@ -22,11 +22,16 @@ class MessageLimits:
     address_fixed: int = 0
     one_address: bool = False
 
+    def kept(self, message: Message) -> Message:
+        """What an entry holds after ``message`` was written: data cut to its width, fixed address bits as they are."""
+        address = message.address & self.address_mask | self.address_fixed & ~self.address_mask
+        return Message(address & ~3, message.data & (1 << self.data_bits) - 1)
+
     def refusal(self, message: Message, others: tuple[Message, ...] = ()) -> str | None:
         """Why ``message`` cannot go into an entry beside ``others``; None where it can."""
         if message.data >> self.data_bits:
             return f"the table keeps {self.data_bits} bits of data, the message has {message.data:#x}"
-        kept = message.address & self.address_mask | self.address_fixed & ~self.address_mask
+        kept = self.kept(message).address
         if kept != message.address:
             return f"the table would keep {kept:#x} of address {message.address:#x}"
         if self.one_address:

@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from vfio_ims.errors import UsageError
 
-__all__ = ["INTERRUPT_RANGE", "Format", "Message"]
+__all__ = ["INTERRUPT_RANGE", "NO_MESSAGE", "Format", "Message"]
 
 INTERRUPT_RANGE = range(0xFEE0_0000, 0xFEF0_0000)
 """Where x86 takes a 4-byte write without PASID as an interrupt (Intel SDM volume 3, "Message Address Register")."""

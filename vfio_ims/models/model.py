@@ -206,6 +206,8 @@ class DeviceModel:
         store = self.stores.get(region)
         if store is not None and 0 <= offset - store.layout.offset < store.layout.size:
             return store.load(offset - store.layout.offset, size)
+        if store is not None and store.beside.covers(offset):
+            return store.beside.load(offset, size)
         file = self._files[region]
         place = file.place(offset)
         if place is None and not self._covers(file, offset, size):
@@ -227,6 +229,10 @@ class DeviceModel:
         store = self.stores.get(region)
         if store is not None and 0 <= offset - store.layout.offset < store.layout.size:
             for index in store.store(offset - store.layout.offset, data):
+                self.after(store.discharge, index)
+            return
+        if store is not None and store.beside.covers(offset):
+            for index in store.beside.store(offset, data):
                 self.after(store.discharge, index)
             return
         touched = self._files[region].store(offset, data)

@@ -9,14 +9,16 @@ from collections.abc import Callable
 from enum import Enum
 from struct import Struct
 
+from vfio_ims.errors import UsageError
 from vfio_ims.messages import Slot
+from vfio_ims.models.slot_beside import Beside
 from vfio_ims.native.access import change
 from vfio_ims.native.memory import address_of
 from vfio_ims.registers import SlotLayout
 
 __all__ = ["Outcome", "SlotStore"]
 
-_WORD = Struct("<I")
+_WORD, _HALF = Struct("<I"), Struct("<H")
 _CLEAR = [bytes(not byte >> bit & 1 for byte in range(256)) for bit in range(8)]
 """By bit: for each byte 1 where the bit is 0."""
 
@@ -29,11 +31,23 @@ class Outcome(Enum):
     REFUSED = "refused"
 
 
+def _limited_words(layout: SlotLayout) -> dict[int, tuple[int, int]]:
+    """By place in an entry: the bits that a word keeps, and those that read as 1, for words that do not keep all."""
+    limits, ones = layout.limits, 0xFFFF_FFFF
+    mask, fixed = limits.address_mask, limits.address_fixed & ~limits.address_mask
+    words = {layout.low: (mask & ones, fixed & ones), layout.high: (mask >> 32, fixed >> 32)}
+    words[layout.data] = ((1 << limits.data_bits) - 1, 0)
+    return {at: kept for at, kept in words.items() if at is not None and kept != (ones, 0)}
+
+
 class SlotStore:
     """A table laid out by ``layout``. ``send(address, data)`` is the bus write that a fire ends in.
 
-    An entry keeps its declared bits, reserved ones read as zero, pending is read-only. After reset an entry is masked
-    and zero: inferred, the reset value of DSA's slots is not public (``reset_masked=False`` gives DLB 2.5's).
+    An entry keeps its declared bits, reserved ones read as zero, pending is read-only. ``layout.limits`` is enforced:
+    data has its width, an address the bits that are kept, and where one address serves all entries there is one
+    register for it. After reset an entry is masked and zero: inferred, the reset value of DSA's slots is not public
+    (``reset_masked=False`` gives DLB 2.5's). ``load`` and ``store`` take offsets from the table's start; ``beside``
+    has the registers that the layout declares elsewhere in the BAR.
 
     ``shared``: the table is a memory file that a client maps. Its stores are then not seen: pending is kept here and
     mirrored into the entry, and ``watch`` finds slots that were unmasked meanwhile.
@@ -45,7 +59,11 @@ class SlotStore:
         self.layout, self._send = layout, send
         self.pending: set[int] = set()
         self._held = bytearray(layout.count)  # the same: a byte 1 for each
-        self._decoded: dict[int, tuple[bytes, Slot]] = {}
+        self._decoded: dict[int, tuple[bytes, tuple[int, int, int], Slot]] = {}
+        self.beside = Beside(layout, self.pending, reset_masked=reset_masked)
+        if shared and (self.beside.places or layout.limits.one_address or layout.packed):
+            why = "its slot table is more than a plain array of entries, each with its own address"
+            raise UsageError("offer a model's slots for mapping", why=why, hint="map_slots=no")
         self.fd, self._address = -1, 0  # both set where the table is shared
         self._memory: bytearray | mmap.mmap
         if shared:
@@ -58,6 +76,7 @@ class SlotStore:
             self._memory = bytearray(layout.size)
         self._reset_control = layout.control_word(Slot(masked=reset_masked))
         self._kept = self._kept_bits()
+        self._limited = _limited_words(layout)
         self.reset()
 
     @property
@@ -74,37 +93,64 @@ class SlotStore:
         """Every entry as after power-on; pending bits are forgotten."""
         self.pending.clear()
         self._held = bytearray(self.layout.count)
+        self.beside.reset()
         entry = bytearray(self.layout.stride)
         if self.layout.control is not None:
             _WORD.pack_into(entry, self.layout.control, self._reset_control)
+        for at, (_, fixed) in self._limited.items():
+            if not self.layout.packed:
+                _WORD.pack_into(entry, at, fixed)
         self._memory[: self.layout.size] = bytes(entry) * self.layout.count
 
     def words(self, index: int) -> tuple[int, int, int, int]:
         """Address low, high, data, control; a word that the layout lacks is 0."""
         base, layout = index * self.layout.stride, self.layout
+        if layout.packed:
+            low, high = self.beside.address
+            return low, high, int(_HALF.unpack_from(self._memory, base)[0]), 0
         low, high, data, control = (
             0 if at is None else int(_WORD.unpack_from(self._memory, base + at)[0])
             for at in (layout.low, layout.high, layout.data, layout.control)
         )
+        if layout.limits.one_address:
+            low, high = self.beside.address
         return low, high, data, control
 
     def slot(self, index: int) -> Slot:
         """The entry decoded; as long as its bytes are the same, the same object."""
         base = index * self.layout.stride
         entry = bytes(self._memory[base : base + self.layout.stride])
-        known = self._decoded.get(index)
-        if known is None or known[0] != entry:
-            known = self._decoded[index] = (entry, self.layout.decode(*self.words(index)))
-        return known[1]
+        known, state = self._decoded.get(index), self.beside.state(index)
+        if known is None or known[0] != entry or known[1] != state:
+            decoded = self.layout.decode(*self.words(index), masked=bool(state[2]))
+            if self.fd >= 0:  # a client's stores to the mapping were not seen
+                decoded = decoded.with_message(self.layout.limits.kept(decoded.message))
+            known = self._decoded[index] = (entry, state, decoded)
+        return known[2]
 
     def load(self, offset: int, size: int) -> bytes:
         """A read by the client, ``offset`` from the table's start."""
-        return bytes(self._memory[offset : offset + size])
+        if not self.layout.limits.one_address or self.layout.low is None:
+            return bytes(self._memory[offset : offset + size])
+        return self._with_one_address(offset, size)
+
+    def _with_one_address(self, offset: int, size: int) -> bytes:
+        """Every entry shows the one address register."""
+        layout, start = self.layout, offset & ~3
+        found = bytearray(self._memory[start : offset + size + 3 & ~3])
+        for at in range(start, start + len(found), 4):
+            word = at % layout.stride
+            if word in (layout.low, layout.high):
+                _WORD.pack_into(found, at - start, self.beside.address[word != layout.low])
+        return bytes(found[offset - start : offset - start + size])
 
     def store(self, offset: int, data: bytes) -> list[int]:
         """A write by the client; returns the entries whose control word it touched."""
         touched: list[int] = []
         layout = self.layout
+        if layout.packed:
+            self._store_packed(offset, data)
+            return touched
         for at in range(offset & ~3, offset + len(data), 4):
             index, word = divmod(at, layout.stride)
             if index >= layout.count or word not in (layout.low, layout.high, layout.data, layout.control):
@@ -116,8 +162,20 @@ class SlotStore:
                 kept = _WORD.unpack(cell)[0] & self._kept | self._pending_bit(index)
                 _WORD.pack_into(cell, 0, kept)
                 touched.append(index)
+            elif word in self._limited:
+                mask, fixed = self._limited[word]
+                _WORD.pack_into(cell, 0, _WORD.unpack(cell)[0] & mask | fixed)
+            if layout.limits.one_address and word in (layout.low, layout.high):
+                self.beside.address[word != layout.low] = _WORD.unpack(cell)[0]
             self._memory[at : at + 4] = bytes(cell)
         return touched
+
+    def _store_packed(self, offset: int, data: bytes) -> None:
+        mask = (1 << self.layout.limits.data_bits) - 1
+        end = min(offset + len(data), self.layout.size)
+        self._memory[offset:end] = data[: end - offset]
+        for at in range(offset & ~1, end, 2):
+            _HALF.pack_into(self._memory, at, _HALF.unpack_from(self._memory, at)[0] & mask)
 
     def fire(self, index: int, pasid: int | None = None) -> Outcome:
         """The device raises slot ``index`` for work tagged ``pasid``."""
@@ -185,7 +243,9 @@ class SlotStore:
         return 1 << self.layout.pending if self.layout.pending is not None and index in self.pending else 0
 
     def _mirror(self, index: int) -> None:
-        at, bit = index * self.layout.stride + (self.layout.control or 0), self._pending_bit(index)
+        if self.layout.control is None:
+            return
+        at, bit = index * self.layout.stride + self.layout.control, self._pending_bit(index)
         if self._address:  # the client may unmask at the same time: its store must not be undone
             change(self._address + at, clear=~(self._kept | bit) & 0xFFFF_FFFF, set=bit)
         else:

@@ -2,7 +2,7 @@
 """Where a device's IMS slots are and how an entry is laid out: declared once, used by driver and model."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from vfio_ims.errors import UsageError
 from vfio_ims.messages import Message, MessageLimits, Slot
@@ -21,13 +21,19 @@ class SlotLayout:
     ``low``, ``high``, ``data`` and ``control`` are the words' byte offsets in an entry (None: no such word). ``mask``,
     ``pending``, ``ignore``, ``pasid_enable`` are bits of the control word and ``pasid`` its field, None where the
     table has no such thing. The default is the entry that DSA, IAA, QAT gen4 and DLB 2.5 have in common.
+
+    What lies beside the entries is given by its byte offset in the BAR. ``shared_address``: the low and the high word
+    (None: 32 bits only) of one address register for all entries, which then have no ``low`` and ``high`` of their own,
+    and ``limits.one_address`` is set. ``mask_bitmap`` and ``pending_bitmap``: 32-bit registers with one bit an entry,
+    1 for masked and for pending. A ``stride`` of 2 declares entries that are 16-bit data and nothing else, two in a
+    32-bit register.
     """
 
     bar: int
     offset: int
     count: int
     stride: int = 16
-    low: int = 0
+    low: int | None = 0
     high: int | None = 4
     data: int = 8
     control: int | None = 12
@@ -37,8 +43,14 @@ class SlotLayout:
     pasid_enable: int | None = None
     pasid: Bits = _PASID
     limits: MessageLimits = _NO_LIMITS
+    shared_address: tuple[int, int | None] | None = None
+    mask_bitmap: int | None = None
+    pending_bitmap: int | None = None
 
     def __post_init__(self) -> None:
+        self._check_beside()
+        if self.packed:
+            return
         places = [place for place in (self.low, self.high, self.data, self.control) if place is not None]
         if len(set(places)) != len(places) or any(at % 4 or not 0 <= at <= self.stride - 4 for at in places):
             raise UsageError("declare a slot layout", why=f"words must be distinct and within the stride, not {places}")
@@ -51,6 +63,37 @@ class SlotLayout:
                 "declare a slot layout", why="mask, pending, ignore and PASID must be None without a control word"
             )
 
+    def _check_beside(self) -> None:
+        """What lies beside the entries, and whether it agrees with them."""
+        why, aligned = "", [*(self.shared_address or ()), self.mask_bitmap, self.pending_bitmap]
+        if any(place is not None and (place % 4 or place < 0) for place in aligned):
+            why = "registers beside the entries must be at multiples of 4"
+        elif (self.shared_address is None) == (self.low is None):
+            why = "an entry has low, or all entries have shared_address: one of the two"
+        elif self.low is None and self.high is not None:
+            why = "high must be None without low"
+        elif self.mask_bitmap is not None and self.mask is not None:
+            why = "the mask is in the control word or in mask_bitmap: one of mask and mask_bitmap must be None"
+        elif self.pending_bitmap is not None and self.pending is not None:
+            why = "pending is in the control word or in pending_bitmap: one of the two must be None"
+        elif self.stride == 2 and (self.data or self.low is not None or self.control is not None):
+            why = "entries of 2 bytes hold data only: data=0, low=None, high=None, control=None"
+        elif self.packed and (self.count < 1 or self.offset % 4):
+            why = "count must be 1 or more, offset a multiple of 4"
+        if why:
+            raise UsageError("declare a slot layout", why=why)
+        limits = self.limits
+        if self.shared_address is not None:
+            limits = replace(limits, one_address=True)
+        if self.packed:
+            limits = replace(limits, data_bits=min(16, limits.data_bits))
+        object.__setattr__(self, "limits", limits)
+
+    @property
+    def packed(self) -> bool:
+        """Whether an entry is 16 bits of data and nothing else, two in a 32-bit register."""
+        return self.stride == 2
+
     @property
     def size(self) -> int:
         """Bytes of the whole table."""
@@ -58,11 +101,11 @@ class SlotLayout:
 
     @property
     def has_mask(self) -> bool:
-        return self.mask is not None
+        return self.mask is not None or self.mask_bitmap is not None
 
     @property
     def has_pending(self) -> bool:
-        return self.pending is not None
+        return self.pending is not None or self.pending_bitmap is not None
 
     @property
     def has_pasid(self) -> bool:
@@ -90,18 +133,24 @@ class SlotLayout:
     def is_pending(self, control: int) -> bool:
         return self.pending is not None and bool(control >> self.pending & 1)
 
-    def decode(self, low: int, high: int, data: int, control: int) -> Slot:
-        """The slot that these words hold. An address's reserved low bits are dropped."""
+    def decode(self, low: int, high: int, data: int, control: int, masked: bool = False) -> Slot:
+        """The slot that these words hold. An address's reserved low bits are dropped.
+
+        ``masked``: its bit in ``mask_bitmap``, where the table has that.
+        """
         enabled = self.pasid_enable is not None and control >> self.pasid_enable & 1
         return Slot(
             Message((high << 32 | low) & ~3, data),
-            masked=self.mask is not None and bool(control >> self.mask & 1),
+            masked=masked if self.mask is None else bool(control >> self.mask & 1),
             pasid=self.pasid.get(control) if enabled else None,
             ignore=self.ignore is not None and bool(control >> self.ignore & 1),
         )
 
-    def decode_entry(self, words: Sequence[int]) -> Slot:
-        """The slot in an entry given as its 32-bit words."""
-        return self.decode(
-            *(0 if at is None else words[at // 4] for at in (self.low, self.high, self.data, self.control))
+    def decode_entry(self, words: Sequence[int], address: int = 0, masked: bool = False) -> Slot:
+        """The slot in an entry given as its 32-bit words; ``address``, ``masked``: what lies beside the entries."""
+        low, high, data, control = (
+            0 if at is None else words[at // 4] for at in (self.low, self.high, self.data, self.control)
         )
+        if self.low is None:
+            low, high = address & 0xFFFF_FFFF, address >> 32
+        return self.decode(low, high, data, control, masked)

@@ -17,7 +17,8 @@ __all__ = ["check_quiet"]
 def check_quiet(driver: Driver, settle: float | None = None) -> tuple[str, ...]:
     """What is not quiet on a device of which no slot is allocated; () where all is.
 
-    Every entry must be masked and zero (parked on the scratch word, where entries have no mask) with nothing pending,
+    Every entry must be as it is when it is not in use (masked and zero; parked on the scratch word, where entries have
+    no mask) with nothing pending,
     and no donor may count within ``settle`` seconds (None: the mount's own time). Closing the driver then disables
     the device, releases the vectors and clears bus mastering.
     """
@@ -27,11 +28,11 @@ def check_quiet(driver: Driver, settle: float | None = None) -> tuple[str, ...]:
     if allocated:
         problems.append(f"{name_slots(allocated)} allocated")
     awake, loaded, pending = [], [], table.pending_among(range(table.size))
-    parked = domain.parking.scratch if not table.has_mask else None
+    quiet = domain.parking.quiet()
     for slot, entry in enumerate(table.read_many(range(table.size))):
-        if table.has_mask and not entry.masked:
+        if quiet.masked and not entry.masked:
             awake.append(slot)
-        if entry.message.address and entry.message != parked:
+        if entry.message != quiet.message:
             loaded.append(slot)
     for slots, state in ((awake, "not masked"), (loaded, "not zero"), (pending, "pending")):
         if slots:

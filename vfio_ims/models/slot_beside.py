@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The registers of a model's slot table that lie beside its entries: one address for all, bitmaps of one bit a slot."""
+
+from __future__ import annotations
+
+from collections.abc import Set
+from struct import Struct
+
+from vfio_ims.registers import SlotLayout
+
+__all__ = ["Beside"]
+
+_WORD = Struct("<I")
+_ONES = 0xFFFF_FFFF
+
+
+class Beside:
+    """What ``layout`` declares outside its array, by offset in the BAR. ``pending``: the slots that pend, by number."""
+
+    def __init__(self, layout: SlotLayout, pending: Set[int], *, reset_masked: bool = True) -> None:
+        self._layout, self._pending, self._reset_masked = layout, pending, reset_masked
+        self.address = [0, 0]
+        """The low and the high word of the address that all entries share, where they share one."""
+        self._masked = bytearray(layout.count)
+        self.places: dict[int, tuple[str, int]] = {}
+        """By offset in the BAR: which register, and its number among those of its kind."""
+        for number, place in enumerate(layout.shared_address or ()):
+            if place is not None:
+                self.places[place] = "address", number
+        for kind, start in (("mask", layout.mask_bitmap), ("pending", layout.pending_bitmap)):
+            if start is not None:
+                self.places.update({start + 4 * n: (kind, n) for n in range(-(-layout.count // 32))})
+        self.reset()
+
+    def reset(self) -> None:
+        """As after power-on."""
+        fixed = self._layout.limits.address_fixed & ~self._layout.limits.address_mask
+        self.address[:] = fixed & _ONES, fixed >> 32
+        masked = self._reset_masked and self._layout.mask_bitmap is not None
+        self._masked[:] = bytes((masked,)) * self._layout.count
+
+    def state(self, index: int) -> tuple[int, int, int]:
+        """Address low, address high and mask of one slot."""
+        return self.address[0], self.address[1], self._masked[index]
+
+    def covers(self, offset: int) -> bool:
+        """Whether a register lies at ``offset`` in the BAR."""
+        return offset & ~3 in self.places
+
+    def load(self, offset: int, size: int) -> bytes:
+        """A read by the client at ``offset`` in the BAR."""
+        start = offset & ~3
+        words = b"".join(_WORD.pack(self._read(at)) for at in range(start, offset + size, 4))
+        return words[offset - start : offset - start + size]
+
+    def store(self, offset: int, data: bytes) -> list[int]:
+        """A write by the client at ``offset`` in the BAR; returns the slots whose mask it may have changed."""
+        start, touched = offset & ~3, list[int]()
+        whole = bytearray(self.load(start, offset - start + len(data) + 3 & ~3))
+        whole[offset - start : offset - start + len(data)] = data
+        for at in range(start, start + len(whole), 4):
+            touched += self._write(at, _WORD.unpack_from(whole, at - start)[0])
+        return touched
+
+    def _slots(self, number: int) -> range:
+        """The slots of a bitmap's register."""
+        return range(32 * number, min(32 * number + 32, self._layout.count))
+
+    def _read(self, at: int) -> int:
+        kind, number = self.places.get(at, ("", 0))
+        match kind:
+            case "address":
+                return self.address[number]
+            case "mask":
+                return sum(1 << slot % 32 for slot in self._slots(number) if self._masked[slot])
+            case "pending":
+                return sum(1 << slot % 32 for slot in self._slots(number) if slot in self._pending)
+        return 0
+
+    def _write(self, at: int, value: int) -> list[int]:
+        kind, number = self.places.get(at, ("", 0))
+        if kind == "address":
+            limits = self._layout.limits
+            kept, fixed = limits.address_mask, limits.address_fixed & ~limits.address_mask
+            self.address[number] = value & kept >> 32 * number & _ONES | fixed >> 32 * number & _ONES
+        elif kind == "mask":
+            for slot in self._slots(number):
+                self._masked[slot] = value >> slot % 32 & 1
+            return list(self._slots(number))
+        return []
