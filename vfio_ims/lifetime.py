@@ -82,6 +82,11 @@ class Owner:
             parent._children = [child for child in parent._children if child() is not None]
             parent._children.append(weakref.ref(self))
 
+    def closes_with(self, other: Owner) -> None:
+        """Close this before ``other``, too: what it uses of that one's goes with it."""
+        other._children = [child for child in other._children if child() is not None]
+        other._children.append(weakref.ref(self))
+
     @property
     def closed(self) -> bool:
         return self._closed_by is not None

@@ -10,8 +10,8 @@ from vfio_ims.backends.kernel_cdev import node_of, open_cdev
 from vfio_ims.backends.kernel_claim import claim
 from vfio_ims.backends.kernel_device import KernelDevice
 from vfio_ims.backends.kernel_group import GroupSpace, open_group
+from vfio_ims.backends.kernel_ioas import IoasSpace
 from vfio_ims.backends.kernel_refusals import driver_missing
-from vfio_ims.backends.kernel_space import IoasSpace
 from vfio_ims.backends.ports import AddressSpacePort
 from vfio_ims.errors import UnsupportedError, UsageError
 from vfio_ims.pci import PciAddress

@@ -11,8 +11,8 @@ from uuid import UUID
 
 from vfio_ims.backends.kernel_access import in_words, patiently
 from vfio_ims.backends.kernel_device import KernelDevice
+from vfio_ims.backends.kernel_ioas import IoasSpace, Iommufd
 from vfio_ims.backends.kernel_refusals import attach_refused, bind_refused, node_refused
-from vfio_ims.backends.kernel_space import IoasSpace, Iommufd
 from vfio_ims.backends.ports import AddressSpacePort
 from vfio_ims.errors import DeviceBusy, SetupError, UnsupportedError, UsageError
 from vfio_ims.native import iommufd, vfio

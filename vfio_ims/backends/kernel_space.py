@@ -1,31 +1,31 @@
 # SPDX-License-Identifier: Apache-2.0
-"""I/O address spaces of the kernel: a type1 container, an IOAS of an iommufd. They end with their last user."""
+"""I/O address spaces of the kernel: what they share, and a type1 container. They end with their last user."""
 
 from __future__ import annotations
 
-import errno
 import mmap
 from collections.abc import Callable
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from vfio_ims.backends.kernel_access import in_words
 from vfio_ims.backends.kernel_limits import Locked, map_refused, unmap_refused
-from vfio_ims.errors import DeviceBusy, UsageError
+from vfio_ims.backends.kernel_peer import map_bar, region_refused
+from vfio_ims.errors import DeviceBusy, UnsupportedError, UsageError, VfioImsError
 from vfio_ims.lifetime import Owner
 from vfio_ims.locks import make_rlock
-from vfio_ims.native import iommufd, vfio
+from vfio_ims.native import vfio
 from vfio_ims.native.descriptor import Descriptor
+from vfio_ims.native.memory import address_of
 from vfio_ims.verbs import IovaRange
 
 if TYPE_CHECKING:
-    pass
+    from vfio_ims.backends.ports import DevicePort
 
-__all__ = ["IoasSpace", "KernelSpace", "Type1Space"]
+__all__ = ["KernelSpace", "Type1Space"]
 
 # Where an old type1 says nothing of its ranges: 39 bits, which every VT-d has, without x86's interrupt messages.
 _GUESSED = (IovaRange(0, 0xFEDF_FFFF), IovaRange(0xFEF0_0000, (1 << 39) - 1))
-_LARGE = 1 << 21 | 1 << 30
+_UNMAP_ALL = 9  # VFIO_UNMAP_ALL
 
 
 class KernelSpace(Owner):
@@ -101,9 +101,7 @@ class KernelSpace(Owner):
         """Raises UsageError, DeviceBusy where something is mapped, SetupError where memory may not be locked."""
         self.check_open(f"map {size:#x} bytes at IOVA {iova:#x}")
         self._whole(f"map {size:#x} bytes at IOVA {iova:#x}", iova, address, size)
-        with in_words(
-            lambda code: map_refused(code, self.label, iova, size, self.interface, Locked.now(self.interface))
-        ):
+        with in_words(lambda code: self._refused(code, iova, size)):
             self._map(iova, address, size, read, write)
 
     def unmap(self, iova: int, size: int) -> int:
@@ -112,6 +110,34 @@ class KernelSpace(Owner):
         self._whole(f"unmap {size:#x} bytes at IOVA {iova:#x}", iova, 0, size)
         with in_words(lambda code: unmap_refused(code, self.label, iova, size)):
             return self._unmap(iova, size)
+
+    def map_file(self, iova: int, fd: int, offset: int, size: int, *, read: bool = True, write: bool = True) -> None:
+        operation = f"map a dma-buf at IOVA {iova:#x}"
+        self.check_open(operation)
+        why = "a container maps memory of this process only"
+        hint = "open the device with iommu=iommufd: an iommufd maps those that VFIO exports"
+        raise UnsupportedError(operation, device=self.label, why=why, hint=hint)
+
+    def map_region(
+        self,
+        iova: int,
+        peer: DevicePort,
+        index: int,
+        offset: int,
+        size: int,
+        *,
+        read: bool = True,
+        write: bool = True,
+    ) -> None:
+        raise NotImplementedError
+
+    def unmap_all(self) -> int:
+        self.check_open("unmap everything")
+        with in_words(lambda code: unmap_refused(code, self.label, 0, 0)):
+            return self._unmap_all()
+
+    def _refused(self, code: int, iova: int, size: int) -> VfioImsError:
+        return map_refused(code, self.label, iova, size, self.interface, Locked.now(self.interface))
 
     def _whole(self, operation: str, *numbers: int) -> None:
         if min(numbers) < 0 or max(numbers) >= 1 << 64:
@@ -129,6 +155,9 @@ class KernelSpace(Owner):
     def _unmap(self, iova: int, size: int) -> int:
         raise NotImplementedError
 
+    def _unmap_all(self) -> int:
+        raise NotImplementedError
+
 
 class Type1Space(KernelSpace):
     """A VFIO container with the type1v2 IOMMU. Usable once a group is in it (``prepare``)."""
@@ -138,6 +167,7 @@ class Type1Space(KernelSpace):
     def __init__(self, container: Descriptor, name: str) -> None:
         self.container = container
         self._prepared = False
+        self._peers: dict[int, mmap.mmap] = {}
         super().__init__(name)
 
     def prepare(self) -> None:
@@ -158,83 +188,50 @@ class Type1Space(KernelSpace):
     def _map(self, iova: int, address: int, size: int, read: bool, write: bool) -> None:
         vfio.type1_map(self.container.fileno(), iova, address, size, read=read, write=write)
 
+    def map_region(
+        self,
+        iova: int,
+        peer: DevicePort,
+        index: int,
+        offset: int,
+        size: int,
+        *,
+        read: bool = True,
+        write: bool = True,
+    ) -> None:
+        operation = f"map region {index} of {peer.name} at IOVA {iova:#x}"
+        self.check_open(operation)
+        seen = map_bar(peer, index, offset, size, self.label)
+
+        def refused(code: int) -> VfioImsError:
+            known = region_refused(code, operation, self.label, peer.name, self.interface)
+            return known or self._refused(code, iova, size)
+
+        try:
+            with in_words(refused):
+                self._map(iova, address_of(seen), size, read, write)
+        except BaseException:
+            seen.close()
+            raise
+        self._peers[iova] = seen
+
     def _unmap(self, iova: int, size: int) -> int:
-        return vfio.type1_unmap(self.container.fileno(), iova, size)
+        gone = vfio.type1_unmap(self.container.fileno(), iova, size)
+        for start in [start for start in self._peers if iova <= start < iova + size]:
+            self._peers.pop(start).close()
+        return gone
+
+    def _unmap_all(self) -> int:
+        if vfio.check_extension(self.container.fileno(), _UNMAP_ALL):
+            gone = vfio.type1_unmap_all(self.container.fileno())
+        else:  # before Linux 5.12
+            pieces = [(one.start, one.last - one.start + 1) for one in self.ranges()]
+            gone = sum(vfio.type1_unmap(self.container.fileno(), start, size) for start, size in pieces)
+        while self._peers:
+            self._peers.popitem()[1].close()
+        return gone
 
     def _release(self) -> None:
         self.container.close()  # and with it all mappings
-
-
-class Iommufd(Descriptor):
-    """/dev/iommu, open; closed when the last space on it is."""
-
-    def __init__(self, fd: int, label: str) -> None:
-        self._spaces = 0
-        super().__init__(fd, label)
-
-    def use(self) -> None:
-        self._spaces += 1
-
-    def drop(self) -> None:
-        self._spaces -= 1
-        if not self._spaces:
-            self.close()
-
-
-class IoasSpace(KernelSpace):
-    """An I/O address space of an iommufd. Several of them may be on one, for devices and for their PASIDs."""
-
-    interface = "iommufd"
-
-    def __init__(self, iommu: Iommufd, name: str, *, kept: bool = False) -> None:
-        self.iommu = iommu
-        self._mapped: dict[int, int] = {}
-        iommu.use()
-        try:
-            self.id = iommufd.ioas_alloc(iommu.fileno())
-        except BaseException:
-            iommu.drop()
-            raise
-        super().__init__(name, kept=kept)
-
-    def another(self, name: str) -> IoasSpace:
-        """A second, empty space on the same iommufd, for a PASID of the same device. The caller closes it."""
-        self.check_open("make another address space")
-        return IoasSpace(self.iommu, name, kept=True)
-
-    def ranges(self) -> tuple[IovaRange, ...]:
-        self.check_open("read the IOVA ranges")
-        return iommufd.ioas_ranges(self.iommu.fileno(), self.id)[0]
-
-    def page_sizes(self) -> int:
-        self.check_open("read the page sizes")
-        alignment = iommufd.ioas_ranges(self.iommu.fileno(), self.id)[1]
-        return max(alignment, mmap.PAGESIZE) | _LARGE
-
-    def _map(self, iova: int, address: int, size: int, read: bool, write: bool) -> None:
-        with self._lock:
-            iommufd.ioas_map(self.iommu.fileno(), self.id, iova, address, size, read=read, write=write)
-            self._mapped[iova] = size
-
-    def _unmap(self, iova: int, size: int) -> int:
-        # The kernel says ENOENT both for a range with nothing in it and for one that cuts a mapping.
-        with self._lock:
-            exact = self._mapped.get(iova) == size  # the usual case costs no search
-            within = [iova] if exact else [start for start in self._mapped if iova <= start < iova + size]
-            try:
-                gone = iommufd.ioas_unmap(self.iommu.fileno(), self.id, iova, size)
-            except OSError as error:
-                if error.errno == errno.ENOENT and not self._meets(iova, size):
-                    return 0
-                raise
-            for start in within:
-                del self._mapped[start]
-            return gone
-
-    def _meets(self, iova: int, size: int) -> bool:
-        return any(start < iova + size and iova < start + length for start, length in self._mapped.items())
-
-    def _release(self) -> None:
-        with suppress(OSError):  # attached by something that is being closed too: it goes with the iommufd
-            iommufd.destroy(self.iommu.fileno(), self.id)
-        self.iommu.drop()
+        while self._peers:
+            self._peers.popitem()[1].close()

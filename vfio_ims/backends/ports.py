@@ -114,8 +114,30 @@ class AddressSpacePort(Protocol):
         """
         ...
 
+    def map_file(self, iova: int, fd: int, offset: int, size: int, *, read: bool = True, write: bool = True) -> None:
+        """Map a part of a dma-buf, of which this process has no view. UnsupportedError where the space takes none."""
+        ...
+
+    def map_region(
+        self,
+        iova: int,
+        peer: DevicePort,
+        index: int,
+        offset: int,
+        size: int,
+        *,
+        read: bool = True,
+        write: bool = True,
+    ) -> None:
+        """Map a part of another device's region: peer-to-peer. UnsupportedError where mount or kernel cannot."""
+        ...
+
     def unmap(self, iova: int, size: int) -> int:
         """Take mappings back; returns the bytes that were mapped. A range that cuts a mapping is refused."""
+        ...
+
+    def unmap_all(self) -> int:
+        """Take every mapping back; returns the bytes that were mapped."""
         ...
 
     def close(self) -> None: ...

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vfio_ims.errors import ClosedError, RemovedError, UsageError, VfioImsError
+from vfio_ims.errors import ClosedError, RemovedError, UnsupportedError, UsageError, VfioImsError
 from vfio_ims.lifetime import Owner
 from vfio_ims.locks import make_rlock
 from vfio_ims.platform import IoAddressSpace
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from vfio_ims.backends.link import Link
+    from vfio_ims.backends.ports import DevicePort
     from vfio_ims.platform import Function, Platform
     from vfio_ims.verbs import IovaRange
 
@@ -94,6 +95,31 @@ class SoftwareAddressSpace(Owner):
         with self._change:
             return self._withdraw(self.iommu.unmap(iova, size))
 
+    def unmap_all(self) -> int:
+        self.check_open("unmap everything")
+        with self._change:
+            return self._withdraw(self.iommu.unmap(0, 1 << self.iommu.bits))
+
+    def map_file(self, iova: int, fd: int, offset: int, size: int, *, read: bool = True, write: bool = True) -> None:
+        self.check_open(f"map {size:#x} bytes at IOVA {iova:#x}")
+        why = "the software platform knows memory and files of this process, and no dma-buf"
+        raise UnsupportedError(f"map a dma-buf at IOVA {iova:#x}", device=self.label, why=why)
+
+    def map_region(
+        self,
+        iova: int,
+        peer: DevicePort,
+        index: int,
+        offset: int,
+        size: int,
+        *,
+        read: bool = True,
+        write: bool = True,
+    ) -> None:
+        self.check_open(f"map {size:#x} bytes at IOVA {iova:#x}")
+        why = "on the software platform a device's requests reach memory only, not another device's registers"
+        raise UnsupportedError(f"map region {index} of {peer.name} at IOVA {iova:#x}", device=self.label, why=why)
+
     def _withdraw(self, gone: list[Mapping]) -> int:
         failure: VfioImsError | None = None
         for mapping in gone:
@@ -164,7 +190,6 @@ class SoftwareAddressSpace(Owner):
         with self._change:
             for function, pasid, link in list(self._tagged):
                 self.detach_pasid(function, pasid, link)
-            limit = 1 << self.iommu.bits
-            self._withdraw(self.iommu.unmap(0, limit))
+            self._withdraw(self.iommu.unmap(0, 1 << self.iommu.bits))
             for link, function in list(self._links.items()):
                 self.detach(function, link)

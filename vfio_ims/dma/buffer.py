@@ -9,13 +9,13 @@ from vfio_ims.errors import UsageError, VfioImsError
 from vfio_ims.lifetime import Owner
 
 if TYPE_CHECKING:
+    from vfio_ims.dma.existing import Backing
     from vfio_ims.dma.space import AddressSpace
-    from vfio_ims.native.memory import SharedMemory
 
 __all__ = ["Buffer"]
 
 
-_STILL_MAPPED: list[memoryview] = []
+_STILL_MAPPED: list[object] = []
 """Memory that could not be unmapped: a device may still write to it, so it must never become anybody else's."""
 
 
@@ -26,14 +26,19 @@ class Buffer(Owner):
     perhaps, it is freed with the last of them.
     """
 
-    def __init__(self, space: AddressSpace, memory: SharedMemory, iova: int, size: int) -> None:
+    def __init__(self, space: AddressSpace, memory: Backing, iova: int, size: int) -> None:
         super().__init__(f"{space.label} buffer at {iova:#x}", space)
         self.space, self.iova, self.size, self.address = space, iova, size, memory.address
         self._memory, self.mapped = memory, memory.size
+        self._withdrawn = False
+        self._kept: object = None
 
     @property
     def view(self) -> memoryview:
-        """The bytes, writable. A memoryview's stores are not single accesses: for registers there are windows."""
+        """The bytes, writable unless the memory is not. A memoryview's stores are not single accesses: for registers
+
+        there are windows. UsageError for a BAR or dma-buf.
+        """
         self.check_open("use a buffer")
         return self._memory.view[: self.size]
 
@@ -43,12 +48,22 @@ class Buffer(Owner):
     def holds(self, iova: int, size: int = 1) -> bool:
         return self.iova <= iova and iova + size <= self.iova + self.size
 
+    def withdraw(self) -> None:
+        """Close it after all of the space was unmapped. Its memory stays until this object is forgotten, too.
+
+        A driver that still stores to addresses in it reaches no memory of another's.
+        """
+        self._withdrawn = True
+        self.close()
+
     def _release(self) -> None:
+        if self._withdrawn:
+            self._kept = self._memory.abandon()
+            return
         try:
             self.space.give_back(self)
         except VfioImsError:
-            _STILL_MAPPED.append(self._memory.view)
-            self._memory.abandon()
+            _STILL_MAPPED.append(self._memory.abandon())
             raise
         try:
             self._memory.close()

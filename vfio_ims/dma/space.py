@@ -3,21 +3,27 @@
 
 from __future__ import annotations
 
+import os
 from bisect import bisect_right
+from collections.abc import Callable
 from contextlib import suppress
 from operator import index
 from typing import TYPE_CHECKING
 
 from vfio_ims.dma.allocator import IovaAllocator
 from vfio_ims.dma.buffer import Buffer
+from vfio_ims.dma.existing import CallerMemory, NoMemory, file_part, is_dma_buf
 from vfio_ims.errors import ClosedError, UsageError
 from vfio_ims.lifetime import Owner
 from vfio_ims.locks import make_lock, make_rlock
 from vfio_ims.native.memory import SharedMemory
 
 if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
     from vfio_ims.backends.ports import AddressSpacePort
-    from vfio_ims.device import Device
+    from vfio_ims.device import Bar, Device
+    from vfio_ims.dma.existing import Backing
 
 __all__ = ["AddressSpace", "Share"]
 
@@ -85,16 +91,113 @@ class AddressSpace(Owner):
         if not fine:
             raise UsageError("allocate memory", device=self.label, why=f"size must be 1 byte or more, not {size!r}")
         memory = SharedMemory(-(-size // self.page) * self.page, hugepages=hugepages)
+        return self._enter(memory, size, iova, max(align, hugepages or 0), read, write)
+
+    def map(
+        self, memory: ReadableBuffer, *, read: bool = True, write: bool = True, iova: int | None = None, align: int = 0
+    ) -> Buffer:
+        """Map the memory of an object with the buffer protocol, as it is: ``mmap.mmap``, an aligned NumPy array.
+
+        It must be contiguous, start at a page and be whole pages. It stays pinned, and the object can be neither
+        resized nor freed, until the buffer is closed. For memory that cannot be written ``write`` must be False: the
+        kernel pins such pages for reading only. UsageError, DeviceBusy, SetupError as from ``allocate``.
+        """
+        self.check_open("map memory")
+        held = CallerMemory(memory, self.page, self.label)
+        if write and not held.writable:
+            held.close()
+            why = "the memory is read-only, and the device would be allowed to write it"
+            raise UsageError("map memory", device=self.label, why=why, hint="map it with write=False")
+        return self._enter(held, held.size, iova, align, read, write)
+
+    def map_file(
+        self,
+        fd: int,
+        *,
+        offset: int = 0,
+        size: int | None = None,
+        read: bool = True,
+        write: bool = True,
+        iova: int | None = None,
+        align: int = 0,
+    ) -> Buffer:
+        """Map a part of a memfd or file, or a dma-buf; the descriptor stays the caller's, who may close it at once.
+
+        ``size``: up to the file's end. A file is seen here by ``view`` too; it must not be cut while it is mapped
+        (F_SEAL_SHRINK on a memfd sees to that), and those that write back to a disk the kernel may refuse to pin. A
+        dma-buf needs iommufd, which takes those that VFIO has exported, and its size; UnsupportedError elsewhere.
+        """
+        self.check_open("map a file")
+        if is_dma_buf(fd):
+            if size is None:
+                size = os.lseek(fd, 0, os.SEEK_END) - offset
+            space, whole = self.port, size
+            none = NoMemory(size, self.label, "a dma-buf")
+            return self._enter(
+                none, size, iova, align, read, write,
+                lambda place: space.map_file(place, fd, offset, whole, read=read, write=write),
+            )  # fmt: skip
+        memory = file_part(fd, offset, size, writable=write, device=self.label)
+        return self._enter(memory, memory.size, iova, align, read, write)
+
+    def map_bar(
+        self,
+        bar: Bar,
+        *,
+        offset: int = 0,
+        size: int | None = None,
+        read: bool = True,
+        write: bool = True,
+        iova: int | None = None,
+        align: int = 0,
+    ) -> Buffer:
+        """Map a part of a BAR of another device: peer-to-peer, past the processor and memory.
+
+        The part must be whole pages of what may be mapped of that BAR, with memory decoding on. The buffer has no
+        ``view``, and closes with either device. Type1 maps it by address; iommufd by a dma-buf that the kernel must
+        export (VFIO_DEVICE_FEATURE_DMA_BUF). UnsupportedError, with what is missing, elsewhere.
+        """
+        self.check_open("map a BAR")
+        length = bar.size - offset if size is None else size
+        if offset < 0 or length <= 0 or offset + length > bar.size or offset % self.page or length % self.page:
+            why = f"the part must be whole pages within the BAR's {bar.size:#x} bytes, not {length:#x} at {offset:#x}"
+            raise UsageError("map a BAR", device=self.label, why=why)
+        space, peer = self.port, bar.device
+        peer.check_open("share a BAR")
+        none = NoMemory(length, self.label, f"BAR {bar.number} of {peer.name}")
+        buffer = self._enter(
+            none, length, iova, align, read, write,
+            lambda place: space.map_region(place, peer.port, bar.number, offset, length, read=read, write=write),
+        )  # fmt: skip
+        buffer.closes_with(peer)
+        return buffer
+
+    def _enter(
+        self,
+        memory: Backing,
+        size: int,
+        iova: int | None,
+        align: int,
+        read: bool,
+        write: bool,
+        map_at: Callable[[int], None] | None = None,
+    ) -> Buffer:
+        """The buffer over ``memory``, mapped; where that fails, ``memory`` is closed."""
         try:
             with self._lock:
                 whole = memory.size
                 if iova is None:
-                    place = self._allocator.allocate(whole, max(align, hugepages or 0))
+                    place = self._allocator.allocate(whole, align)
                 else:
                     place = iova
                     self._allocator.reserve(place, whole)
                 try:
-                    self.port.map(place, memory.address, whole, read=read, write=write, fd=memory.fd, offset=0)
+                    if map_at is not None:
+                        map_at(place)
+                    else:
+                        self.port.map(
+                            place, memory.address, whole, read=read, write=write, fd=memory.fd, offset=memory.offset
+                        )
                 except BaseException:
                     self._allocator.release(place)
                     raise
@@ -105,6 +208,24 @@ class AddressSpace(Owner):
         except BaseException:
             memory.close()
             raise
+
+    def unmap_all(self) -> int:
+        """Take every mapping of the space back, in one request, and close its buffers; the bytes that were mapped.
+
+        From then on the devices reach nothing: what they try ends in faults. The library's own buffers go too (a
+        driver's rings and records, parked and polled slots): a driver that was running has to be closed.
+        """
+        self.check_open("unmap all memory")
+        with self._lock:
+            gone = self.port.unmap_all()
+            buffers = list(self._buffers.values())
+            for buffer in buffers:
+                self._allocator.release(buffer.iova)
+            self._buffers.clear()
+            self._starts.clear()
+        for buffer in buffers:
+            buffer.withdraw()
+        return gone
 
     def give_back(self, buffer: Buffer) -> None:
         """Unmap ``buffer``: called when it closes."""
@@ -129,7 +250,7 @@ class AddressSpace(Owner):
         """The IOVA of a byte of this process at ``address``; UsageError where no buffer has it."""
         with self._lock:
             for buffer in self._buffers.values():
-                if 0 <= address - buffer.address < buffer.size:
+                if buffer.address and 0 <= address - buffer.address < buffer.size:
                     return buffer.iova + address - buffer.address
         raise UsageError("translate an address", device=self.label, why=f"no buffer has address {address:#x}")
 

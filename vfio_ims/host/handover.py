@@ -17,7 +17,7 @@ from vfio_ims.backends.kernel_cdev import CdevDevice
 from vfio_ims.backends.kernel_claim import Claim
 from vfio_ims.backends.kernel_device import KernelDevice
 from vfio_ims.backends.kernel_group import Group, GroupDevice, GroupSpace
-from vfio_ims.backends.kernel_space import IoasSpace, Iommufd
+from vfio_ims.backends.kernel_ioas import IoasSpace, Iommufd
 from vfio_ims.device import Device
 from vfio_ims.errors import AccessDenied, SetupError, UsageError, VfioImsError
 from vfio_ims.native import iommufd, vfio

@@ -14,7 +14,23 @@ from vfio_ims.native.lib import native
 from vfio_ims.native.request import call, structure
 from vfio_ims.verbs import IovaRange
 
-__all__ = ["HwInfo", "destroy", "hw_info", "hwpt_alloc", "ioas_alloc", "ioas_map", "ioas_ranges", "ioas_unmap"]
+__all__ = [
+    "EVERYTHING",
+    "HwInfo",
+    "compat_ioas",
+    "destroy",
+    "hw_info",
+    "hwpt_alloc",
+    "ioas_alloc",
+    "ioas_map",
+    "ioas_map_file",
+    "ioas_ranges",
+    "ioas_unmap",
+    "physical",
+]
+
+EVERYTHING = (1 << 64) - 1
+"""As the size of ``ioas_unmap`` at IOVA 0: all that is mapped."""
 
 _MOST_RANGES = 65536
 
@@ -62,6 +78,41 @@ def ioas_map(iommufd: int, ioas: int, iova: int, address: int, size: int, *, rea
     flags = lib.IOC_IOAS_FIXED | (lib.IOC_IOAS_READABLE if read else 0) | (lib.IOC_IOAS_WRITABLE if write else 0)
     wanted = structure("ioas_map", flags=flags, ioas_id=ioas, user_va=address, length=size, iova=iova)
     call(iommufd, lib.IOC_IOAS_MAP, wanted)
+
+
+def ioas_map_file(
+    iommufd: int, ioas: int, iova: int, fd: int, offset: int, size: int, *, read: bool, write: bool
+) -> None:
+    """Map a part of a memfd, or of a dma-buf that VFIO exported, at a fixed IOVA. Linux 6.13; dma-bufs later."""
+    lib = native().lib
+    flags = lib.IOC_IOAS_FIXED | (lib.IOC_IOAS_READABLE if read else 0) | (lib.IOC_IOAS_WRITABLE if write else 0)
+    wanted = structure("ioas_map_file", flags=flags, ioas_id=ioas, fd=fd, start=offset, length=size, iova=iova)
+    call(iommufd, lib.IOC_IOAS_MAP_FILE, wanted)
+
+
+def compat_ioas(descriptor: int) -> int | None:
+    """The address space behind VFIO's container requests on this iommufd; None: no group is attached yet.
+
+    OSError on a container that is VFIO's own: it does not know the request.
+    """
+    wanted = structure("vfio_ioas")
+    try:
+        call(descriptor, native().lib.IOC_VFIO_IOAS, wanted)
+    except OSError as error:
+        if error.errno == errno.ENODEV:
+            return None
+        raise
+    return int(wanted.ioas_id)
+
+
+def physical(iommufd: int, ioas: int, iova: int, size: int) -> tuple[int, int]:
+    """The physical address that ``iova`` is mapped to, without an IOMMU, and how many bytes from there are contiguous.
+
+    Linux 7.x; EPERM without CAP_SYS_RAWIO.
+    """
+    wanted = structure("ioas_noiommu_get_pa", ioas_id=ioas, iova=iova, length=size)
+    call(iommufd, native().lib.IOC_IOAS_NOIOMMU_GET_PA, wanted)
+    return int(wanted.out_phys), int(wanted.length)
 
 
 def ioas_unmap(iommufd: int, ioas: int, iova: int, size: int) -> int:

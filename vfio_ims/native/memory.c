@@ -13,9 +13,11 @@ static void *at(uint64_t address)
     return (void *)(uintptr_t)address;
 }
 
-int memory_place(uint64_t address, uint64_t size, int fd)
+int memory_place(uint64_t address, uint64_t size, int fd, uint64_t offset, int writable)
 {
-    if (mmap(at(address), size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0) == MAP_FAILED)
+    int rights = writable ? PROT_READ | PROT_WRITE : PROT_READ;
+
+    if (mmap(at(address), size, rights, MAP_SHARED | MAP_FIXED, fd, (off_t)offset) == MAP_FAILED)
         return -errno;
     return madvise(at(address), size, MADV_DONTFORK) == 0 ? 0 : -errno;
 }

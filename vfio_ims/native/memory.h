@@ -4,8 +4,9 @@
 
 #include <stdint.h>
 
-/* Put `fd` over `size` bytes of our own address space at `address`, not inherited by a fork. 0 or -errno. */
-int memory_place(uint64_t address, uint64_t size, int fd);
+/* Put `fd`, from `offset` on, over `size` bytes of our own address space at `address`, not inherited by a fork.
+ * 0 or -errno. */
+int memory_place(uint64_t address, uint64_t size, int fd, uint64_t offset, int writable);
 /* After a fork: hold the addresses that were not inherited, so that nothing else gets them. 0 or -errno. */
 int memory_hold(uint64_t address, uint64_t size);
 

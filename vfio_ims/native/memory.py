@@ -11,72 +11,92 @@ import sys
 import weakref
 from typing import Literal
 
-from vfio_ims.errors import SetupError, UsageError
+from vfio_ims.errors import SetupError, UsageError, VfioImsError
 from vfio_ims.lifetime import Owner
 from vfio_ims.native.descriptor import Descriptor
 from vfio_ims.native.failure import failed
 from vfio_ims.native.lib import native
 
-__all__ = ["GIB", "MIB", "SharedMemory", "address_of", "put", "view_of"]
+__all__ = ["GIB", "MIB", "FileMemory", "SharedMemory", "address_of", "put", "view_of"]
 
 MIB, GIB = 1 << 20, 1 << 30
 _ONE_STORE: dict[int, Literal["B", "H", "I", "Q"]] = {1: "B", 2: "H", 4: "I", 8: "Q"}
 _HUGE_FLAGS = {2 * MIB: os.MFD_HUGE_2MB, GIB: os.MFD_HUGE_1GB}
 _MAP_NORESERVE = 0x4000  # Linux, asm-generic/mman.h; Python 3.11's mmap does not name it
-_HELD: weakref.WeakSet[SharedMemory] = weakref.WeakSet()
+_HELD: weakref.WeakSet[FileMemory] = weakref.WeakSet()
 
 
-class SharedMemory(Descriptor):
-    """At least ``size`` zeroed bytes, page aligned, backed by a sealed memfd: what DMA buffers are made of.
+class FileMemory(Descriptor):
+    """``size`` bytes of a file from ``offset`` on, mapped once and shared. It owns the descriptor ``fd``.
 
-    ``hugepages`` is None, 2 MiB or 1 GiB: the size is rounded up to whole pages of that size. A forked child does not
-    inherit the mapping: touching it there is a fault. Raises SetupError where the kernel has no such pages to give.
+    A forked child does not inherit the mapping: touching it there is a fault. ``align``: what the address is a multiple
+    of. Raises an error of the package's; ``fd`` is closed then.
     """
 
     def __init__(
-        self, size: int, *, hugepages: int | None = None, name: str = "vfio-ims", parent: Owner | None = None
+        self,
+        fd: int,
+        size: int,
+        name: str,
+        *,
+        offset: int = 0,
+        writable: bool = True,
+        align: int = mmap.PAGESIZE,
+        parent: Owner | None = None,
     ) -> None:
-        if size <= 0:
-            raise UsageError("allocate shared memory", device=name, why=f"the size must be positive, not {size!r}")
-        if hugepages is not None and hugepages not in _HUGE_FLAGS:
-            why = f"hugepages must be None, {2 * MIB} or {GIB}, not {hugepages!r}"
-            raise UsageError("allocate shared memory", device=name, why=why)
-        page = hugepages or mmap.PAGESIZE
-        self.size = -(-size // page) * page
-        self.hugepages = hugepages
+        self.size, self.offset, self.writable = size, offset, writable
+        self._area: mmap.mmap | None = None
+        self._abandoned = False
+        super().__init__(fd, name, parent)
+        try:
+            self.address = self._map(align)
+        except BaseException:
+            self.close()
+            raise
+        _HELD.add(self)
+
+    def _map(self, align: int) -> int:
         # Python's mapping object counts the views of its memory and will not close under them. It is made over
-        # nothing, larger by the alignment, and the memfd put over its aligned part.
-        align = max(page, min(1 << (self.size.bit_length() - 1), 2 * MIB))
+        # nothing, larger by the alignment, and the file put over its aligned part.
         flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _MAP_NORESERVE
         try:
             self._area = mmap.mmap(-1, self.size + align - mmap.PAGESIZE, flags=flags)
         except (OSError, OverflowError) as failure:
-            raise _no_memory(getattr(failure, "errno", None) or errno.ENOMEM, self.size, None, name) from failure
+            raise self._refused(getattr(failure, "errno", None) or errno.ENOMEM) from failure
         start = address_of(self._area)
-        self.address = -(-start // align) * align
-        self._skip = self.address - start
-        self._abandoned = False
-        super().__init__(_memfd(name, self.size, hugepages), name, parent)
-        error = -native().lib.memory_place(self.address, self.size, self._fd)
+        address = -(-start // align) * align
+        self._skip = address - start
+        error = -native().lib.memory_place(address, self.size, self._fd, self.offset, self.writable)
         if error:
-            self.close()
-            raise _no_memory(error, self.size, hugepages, name)
-        _HELD.add(self)
+            raise self._refused(error)
+        return address
+
+    def _refused(self, code: int) -> VfioImsError:
+        operation = f"map {self.size:#x} bytes of a file at {self.offset:#x}"
+        if code in (errno.EACCES, errno.EPERM):
+            why = f"it is not open for reading{' and writing' if self.writable else ''}, or sealed against it"
+            return UsageError(operation, device=self.label, why=why, errno=code)
+        if code in (errno.ENODEV, errno.EINVAL):
+            why = "it cannot be mapped there: not at all, or in larger pages only"
+            return UsageError(operation, device=self.label, why=why, errno=code)
+        return failed(code, operation, self.label)
 
     @property
     def fd(self) -> int:
-        """The file behind the memory; offset 0 is its start."""
+        """The file behind the memory; ``offset`` in it is the memory's start."""
         return self.fileno()
 
     @property
     def view(self) -> memoryview:
         """The bytes. Release it, and what was cut from it, before closing."""
         self.check_open("look at shared memory")
-        return memoryview(self._area)[self._skip : self._skip + self.size]
+        assert self._area is not None
+        whole = memoryview(self._area)[self._skip : self._skip + self.size]
+        return whole if self.writable else whole.toreadonly()
 
     def close(self) -> None:
         """Unmap and free it. UsageError while memoryviews of it exist: it then stays as it was."""
-        if not self.closed and self._pid == os.getpid():
+        if not self.closed and self._pid == os.getpid() and self._area is not None:
             try:
                 self._area.close()
             except BufferError:
@@ -88,15 +108,44 @@ class SharedMemory(Descriptor):
                 ) from None
         super().close()
 
-    def abandon(self) -> None:
-        """Close the file and forget the memory: it is freed with the last view of it. Safe to call again."""
+    def abandon(self) -> object:
+        """Close the file and forget the memory: it is freed with the last view of it, or of what this returns.
+
+        Safe to call again.
+        """
+        kept, self._area = self._area, None
         self._abandoned = True
         super().close()
-        self.__dict__.pop("_area", None)
+        return kept
 
     def __repr__(self) -> str:
         state = ", closed" if self.closed else f" at {self.address:#x}"
-        return f"<SharedMemory {self.label}: {self.size:#x} bytes{state}>"
+        return f"<{type(self).__name__} {self.label}: {self.size:#x} bytes{state}>"
+
+
+class SharedMemory(FileMemory):
+    """At least ``size`` zeroed bytes, page aligned, backed by a sealed memfd: what DMA buffers are made of.
+
+    ``hugepages`` is None, 2 MiB or 1 GiB: the size is rounded up to whole pages of that size. Raises SetupError where
+    the kernel has no such pages to give.
+    """
+
+    def __init__(
+        self, size: int, *, hugepages: int | None = None, name: str = "vfio-ims", parent: Owner | None = None
+    ) -> None:
+        if size <= 0:
+            raise UsageError("allocate shared memory", device=name, why=f"the size must be positive, not {size!r}")
+        if hugepages is not None and hugepages not in _HUGE_FLAGS:
+            why = f"hugepages must be None, {2 * MIB} or {GIB}, not {hugepages!r}"
+            raise UsageError("allocate shared memory", device=name, why=why)
+        page = hugepages or mmap.PAGESIZE
+        size = -(-size // page) * page
+        self.hugepages = hugepages
+        align = max(page, min(1 << (size.bit_length() - 1), 2 * MIB))
+        super().__init__(_memfd(name, size, hugepages), size, name, align=align, parent=parent)
+
+    def _refused(self, code: int) -> VfioImsError:
+        return _no_memory(code, self.size, self.hugepages, self.label)
 
 
 def view_of(address: int, size: int) -> memoryview:
@@ -148,7 +197,7 @@ def _memfd(name: str, size: int, hugepages: int | None) -> int:
     return fd
 
 
-def _no_memory(code: int, size: int, hugepages: int | None, name: str) -> Exception:
+def _no_memory(code: int, size: int, hugepages: int | None, name: str) -> VfioImsError:
     operation = f"allocate {size:#x} bytes of shared memory"
     if hugepages is None or code not in (errno.ENOMEM, errno.ENODEV, errno.EINVAL, errno.ENOSPC):
         return failed(code, operation, name)

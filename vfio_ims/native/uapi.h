@@ -35,12 +35,17 @@ enum ioc_request {
     IOC_IOAS_RANGES = 0x3b84,
     IOC_IOAS_MAP = 0x3b85,
     IOC_IOAS_UNMAP = 0x3b86,
+    IOC_VFIO_IOAS = 0x3b88,
     IOC_HWPT_ALLOC = 0x3b89,
-    IOC_GET_HW_INFO = 0x3b8a
+    IOC_GET_HW_INFO = 0x3b8a,
+    IOC_IOAS_MAP_FILE = 0x3b8f,
+    IOC_IOAS_NOIOMMU_GET_PA = 0x3b95
 };
 
 enum ioc_values {
     IOC_TYPE1V2 = 3, /* VFIO_TYPE1v2_IOMMU, for CHECK_EXTENSION and SET_IOMMU */
+    IOC_NOIOMMU = 8, /* VFIO_NOIOMMU_IOMMU */
+    IOC_UNMAP_ALL = 9, /* VFIO_UNMAP_ALL, for CHECK_EXTENSION */
     IOC_GROUP_VIABLE = 1,
     IOC_GROUP_CONTAINER_SET = 2,
     IOC_DEVICE_CAPS = 1 << 7,
@@ -54,6 +59,8 @@ enum ioc_values {
     IOC_CAP_DMA_AVAIL = 3,
     IOC_DMA_READ = 1 << 0,
     IOC_DMA_WRITE = 1 << 1,
+    IOC_DMA_UNMAP_ALL = 1 << 1,
+    IOC_FEATURE_DMA_BUF = 11,
     IOC_FEATURE_GET = 1 << 16,
     IOC_FEATURE_SET = 1 << 17,
     IOC_FEATURE_PROBE = 1 << 18,
@@ -152,6 +159,19 @@ struct ioc_device_feature {
     uint32_t flags;
 };
 
+/* The data of IOC_FEATURE_DMA_BUF, followed by ranges. The answer is the call's result, a descriptor. */
+struct ioc_feature_dma_buf {
+    uint32_t region_index;
+    uint32_t open_flags;
+    uint32_t flags;
+    uint32_t nr_ranges;
+};
+
+struct ioc_dma_range {
+    uint64_t offset;
+    uint64_t length;
+};
+
 struct ioc_iommu_info {
     uint32_t argsz;
     uint32_t flags;
@@ -239,6 +259,34 @@ struct ioc_ioas_map {
     uint64_t user_va;
     uint64_t length;
     uint64_t iova;
+};
+
+struct ioc_ioas_map_file {
+    uint32_t size;
+    uint32_t flags;
+    uint32_t ioas_id;
+    int32_t fd;
+    uint64_t start;
+    uint64_t length;
+    uint64_t iova;
+};
+
+/* The address space that VFIO's container requests work on, when they are made on an iommufd. op 0: get. */
+struct ioc_vfio_ioas {
+    uint32_t size;
+    uint32_t ioas_id;
+    uint16_t op;
+    uint16_t reserved;
+};
+
+struct ioc_ioas_noiommu_get_pa {
+    uint32_t size;
+    uint32_t flags;
+    uint32_t ioas_id;
+    uint32_t reserved;
+    uint64_t iova;
+    uint64_t length;
+    uint64_t out_phys;
 };
 
 struct ioc_ioas_unmap {

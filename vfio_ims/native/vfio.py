@@ -7,6 +7,7 @@ Facts: the kernel's include/uapi/linux/vfio.h; what vfio-pci answers: drivers/vf
 from __future__ import annotations
 
 import array
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -34,6 +35,7 @@ __all__ = [
     "check_extension",
     "detach_pt",
     "device_info",
+    "export_dma_buf",
     "feature",
     "group_device_fd",
     "group_set_container",
@@ -47,6 +49,7 @@ __all__ = [
     "type1_info",
     "type1_map",
     "type1_unmap",
+    "type1_unmap_all",
 ]
 
 _MOST_PARTS = 65536  # areas or ranges of one answer
@@ -107,6 +110,14 @@ def type1_unmap(container: int, iova: int, size: int) -> int:
     """Returns the bytes that were mapped."""
     wanted = structure("dma_unmap", iova=iova, size=size)
     call(container, native().lib.IOC_IOMMU_UNMAP_DMA, wanted)
+    return int(wanted.size)
+
+
+def type1_unmap_all(container: int) -> int:
+    """Take every mapping back; the bytes that were mapped. EINVAL on kernels before 5.12: see ``check_extension``."""
+    lib = native().lib
+    wanted = structure("dma_unmap", flags=lib.IOC_DMA_UNMAP_ALL)
+    call(container, lib.IOC_IOMMU_UNMAP_DMA, wanted)
     return int(wanted.size)
 
 
@@ -205,6 +216,20 @@ def feature(device: int, flags: int, data: bytes = b"") -> bytes:
     ffi.buffer(buffer)[size:] = data
     call(device, lib.IOC_DEVICE_FEATURE, wanted)
     return bytes(ffi.buffer(buffer)[size:])
+
+
+def export_dma_buf(device: int, region: int, offset: int, size: int) -> int:
+    """A dma-buf over a part of a BAR: a new descriptor, which the caller owns. ENOTTY where the kernel has none."""
+    ffi, lib = native()
+    head, middle = ffi.sizeof("struct ioc_device_feature"), ffi.sizeof("struct ioc_feature_dma_buf")
+    whole = ffi.new("uint8_t[]", head + middle + ffi.sizeof("struct ioc_dma_range"))
+    wanted = ffi.cast("struct ioc_device_feature *", whole)
+    wanted.argsz, wanted.flags = len(whole), lib.IOC_FEATURE_GET | lib.IOC_FEATURE_DMA_BUF
+    export = ffi.cast("struct ioc_feature_dma_buf *", whole + head)
+    export.region_index, export.open_flags, export.nr_ranges = region, os.O_RDWR | os.O_CLOEXEC, 1
+    only = ffi.cast("struct ioc_dma_range *", whole + head + middle)
+    only.offset, only.length = offset, size
+    return call(device, lib.IOC_DEVICE_FEATURE, wanted)
 
 
 # A device opened by its own node: /dev/vfio/devices/vfioN

@@ -64,7 +64,10 @@ class FakeKernel:
         self.maps: dict[Any, dict[int, tuple[int, int, int]]] = {}
         self.max_pasid_log2 = 0
         self.tokens = True  # as from Linux 6.17 on
+        self.extensions = {3, 9}  # type1v2, and unmap-all as from Linux 5.12 on
+        self.exports = True  # dma-bufs
         self.ids = itertools.count(10)
+        self.exported: list[tuple[str, int, int, int]] = []
         self.hwpts: dict[int, int] = {}
         self.ranges = [(0, 0xFEDF_FFFF), (0xFEF0_0000, (1 << 39) - 1)]
         self.last_map_flags = 0
@@ -155,7 +158,7 @@ class FakeKernel:
         return 0
 
     def _check_extension(self, _: object, argument: int) -> int:
-        return int(argument == 3)
+        return int(argument in self.extensions)
 
     def _set_iommu(self, _: object, argument: int) -> int:
         assert argument == 3
@@ -166,7 +169,12 @@ class FakeKernel:
         return self._map("type1", wanted.iova, wanted.vaddr, wanted.size, wanted.flags)
 
     def _iommu_unmap_dma(self, path: str, wanted: Any) -> int:
-        wanted.size = self._unmap("type1", wanted.iova, wanted.size, errno.EINVAL)
+        if wanted.flags == 2:  # VFIO_DMA_UNMAP_FLAG_ALL
+            assert (wanted.iova, wanted.size) == (0, 0)
+            assert 9 in self.extensions
+            wanted.size = self._unmap("type1", 0, 1 << 64, errno.EINVAL)
+        else:
+            wanted.size = self._unmap("type1", wanted.iova, wanted.size, errno.EINVAL)
         return 0
 
     def _map(self, space: Any, iova: int, address: int, size: int, flags: int) -> int:
@@ -305,6 +313,16 @@ class FakeKernel:
         del function.attached[wanted.pasid if wanted.flags else None]
         return 0
 
+    def _device_feature(self, function: FakeFunction, wanted: Any) -> int:
+        flags, region, _, zero, ranges, offset, size = struct.unpack(
+            "<4xIIIIIQQ", self.ffi.buffer(self.ffi.cast("uint8_t *", wanted), wanted.argsz)
+        )
+        assert (flags, zero, ranges) == (1 << 16 | 11, 0, 1)
+        if not self.exports:
+            raise OSError(errno.ENOTTY, "")
+        self.exported.append((function.bdf, region, offset, size))
+        return os.open(self.dev / "null", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
+
     # --- iommufd ----------------------------------------------------------------------------------------------------
 
     def _ioas_alloc(self, path: str, wanted: Any) -> int:
@@ -325,7 +343,13 @@ class FakeKernel:
         assert wanted.flags & 1
         return self._map(wanted.ioas_id, wanted.iova, wanted.user_va, wanted.length, wanted.flags)
 
+    def _ioas_map_file(self, path: str, wanted: Any) -> int:
+        assert wanted.flags & 1
+        return self._map(wanted.ioas_id, wanted.iova, wanted.start, wanted.length, wanted.flags)
+
     def _ioas_unmap(self, path: str, wanted: Any) -> int:
+        if wanted.length == (1 << 64) - 1:
+            assert wanted.iova == 0
         wanted.length = self._unmap(wanted.ioas_id, wanted.iova, wanted.length, errno.ENOENT)
         if not wanted.length:
             raise OSError(errno.ENOENT, "")
