@@ -25,7 +25,6 @@ __all__ = [
     "LongQueueConfig",
     "Permission",
     "QueueConfig",
-    "QueueMode",
     "QueueState",
     "queue_stride",
 ]
@@ -43,13 +42,6 @@ SLOTS_PER_UNIT = 256
 def queue_stride(config_size: int) -> int:
     """Bytes of one queue's configuration, for WQCAP's ``config_size``."""
     return 1 << 5 + config_size
-
-
-class QueueMode(IntEnum):
-    """WQCFG dword 2 bit 0."""
-
-    SHARED = 0
-    DEDICATED = 1
 
 
 class QueueState(IntEnum):

@@ -188,10 +188,17 @@ def test_names_come_from_the_pci_ids_file(box: Box) -> None:
     assert one(box).title == "Intel Corporation Data Streaming Accelerator"
 
 
-def test_two_thousand_functions_in_a_second(two_thousand: Box) -> None:
-    began = time.process_time()  # the processor's time: others may be busy on this machine
+def test_two_thousand_functions_take_a_few_reads_each(two_thousand: Box) -> None:
+    """As processor time, beside that of a bare read of every function's config space and uevent in the same run."""
+    places = list((two_thousand.tree.root / "bus/pci/devices").iterdir())
+    began = time.process_time()
+    for place in places:
+        for name in ("config", "vendor", "device", "class"):
+            (place / name).read_bytes()
+    bare = time.process_time() - began
+    began = time.process_time()
     found = candidates(two_thousand.machine, everything=True)
     took = time.process_time() - began
     assert len(found) == 2000
     assert sum(one.hint.answer is True for one in found) == 501
-    assert took < 1.0, f"{took:.2f} s"
+    assert took < 6 * bare, f"{took:.2f} s, {took / bare:.1f} times the bare reads"

@@ -29,13 +29,13 @@ from vfio_ims.errors import (
     VfioImsError,
 )
 from vfio_ims.sysfs import Function, interrupt_remapping
+from vfio_ims.sysfs.kernel_drivers import group_blockers, is_vfio_driver
 
 __all__ = [
     "attach_refused",
     "bind_refused",
     "driver_missing",
     "group_refused",
-    "is_vfio_driver",
     "node_refused",
     "open_refused",
 ]
@@ -44,12 +44,6 @@ UNSAFE = {
     "type1": "vfio_iommu_type1.allow_unsafe_interrupts=1",
     "iommufd": "iommufd.allow_unsafe_interrupts=1",
 }
-_BRIDGES = ("pcieport", "shpchp")  # drivers that may keep a group's bridges: they do no DMA
-
-
-def is_vfio_driver(function: Function) -> bool:
-    """Whether its driver is one of VFIO's: vfio-pci, or a variant such as mlx5_vfio_pci."""
-    return "vfio" in (function.driver or "")
 
 
 def driver_missing(function: Function) -> VfioImsError | None:
@@ -58,7 +52,7 @@ def driver_missing(function: Function) -> VfioImsError | None:
     if not function.exists:
         why = "there is no such PCI function on this machine"
         return SetupError("open", device=name, why=why, hint="vfio-ims list shows those that there are")
-    if not is_vfio_driver(function):
+    if not is_vfio_driver(function.driver):
         bound = f"its driver is {function.driver}" if function.driver else "no driver is bound to it"
         why = f"{bound}, and only a VFIO driver hands it to a program"
         return SetupError("open", device=name, why=why, hint=f"vfio-ims bind {name}")
@@ -77,9 +71,7 @@ def group_refused(function: Function, operation: str = "open") -> VfioImsError:
     """The group is not viable: some other function of it is on a kernel driver. Names them."""
     name = str(function.address)
     group = function.iommu_group
-    members = group.members if group is not None else ()
-    others = [one for one in members if one.address != function.address]
-    holders = [one for one in others if one.driver and not is_vfio_driver(one) and one.driver not in _BRIDGES]
+    holders = group_blockers(function)
     number = "?" if group is None else group.number
     if not holders:
         why = f"its IOMMU group {number} is not viable, though no member is on a kernel driver now"
@@ -154,7 +146,7 @@ def attach_refused(code: int, interface: str, function: Function, operation: str
     ``interface`` is "type1" or "iommufd".
     """
     name = str(function.address)
-    if code in (errno.EPERM, errno.EBUSY) and _held_by_kernel(function):
+    if code in (errno.EPERM, errno.EBUSY) and group_blockers(function):
         return group_refused(function, operation)
     if code == errno.EBUSY or (code == errno.EPERM and interrupt_remapping(function).answer):
         # EPERM has two meanings: interrupts that cannot be isolated, and a group whose DMA somebody else owns.
@@ -204,12 +196,6 @@ def bind_refused(code: int, function: Function, *, with_token: bool = False) -> 
 def _kernel() -> tuple[int, int]:
     match = re.match(r"(\d+)\.(\d+)", platform.release())
     return (int(match[1]), int(match[2])) if match else (0, 0)
-
-
-def _held_by_kernel(function: Function) -> bool:
-    group = function.iommu_group
-    members = () if group is None else group.members
-    return any(one.driver and not is_vfio_driver(one) and one.driver not in _BRIDGES for one in members)
 
 
 def open_refused(code: int, function: Function) -> VfioImsError:

@@ -17,9 +17,9 @@ from vfio_ims.errors import ClosedError
 from vfio_ims.host.event_sources import EventSource, best_source
 from vfio_ims.host.holders import nodes_of
 from vfio_ims.host.machine import Machine
-from vfio_ims.host.state import is_vfio_driver
 from vfio_ims.pci import PciAddress
 from vfio_ims.sysfs import Function
+from vfio_ims.sysfs.kernel_drivers import is_vfio_driver
 
 __all__ = ["DeviceEvent", "DeviceEvents", "EventKind"]
 

@@ -12,12 +12,13 @@ from vfio_ims.host.binding import Binding, Step, steps_between
 from vfio_ims.host.denylist import WAY_OUT, denied
 from vfio_ims.host.guest import iommu_on
 from vfio_ims.host.holders import Holders
-from vfio_ims.host.state import blockers, bridge, is_vfio_driver
+from vfio_ims.host.state import bridge
 from vfio_ims.host.uses import Uses
 from vfio_ims.pci import PciAddress
 from vfio_ims.sysfs import Function
 from vfio_ims.sysfs.attributes import entries as names_in
 from vfio_ims.sysfs.attributes import link_name
+from vfio_ims.sysfs.kernel_drivers import group_blockers, is_vfio_driver
 
 if TYPE_CHECKING:
     from vfio_ims.host.machine import Machine
@@ -79,7 +80,7 @@ class Planner:
         self._check_driver(driver)
         chosen = {function.address: function.fresh() for function in functions}
         for function in list(chosen.values()):
-            others = [one for one in blockers(function) if one.address not in chosen]
+            others = [one for one in group_blockers(function) if one.address not in chosen]
             if others and not siblings:
                 named = ", ".join(f"{one} (driver {one.driver})" for one in others)
                 why = f"its IOMMU group {function.iommu_group and function.iommu_group.number} is handed out as a whole"

@@ -15,13 +15,14 @@ from vfio_ims.host.holders import Holders, nodes_of
 from vfio_ims.host.idnames import names_of
 from vfio_ims.host.machine import Machine
 from vfio_ims.host.selection import Selection
-from vfio_ims.host.state import State, blockers, bridge, is_vfio_driver
+from vfio_ims.host.state import State, bridge
 from vfio_ims.host.uses import Uses
 from vfio_ims.pci.capabilities import Diagnosis
 from vfio_ims.pci.capabilities.walk import walk_extended
 from vfio_ims.pci.config import ConfigSpace
 from vfio_ims.pci.siov import ims_hint
 from vfio_ims.sysfs import Function
+from vfio_ims.sysfs.kernel_drivers import group_blockers, is_vfio_driver
 from vfio_ims.verbs import Evidence
 
 _DVSEC = 0x0023  # extended capability id (PCIe base spec 6.0, 7.9.6)
@@ -127,7 +128,7 @@ class Survey:
         if group is None or group.without_iommu:
             why = "no IOMMU stands in front of it"
             return State.NO_IOMMU, why, self._iommu_on, ()
-        others = blockers(function)
+        others = group_blockers(function)
         if others:
             named = ", ".join(f"{one.address} (driver {one.driver})" for one in others)
             return State.GROUP_NOT_VIABLE, f"{named} in group {group.number} blocks it", f"sudo {bind} --group", ()

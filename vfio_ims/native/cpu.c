@@ -15,18 +15,8 @@ int cpu_has_movdir64b(void)
 {
     return leaf7_ecx(28);
 }
-
-int cpu_has_enqcmd(void)
-{
-    return leaf7_ecx(29);
-}
 #else
 int cpu_has_movdir64b(void)
-{
-    return 0;
-}
-
-int cpu_has_enqcmd(void)
 {
     return 0;
 }

@@ -2,8 +2,7 @@
 #ifndef VFIO_IMS_CPU_H
 #define VFIO_IMS_CPU_H
 
-/* Whether this CPU has the instruction (CPUID leaf 7, ECX bits 28 and 29; never on arm64). */
+/* Whether this CPU has the instruction (CPUID leaf 7, ECX bit 28; never on arm64). */
 int cpu_has_movdir64b(void);
-int cpu_has_enqcmd(void);
 
 #endif

@@ -3,14 +3,9 @@
 
 from vfio_ims.native.lib import native
 
-__all__ = ["has_enqcmd", "has_movdir64b"]
+__all__ = ["has_movdir64b"]
 
 
 def has_movdir64b() -> bool:
     """Whether a 64-byte store is one write here (x86 CPUID leaf 7, ECX bit 28)."""
     return bool(native().lib.cpu_has_movdir64b())
-
-
-def has_enqcmd() -> bool:
-    """Whether the CPU has ENQCMD (CPUID leaf 7, ECX bit 29). Behind VFIO it must not be used even so."""
-    return bool(native().lib.cpu_has_enqcmd())

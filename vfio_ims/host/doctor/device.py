@@ -11,8 +11,9 @@ from vfio_ims.host.doctor.access import who_may
 from vfio_ims.host.doctor.result import Result, Status
 from vfio_ims.host.guest import iommu_on, remapping_on
 from vfio_ims.host.holders import Holders, nodes_of
-from vfio_ims.host.state import blockers, bridge, is_vfio_driver
+from vfio_ims.host.state import bridge
 from vfio_ims.host.uses import Uses
+from vfio_ims.sysfs.kernel_drivers import group_blockers, is_vfio_driver
 
 if TYPE_CHECKING:
     from vfio_ims.host.machine import Machine
@@ -75,7 +76,7 @@ def _viable(machine: Machine, function: Function, group: str) -> Result:
         cause = "in no-IOMMU mode the device could write any memory; it is never used here"
         fix = f"sudo vfio-ims unbind {function}; turn the IOMMU on; sudo vfio-ims bind {function}"
         return Result(group, "IOMMU group", Status.FAIL, f"group {its.number} is VFIO's no-IOMMU group", cause, fix)
-    others = blockers(function)
+    others = group_blockers(function)
     if others:
         named = ", ".join(f"{one} (driver {one.driver})" for one in others)
         cause = "a group is handed out as a whole, and a kernel driver has these"
