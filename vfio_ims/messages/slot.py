@@ -29,6 +29,9 @@ class Slot:
     def with_mask(self, masked: bool) -> "Slot":
         return replace(self, masked=masked)
 
+    def with_message(self, message: Message) -> "Slot":
+        return replace(self, message=message)
+
     def __str__(self) -> str:
         notes = ["masked"] if self.masked else []
         if self.pasid is not None:
