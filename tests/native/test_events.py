@@ -125,19 +125,67 @@ def test_wait_keeps_its_time(poller: Poller) -> None:
     assert 0.05 <= time.monotonic() - began < 1
 
 
-def test_another_thread_can_signal_and_interrupt(poller: Poller, event: EventFd) -> None:
+def test_another_thread_can_signal_and_wake(poller: Poller, event: EventFd) -> None:
     poller.add(event.fileno())
-    for act, result in ((event.signal, [(event.fileno(), 1)]), (poller.interrupt, [])):
+    for act, result in ((event.signal, [(event.fileno(), 1)]), (poller.wake, [])):
         timer = threading.Timer(0.02, act)
         timer.start()
         assert poller.wait(10) == result
         timer.join()
 
 
-def test_an_interrupt_before_the_wait_counts(poller: Poller) -> None:
-    poller.interrupt()
-    assert poller.wait(10) == []
-    assert poller.wait(0) == []
+def test_a_wake_before_the_sleep_counts(poller: Poller, event: EventFd) -> None:
+    """Who looks, then sleeps, does not miss what was said in between."""
+    epoch = poller.epoch
+    poller.wake()
+    began = time.monotonic()
+    assert not poller.sleep(epoch, 10)
+    assert time.monotonic() - began < 5
+    poller.add(event.fileno())
+    event.signal()
+    assert poller.sleep(poller.epoch, 10), "and events are seen without draining them"
+    assert poller.wait(0) == [(event.fileno(), 1)]
+
+
+def test_what_was_taken_comes_again_until_it_is_acknowledged(poller: Poller, event: EventFd) -> None:
+    """Ctrl-C between the two loses nothing."""
+    poller.add(event.fileno())
+    event.signal(3)
+    assert poller.take() == poller.take() == [(event.fileno(), 3)]
+    assert poller.sleep(poller.epoch, 10), "nobody sleeps over it"
+    poller.acknowledge()
+    assert poller.take() == []
+
+
+def test_a_nudge_makes_it_readable_once(poller: Poller) -> None:
+    poller.nudge()
+    assert select.select([poller], [], [], 0)[0]
+    assert poller.take() == []
+    assert not select.select([poller], [], [], 0)[0]
+
+
+def test_the_next_sleeper_leads_when_one_leaves(poller: Poller, event: EventFd) -> None:
+    """Three sleep; one waits for the descriptors. Whichever leaves, an event still ends another's sleep."""
+    poller.add(event.fileno())
+    epoch, woken = poller.epoch, threading.Semaphore(0)
+
+    def sleep(seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        while (left := deadline - time.monotonic()) > 0:
+            if poller.sleep(poller.epoch, left):
+                woken.release()
+                return
+
+    threads = [threading.Thread(target=sleep, args=(seconds,)) for seconds in (0.05, 20, 20)]
+    for thread in threads:
+        thread.start()
+    threads[0].join()
+    event.signal()
+    assert woken.acquire(timeout=10)
+    assert woken.acquire(timeout=10)
+    assert poller.epoch != epoch
+    for thread in threads:
+        thread.join()
 
 
 def test_closing_ends_a_wait(poller: Poller) -> None:
@@ -327,8 +375,12 @@ class PollerMachine(RuleBasedStateMachine):
             self.counts[i] = 0
 
     @rule()
-    def interrupt(self) -> None:
-        self.poller.interrupt()
+    def wake(self) -> None:
+        self.poller.wake()
+
+    @rule()
+    def nudge(self) -> None:
+        self.poller.nudge()
 
     @invariant()
     def ready_when_something_waits(self) -> None:

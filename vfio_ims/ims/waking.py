@@ -42,13 +42,19 @@ class Waking:
         """A donor's event: one or more of its slots may have fired."""
         self._events += 1
         donor.count += count
-        fired = None if donor.exclusive else self._domain.source.fired(donor.unmasked(self._domain.records.masked))
-        if fired is None:
+        try:
+            fired = None if donor.exclusive else self._domain.source.fired(donor.unmasked(self._domain.records.masked))
+            if fired is None:
+                donor.told_all_at = self._events
+            else:
+                self._early.update(slot for slot in fired if slot not in self.held)
+            for wakeup in donor.wakeups(fired):
+                wakeup.wake()
+        except BaseException:  # Ctrl-C, or the driver: what it has told once it does not tell again
             donor.told_all_at = self._events
-        else:
-            self._early.update(slot for slot in fired if slot not in self.held)
-        for wakeup in donor.wakeups(fired):
-            wakeup.wake()
+            for wakeup in donor.wakeups():
+                wakeup.wake()
+            raise
 
     def masked(self, slots: Sequence[int]) -> None:
         """These slots were masked just now. One that had fired before has a message under way, and once it is masked

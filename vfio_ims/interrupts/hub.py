@@ -4,14 +4,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 import time
 import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from vfio_ims.errors import ClosedError
 from vfio_ims.interrupts.wakeup import Wakeup
 from vfio_ims.lifetime import Owner
+from vfio_ims.locks import make_rlock
 from vfio_ims.native.events import EventFd, Poller
 
 if TYPE_CHECKING:
@@ -25,22 +28,21 @@ Sink = Callable[[int], None]
 class EventHub(Owner):
     """Drains the event descriptors added to it and hands each count to its sink, which wakes the owners.
 
-    Threads that wait take turns: one drains for all, the others sleep until they are woken or the turn is free. Tasks
+    Threads that wait take turns: one waits for the descriptors, and each looks at its own flag after every drain. Tasks
     are served by their loop's reader on ``fileno()``. The cost of a drain grows with events, not with descriptors.
+    A thread may be broken off anywhere, as Ctrl-C does: what it had drained is dispatched by the next one, so that a
+    wake-up may come twice, and none is lost.
     """
 
     def __init__(self, device: Device) -> None:
         self._poller = Poller()  # before the owner is made: it must not be closed half-made
         super().__init__(device.name, device)
         self._sinks: dict[int, Sink] = {}
-        self._lock = threading.RLock()
-        self._turn = threading.Condition(self._lock)
-        self._sleeping = 0  # threads that wait for the turn or their flag
-        self._draining = False
-        self._nudged = False
+        self._lock = make_rlock()
         self._loops: list[asyncio.AbstractEventLoop] = []
         self._wakeups: weakref.WeakSet[Wakeup] = weakref.WeakSet()
-        self._failure: Exception | None = device.loss
+        self._failure: Exception | None = None
+        self._loss: Callable[[], Exception | None] = lambda: device.loss
         self.draining_loop: asyncio.AbstractEventLoop | None = None
         """The loop whose reader is draining now: its futures may be resolved on the spot."""
 
@@ -51,7 +53,7 @@ class EventHub(Owner):
 
     def add(self, event: EventFd, sink: Sink) -> None:
         """Drain ``event`` from now on, giving its count to ``sink`` in whatever thread drains. Sinks must not wait."""
-        with self._turn:
+        with self._lock:
             self.check_open("add an event")
             descriptor = event.fileno()
             self._sinks[descriptor] = sink
@@ -59,22 +61,23 @@ class EventHub(Owner):
 
     def remove(self, event: EventFd) -> None:
         """Stop draining ``event``; after this its sink is not called."""
-        with self._turn:
+        with self._lock:
             if not self.closed and self._sinks.pop(event.fileno(), None) is not None:
                 self._poller.remove(event.fileno())
 
     def wakeup(self) -> Wakeup:
         """A new flag, woken by sinks."""
         made = Wakeup(self)
-        with self._turn:
+        with self._lock:
             self._wakeups.add(made)
-            if self._failure is not None:
-                made.fail(self._failure)
+            failure = self._failure or self._loss()  # lost just now: fail() does not know of it yet
+            if failure is not None:
+                made.fail(failure)
         return made
 
     def fail(self, reason: Exception) -> None:
         """The device will not interrupt any more: every wait, under way or to come, raises ``reason``."""
-        with self._turn:
+        with self._lock:
             self._failure = reason
             for wakeup in list(self._wakeups):
                 wakeup.fail(reason)
@@ -82,74 +85,62 @@ class EventHub(Owner):
 
     def drain(self) -> int:
         """Take what is there without waiting; returns how many descriptors had events."""
-        with self._turn:
+        with self._lock:
             self.check_open("drain events")
             return self._look()
 
     def _look(self) -> int:
-        """Drain beside a thread that may be waiting in the kernel."""
-        events = self._poller.look()
-        self._dispatch(events)
-        if self._draining:
-            self._share(events)
-        return len(events)
-
-    def _share(self, events: list[tuple[int, int]]) -> None:
-        """Another thread waits in the kernel: it has to look at its flag again."""
-        if events or self._nudged:  # this look may have taken the nudge that was meant for it
-            self._nudge()
-
-    def _nudge(self) -> None:
-        self._nudged = True
-        self._poller.interrupt()
-
-    def _dispatch(self, events: list[tuple[int, int]]) -> None:
-        for descriptor, count in events:
-            sink = self._sinks.get(descriptor)
-            if sink is not None:
-                sink(count)
-        if events and self._sleeping:
-            self._turn.notify_all()
+        """Take and dispatch, with the lock held. Threads that sleep are woken by the taking, and wait for the lock."""
+        poller, sinks, total = self._poller, self._sinks, 0
+        failure: Exception | None = None
+        while events := poller.take():
+            for descriptor, count in events:
+                sink = sinks.get(descriptor)
+                if sink is not None:
+                    try:
+                        sink(count)
+                    except Exception as error:  # noqa: BLE001 - the others' events do not wait for this one's
+                        failure = failure or error
+            poller.acknowledge()
+            total += len(events)
+            if len(events) < poller.at_once:
+                break
+        if failure is not None:
+            raise failure
+        return total
 
     def wait_for(self, wakeup: Wakeup, timeout: float | None) -> bool:
         """Block until ``wakeup`` is raised, and take it; False after ``timeout`` seconds."""
+        return self.wait_until(wakeup.take, timeout)
+
+    def wait_until(self, done: Callable[[], bool], timeout: float | None) -> bool:
+        """Block until ``done()`` is true; it is asked again after every drain and ``kick``. False after ``timeout``
+
+        seconds. What it raises ends the wait.
+        """
         deadline = None if timeout is None else time.monotonic() + timeout
-        with self._turn:
-            while not wakeup.take():
+        poller, ready = self._poller, True
+        while True:
+            with self._lock:
+                epoch = poller.epoch
+                if done():
+                    return True
                 self.check_open("wait for an interrupt")
                 left = None if deadline is None else deadline - time.monotonic()
-                if left is not None and left <= 0:
-                    self._look()  # an event that came meanwhile is not reported as a timeout
-                    return wakeup.take()
-                if self._draining:
-                    self._sleeping += 1
-                    try:
-                        self._turn.wait(left)
-                    finally:
-                        self._sleeping -= 1
-                else:
-                    self._lead(left)
-            return True
-
-    def _lead(self, timeout: float | None) -> None:
-        """Drain for everybody, once. The turn is given back while waiting in the kernel."""
-        self._draining = True
-        self._turn.release()
-        events: list[tuple[int, int]] = []
-        try:
-            events = self._poller.wait(timeout)
-        finally:
-            self._turn.acquire()
-            self._draining = self._nudged = False
-            self._dispatch(events)
-            self._turn.notify_all()
+                over = left is not None and left <= 0
+                if (ready or over) and self._look():  # an event that came meanwhile is not reported as a timeout
+                    epoch = poller.epoch  # which taking has changed
+                    if done():
+                        return True
+                if over:
+                    return False
+            ready = poller.sleep(epoch, left)
 
     def kick(self) -> None:
         """Make every waiting thread look at its flag again: one was raised by other means than an event."""
-        with self._turn:
-            if self._draining:
-                self._nudge()
-            self._turn.notify_all()
+        if not self.closed:
+            with contextlib.suppress(ClosedError):
+                self._poller.wake()
 
     def serve_loop(self, loop: asyncio.AbstractEventLoop) -> None:
         """Let ``loop`` drain this hub whenever events are there, until the hub closes."""
@@ -165,10 +156,10 @@ class EventHub(Owner):
                 return
             self.draining_loop = loop
             try:
-                events = self._poller.look()
-                self._dispatch(events)
-                if self._draining:
-                    self._share(events)
+                self._look()
+            except BaseException:
+                self._poller.nudge()  # what was taken and not dispatched is not readable by itself
+                raise
             finally:
                 self.draining_loop = None
 
@@ -180,11 +171,7 @@ class EventHub(Owner):
                     loop.remove_reader(descriptor)
                 else:
                     _forget_reader(loop, descriptor)
-        self._poller.interrupt()
-        with self._turn:
-            self._turn.notify_all()
-            while self._draining:
-                self._turn.wait(0.01)
+        with self._lock:
             self._sinks.clear()
             self._poller.close()
 

@@ -7,8 +7,12 @@
 #include <sched.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <limits.h>
+#include <linux/futex.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "fault.h"
@@ -29,7 +33,12 @@ struct poller {
     pthread_mutex_t lock; /* the entries; held while descriptors are read, never while waiting */
     struct entry *entries;
     uint32_t count, capacity, first_free; /* first_free 0: none */
+    int32_t taken;                        /* what poller_take returned; its caller clears it when that is dealt with */
     atomic_uint waiters, closed;
+    /* One sleeper at a time, the leader, is in epoll_wait; the others wait for the epoch to change, which is a futex.
+     * Whoever changes something and then looks for sleepers, and whoever announces that it sleeps and then looks for
+     * a change, cannot miss each other: all of these are sequentially consistent. */
+    atomic_uint epoch, leading, sleepers;
 };
 
 static int64_t token_of(struct poller *p, uint32_t index)
@@ -72,28 +81,64 @@ struct poller *poller_new(void)
 
 int poller_fileno(struct poller *p)
 {
-    return p->epoll;
+    int fd;
+
+    pthread_mutex_lock(&p->lock);
+    fd = p->epoll;
+    pthread_mutex_unlock(&p->lock);
+    return fd;
 }
 
-int poller_interrupt(struct poller *p)
+static void wake_sleepers(struct poller *p)
 {
-    return event_signal(p->wake, 1);
+    atomic_fetch_add(&p->epoch, 1);
+    if (atomic_load(&p->sleepers))
+        syscall(SYS_futex, &p->epoch, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
+}
+
+/* The lock is held: the descriptor is not closed meanwhile. */
+static void wake_all(struct poller *p)
+{
+    wake_sleepers(p);
+    if (atomic_load(&p->leading) && p->wake >= 0)
+        event_signal(p->wake, 1);
+}
+
+void poller_wake(struct poller *p)
+{
+    pthread_mutex_lock(&p->lock);
+    wake_all(p);
+    pthread_mutex_unlock(&p->lock);
+}
+
+int poller_nudge(struct poller *p)
+{
+    int result;
+
+    pthread_mutex_lock(&p->lock);
+    result = event_signal(p->wake, 1);
+    pthread_mutex_unlock(&p->lock);
+    return result;
 }
 
 void poller_close(struct poller *p)
 {
     if (atomic_exchange(&p->closed, 1))
         return;
-    /* A forked child has the descriptors but not the waiters; it only gives its copies back. */
-    while (p->forks == fault_forks && atomic_load(&p->waiters)) {
-        poller_interrupt(p);
-        sched_yield();
-    }
+    if (p->forks != fault_forks)
+        pthread_mutex_init(&p->lock, NULL); /* a forked child has the descriptors but none of the other threads */
+    else
+        while (atomic_load(&p->waiters)) {
+            poller_wake(p);
+            sched_yield();
+        }
+    pthread_mutex_lock(&p->lock);
     if (p->epoll >= 0)
         close(p->epoll);
     if (p->wake >= 0)
         close(p->wake);
     p->epoll = p->wake = -1;
+    pthread_mutex_unlock(&p->lock);
 }
 
 void poller_free(struct poller *p)
@@ -187,35 +232,113 @@ int poller_remove(struct poller *p, int64_t token)
     return result;
 }
 
+/* Of `ready`, the entries that had a count. The lock is held. */
 static int drain_batch(struct poller *p, const struct epoll_event *ready, int found, int64_t *tokens,
                        uint64_t *counts)
 {
     int filled = 0;
 
-    pthread_mutex_lock(&p->lock);
     for (int i = 0; i < found; i++) {
         struct entry *entry = entry_of(p, ready[i].data.u64);
-        int64_t count = entry ? event_drain(entry->fd) : 0;
-        if (count > 0 && entry != &p->entries[WAKE]) {
+        int64_t count;
+
+        if (!entry)
+            continue;
+        if (entry == &p->entries[WAKE]) {
+            if (atomic_load(&p->leading))
+                continue; /* it is the leader's */
+            event_drain(entry->fd);
+            if (atomic_load(&p->leading))
+                event_signal(entry->fd, 1); /* who began to lead just now may have been meant */
+            continue;
+        }
+        count = event_drain(entry->fd);
+        if (count > 0) {
             tokens[filled] = (int64_t)ready[i].data.u64;
             counts[filled++] = (uint64_t)count;
         }
     }
-    pthread_mutex_unlock(&p->lock);
     return filled;
 }
 
-int poller_wait(struct poller *p, int timeout_ms, int most, int64_t *tokens, uint64_t *counts)
+int poller_take(struct poller *p, int most, int64_t *tokens, uint64_t *counts)
 {
     struct epoll_event ready[BATCH];
+    int found;
+
+    pthread_mutex_lock(&p->lock);
+    if (p->epoll < 0) {
+        found = -EBADF;
+    } else if ((found = __atomic_load_n(&p->taken, __ATOMIC_SEQ_CST)) > 0) {
+        ; /* who took them broke off */
+    } else {
+        found = epoll_wait(p->epoll, ready, most < BATCH ? most : BATCH, 0);
+        found = found < 0 ? -errno : drain_batch(p, ready, found, tokens, counts);
+        if (found > 0) {
+            __atomic_store_n(&p->taken, found, __ATOMIC_SEQ_CST);
+            wake_all(p); /* now, so that whoever breaks off after this leaves nobody asleep */
+        }
+    }
+    pthread_mutex_unlock(&p->lock);
+    return found;
+}
+
+int32_t *poller_taken(struct poller *p)
+{
+    return &p->taken;
+}
+
+uint32_t poller_epoch(struct poller *p)
+{
+    return atomic_load(&p->epoch);
+}
+
+static int lead(struct poller *p, uint32_t epoch, int timeout_ms)
+{
+    struct epoll_event ready;
+    int found = 0;
+
+    if (__atomic_load_n(&p->taken, __ATOMIC_SEQ_CST))
+        found = 1;
+    else if (atomic_load(&p->epoch) == epoch && !atomic_load(&p->closed)) {
+        found = epoll_wait(p->epoll, &ready, 1, timeout_ms);
+        if (found < 0)
+            found = -errno;
+        else if (found > 0 && ready.data.u64 == (uint64_t)token_of(p, WAKE)) {
+            event_drain(p->wake);
+            found = 0;
+        }
+    }
+    atomic_store(&p->leading, 0);
+    if (atomic_load(&p->sleepers))
+        wake_sleepers(p); /* one of them leads now */
+    return found;
+}
+
+static int follow(struct poller *p, uint32_t epoch, int timeout_ms)
+{
+    struct timespec left = {timeout_ms / 1000, timeout_ms % 1000 * 1000000L};
+    long slept = syscall(SYS_futex, &p->epoch, FUTEX_WAIT_PRIVATE, epoch, timeout_ms < 0 ? NULL : &left, NULL, 0);
+
+    return slept < 0 && errno == EINTR ? -EINTR : 0;
+}
+
+int poller_sleep(struct poller *p, uint32_t epoch, int timeout_ms)
+{
     int found;
 
     atomic_fetch_add(&p->waiters, 1);
     if (atomic_load(&p->closed)) {
         found = -EBADF;
     } else {
-        found = epoll_wait(p->epoll, ready, most < BATCH ? most : BATCH, timeout_ms);
-        found = found < 0 ? -errno : drain_batch(p, ready, found, tokens, counts);
+        atomic_fetch_add(&p->sleepers, 1);
+        if (atomic_exchange(&p->leading, 1) == 0) {
+            atomic_fetch_sub(&p->sleepers, 1);
+            found = lead(p, epoch, timeout_ms);
+        } else {
+            found = follow(p, epoch, timeout_ms);
+            atomic_fetch_sub(&p->sleepers, 1);
+        }
     }
     atomic_fetch_sub(&p->waiters, 1);
     return found;

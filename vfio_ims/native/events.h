@@ -20,10 +20,20 @@ int poller_fileno(struct poller *p);
 int64_t poller_add(struct poller *p, int fd);
 /* After it returned, no waiter touches the descriptor. 0 or -errno. */
 int poller_remove(struct poller *p, int64_t token);
-/* Make one wait() return, now or the next one. */
-int poller_interrupt(struct poller *p);
-/* How many of the arrays were filled with tokens and their counts, at most EVENTS_AT_ONCE; or -errno. */
-int poller_wait(struct poller *p, int timeout_ms, int most, int64_t *tokens, uint64_t *counts);
+/* Make every sleeper return. */
+void poller_wake(struct poller *p);
+/* Make the epoll's descriptor readable until the next poller_take. 0 or -errno. */
+int poller_nudge(struct poller *p);
+/* How many of the arrays were filled with tokens and their counts, at most EVENTS_AT_ONCE; or -errno. Wakes the
+ * sleepers where there are some. Until the caller clears *poller_taken() the next call, with the same arrays, returns
+ * the same: who breaks off in between loses nothing. Does not wait. */
+int poller_take(struct poller *p, int most, int64_t *tokens, uint64_t *counts);
+int32_t *poller_taken(struct poller *p);
+/* Changes with every wake. Read it before looking for what a wake would tell. */
+uint32_t poller_epoch(struct poller *p);
+/* Sleep until there is something to take (then positive), the epoch is not `epoch` any more, or the time is over; or
+ * -errno. One thread at a time waits for the descriptors; when it returns, another of the sleepers does. */
+int poller_sleep(struct poller *p, uint32_t epoch, int timeout_ms);
 
 /* 0 or -errno. */
 int event_signal(int fd, uint64_t count);

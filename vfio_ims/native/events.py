@@ -12,6 +12,7 @@ from collections.abc import Hashable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from vfio_ims.errors import UsageError
+from vfio_ims.interruption import uninterrupted
 from vfio_ims.lifetime import Owner
 from vfio_ims.locks import make_lock
 from vfio_ims.native.descriptor import Descriptor
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["EventFd", "Poller", "new_eventfd", "signal", "signal_many", "signal_merged"]
 
 _MOST = 4096  # events that one wait returns at most; the rest comes with the next
+_REMOVED: tuple[Any, int] = (None, 0)
 
 
 class EventFd(Descriptor):
@@ -83,7 +85,8 @@ def _done(result: int, operation: str, label: str) -> int:
 class Poller(Owner):
     """Waits for many eventfds and drains them. The cost of a wait grows with events, not with descriptors.
 
-    Several threads may wait, add and remove at once. After ``remove`` returned, no waiter touches the descriptor.
+    Several threads may sleep, take, add and remove at once. After ``remove`` returned, no thread touches the
+    descriptor. Breaking a thread off anywhere, as Ctrl-C does, loses no count and leaves no other thread asleep.
     """
 
     def __init__(self, label: str = "poller", parent: Owner | None = None) -> None:
@@ -94,11 +97,12 @@ class Poller(Owner):
         self._handle: CData = ffi.gc(handle, lib.poller_free)
         self._keys: dict[int, Hashable] = {}
         self._tokens: dict[int, int] = {}
-        self._retired: list[int] = []
-        self._at_once: int = lib.EVENTS_AT_ONCE  # of one compiled call
-        self._room: tuple[CData, CData] = ffi.new("int64_t[]", self._at_once), ffi.new("uint64_t[]", self._at_once)
-        self._wait = lib.poller_wait
-        self._waiting = 0
+        self.at_once: int = lib.EVENTS_AT_ONCE
+        """How many events one ``take`` returns at most."""
+        self._room: tuple[CData, CData] = ffi.new("int64_t[]", self.at_once), ffi.new("uint64_t[]", self.at_once)
+        self._take, self._sleep, self._epoch = lib.poller_take, lib.poller_sleep, lib.poller_epoch
+        self._taken: CData = lib.poller_taken(handle)
+        self._unpack = ffi.unpack
         self._lock = make_lock()
         super().__init__(label, parent)
         _POLLERS.add(self)
@@ -112,11 +116,11 @@ class Poller(Owner):
         return len(self._tokens)
 
     def add(self, fd: int, key: Hashable = None) -> None:
-        """Watch a non-blocking eventfd; ``wait`` names it by ``key``, or by its number."""
+        """Watch a non-blocking eventfd; what is taken names it by ``key``, or by its number."""
         self.check_open("watch an eventfd")
         if fd in self._tokens:
             raise UsageError("watch an eventfd", device=self.label, why=f"descriptor {fd} is watched already")
-        with self._lock:  # no waiter looks for the key before it is there
+        with uninterrupted(), self._lock:  # no other thread looks for the key before it is there
             token = native().lib.poller_add(self._handle, fd)
             if token == -errno.EINVAL:
                 raise UsageError("watch an eventfd", device=self.label, why=f"descriptor {fd} must be non-blocking")
@@ -125,81 +129,92 @@ class Poller(Owner):
             self._tokens[fd] = token
 
     def remove(self, fd: int) -> None:
-        """Watch it no longer. Do it before the eventfd is closed.
-
-        A ``wait`` under way in another thread may still return what it drained before.
-        """
+        """Watch it no longer; what was drained of it and not yet taken is dropped. Before the eventfd is closed."""
         self.check_open("stop watching an eventfd")
-        with self._lock:
+        with uninterrupted(), self._lock:
             token = self._tokens.pop(fd, None)
             if token is None:
                 raise UsageError("stop watching an eventfd", device=self.label, why=f"descriptor {fd} is not watched")
+            del self._keys[token]
             _done(native().lib.poller_remove(self._handle, token), f"stop watching descriptor {fd}", self.label)
-            self._retired.append(token)
-            self._forget()
 
-    def _forget(self) -> None:
-        """Drop the keys of what was removed, unless a waiter may hold a count for one. The lock is held."""
-        if not self._waiting:
-            for token in self._retired:
-                del self._keys[token]
-            self._retired.clear()
+    def take(self) -> list[tuple[Any, int]]:
+        """Keys and counts of what is there now, drained: of some of the events where there are very many.
+
+        Wakes the sleepers if there are any. Until ``acknowledge`` is called the next ``take`` returns the same: two
+        threads must not do this at once.
+        """
+        tokens, counts = self._room
+        found = self._take(self._handle, self.at_once, tokens, counts)
+        if not found:
+            return []
+        if found < 0:
+            if found == -errno.EINTR:
+                return []
+            self.check_open("wait for events")  # closed meanwhile
+            _done(found, "wait for events", self.label)
+        keys = self._keys
+        if found == 1:
+            token = tokens[0]
+            return [(keys[token], counts[0])] if token in keys else [_REMOVED]
+        drained = zip(self._unpack(tokens, found), self._unpack(counts, found), strict=True)
+        return [(keys[token], count) if token in keys else _REMOVED for token, count in drained]
+
+    def acknowledge(self) -> None:
+        """What ``take`` returned last has been dealt with."""
+        self._taken[0] = 0
+
+    @property
+    def epoch(self) -> int:
+        """Changes with every ``wake``: read it, look for what a wake would tell, then ``sleep``."""
+        return self._epoch(self._handle)
+
+    def sleep(self, epoch: int, timeout: float | None = None) -> bool:
+        """Block until there is something to ``take`` (True), the epoch is not ``epoch``, or ``timeout`` is over.
+
+        May also return early. One thread at a time waits for the descriptors; as it returns another one does.
+        """
+        self.check_open("wait for events")
+        wait_ms = -1 if timeout is None else min(max(0, -int(-timeout * 1000 // 1)), 1 << 30)
+        found = self._sleep(self._handle, epoch, wait_ms)
+        if found < 0 and found != -errno.EINTR:
+            self.check_open("wait for events")  # closed meanwhile
+            _done(found, "wait for events", self.label)
+        return found > 0
+
+    def wake(self) -> None:
+        """Make every ``sleep`` under way return."""
+        self.check_open("wake those who wait for events")
+        native().lib.poller_wake(self._handle)
+
+    def nudge(self) -> None:
+        """Make the descriptor readable until the next ``take``."""
+        _done(native().lib.poller_nudge(self._handle), "signal a poller", self.label)
 
     def wait(self, timeout: float | None = None) -> list[tuple[Any, int]]:
-        """Keys and counts of what was signalled, drained. Empty after ``timeout`` seconds or an ``interrupt``."""
-        if timeout == 0:
-            return self.look()
-        self.check_open("wait for events")
-        with self._lock:
-            self._waiting += 1
-        try:
-            counts = self._drain(timeout)
-            with self._lock:
-                return [(self._keys[token], count) for token, count in counts]
-        finally:
-            with self._lock:
-                self._waiting -= 1
-                self._forget()
-
-    def look(self) -> list[tuple[Any, int]]:
-        """Keys and counts of what is there now, drained."""
-        self.check_open("wait for events")
-        tokens, counts = self._room
-        with self._lock:  # nothing waits in the kernel, so that it is held all the while
-            found = self._wait(self._handle, 0, self._at_once, tokens, counts)
-            if found == 1:
-                return [(self._keys[tokens[0]], counts[0])]
-            if not found:
-                return []
-            ffi = native().ffi
-            drained = list(zip(ffi.unpack(tokens, found), ffi.unpack(counts, found), strict=True)) if found > 0 else []
-            if not 0 < found < self._at_once:
-                drained += self._drain(0)  # a signal's handler has run, there is more, or the poller was closed
-            return [(self._keys[token], count) for token, count in drained]
-
-    def _drain(self, timeout: float | None) -> list[tuple[int, int]]:
-        ffi, lib = native()
-        tokens, counts = ffi.new("int64_t[]", self._at_once), ffi.new("uint64_t[]", self._at_once)
+        """Keys and counts of what was signalled, drained. Empty after ``timeout`` seconds, or a ``wake``."""
         deadline = time.monotonic() + timeout if timeout else None
-        left = 0 if timeout == 0 else -1
-        drained: list[tuple[int, int]] = []
         while True:
-            if deadline is not None:
-                left = max(0, -int((time.monotonic() - deadline) * 1000 // 1))
-            found = lib.poller_wait(self._handle, 0 if drained else min(left, 1 << 30), self._at_once, tokens, counts)
-            if found > 0:
-                drained += zip(ffi.unpack(tokens, found), ffi.unpack(counts, found), strict=True)
-            if found in (-errno.EINTR, self._at_once) and len(drained) < _MOST:
-                continue  # a signal's handler has run, or there is more
-            if found < 0 and not drained:
-                self.check_open("wait for events")  # closed meanwhile
-                _done(found, "wait for events", self.label)
-            return drained
+            epoch = self.epoch
+            drained = self._drain()
+            if drained or timeout == 0:
+                return drained
+            left = None if deadline is None else deadline - time.monotonic()
+            if left is not None and left <= 0:
+                return []
+            if not self.sleep(epoch, left) and epoch != self.epoch:
+                return self._drain()
 
-    def interrupt(self) -> None:
-        """Make one ``wait`` return: one under way, or the next."""
-        self.check_open("interrupt a poller")
-        _done(native().lib.poller_interrupt(self._handle), "interrupt a poller", self.label)
+    def _drain(self) -> list[tuple[Any, int]]:
+        with self._lock:
+            drained = self.take()
+            self._taken[0] = 0
+            more = drained
+            while len(more) == self.at_once and len(drained) < _MOST:
+                more = self.take()
+                drained += more
+                self._taken[0] = 0
+            return drained
 
     def _release(self) -> None:
         native().lib.poller_close(self._handle)
