@@ -186,9 +186,9 @@ def test_err_and_req_can_be_opened(vfio_device: Device) -> None:
 
 
 def test_a_kind_that_the_function_lacks_is_refused(vfio_device: Device) -> None:
-    if vfio_device.interrupts.info(IrqIndex.MSI).count == 0:
-        with pytest.raises(UsageError, match="the function has no MSI"):
-            vfio_device.interrupts.open_msi()
-    if vfio_device.interrupts.info(IrqIndex.INTX).count == 0:
-        with pytest.raises(UnsupportedError, match="open INTX: the function has none"):
-            vfio_device.interrupts.open_intx()
+    lacking = [kind for kind in (IrqIndex.MSI, IrqIndex.INTX) if vfio_device.interrupts.info(kind).count == 0]
+    assert lacking == [IrqIndex.MSI, IrqIndex.INTX], "none of these functions has either: test_intx_and_msi.py"
+    with pytest.raises(UsageError, match="the function has no MSI"):
+        vfio_device.interrupts.open_msi()
+    with pytest.raises(UnsupportedError, match="open INTX: the function has none"):
+        vfio_device.interrupts.open_intx()

@@ -28,6 +28,7 @@ class Pieces:
     qemu: Path
     kernel: Path
     accel_config: Path
+    headers: Path
 
 
 def find() -> Pieces:

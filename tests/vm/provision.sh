@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Puts the pieces of the VM lab into ${VFIO_IMS_CACHE:-~/.cache/vfio-ims}: QEMU with vfio-user, a guest kernel, and
-# accel-config, whose users our DSA and IAA have to satisfy.
+# Puts the pieces of the VM lab into ${VFIO_IMS_CACHE:-~/.cache/vfio-ims}: QEMU with vfio-user, a guest kernel, the
+# headers of such a kernel, and accel-config, whose users our DSA and IAA have to satisfy.
 #
 #   provision.sh           builds what is missing; about 7 minutes on 2 cores the first time, no time after
 #   provision.sh --paths   prints where each piece is, or would be
@@ -25,6 +25,7 @@ key() { sha256sum | cut -c1-12; }
 qemu=$cache/qemu-$(echo "1 $suite" | key)
 kernel=$cache/kernel-$({ echo "1 $suite" && cat "$here/kernel.config" "$here/movdir64b.c"; } | key)
 accel_config=$cache/accel-config-$(echo "1 $suite" | key)
+headers=$cache/headers-$(echo "1 $suite" | key)
 
 # --- fetching: an apt of our own, which reads no state of the host's and installs nothing on it ---
 
@@ -119,6 +120,15 @@ make_accel_config() {
     "$1/run" --version >/dev/null || die "accel-config: it does not start"
 }
 
+# --- the headers of the kernel's interface, as the distribution installs them ---
+
+make_headers() {
+    say "headers: fetching linux-libc-dev"
+    fetch linux-libc-dev "$1/root"
+    mv "$1/root/usr/include" "$1/include"
+    grep -q VFIO_DEVICE_ATTACH_PASID "$1/include/linux/vfio.h" || die "headers: they are older than Linux 6.15"
+}
+
 # --- the kernel ---
 
 build_tools() {
@@ -189,14 +199,15 @@ provide() { # what, where
 
 case ${1-} in
 --paths)
-    printf 'qemu=%s\nkernel=%s\naccel_config=%s\n' "$qemu/run" "$kernel/bzImage" "$accel_config/run"
+    printf 'qemu=%s\nkernel=%s\naccel_config=%s\nheaders=%s\n' \
+        "$qemu/run" "$kernel/bzImage" "$accel_config/run" "$headers/include"
     exit
     ;;
 "") ;;
 *) die "usage: provision.sh [--paths]" ;;
 esac
 
-if [[ ! -d $qemu || ! -d $kernel || ! -d $accel_config ]]; then
+if [[ ! -d $qemu || ! -d $kernel || ! -d $accel_config || ! -d $headers ]]; then
     [[ $(uname -m) == x86_64 ]] || die "the lab needs an x86-64 machine"
     mkdir -p "$cache"
     exec 9>"$cache/.lock"
@@ -210,6 +221,7 @@ if [[ ! -d $qemu || ! -d $kernel || ! -d $accel_config ]]; then
     chmod 755 "$work"
     provide qemu "$qemu"
     provide accel_config "$accel_config"
+    provide headers "$headers"
     provide kernel "$kernel"
 fi
 say "ready in $cache"
