@@ -2,7 +2,7 @@
 """Our declarations of the kernel's interface against the kernel's own figures.
 
 Numbers and sizes: include/uapi/linux/vfio.h and iommufd.h of Linux 7.3. A compiler compares every member's offset with
-the headers that VFIO_IMS_KERNEL_HEADERS names, else with the VM lab's, else with this machine's own, which may be older.
+the headers that VFIO_IMS_KERNEL_HEADERS names, else with the VM lab's, else with this machine's own.
 """
 
 from __future__ import annotations

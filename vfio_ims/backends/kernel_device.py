@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 from vfio_ims.backends.kernel_access import access_refused, in_words, irqs_refused, patiently, pieces_of
@@ -215,6 +215,10 @@ class KernelDevice(Owner):
         self.check_open(operation)
         with in_words(lambda code: access_refused(code, operation, self.label)):
             return vfio.feature(self.device.fileno(), flags, data)
+
+    def error_counts(self) -> Mapping[str, int]:
+        self.check_open("read the counts of errors")
+        return self.function.fresh().error_counts
 
     def affinity(self, index: int, vector: int) -> Affinity:
         self.check_open("read a vector's CPUs")

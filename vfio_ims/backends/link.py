@@ -18,9 +18,11 @@ class Link(Protocol):
 
     A broken or lying far side raises RemovedError or DeviceError; nothing here waits longer than its stated timeout.
 
-    A link may have more: ``carries_pasids`` (True: the device's requests keep their PASID on the way), ``drain()``
-    (return when the device has let go of every view of memory) and ``enqueue(region, offset, data) -> bool`` (a 64-byte
-    store that the device answers: accepted, or retry). Without them: no PASIDs, nothing to wait for, a plain write.
+    A link may have more: ``carries_pasids`` (True: the device's requests keep their PASID on the way);
+    ``unmask_intx()`` (INTx may be signalled again; True: the far side masks it at each signal, and signals a line that
+    is asserted); ``drain()`` (return when the device has let go of every view of memory); and
+    ``enqueue(region, offset, data) -> bool`` (a 64-byte store that the device answers: accepted, or retry). Without
+    them: no PASIDs, nothing to unmask or wait for, a plain write.
     """
 
     @property

@@ -7,7 +7,7 @@ these ports. Errors are those of ``vfio_ims.errors``; they name the device.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
@@ -215,6 +215,10 @@ class DevicePort(Protocol):
 
     def set_affinity(self, index: int, vector: int, cpus: Collection[int]) -> None:
         """Let only ``cpus`` take an attached vector. AccessDenied where the user may not."""
+        ...
+
+    def error_counts(self) -> Mapping[str, int]:
+        """The kernel's counts of the device's errors by name, those that are not 0; empty where nothing counts."""
         ...
 
     def interrupt_remapping(self) -> Evidence:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import errno
 import weakref
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -208,6 +208,10 @@ class SoftwareDevice(Owner):
     def feature(self, flags: int, data: bytes = b"") -> bytes:
         self.check_open("use a feature")
         return self._power.feature(flags, data)
+
+    def error_counts(self) -> Mapping[str, int]:
+        """The software platform counts no errors."""
+        return {}
 
     def affinity(self, index: int, vector: int) -> Affinity:
         self.check_open("read a vector's CPUs")

@@ -29,7 +29,13 @@ _EXPRESS_V2 = 0x3C
 
 
 def intx_asserted(link: Link) -> bool:
-    """The status register's interrupt bit. Refers to no device: what asks outlives it."""
+    """Let the far side signal INTx again, and return whether its line is asserted now.
+
+    False also where the far side signals that by itself. Refers to no device: the interrupt that asks outlives it.
+    """
+    unmask = getattr(link, "unmask_intx", None)
+    if unmask is not None and unmask():
+        return False
     return bool(link.read(RegionIndex.CONFIG, 0x06, 2)[0] & 0x08)
 
 

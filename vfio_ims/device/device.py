@@ -8,13 +8,21 @@ from collections.abc import Callable
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from vfio_ims.device.aer import ErrorReport, clear_errors, read_errors
 from vfio_ims.device.bar import Bar
 from vfio_ims.device.config import Config
 from vfio_ims.device.power import LowPower, read_power_state, write_power_state
 from vfio_ims.errors import UnsupportedError, UsageError, VfioImsError
 from vfio_ims.lifetime import Owner, close_at_exit
 from vfio_ims.locks import made_once, make_rlock
-from vfio_ims.pci.capabilities import MSIX_ENTRY_SIZE, Capabilities, ModelMark, PowerState, is_model
+from vfio_ims.pci.capabilities import (
+    MSIX_ENTRY_SIZE,
+    AdvancedErrorReporting,
+    Capabilities,
+    ModelMark,
+    PowerState,
+    is_model,
+)
 from vfio_ims.verbs import AffectedFunction, Area, DeviceFlags, DeviceInfo, RegionIndex, ResetMethod
 
 if TYPE_CHECKING:
@@ -205,6 +213,22 @@ class Device(Owner):
         """
         self.check_open("enter low power")
         return LowPower(self.port, self, wakeup=wakeup)
+
+    def read_errors(self) -> ErrorReport | None:
+        """The errors that Advanced Error Reporting has recorded, read now; None without that capability.
+
+        The status bits stay set until ``clear_errors``, or until the kernel has handled the error.
+        """
+        self.check_open("read recorded errors")
+        return read_errors(self.config, self.capabilities.find(AdvancedErrorReporting), self.port.error_counts())
+
+    def clear_errors(self) -> None:
+        """Clear the recorded errors. UnsupportedError without the AER capability."""
+        self.check_open("clear recorded errors")
+        errors = self.capabilities.find(AdvancedErrorReporting)
+        if errors is None:
+            raise UnsupportedError("clear recorded errors", device=self.name, why="the function has no AER capability")
+        clear_errors(self.config, errors)
 
     def after_reset(self, notify: Callable[[], None]) -> None:
         """Call ``notify`` after each reset made through this object."""

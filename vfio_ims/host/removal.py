@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from vfio_ims.device import Device
+from vfio_ims.device import Device, ReportedError
 from vfio_ims.errors import DeviceError, RemovedError, UnsupportedError, VfioImsError
 from vfio_ims.lifetime import closing_because
 from vfio_ims.native.events import EventFd
@@ -54,6 +54,10 @@ class RemovalWatch:
     Where a driver's device is still there and not as it was started (reset behind our back, asleep, memory decoding
     off: its domain's ``check``), every wait raises DeviceError, ``faulty`` is called once with it, in a thread of its
     own, and the device stays open: the driver's ``reset`` puts it right, in ``faulty`` or elsewhere.
+
+    Where the device reports an uncorrectable error to the host (VFIO's ERR), ``on_error`` is called with it and with
+    what Advanced Error Reporting says (``ReportedError.report``), in a thread of its own, each time. The device stays
+    open, and waits go on: what the error means for the work in flight is the application's to decide.
     """
 
     def __init__(
@@ -64,13 +68,14 @@ class RemovalWatch:
         grace: float = GRACE,
         alive: Callable[[], bool] | None = None,
         faulty: Callable[[DeviceError], object] | None = None,
+        on_error: Callable[[ReportedError], object] | None = None,
         interval: float = 0.5,
     ) -> None:
         self._owner = owner
         self.device = owner if isinstance(owner, Device) else owner.device
         self._told, self._grace, self._interval = told, grace, interval
         self._alive = alive or self._answers
-        self._faulty = faulty
+        self._faulty, self._on_error = faulty, on_error
         self.fault: DeviceError | None = None
         """What is wrong with a device that is still there; None while nothing is."""
         self.reason: RemovedError | None = None
@@ -83,31 +88,44 @@ class RemovalWatch:
             self._request = self.device.interrupts.open_req()
         except UnsupportedError:
             self._request = None
-        # A copy: the device closes its own, and that number may mean something else a moment later.
-        descriptor = -1 if self._request is None else os.dup(self._request.fileno())
-        self._thread = threading.Thread(target=self._watch, args=(descriptor,), name=f"removal of {self.device.name}")
+        self._error_event = self._open_err() if on_error is not None else None
+        # Copies: the device closes its own, and these numbers may mean something else a moment later.
+        descriptors = tuple(
+            -1 if event is None else os.dup(event.fileno()) for event in (self._request, self._error_event)
+        )
+        self._thread = threading.Thread(target=self._watch, args=descriptors, name=f"removal of {self.device.name}")
         self._thread.daemon = True
         self._thread.start()
 
     def _answers(self) -> bool:
         return self.device.config.read(0, 2) != 0xFFFF
 
-    def _watch(self, descriptor: int) -> None:
+    def _open_err(self) -> VectorInterrupt | None:
         try:
-            self._look(descriptor)
-        finally:
-            if descriptor >= 0:
-                os.close(descriptor)
+            return self.device.interrupts.open_err()
+        except UnsupportedError:  # a function without PCI Express reports none
+            return None
 
-    def _look(self, descriptor: int) -> None:
+    def _watch(self, descriptor: int, errors: int) -> None:
+        try:
+            self._look(descriptor, errors)
+        finally:
+            for one in (descriptor, errors):
+                if one >= 0:
+                    os.close(one)
+
+    def _look(self, descriptor: int, errors: int) -> None:
         poll = select.poll()
         poll.register(self._stop.fileno(), select.POLLIN)
-        if descriptor >= 0:
-            poll.register(descriptor, select.POLLIN)
+        for one in (descriptor, errors):
+            if one >= 0:
+                poll.register(one, select.POLLIN)
         while not self._owner.closed:
             ready = {number for number, _ in poll.poll(self._interval * 1000)}
             if self._stop.fileno() in ready:
                 return
+            if errors in ready:
+                self._report_error(errors)
             if descriptor in ready:
                 why, hint = "the host takes the device back", f"close it within {self._grace:g} seconds"
                 self._leave(RemovedError("use the device", device=self.device.name, why=why, hint=hint), self._grace)
@@ -116,6 +134,18 @@ class RemovalWatch:
                 why = "it does not answer any more: unplugged, lost its power, or its server is gone"
                 self._leave(RemovedError("use the device", device=self.device.name, why=why, hint="vfio-ims list"), 0)
                 return
+
+    def _report_error(self, descriptor: int) -> None:
+        with contextlib.suppress(BlockingIOError):
+            os.eventfd_read(descriptor)
+        try:
+            report = self.device.read_errors()
+        except VfioImsError:  # it does not answer, or is being closed
+            report = None
+        error = ReportedError.of(self.device.name, report)
+        _log.warning("%s", error)
+        if self._on_error is not None:
+            threading.Thread(target=self._tell, args=(self._on_error, error, []), daemon=True).start()
 
     def _still_there(self) -> bool:
         try:
@@ -174,8 +204,9 @@ class RemovalWatch:
         if self._thread is not threading.current_thread():
             self._stop.signal()
             self._thread.join()
-            if self._request is not None and not self._owner.closed:
-                self._request.close()
+            for event in (self._request, self._error_event):
+                if event is not None and not self._owner.closed:
+                    event.close()
             self._stop.close()
 
     def __enter__(self) -> RemovalWatch:

@@ -84,7 +84,7 @@ class Interrupts:
         return self._single(IrqIndex.INTX)
 
     def open_err(self) -> VectorInterrupt:
-        """Signalled when the kernel saw an uncorrected error of the device."""
+        """Signalled when the device reported an uncorrected error: ``Device.read_errors`` says which."""
         return self._single(IrqIndex.ERR)
 
     def open_req(self) -> VectorInterrupt:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from vfio_ims.pci.capabilities import Express, PowerManagement, PowerState, decode
+from vfio_ims.pci.capabilities import AdvancedErrorReporting, Express, PowerManagement, PowerState, decode
 from vfio_ims.pci.header import Command
 from vfio_ims.pci.image import ConfigImage
 
@@ -29,6 +29,8 @@ class ModelConfig:
         self._state = bytearray(self.image.data)
         found = decode(self.image.space())
         express, power = found.find(Express), found.find(PowerManagement)
+        errors = found.find(AdvancedErrorReporting)
+        self._aer = None if errors is None else errors.offset
         self._control = None if express is None else express.offset
         self._power = None if power is None else power.offset + 4
         self._soft_reset = power is not None and not power.no_soft_reset
@@ -55,6 +57,16 @@ class ModelConfig:
             at = self._control + _DEVICE_CONTROL
             if offset <= at + 1 < offset + len(data) and data[at + 1 - offset] & _FLR >> 8:
                 self._on_flr()
+
+    def set_bits(self, offset: int, width: int, value: int, mask: int) -> None:
+        """Change bits on the device's own account, read-only ones too."""
+        now = int.from_bytes(self._state[offset : offset + width], "little")
+        self._state[offset : offset + width] = (now & ~mask | value & mask).to_bytes(width, "little")
+
+    @property
+    def aer(self) -> int | None:
+        """Where the Advanced Error Reporting capability is; None without it."""
+        return self._aer
 
     @property
     def command(self) -> int:

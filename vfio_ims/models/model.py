@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from vfio_ims.backends.model_port import SharedArea
 from vfio_ims.locks import make_rlock
+from vfio_ims.models.aer import record_uncorrectable
 from vfio_ims.models.bar import Bar, Msix
 from vfio_ims.models.config_space import ModelConfig
 from vfio_ims.models.defects import DEFECTS
@@ -18,7 +19,8 @@ from vfio_ims.models.register_file import RegisterFile
 from vfio_ims.models.slot_store import SlotStore
 from vfio_ims.models.watcher import Watcher
 from vfio_ims.pci.builder import ConfigBuilder
-from vfio_ims.pci.capabilities import Dvsec, Express, ModelMark, SiovDvsec
+from vfio_ims.pci.capabilities import Dvsec, Express, ModelMark, Msi, SiovDvsec, Uncorrectable
+from vfio_ims.pci.header import Status
 from vfio_ims.pci.image import ConfigImage
 from vfio_ims.verbs import (
     Area,
@@ -37,7 +39,7 @@ if TYPE_CHECKING:
 
 __all__ = ["DeviceModel"]
 
-_CONFIG_SIZE = 4096
+_CONFIG_SIZE, _STATUS = 4096, 0x06
 _DVSECS = ("ims", "no-ims", "absent", "second")
 
 
@@ -52,6 +54,10 @@ class DeviceModel:
     class_code: int = 0x088000  # base system peripheral, other
     bars: dict[int, Bar] = {}
     msix: Msix | None = None
+    msi: int = 0
+    """How many MSI vectors it has: 0, 1, 2, 4 to 32."""
+    interrupt_pin: str | None = None
+    """The INTx pin, "A" to "D"; None: it has none."""
     options: ClassVar[dict[str, Option]] = {}
     common_options: ClassVar[dict[str, Option]] = {
         "defect": Option("none", "a fault built in on purpose", ("none", *DEFECTS)),
@@ -80,7 +86,7 @@ class DeviceModel:
 
     def _config_image(self) -> ConfigImage:
         vendor, device = (int(part, 16) for part in self.id.split(":"))
-        builder = ConfigBuilder(vendor, device, class_code=self.class_code)
+        builder = ConfigBuilder(vendor, device, class_code=self.class_code, interrupt_pin=self.interrupt_pin)
         for number, bar in self.bars.items():
             builder.bar(number, bar.size, "mem64", prefetchable=bar.prefetchable)
         self.capabilities(builder)
@@ -107,6 +113,8 @@ class DeviceModel:
         config.add(Express.new(flr=bool(self.option["flr"])))
         if self.msix is not None:
             config.add(self.msix.capability())
+        if self.msi:
+            config.add(Msi.new(self.msi))
         for dvsec in self.siov_dvsecs():
             config.add(dvsec)
 
@@ -156,9 +164,28 @@ class DeviceModel:
         if bus is not None:
             bus.interrupt(IrqIndex.MSIX, vector)
 
+    def raise_msi(self, vector: int) -> None:
+        """Raise an MSI vector of the function."""
+        bus = self.bus
+        if bus is not None:
+            bus.interrupt(IrqIndex.MSI, vector)
+
+    def set_intx(self, asserted: bool) -> None:
+        """Drive the interrupt pin and the status register's interrupt bit. It needs no bus mastering."""
+        was = bool(self.config.load(_STATUS, 1)[0] & Status.INTX)
+        self.config.set_bits(_STATUS, 2, Status.INTX if asserted else 0, Status.INTX)
+        if asserted and not was and self._bus is not None:
+            self._bus.interrupt(IrqIndex.INTX, 0)
+
+    def report_error(self, errors: Uncorrectable, header: bytes = b"") -> None:
+        """An uncorrectable error happens: AER records it with ``header`` (16 bytes), and the host is sent ERR."""
+        if record_uncorrectable(self.config, errors, header) and self._bus is not None:
+            self._bus.interrupt(IrqIndex.ERR, 0)
+
     def reset(self) -> None:
         """As after power-on: registers and slots. Config space is kept: the platform restores it."""
         self._actions.clear()
+        self.set_intx(False)
         for file in self._files.values():
             file.reset()
         for store in self.stores.values():
@@ -187,6 +214,10 @@ class DeviceModel:
     def irq_info(self, index: int) -> IrqInfo:
         if index == IrqIndex.MSIX and self.msix is not None:
             return IrqInfo(index, IrqFlags.EVENTFD, self.msix.vectors)
+        if index == IrqIndex.MSI:
+            return IrqInfo(index, IrqFlags.EVENTFD | IrqFlags.NORESIZE, self.msi)
+        if index == IrqIndex.INTX and self.interrupt_pin is not None:
+            return IrqInfo(index, IrqFlags.EVENTFD | IrqFlags.MASKABLE | IrqFlags.AUTOMASKED, 1)
         if index in (IrqIndex.ERR, IrqIndex.REQ):
             return IrqInfo(index, IrqFlags.EVENTFD, 1)
         return IrqInfo(index, IrqFlags(0), 0)

@@ -163,6 +163,17 @@ class Function:
         return read_msi_irqs(self.path, self.root)
 
     @cached_property
+    def error_counts(self) -> dict[str, int]:
+        """The kernel's AER counts that are not 0, as "fatal DLP" or "correctable RxErr", without the totals."""
+        found = {}
+        for kind in ("fatal", "nonfatal", "correctable"):
+            for line in (read_text(self.path / f"aer_dev_{kind}") or "").splitlines():
+                name, _, count = line.partition(" ")
+                if count.isdecimal() and int(count) and not name.startswith("TOTAL_"):
+                    found[f"{kind} {name}"] = int(count)
+        return found
+
+    @cached_property
     def reset_methods(self) -> tuple[str, ...] | None:
         """How the kernel would reset it, in the order that it tries; empty: it cannot; None: it does not say."""
         text = read_text(self.path / "reset_method")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from vfio_ims.errors import ClosedError, VfioImsError
 from vfio_ims.lifetime import Owner, close_at_exit
-from vfio_ims.verbs import DeviceInfo, IrqInfo, IrqSet, RegionInfo
+from vfio_ims.verbs import DeviceInfo, IrqFlags, IrqIndex, IrqInfo, IrqSet, RegionInfo
 from vfio_ims.vfio_user.accesses import Accesses
 from vfio_ims.vfio_user.answering import Answering
 from vfio_ims.vfio_user.ask import Asker
@@ -62,6 +62,7 @@ class SocketLink(Owner):
         self._asker = Asker(self._channel, name)
         self._accesses = Accesses(self._asker, self._server)
         self._files: dict[int, int] = {}
+        self._automasked = False
         self._lock = threading.Lock()
         dropped_in_child(self)
         watcher.start()
@@ -103,7 +104,10 @@ class SocketLink(Owner):
     def irq_info(self, index: int) -> IrqInfo:
         self.check_open("IRQ info")
         reply = self._asker.ask(Command.DEVICE_GET_IRQ_INFO, IRQ_INFO.pack(IRQ_INFO.size, 0, index, 0))
-        return self._asker.believe(reply, lambda payload: decode_irq_info(payload, index))
+        info = self._asker.believe(reply, lambda payload: decode_irq_info(payload, index))
+        if index == IrqIndex.INTX:
+            self._automasked = IrqFlags.AUTOMASKED in info.flags
+        return info
 
     def region_info(self, index: int) -> RegionInfo:
         self.check_open("region info")
@@ -208,8 +212,21 @@ class SocketLink(Owner):
         elif had:
             self._set_irqs(index, IrqSet.DATA_NONE, range(0), [])
 
-    def _set_irqs(self, index: int, data: IrqSet, vectors: range, fds: Sequence[int]) -> None:
-        flags = data | IrqSet.ACTION_TRIGGER
+    def unmask_intx(self) -> bool:
+        """Let the server signal INTx again. True: it masked itself, and signals by itself a line that is asserted."""
+        if self._automasked and self._events.armed(IrqIndex.INTX):
+            self._set_irqs(IrqIndex.INTX, IrqSet.DATA_NONE, range(1), [], IrqSet.ACTION_UNMASK)
+        return self._automasked
+
+    def _set_irqs(
+        self,
+        index: int,
+        data: IrqSet,
+        vectors: range,
+        fds: Sequence[int],
+        action: IrqSet = IrqSet.ACTION_TRIGGER,
+    ) -> None:
+        flags = data | action
         request = IRQ_SET.pack(IRQ_SET.size, flags, index, vectors.start, len(vectors))
         self._asker.ask(Command.DEVICE_SET_IRQS, request, fds)
 

@@ -8,7 +8,7 @@ import errno
 import os
 import select
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from vfio_ims.verbs import IrqFlags, IrqIndex, IrqInfo, IrqSet
 from vfio_ims.vfio_user.messages import IRQ_SET
@@ -41,10 +41,10 @@ class _Vector:
 
 
 class IrqTable:
-    """One client's interrupts. Safe for threads."""
+    """One client's interrupts. Safe for threads. ``asserted`` reads the INTx line, with the device model locked."""
 
-    def __init__(self, infos: Sequence[IrqInfo]) -> None:
-        self._infos = tuple(infos)
+    def __init__(self, infos: Sequence[IrqInfo], asserted: Callable[[], bool] = lambda: False) -> None:
+        self._infos, self._asserted = tuple(infos), asserted
         self._vectors: dict[tuple[int, int], _Vector] = {}
         self._lock = threading.Lock()
 
@@ -69,7 +69,7 @@ class IrqTable:
                 if not fds:
                     self._disable(index, vectors)
                 for vector in vectors if fds else ():
-                    self._vectors.setdefault((index, vector), _Vector()).give(fds.pop(0))
+                    self._attach(index, vector, fds.pop(0))
             else:
                 for vector in vectors if data == IrqSet.DATA_NONE else _chosen(vectors, payload):
                     if (index, vector) in self._vectors:
@@ -106,10 +106,20 @@ class IrqTable:
                 return "the descriptors must be eventfds"
         return ""
 
+    def _attach(self, index: int, vector: int, fd: int) -> None:
+        state = self._vectors.setdefault((index, vector), _Vector())
+        new = state.fd < 0
+        state.give(fd)
+        if new and index == IrqIndex.INTX and not state.masked and self._asserted():
+            self._deliver(index, state)  # a line that is asserted when it is enabled interrupts at once
+
     def _mask(self, index: int, vector: int, masked: bool) -> None:
         state = self._vectors.setdefault((index, vector), _Vector())
         state.masked = masked
-        if not masked and state.pending:
+        if masked or state.fd < 0:
+            return
+        # A line that is still asserted interrupts again, as vfio-pci does it (vfio_pci_intx_unmask_handler).
+        if state.pending or (index == IrqIndex.INTX and self._asserted()):
             self._deliver(index, state)
 
     def _deliver(self, index: int, state: _Vector) -> None:

@@ -7,7 +7,7 @@ import errno
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from vfio_ims.verbs import Area, DeviceFlags
+from vfio_ims.verbs import Area, DeviceFlags, RegionIndex
 from vfio_ims.vfio_user.dma import ClientMemory
 from vfio_ims.vfio_user.infos import encode_device_info, encode_irq_info, encode_region_info
 from vfio_ims.vfio_user.irqs import IrqTable
@@ -45,7 +45,7 @@ class Service:
         with model.lock:
             self._info = model.device_info()
             self._sizes = [model.region_info(index).size for index in range(self._info.regions)]
-            self.irqs = IrqTable([model.irq_info(index) for index in range(self._info.irqs)])
+            self.irqs = IrqTable([model.irq_info(index) for index in range(self._info.irqs)], self._line_asserted)
         self.memory = ClientMemory()
         self.handlers: dict[int, Callable[[bytes, list[int]], Answer]] = {
             Command.DMA_MAP: self._dma_map,
@@ -139,6 +139,10 @@ class Service:
         _at_least(argsz, IRQ_INFO.size)
         self._known(index, self._info.irqs)
         return encode_irq_info(self._model.irq_info(index))
+
+    def _line_asserted(self) -> bool:
+        """The status register's interrupt bit (PCI base specification, "Status Register")."""
+        return bool(self._model.read(RegionIndex.CONFIG, 0x06, 1)[0] & 0x08)
 
     def _set_irqs(self, payload: bytes, fds: list[int]) -> bytes:
         self.irqs.set(payload, fds)

@@ -5,7 +5,7 @@ from vfio_ims.pci.capabilities.base import Capability, ExtendedCapability, Stand
 from vfio_ims.pci.capabilities.collection import Capabilities, decode, is_model
 from vfio_ims.pci.capabilities.diagnosis import Diagnosis, Fault
 from vfio_ims.pci.capabilities.dvsec import Dvsec, SiovDvsec
-from vfio_ims.pci.capabilities.errors import AdvancedErrorReporting, Correctable, Uncorrectable
+from vfio_ims.pci.capabilities.errors import AdvancedErrorReporting, Correctable, Uncorrectable, error_names
 from vfio_ims.pci.capabilities.express import Express
 from vfio_ims.pci.capabilities.fields import FieldValue
 from vfio_ims.pci.capabilities.ids import EXTENDED_IDS, STANDARD_IDS, CapabilityId
@@ -79,5 +79,6 @@ __all__ = [
     "VirtualChannelResource",
     "VitalProductData",
     "decode",
+    "error_names",
     "is_model",
 ]

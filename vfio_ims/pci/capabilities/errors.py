@@ -9,7 +9,7 @@ from typing import Self
 from vfio_ims.pci.capabilities.base import ExtendedCapability
 from vfio_ims.pci.capabilities.fields import Bits, Flag, MaybeBits
 
-__all__ = ["AdvancedErrorReporting", "Correctable", "Uncorrectable"]
+__all__ = ["AdvancedErrorReporting", "Correctable", "Uncorrectable", "error_names"]
 
 
 class Uncorrectable(IntFlag):
@@ -52,18 +52,19 @@ class Correctable(IntFlag):
     HEADER_LOG_OVERFLOW = 1 << 15
 
 
-def _names(kind: type[IntFlag], value: int) -> str:
+def error_names(kind: type[IntFlag], value: int) -> str:
+    """The set bits by name, in words; "none" for 0."""
     known = [item.name.lower() for item in kind if item.name and item & value]
     rest = value & ~sum(kind)
     return ", ".join(known + ([f"{rest:#x}"] if rest else [])) or "none"
 
 
 def _uncorrectable(value: int) -> str:
-    return _names(Uncorrectable, value)
+    return error_names(Uncorrectable, value)
 
 
 def _correctable(value: int) -> str:
-    return _names(Correctable, value)
+    return error_names(Correctable, value)
 
 
 def _dwords(log: int) -> str:
@@ -133,6 +134,23 @@ class AdvancedErrorReporting(ExtendedCapability):
     def correctable(self) -> Correctable:
         """Correctable errors that happened."""
         return Correctable(self.correctable_status & sum(Correctable))
+
+    @property
+    def fatal(self) -> Uncorrectable:
+        """Those uncorrectable errors that happened and are set to be reported as fatal."""
+        return self.uncorrectable & Uncorrectable(self.uncorrectable_severity & sum(Uncorrectable))
+
+    @property
+    def first(self) -> Uncorrectable | None:
+        """The error that the header log belongs to; None where its status bit is clear (7.8.4.7)."""
+        error = Uncorrectable(1 << self.first_error)
+        return error if error & self.uncorrectable else None
+
+    @property
+    def header(self) -> tuple[int, int, int, int]:
+        """The logged packet's header in double words, the first byte highest."""
+        first, second, third, fourth = (self.header_log >> shift & 0xFFFF_FFFF for shift in range(0, 128, 32))
+        return first, second, third, fourth
 
     def access_masks(self) -> tuple[bytes, bytes]:
         writable, clears = (bytearray(mask) for mask in super().access_masks())
