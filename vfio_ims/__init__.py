@@ -9,8 +9,9 @@ if TYPE_CHECKING:
     from vfio_ims.driver import Driver, open_driver
     from vfio_ims.errors import VfioImsError
     from vfio_ims.names import open_device as open  # noqa: A004 - vfio_ims.open(name), as io.open
+    from vfio_ims.names import open_fd
 
-__all__ = ["Device", "Driver", "VfioImsError", "__version__", "open", "open_driver"]
+__all__ = ["Device", "Driver", "VfioImsError", "__version__", "open", "open_driver", "open_fd"]
 
 __version__ = "0.1.0"
 
@@ -22,6 +23,7 @@ _LAZY = {
     "VfioImsError": ("vfio_ims.errors", "VfioImsError"),
     "open": ("vfio_ims.names", "open_device"),
     "open_driver": ("vfio_ims.driver", "open_driver"),
+    "open_fd": ("vfio_ims.names", "open_fd"),
 }
 
 

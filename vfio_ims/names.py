@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from vfio_ims.models.options import Value
     from vfio_ims.platform import Platform
 
-__all__ = ["Name", "open_device", "open_port"]
+__all__ = ["Name", "open_device", "open_fd", "open_port"]
 
 _PLATFORM = {
     "merge": Option("always", "whether interrupts in flight on one vector merge", ("always", "random", "never")),
@@ -168,3 +168,31 @@ def open_device(name: str | Name, *, share: Device | None = None, platform: Plat
     if share is not None:
         _ = share.dma, device.dma  # both hold the space from now on: its buffers stay until both are closed
     return device
+
+
+def open_fd(
+    name: str | None = None,
+    *,
+    device: int | None = None,
+    iommufd: int | None = None,
+    group: int | None = None,
+    container: int | None = None,
+) -> Device:
+    """Open a function through descriptors that a privileged program opened and passed; no node is opened for it.
+
+    ``device`` with ``iommufd``: the function's own node, bound already or not. ``group``, with ``device`` and
+    ``container`` where it has them. What is not passed of /dev/iommu and /dev/vfio/vfio is opened here. ``name``: the
+    PCI address, needed where the descriptors leave it open (a group of several functions).
+
+    On success the descriptors are the device's, and are closed with it; where it fails they stay the caller's. Opening
+    a descriptor of a node that is not bound yet resets the function where it can. UsageError for descriptors that do
+    not belong together; else the errors of ``open_device``.
+    """
+    from vfio_ims.backends.kernel_passed import Passed, open_passed
+
+    port = open_passed(name, Passed(device, group, container, iommufd))
+    try:
+        return Device(port)
+    except BaseException:
+        port.close()
+        raise

@@ -13,11 +13,11 @@ from vfio_ims.backends.kernel_device import KernelDevice
 from vfio_ims.backends.kernel_refusals import attach_refused, group_refused, node_refused, open_refused
 from vfio_ims.backends.kernel_space import Type1Space
 from vfio_ims.errors import SetupError
-from vfio_ims.native import vfio
+from vfio_ims.native import iommufd, vfio
 from vfio_ims.native.descriptor import Descriptor
 from vfio_ims.sysfs import Function
 
-__all__ = ["GroupDevice", "GroupSpace", "open_group"]
+__all__ = ["Group", "GroupDevice", "GroupSpace", "container_of", "open_container", "open_group"]
 
 _VIABLE = 1
 _TYPE1V2 = 3
@@ -40,8 +40,10 @@ class Group(Descriptor):
 class GroupSpace(Type1Space):
     """A container with the groups that are in it."""
 
-    def __init__(self, container: Descriptor, name: str) -> None:
+    def __init__(self, container: Descriptor, name: str, *, by_iommufd: bool = False) -> None:
         super().__init__(container, name)
+        if by_iommufd:  # it counts locked memory, and has the switch for unsafe interrupts
+            self.interface = "iommufd"
         self._groups: dict[int, Group] = {}
 
     def enter(self, function: Function, dev: Path) -> Group:
@@ -67,6 +69,15 @@ class GroupSpace(Type1Space):
             self._groups[group.number] = group
         self.join()
 
+    def bring(self, function: Function, group: Group) -> None:
+        """Put an open group in, with one device of it to come: it came from another program."""
+        with self._lock:
+            self.check_open("attach a group")
+            self._contain(function, group)
+            group.devices = 1
+            self._groups[group.number] = group
+        self.join()
+
     def depart(self, group: Group) -> None:
         """One device less; the last one takes the group out of the container."""
         with self._lock:
@@ -77,20 +88,23 @@ class GroupSpace(Type1Space):
 
     def _take(self, function: Function, number: int, node: Path) -> Group:
         group = Group(_open(node, function), number)
-        step = "read the group's status"
         try:
-            with in_words(lambda code: attach_refused(code, "type1", function, step)):
-                if not vfio.group_status(group.fileno()) & _VIABLE:
-                    raise group_refused(function)
-                step = "put the group into a container"
-                vfio.group_set_container(group.fileno(), self.container.fileno())
-                group.contained = True
-                step = "choose the type1 IOMMU"
-                self.prepare()
+            self._contain(function, group)
         except BaseException:
             group.close()
             raise
         return group
+
+    def _contain(self, function: Function, group: Group) -> None:
+        step = "read the group's status"
+        with in_words(lambda code: attach_refused(code, self.interface, function, step)):
+            if not vfio.group_status(group.fileno()) & _VIABLE:
+                raise group_refused(function)
+            step = "put the group into a container"
+            vfio.group_set_container(group.fileno(), self.container.fileno())
+            group.contained = True
+            step = "choose the type1 IOMMU"
+            self.prepare()
 
 
 class GroupDevice(KernelDevice):
@@ -117,20 +131,41 @@ def _open(node: Path, function: Function) -> int:
         return patiently(lambda: os.open(node, os.O_RDWR | os.O_CLOEXEC), errno.EBUSY)
 
 
-def _container(function: Function, dev: Path) -> GroupSpace:
+def open_container(function: Function, dev: Path = Path("/dev")) -> GroupSpace:
+    """A new, empty container. Raises SetupError, AccessDenied."""
     node = dev / "vfio" / "vfio"
-    container = Descriptor(_open(node, function), "VFIO container")
+    return container_of(function, _open(node, function), str(node))
+
+
+def container_of(function: Function, fd: int, what: str) -> GroupSpace:
+    """The space over a container's descriptor, which it owns. ``what`` it is called where it cannot be used.
+
+    The descriptor may be an iommufd's: /dev/vfio/vfio is where the kernel has CONFIG_IOMMUFD_VFIO_CONTAINER, and
+    /dev/iommu takes the same requests.
+    """
+    container = Descriptor(fd, "VFIO container")
     try:
-        with in_words(lambda code: node_refused(code, node, function)):
+        with in_words(lambda code: node_refused(code, Path(what), function)):
             version = vfio.api_version(container.fileno())
             if version != 0 or not vfio.check_extension(container.fileno(), _TYPE1V2):
                 why = f"the kernel's VFIO (API version {version}) has no type1v2 IOMMU"
                 hint = "sudo modprobe vfio_iommu_type1; or use iommu=iommufd"
-                raise SetupError(f"use {node}", device=str(function.address), why=why, hint=hint)
+                raise SetupError(f"use {what}", device=str(function.address), why=why, hint=hint)
+            by_iommufd = _is_iommufd(container.fileno())
     except BaseException:
         container.close()
         raise
-    return GroupSpace(container, f"container of {function.address}")
+    kind = "iommufd's container" if by_iommufd else "container"
+    return GroupSpace(container, f"{kind} of {function.address}", by_iommufd=by_iommufd)
+
+
+def _is_iommufd(fd: int) -> bool:
+    """Whether an iommufd answers a container's requests: VFIO's own container does not know this one."""
+    try:
+        iommufd.compat_ioas(fd)
+    except OSError:
+        return False
+    return True
 
 
 def open_group(
@@ -141,7 +176,7 @@ def open_group(
     ``vf_token``: a UUID. The user of a physical function sets it so, those of its virtual functions show it.
     """
     with ExitStack() as undo:
-        joined = _container(function, dev) if space is None else space
+        joined = open_container(function, dev) if space is None else space
         joined.join()
         undo.callback(joined.leave)
         group = joined.enter(function, dev)

@@ -66,6 +66,7 @@ class FakeKernel:
         self.tokens = True  # as from Linux 6.17 on
         self.extensions = {3, 9}  # type1v2, and unmap-all as from Linux 5.12 on
         self.exports = True  # dma-bufs
+        self.compat = False  # iommufd answers a container's requests
         self.ids = itertools.count(10)
         self.exported: list[tuple[str, int, int, int]] = []
         self.hwpts: dict[int, int] = {}
@@ -198,7 +199,7 @@ class FakeKernel:
         return 0
 
     def _group_set_container(self, group: int, argument: Any) -> int:
-        assert os.readlink(f"/proc/self/fd/{argument[0]}") == str(self.dev / "vfio/vfio")
+        assert os.readlink(f"/proc/self/fd/{argument[0]}") == str(self.dev / ("iommu" if self.compat else "vfio/vfio"))
         assert not self.container_of.get(group)
         self.container_of[group] = True
         return 0
@@ -342,6 +343,14 @@ class FakeKernel:
     def _ioas_map(self, path: str, wanted: Any) -> int:
         assert wanted.flags & 1
         return self._map(wanted.ioas_id, wanted.iova, wanted.user_va, wanted.length, wanted.flags)
+
+    def _vfio_ioas(self, path: str, wanted: Any) -> int:
+        if path != str(self.dev / "iommu"):
+            raise OSError(errno.EINVAL, "")
+        if not any(self.container_of.values()):
+            raise OSError(errno.ENODEV, "")
+        wanted.ioas_id = 5
+        return 0
 
     def _ioas_map_file(self, path: str, wanted: Any) -> int:
         assert wanted.flags & 1
