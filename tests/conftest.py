@@ -13,6 +13,16 @@ from tests.vm.pieces import PROVISION, SKIPPED
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Leave no time limit of hypothesis in force: on a busy machine it measures the machine."""
+    if config.pluginmanager.hasplugin("hypothesispytest"):
+        from hypothesis import settings
+
+        settings.register_profile("any machine", deadline=None)
+        settings.load_profile("any machine")
+
+
 _ON_REQUEST = ("benchmarks",)
 """Folders that run only when they are named: speed is measured on a machine that does nothing else."""
 
