@@ -4,7 +4,7 @@
 
 A test that fails fails the gate, also where it passes when it is run again: it is run again only to find out whether it
 is flaky, and is named as such in the last lines. The longest suites start first; the first one that was named is shown
-while it runs, the others when they have ended.
+while it runs, the others when they have ended. pytest's closing lines end it, and are left in build/lanes/closing.
 """
 
 from __future__ import annotations
@@ -82,16 +82,18 @@ class Suite:
 
     def _pytest(self, options: list[str], shown: bool) -> int:
         command = [*self.command, "-o", f"cache_dir={self.cache_option}", "--color=no", *options]
-        with self.log.open("a") as log:
-            process = subprocess.Popen(
+        with (
+            self.log.open("a") as log,
+            subprocess.Popen(
                 command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-            )
+            ) as process,
+        ):
             assert process.stdout is not None
             for line in process.stdout:
                 log.write(line)
                 if shown:
                     print(line, end="", flush=True)
-            return process.wait()
+        return process.returncode
 
 
 def suites(names: list[str]) -> list[Suite]:
@@ -132,8 +134,9 @@ def main(names: list[str]) -> int:
         print(f"{suite.seconds:5.0f} s  {suite.name}: {verdict}")
         for name in suite.failed:
             print(f"         {'FLAKY, passed when run again' if name in suite.flaky else 'failed twice'}: {name}")
-    for suite in found:
-        print(suite.closing_line(), flush=True)
+    closing = "\n".join(suite.closing_line() for suite in found)
+    (WORK / "closing").write_text(closing + "\n")
+    print(closing, flush=True)
     return int(any(suite.status for suite in found))
 
 

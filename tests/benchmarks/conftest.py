@@ -1,5 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Speed as ratios: each measure runs in turns with its rival, in the same process, and is printed at the end."""
+"""Speed as ratios: each measure runs in turns with its rival, in the same process, and is printed at the end.
+
+A ratio that misses its limit is measured again, longer and in pairs, and fails if it misses again: one run of a shared
+machine proves nothing, and the best of several would forgive. A limit that cannot be met yet keeps its value and is
+marked with ``missed="reason"``: it is named at the end and does not fail.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +19,7 @@ from typing import Any
 import cffi
 import pytest
 
-_ROUNDS, _TRIES = 15, 4
+_ROUNDS, _AGAIN = 15, 60
 
 
 @dataclass(frozen=True)
@@ -27,6 +32,8 @@ class Measure:
     limit: str
     ours_us: float
     note: str = ""
+    missed: str = ""
+    """Why the limit cannot be met yet, where it was missed."""
 
 
 _measures: list[Measure] = []
@@ -69,31 +76,38 @@ class Race:
         prepare: Callable[[], object] | None = None,
         at_most: float | None = None,
         at_least_faster: float | None = None,
+        missed: str = "",
         note: str = "",
     ) -> float:
-        """The median of ours/rival over paired rounds; the best of a few tries, since the machine is shared.
+        """The median of ours/rival over paired rounds, measured again where it misses its limit.
 
-        ``prepare`` runs before each, untimed.
+        ``prepare`` runs before each, untimed. ``missed`` says why the limit cannot be met yet.
         """
-        best, best_ours = float("inf"), 0.0
-        for _ in range(_TRIES):
-            mine, theirs = _repeat(ours, prepare), _repeat(rival, prepare)
-            ratios, times = [], []
-            for _ in range(_ROUNDS):
-                one, other = _time(ours, prepare, mine), _time(rival, prepare, theirs)
-                ratios.append(one / other)
-                times.append(one)
-            if statistics.median(ratios) < best:
-                best, best_ours = statistics.median(ratios), statistics.median(times)
-            if best <= (at_most or 1e9) and best <= 1 / (at_least_faster or 1e-9):
-                break
-        limit = f"<= {at_most}" if at_most else f"<= {1 / at_least_faster:.3f}" if at_least_faster else ""
-        _measures.append(Measure(what, against, best, limit, best_ours * 1e6, note))
-        if at_most is not None:
-            assert best <= at_most, f"{what}: {best:.2f} times {against}, must be at most {at_most}"
-        if at_least_faster is not None:
-            assert best <= 1 / at_least_faster, f"{what}: only {1 / best:.1f} times faster than {against}"
-        return best
+        most = at_most or (1 / at_least_faster if at_least_faster else float("inf"))
+        ratio, seconds = _paired(ours, rival, prepare, _ROUNDS)
+        if ratio > most and not missed:
+            ratio, seconds = _paired(ours, rival, prepare, _AGAIN)
+        limit = f"<= {most:.3g}" if most < float("inf") else ""
+        why = missed if ratio > most else ""
+        _measures.append(Measure(what, against, ratio, limit, seconds * 1e6, note, why))
+        assert ratio <= most or missed, f"{what}: {ratio:.2f} times {against}, twice; it must be at most {most:.3g}"
+        return ratio
+
+
+def _paired(
+    ours: Callable[[], object], rival: Callable[[], object], prepare: Callable[[], object] | None, rounds: int
+) -> tuple[float, float]:
+    """The median ratio of so many rounds, and the median of our seconds. Who comes first changes by turns."""
+    mine, theirs = _repeat(ours, prepare), _repeat(rival, prepare)
+    ratios, times = [], []
+    for turn in range(rounds):
+        if turn % 2:
+            other, one = _time(rival, prepare, theirs), _time(ours, prepare, mine)
+        else:
+            one, other = _time(ours, prepare, mine), _time(rival, prepare, theirs)
+        ratios.append(one / other)
+        times.append(one)
+    return statistics.median(ratios), statistics.median(times)
 
 
 @pytest.fixture
@@ -136,3 +150,8 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
         ratio = f"{measure.what:<46} {measure.ratio:>8.3f} x {measure.rival:<28} {measure.limit:<9}"
         note = f"  {measure.note}" if measure.note else ""
         terminalreporter.write_line(f"{ratio} {measure.ours_us:>9.2f} us{note}")
+    if known := [measure for measure in _measures if measure.missed]:
+        terminalreporter.section("limits that are known as missed")
+        for measure in known:
+            figures = f"{measure.ratio:.2f}, {measure.limit}"
+            terminalreporter.write_line(f"{measure.what} ({figures} of {measure.rival}): {measure.missed}")

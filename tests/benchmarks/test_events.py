@@ -92,7 +92,8 @@ def test_the_way_to_the_coroutine(race: Any) -> None:
                 lambda: loop.run_until_complete(ours()),
                 lambda: loop.run_until_complete(by_add_reader()),
                 against="asyncio's bare add_reader",
-                at_most=1.5,
+                at_most=1.3,
+                missed="from the hub to the slot's future it is several Python calls",
             )
         finally:
             loop.remove_reader(bare.fileno())

@@ -28,6 +28,6 @@ def test_help_costs_little_over_loading_click(race: Any) -> None:
         lambda: run("-m", "vfio_ims.cli.main", "--help"),
         lambda: run("-c", "import click"),
         against="python -c 'import click'",
-        at_most=2.0,
-        note="its limit is 0.15 s",
+        at_most=0.9,
+        missed="click is loaded for it, and all verbs are",
     )
