@@ -47,7 +47,7 @@ class Device:
         self.name, self.lock = "test device", threading.RLock()
         self.memory = {region: bytearray(size) for region, size in self.SIZES.items()}
         self.memory[RegionIndex.CONFIG][:4] = struct.pack("<HH", 0x1234, 0x1A55)
-        self.fd = os.memfd_create("area", os.MFD_CLOEXEC)
+        self.fd = os.memfd_create("area", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         os.ftruncate(self.fd, 0x4000)
         self.shared = mmap.mmap(self.fd, 0x4000)
         self.todo: list[int] = []

@@ -4,15 +4,19 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import random
+import socket
 import time
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vfio_ims.errors import BusFault
+from vfio_ims.native.access import MemoryGone
 from vfio_ims.vfio_user import windows
 from vfio_ims.vfio_user.dma import ClientMemory
 from vfio_ims.vfio_user.windows import Window, WindowMap
@@ -64,8 +68,9 @@ def memory():
 
 @pytest.fixture
 def file():
-    fd = os.memfd_create("guest", os.MFD_CLOEXEC)
+    fd = os.memfd_create("guest", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     os.ftruncate(fd, 1 << 20)
+    fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK)
     yield fd
     os.close(fd)
 
@@ -80,7 +85,7 @@ def test_a_window_shows_its_part_of_the_file(memory, file):
     os.pwrite(file, b"here", 0x3010)
     memory.map(0x10000, 0x2000, READ | WRITE, 0x3000, file)
     (piece,) = memory.pieces(0x10010, 4, write=True)
-    assert bytes(piece.view) == b"here"
+    assert bytes(piece.view) == piece.read() == b"here"
     piece.view[:] = b"gone"
     assert os.pread(file, 4, 0x3010) == b"gone"
 
@@ -146,19 +151,41 @@ def test_a_file_that_may_only_be_read_gives_no_window_to_write(memory, file):
         memory.pieces(0, 4, write=True)
 
 
-def test_what_is_no_file_is_reached_by_message(memory):
-    event = os.eventfd(0)
-    memory.map(0x1000, 0x1000, READ | WRITE, 0, event)
-    os.close(event)
-    assert [piece.view for piece in memory.pieces(0x1000, 16, write=True)] == [None]
-
-
-def test_a_file_cut_off_behind_our_back_faults_instead_of_killing(memory, file):
+def test_a_file_that_can_be_cut_has_no_view_and_no_cut_kills(memory):
+    file = os.memfd_create("guest", os.MFD_CLOEXEC)
+    os.ftruncate(file, 0x10000)
     memory.map(0, 0x10000, READ | WRITE, 0, file)
-    os.ftruncate(file, 0x1000)
-    with pytest.raises(BusFault, match="cut the file off"):
-        memory.pieces(0x8000, 8, write=False)
-    assert memory.pieces(0x800, 8, write=False)
+    (piece,) = memory.pieces(0x8000, 0x2000, write=True)
+    assert piece.view is None
+    piece.write(b"a" * 0x2000)
+    assert piece.read() == b"a" * 0x2000
+    os.ftruncate(file, 0x9000)  # after the look that found it whole
+    (beyond,) = memory.pieces(0x9000, 0x2000, write=True)
+    for touch in (piece.read, beyond.read, lambda: beyond.write(bytes(0x2000))):
+        with pytest.raises(MemoryGone):
+            touch()
+    for size in (1, 2, 4, 8, 12, 64):
+        (small,) = memory.pieces(0x9000, size, write=True)
+        with pytest.raises(MemoryGone):
+            small.write(bytes(size))
+    (piece,) = memory.pieces(0x8000, 0x1000, write=False)
+    assert piece.read() == b"a" * 0x1000
+    memory.clear()
+    with pytest.raises(MemoryGone):  # whoever still holds a piece of memory that was unmapped
+        piece.read()
+    os.close(file)
+
+
+@pytest.mark.parametrize("kind", ["disk", "event", "socket"])
+def test_what_is_no_memory_file_is_reached_by_message(memory, tmp_path, kind):
+    if kind == "disk":
+        file = os.open(Path(__file__), os.O_RDONLY)  # its pages may take their time
+    else:
+        file = os.eventfd(0) if kind == "event" else socket.socket().detach()
+    memory.map(0x1000, 0x1000, READ, 0, file)
+    memory.map(0x1000, 0x1000, READ, 0, file)  # the same again
+    os.close(file)
+    assert [piece.file for piece in memory.pieces(0x1000, 16, write=False)] == [None]
 
 
 def test_a_file_that_grew_is_mapped_anew(memory, file):

@@ -22,7 +22,11 @@ class Bus(Protocol):
     """The way out of a model: memory requests and the standard interrupts, made with the function's requester id."""
 
     def read(self, iova: int, size: int, pasid: int | None = None) -> bytes:
-        """DMA read. Raises BusFault."""
+        """DMA read. Raises BusFault.
+
+        Over vfio-user, memory that the client shares no file of is read by message: the model's ``lock`` is free while
+        this waits for the answer, so that accesses are served meanwhile, and ``act`` itself cannot read it (BusFault).
+        """
         ...
 
     def write(self, iova: int, data: bytes, pasid: int | None = None) -> None:
@@ -33,7 +37,14 @@ class Bus(Protocol):
         ...
 
     def views(self, iova: int, size: int, *, write: bool, pasid: int | None = None) -> list[memoryview]:
-        """The memory itself, in pieces, for bulk work; valid until ``act`` returns. Raises BusFault."""
+        """The memory itself, in pieces, for bulk work; valid while ``lock`` is held.
+
+        Raises BusFault, also where there is memory that has no view: that is read and written.
+        """
+        ...
+
+    def allows(self, iova: int, size: int, *, write: bool, pasid: int | None = None) -> bool:
+        """Whether the range is mapped for that, as far as can be said without touching it."""
         ...
 
     def interrupt(self, index: int, vector: int) -> None:

@@ -13,7 +13,7 @@ from vfio_ims.errors import UsageError
 from vfio_ims.messages import Slot
 from vfio_ims.models.slot_beside import Beside
 from vfio_ims.native.access import change
-from vfio_ims.native.memory import address_of
+from vfio_ims.native.memory import address_of, sealed_file
 from vfio_ims.registers import SlotLayout
 
 __all__ = ["Outcome", "SlotStore"]
@@ -67,9 +67,9 @@ class SlotStore:
         self.fd, self._address = -1, 0  # both set where the table is shared
         self._memory: bytearray | mmap.mmap
         if shared:
-            self.fd = os.memfd_create("vfio-ims-slots", os.MFD_CLOEXEC)
             size = self.mapped_size
-            os.ftruncate(self.fd, layout.offset + size)  # addressed as the BAR is; what lies below takes no memory
+            # Addressed as the BAR is: what lies below takes no memory.
+            self.fd = sealed_file("vfio-ims-slots", layout.offset + size)
             self._memory = mmap.mmap(self.fd, size, offset=layout.offset)
             self._address = address_of(self._memory)
         else:

@@ -17,19 +17,31 @@ from vfio_ims.native.lib import native
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer as Buffer
 
-__all__ = ["change", "collect", "copy", "fill", "load", "poll_any", "poll_memory", "store"]
+__all__ = ["MemoryGone", "change", "collect", "copy", "fill", "load", "poll_any", "poll_memory", "store"]
 
 _SLICE = 0.1  # seconds of polling in one compiled call; between them Python sees Ctrl-C
 
 
+class MemoryGone(Exception):
+    """Mapped memory is not there: its file was cut, or its file system has no room for the page.
+
+    It passes between the compiled layer and whoever mapped the file, who says what that means.
+    """
+
+
 def copy(to: int, source: int, size: int) -> None:
-    """Copy ``size`` bytes, which may overlap, with the GIL released."""
-    native().lib.memory_copy(to, source, size)
+    """Copy ``size`` bytes, which may overlap, with the GIL released.
+
+    Raises MemoryGone where one side is the file of another process, mapped as a ``SharedFile``, and has been cut.
+    """
+    if native().lib.memory_copy(to, source, size):
+        raise MemoryGone
 
 
 def fill(to: int, byte: int, size: int) -> None:
-    """Set ``size`` bytes to ``byte``, with the GIL released."""
-    native().lib.memory_fill(to, byte, size)
+    """Set ``size`` bytes to ``byte``, with the GIL released. Raises MemoryGone, as ``copy``."""
+    if native().lib.memory_fill(to, byte, size):
+        raise MemoryGone
 
 
 def load(address: int, width: int) -> int:

@@ -37,6 +37,8 @@ int poller_sleep(struct poller *p, uint32_t epoch, int timeout_ms);
 
 /* 0 or -errno. */
 int event_signal(int fd, uint64_t count);
+/* Adds 1 to an eventfd that another process shares, and never waits: a full one saturates. 0 or -errno. */
+int event_notify(int fd);
 /* The count, which is 0 where nothing was signalled; or -errno. */
 int64_t event_drain(int fd);
 /* 1 if it was added, 0 if one was pending, or -errno. Signals through here only: one pending bit. */

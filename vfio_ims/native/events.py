@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import array
+import contextlib
 import errno
 import os
+import select
 import time
 import weakref
 from collections.abc import Hashable, Sequence
@@ -22,7 +24,7 @@ from vfio_ims.native.lib import CData, native
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer as Buffer
 
-__all__ = ["EventFd", "Poller", "new_eventfd", "signal", "signal_many", "signal_merged"]
+__all__ = ["EventFd", "Poller", "new_eventfd", "notify", "signal", "signal_many", "signal_merged"]
 
 _MOST = 4096  # events that one wait returns at most; the rest comes with the next
 _REMOVED: tuple[Any, int] = (None, 0)
@@ -58,6 +60,22 @@ def signal(fd: int) -> bool:
     """Add 1 to an eventfd. True: the form of ``signal_merged``."""
     _done(native().lib.event_signal(fd, 1), "signal an eventfd", f"descriptor {fd}")
     return True
+
+
+def notify(fd: int) -> None:
+    """Add 1 to an eventfd that another process shares, without ever waiting for it: a full one stays full.
+
+    A plain write blocks where the other side has filled the eventfd and cleared O_NONBLOCK, which it may do between a
+    look and the write. This has the kernel signal it, through Linux AIO. Where AIO is missing (ENOSYS, or fs.aio-max-nr
+    is used up) it looks and writes, which such a client could still block. Raises VfioImsError if it is no eventfd.
+    """
+    code = -native().lib.event_notify(fd)
+    if code in (errno.ENOSYS, errno.EPERM, errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE):
+        if select.select([], [fd], [], 0)[1]:
+            with contextlib.suppress(BlockingIOError):
+                os.eventfd_write(fd, 1)
+    elif code:
+        raise failed(code, "signal an eventfd", f"descriptor {fd}")
 
 
 def signal_merged(fd: int) -> bool:

@@ -6,7 +6,9 @@
 #include <sys/mman.h>
 
 #include "clock.h"
+#include "fault.h"
 #include "mmio.h"
+#include "status.h"
 
 static void *at(uint64_t address)
 {
@@ -30,14 +32,52 @@ int memory_hold(uint64_t address, uint64_t size)
     return held == MAP_FAILED ? -errno : 0;
 }
 
-void memory_copy(uint64_t to, uint64_t from, uint64_t size)
+int memory_guard(void)
 {
-    memmove(at(to), at(from), size);
+    return fault_install();
 }
 
-void memory_fill(uint64_t to, uint8_t byte, uint64_t size)
+/* What happens stays out of the function that calls sigsetjmp, whose locals must not change under it. */
+#define GUARDED(what)                 \
+    do {                              \
+        sigjmp_buf here;              \
+        if (sigsetjmp(here, 0) != 0)  \
+            return ACCESS_GONE;       \
+        fault_escape = &here;         \
+        what;                         \
+        fault_escape = NULL;          \
+        return ACCESS_OK;             \
+    } while (0)
+
+int memory_copy(uint64_t to, uint64_t from, uint64_t size)
 {
-    memset(at(to), byte, size);
+    GUARDED(memmove(at(to), at(from), size));
+}
+
+int memory_fill(uint64_t to, uint8_t byte, uint64_t size)
+{
+    GUARDED(memset(at(to), byte, size));
+}
+
+__attribute__((noinline)) static void put(uint64_t to, const uint8_t *from, uint64_t size)
+{
+    uint64_t value = 0;
+
+    if (mmio_is_width((uint32_t)size) && size <= 8 && to % size == 0) {
+        memcpy(&value, from, size);
+        memory_store(to, (uint32_t)size, value);
+    } else if (size > 8 && size <= 64 && to % 8 == 0) {
+        memcpy(&value, from, 8);
+        memcpy(at(to + 8), from + 8, size - 8);
+        memory_store(to, 8, value);
+    } else {
+        memcpy(at(to), from, size);
+    }
+}
+
+int memory_put(uint64_t to, uint64_t from, uint64_t size)
+{
+    GUARDED(put(to, at(from), size));
 }
 
 uint64_t memory_load(uint64_t address, uint32_t width)

@@ -10,8 +10,14 @@ int memory_place(uint64_t address, uint64_t size, int fd, uint64_t offset, int w
 /* After a fork: hold the addresses that were not inherited, so that nothing else gets them. 0 or -errno. */
 int memory_hold(uint64_t address, uint64_t size);
 
-void memory_copy(uint64_t to, uint64_t from, uint64_t size);
-void memory_fill(uint64_t to, uint8_t byte, uint64_t size);
+/* Have the functions below that say so survive a SIGBUS: memory of a file that its owner has cut, or that the file
+ * system has no page for. Call it once before them. 0 or -errno. */
+int memory_guard(void);
+/* 0, or ACCESS_GONE on a SIGBUS: then some of it was done. Ranges may overlap. */
+int memory_copy(uint64_t to, uint64_t from, uint64_t size);
+/* The same, as a device's write lands: 1, 2, 4 and 8 aligned bytes are one store; of up to 64 the first 8 come last. */
+int memory_put(uint64_t to, uint64_t from, uint64_t size);
+int memory_fill(uint64_t to, uint8_t byte, uint64_t size);
 /* One access of `width` bytes, ordered like a register's. */
 uint64_t memory_load(uint64_t address, uint32_t width);
 void memory_store(uint64_t address, uint32_t width, uint64_t value);

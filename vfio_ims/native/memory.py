@@ -17,7 +17,7 @@ from vfio_ims.native.descriptor import Descriptor
 from vfio_ims.native.failure import failed
 from vfio_ims.native.lib import native
 
-__all__ = ["GIB", "MIB", "FileMemory", "SharedMemory", "address_of", "put", "view_of"]
+__all__ = ["GIB", "MIB", "FileMemory", "SharedMemory", "address_of", "put", "sealed_file", "view_of"]
 
 MIB, GIB = 1 << 20, 1 << 30
 _ONE_STORE: dict[int, Literal["B", "H", "I", "Q"]] = {1: "B", 2: "H", 4: "I", 8: "Q"}
@@ -142,7 +142,7 @@ class SharedMemory(FileMemory):
         size = -(-size // page) * page
         self.hugepages = hugepages
         align = max(page, min(1 << (size.bit_length() - 1), 2 * MIB))
-        super().__init__(_memfd(name, size, hugepages), size, name, align=align, parent=parent)
+        super().__init__(sealed_file(name, size, hugepages), size, name, align=align, parent=parent)
 
     def _refused(self, code: int) -> VfioImsError:
         return _no_memory(code, self.size, self.hugepages, self.label)
@@ -179,7 +179,11 @@ def address_of(area: mmap.mmap) -> int:
         return int(ffi.cast("uintptr_t", start))
 
 
-def _memfd(name: str, size: int, hugepages: int | None) -> int:
+def sealed_file(name: str, size: int, hugepages: int | None = None) -> int:
+    """A new memory file of ``size`` zeroed bytes, the caller's to close, whose size nobody can change.
+
+    So another process may have it: it cannot cut the file under a mapping of ours. Raises as ``SharedMemory``.
+    """
     flags = os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING
     if hugepages is not None:
         flags |= os.MFD_HUGETLB | _HUGE_FLAGS[hugepages]
@@ -189,7 +193,6 @@ def _memfd(name: str, size: int, hugepages: int | None) -> int:
         raise _no_memory(error.errno or 0, size, hugepages, name) from error
     try:
         os.ftruncate(fd, size)
-        # A server that is handed the file cannot cut it under our mapping.
         fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
     except OSError as error:
         os.close(fd)

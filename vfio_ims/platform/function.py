@@ -22,7 +22,7 @@ _LOW, _HIGH = INTERRUPT_RANGE.start, INTERRUPT_RANGE.stop
 
 
 class Function:
-    """Made by ``Platform.add``. ``read``, ``write``, ``views`` and ``interrupt`` are the ``Bus`` of a device model.
+    """Made by ``Platform.add``. It is the ``Bus`` of a device model.
 
     ``space``: where plain requests go, ``pasids`` where tagged ones go. ``bus_master``: nothing leaves the function
     while it is off.
@@ -73,6 +73,14 @@ class Function:
         except BusFault as fault:
             self._log(FaultKind.DMA_WRITE if write else FaultKind.DMA_READ, iova, size, fault.why, pasid)
             raise
+
+    def allows(self, iova: int, size: int, *, write: bool, pasid: int | None = None) -> bool:
+        """Whether a request would go through: nothing is touched, but a refusal is in the fault log."""
+        try:
+            self.views(iova, size, write=write, pasid=pasid)
+        except BusFault:
+            return False
+        return True
 
     def interrupt(self, index: int, vector: int) -> None:
         """The device raises a standard interrupt. MSI and MSI-X send the kernel's message, so remapping applies."""

@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vfio_ims.errors import BusFault, RemovedError
-from vfio_ims.native.memory import put
+from vfio_ims.native.access import MemoryGone
 
 if TYPE_CHECKING:
     from vfio_ims.vfio_user.dma import ClientMemory
@@ -17,6 +17,8 @@ __all__ = ["ServerBus"]
 
 # The interrupt address range of x86 (Intel SDM vol. 3, "Message Address Register Format"). It wins over a window.
 _MESSAGES = range(0xFEE0_0000, 0xFEF0_0000)
+
+_GONE = "the client's file was cut, or its file system has no room"
 
 
 class ServerBus:
@@ -37,10 +39,12 @@ class ServerBus:
     def read(self, iova: int, size: int, pasid: int | None = None) -> bytes:
         memory, _, requests = self._parts(iova, size, write=False)
         pieces = memory.pieces(iova, size, write=False)
-        return b"".join(
-            piece.view.tobytes() if piece.view is not None else requests.read(piece.iova, piece.size)
-            for piece in pieces
-        )
+        try:
+            return b"".join(
+                requests.read(piece.iova, piece.size) if piece.file is None else piece.read() for piece in pieces
+            )
+        except MemoryGone:
+            raise BusFault(iova, size, write=False, why=_GONE) from None
 
     def write(self, iova: int, data: bytes, pasid: int | None = None) -> None:
         memory, _, requests = self._parts(iova, len(data), write=True)
@@ -51,20 +55,30 @@ class ServerBus:
             pieces = memory.pieces(iova, len(data), write=True)
             for piece in pieces:
                 at = piece.iova - iova
-                if piece.view is not None:
-                    put(piece.view, data[at : at + piece.size])
-                else:
+                if piece.file is None:
                     requests.write(piece.iova, data[at : at + piece.size])
+                else:
+                    piece.write(data[at : at + piece.size])
         except RemovedError as error:
             raise BusFault(iova, len(data), write=True, why=error.why) from error
+        except MemoryGone:
+            raise BusFault(iova, len(data), write=True, why=_GONE) from None
 
     def views(self, iova: int, size: int, *, write: bool, pasid: int | None = None) -> list[memoryview]:
         memory, _, _ = self._parts(iova, size, write=write)
         views = [piece.view for piece in memory.pieces(iova, size, write=write)]
         found = [view if write else view.toreadonly() for view in views if view is not None]
         if len(found) != len(views):
-            raise BusFault(iova, size, write=write, why="memory without a file has no view: read or write it")
+            why = "memory without a file, or whose file can be cut, has no view: read or write it"
+            raise BusFault(iova, size, write=write, why=why)
         return found
+
+    def allows(self, iova: int, size: int, *, write: bool, pasid: int | None = None) -> bool:
+        try:
+            self._parts(iova, size, write=write)[0].pieces(iova, size, write=write)
+        except BusFault:
+            return False
+        return True
 
     def interrupt(self, index: int, vector: int) -> None:
         client = self._client

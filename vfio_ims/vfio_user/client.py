@@ -38,15 +38,16 @@ class SocketLink(Owner):
 
     ``timeout``: seconds within which the server answers; one that does not is given up, and every call from then on
     raises RemovedError. A server that says what cannot be raises DeviceError where one reply is wrong, RemovedError
-    where the stream is. The bus is called in whichever thread receives: it must not wait for another one that is in
-    a call here.
+    where the stream is. ``share_memory`` False: the server gets no files of DMA memory and reaches it by message only,
+    as it does the memory of a QEMU that does not share it. The bus is called in whichever thread receives: it must not
+    wait for another one that is in a call here.
     """
 
     mount = "vfio-user"
     settle = 0.1
 
-    def __init__(self, path: str | os.PathLike[str], *, timeout: float = 5.0) -> None:
-        self.path = os.fspath(path)
+    def __init__(self, path: str | os.PathLike[str], *, timeout: float = 5.0, share_memory: bool = True) -> None:
+        self.path, self._share_memory = os.fspath(path), share_memory
         name = f"vfio-user:{self.path}"
         connection, self._server = dial(self.path, name, timeout)
         self._answering = Answering(name)
@@ -232,6 +233,8 @@ class SocketLink(Owner):
 
     def map(self, iova: int, size: int, fd: int, offset: int, *, read: bool, write: bool) -> None:
         self.check_open("map")
+        if not self._share_memory:
+            fd = -1
         flags = (DmaFlags.READ if read else 0) | (DmaFlags.WRITE if write else 0)
         request = DMA_MAP.pack(DMA_MAP.size, flags, offset if fd >= 0 else 0, iova, size)
         self._asker.ask(Command.DMA_MAP, request, (fd,) if fd >= 0 else ())

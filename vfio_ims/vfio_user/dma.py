@@ -7,16 +7,14 @@ descriptor each would run into the process's limits.
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import fcntl
-import mmap
 import os
-import stat
 import threading
 from dataclasses import dataclass
 
 from vfio_ims.errors import BusFault
+from vfio_ims.native.shared_file import SharedFile, seals_of
 from vfio_ims.vfio_user.messages import DmaFlags
 from vfio_ims.vfio_user.windows import Window, WindowMap
 from vfio_ims.vfio_user.wire import Refused
@@ -31,37 +29,29 @@ _PERMISSIONS = DmaFlags.READ | DmaFlags.WRITE
 _BY_MESSAGE = 0  # the file number of windows without a file
 
 
-class _File:
-    """A client's file, mapped whole. ``windows`` counts who needs it."""
-
-    def __init__(self, fd: int, size: int, writable: bool) -> None:
-        protection = mmap.PROT_READ | (mmap.PROT_WRITE if writable else 0)
-        self.memory = mmap.mmap(fd, size, flags=mmap.MAP_SHARED, prot=protection)  # keeps a descriptor of its own
-        self.view = memoryview(self.memory)
-        self.windows = 0
-        try:
-            self._sealed = bool(fcntl.fcntl(fd, fcntl.F_GET_SEALS) & fcntl.F_SEAL_SHRINK)
-        except OSError:
-            self._sealed = False
-
-    def here(self, end: int) -> bool:
-        """Whether the file still reaches to ``end``: touching what its owner has cut off would kill this process."""
-        return self._sealed or self.memory.size() >= end
-
-    def close(self) -> None:
-        # A model may hold a view against the rules: the mapping then goes with the last of them.
-        with contextlib.suppress(BufferError):
-            self.view.release()
-            self.memory.close()
-
-
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A run of client memory: ``view``, or None where it is reached by message only."""
+    """A run of client memory: in a file, mapped, or by message only where ``file`` is None."""
 
     iova: int
     size: int
-    view: memoryview | None
+    file: SharedFile | None
+    offset: int
+
+    @property
+    def view(self) -> memoryview | None:
+        """The memory itself, where nothing can take it away."""
+        return self.file.view(self.offset, self.size) if self.file is not None and self.file.sealed else None
+
+    def read(self) -> bytes:
+        """Raises MemoryGone. Of a piece with a file."""
+        assert self.file is not None
+        return self.file.read(self.offset, self.size)
+
+    def write(self, data: bytes) -> None:
+        """Raises MemoryGone. Of a piece with a file."""
+        assert self.file is not None
+        self.file.write(self.offset, data)
 
 
 class ClientMemory:
@@ -70,7 +60,8 @@ class ClientMemory:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._windows = WindowMap()
-        self._files: dict[int, _File] = {}
+        self._files: dict[int, SharedFile] = {}
+        self._users: dict[int, int] = {}  # windows that need the file
         self._numbers: dict[tuple[int, int, bool], int] = {}
         self._next = _BY_MESSAGE + 1
 
@@ -97,7 +88,7 @@ class ClientMemory:
                 raise Refused(errno.EINVAL, f"there are {_MOST_WINDOWS} windows already")
             number = _BY_MESSAGE if fd is None else self._file(fd, offset + size, bool(flags & DmaFlags.WRITE))
             if number != _BY_MESSAGE:
-                self._files[number].windows += 1
+                self._users[number] += 1
             self._windows.add(Window(address, size, offset, number << 2 | flags & _PERMISSIONS))
 
     def _same(self, address: int, size: int, flags: int, offset: int, fd: int | None) -> bool:
@@ -105,7 +96,9 @@ class ClientMemory:
         old = self._windows.find(address)
         if old is None or old[:3] != (address, size, offset) or old.tag & 3 != flags & _PERMISSIONS:
             return False
-        number = _BY_MESSAGE if fd is None else self._numbers.get(self._key(fd, os.fstat(fd)), _BY_MESSAGE)
+        number = _BY_MESSAGE
+        if fd is not None and seals_of(fd) is not None:
+            number = self._numbers.get(self._key(fd, os.fstat(fd)), _BY_MESSAGE)
         return number == old.tag >> 2
 
     @staticmethod
@@ -115,21 +108,22 @@ class ClientMemory:
     def _file(self, fd: int, end: int, write: bool) -> int:
         """The number of the file behind ``fd``, mapped up to ``end`` at least.
 
-        What is no regular file (another device's region, say) is not mapped: its client answers for it by message.
+        What is no memory file is not mapped: its client answers for it by message. Another device's region is such,
+        and a file on a disk or network, whose pages this process would have to wait for.
         """
-        status = os.fstat(fd)
-        if not stat.S_ISREG(status.st_mode):
+        if seals_of(fd) is None:
             return _BY_MESSAGE
+        status = os.fstat(fd)
         if end > status.st_size:
             raise Refused(errno.EINVAL, f"the file ends at {status.st_size:#x}, the window at {end:#x}")
         key = self._key(fd, status)
         if write and not key[2]:
             raise Refused(errno.EACCES, "a window that can be written needs a descriptor open for reading and writing")
         number = self._numbers.get(key)
-        if number is not None and len(self._files[number].view) >= end:
+        if number is not None and len(self._files[number]) >= end:
             return number
         try:
-            file = _File(fd, status.st_size, key[2])
+            file = SharedFile(fd, status.st_size, writable=key[2])
         except (OSError, ValueError, OverflowError) as error:
             raise Refused(
                 getattr(error, "errno", None) or errno.EINVAL, f"the file cannot be mapped: {error}"
@@ -137,7 +131,7 @@ class ClientMemory:
         # A file that has grown is mapped anew under a new number; the old mapping goes with its last window.
         self._numbers[key] = number = self._next
         self._next += 1
-        self._files[number] = file
+        self._files[number], self._users[number] = file, 0
         return number
 
     def unmap(self, address: int, size: int) -> int:
@@ -155,20 +149,20 @@ class ClientMemory:
             return len(gone)
 
     def _drop(self, number: int) -> None:
-        file = self._files.get(number)
-        if file is None:
+        if number not in self._files:
             return
-        file.windows -= 1
-        if not file.windows:
-            del self._files[number]
+        self._users[number] -= 1
+        if not self._users[number]:
+            del self._users[number]
             self._numbers = {key: other for key, other in self._numbers.items() if other != number}
-            file.close()
+            self._files.pop(number).close()
 
     def clear(self) -> None:
         """Remove all: the client is gone, or says so."""
         with self._lock:
             self._windows.clear()
             self._numbers.clear()
+            self._users.clear()
             while self._files:
                 self._files.popitem()[1].close()
 
@@ -196,12 +190,4 @@ class ClientMemory:
                 else:
                     runs.append((at, take, number, offset))
                 at += take
-            return [self._piece(*run, write) for run in runs]
-
-    def _piece(self, iova: int, size: int, number: int, offset: int, write: bool) -> Piece:
-        if number == _BY_MESSAGE:
-            return Piece(iova, size, None)
-        file = self._files[number]
-        if not file.here(offset + size):
-            raise BusFault(iova, size, write=write, why="the client has cut the file off before it")
-        return Piece(iova, size, file.view[offset : offset + size])
+            return [Piece(at, size, self._files.get(number), offset) for at, size, number, offset in runs]

@@ -3,13 +3,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
-import select
 import threading
 from collections.abc import Callable, Sequence
 
+from vfio_ims.native.events import notify
 from vfio_ims.verbs import IrqFlags, IrqIndex, IrqInfo, IrqSet
 from vfio_ims.vfio_user.messages import IRQ_SET
 from vfio_ims.vfio_user.wire import Refused
@@ -22,22 +21,21 @@ _EVENTFD = "anon_inode:[eventfd]"
 
 
 class _Vector:
-    __slots__ = ("blocking", "fd", "masked", "pending")
+    __slots__ = ("fd", "masked", "pending")
 
     def __init__(self) -> None:
-        self.fd, self.blocking, self.masked, self.pending = -1, False, False, False
+        self.fd, self.masked, self.pending = -1, False, False
 
     def signal(self) -> None:
-        """Add one to the eventfd. A full one is left alone: it is readable, that is all that matters."""
-        if self.fd >= 0 and (not self.blocking or select.select([], [self.fd], [], 0)[1]):
-            with contextlib.suppress(BlockingIOError):
-                os.eventfd_write(self.fd, 1)
+        """Add one to the eventfd. A full one stays full: it is readable, that is all that matters."""
+        if self.fd >= 0:
+            notify(self.fd)
 
     def give(self, fd: int) -> None:
         """Take over ``fd``, or -1 for none; the one before is closed."""
         if self.fd >= 0:
             os.close(self.fd)
-        self.fd, self.blocking = fd, fd >= 0 and os.get_blocking(fd)
+        self.fd = fd
 
 
 class IrqTable:

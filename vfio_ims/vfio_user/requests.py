@@ -20,17 +20,38 @@ _BATCH = 64 << 10
 
 
 class _Read:
-    def __init__(self) -> None:
-        self.done = threading.Event()
+    __slots__ = ("data", "settled", "why")
+
+    def __init__(self, lock: threading.RLock) -> None:
+        self.settled = threading.Condition(lock)
         self.data: bytes | None = None
-        self.why = "the client is gone"
+        self.why = ""
+
+    def settle(self, why: str, data: bytes | None = None) -> None:
+        """Called with the lock held."""
+        self.why, self.data = why, data
+        self.settled.notify()
 
 
 class Requests:
-    """Requests from the server to one client. ``loop`` is the thread that receives: it never waits here."""
+    """Requests from the server to one client. ``loop`` is the thread that receives: it never waits here.
 
-    def __init__(self, connection: Connection, faults: deque[BusFault], loop: int, timeout: float, most: int) -> None:
+    ``served`` is the model's lock, which the loop takes for each of the client's requests. Who waits here for an answer
+    frees it, however often it is held: the client may wait for an access at the time, and answer after that only (QEMU
+    does: its emulated CPU holds its lock while it reads a register).
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        faults: deque[BusFault],
+        served: threading.RLock,
+        loop: int,
+        timeout: float,
+        most: int,
+    ) -> None:
         self._connection, self._faults, self._loop, self._timeout = connection, faults, loop, timeout
+        self._served = served
         self._most = most  # bytes of data in one message
         self._lock = threading.Lock()
         self._open: dict[int, _Read | tuple[int, int]] = {}
@@ -81,44 +102,43 @@ class Requests:
         return b"".join(self._read(iova + at, min(size - at, self._most)) for at in range(0, size, self._most))
 
     def _read(self, iova: int, size: int) -> bytes:
-        entry = _Read()
+        entry = _Read(self._served)
         number = self._number(entry)
         message = _DMA.pack(number, Command.DMA_READ, _DMA.size, COMMAND, 0, iova, size)
         try:
             if not self._connection.send(message):
                 self._connection.drain(self._timeout)
-            if self._over:
-                entry.done.set()
-            if not entry.done.wait(self._timeout):
-                entry.why = f"no answer within {self._timeout} s"
+            with entry.settled:
+                if not entry.settled.wait_for(lambda: bool(entry.why) or self._over, self._timeout):
+                    entry.why = f"no answer within {self._timeout} s"
         except RemovedError as error:
             entry.why = error.why
         if entry.data is None or len(entry.data) != size:
-            raise BusFault(iova, size, write=False, why=entry.why)
+            raise BusFault(iova, size, write=False, why=entry.why or "the client is gone")
         return entry.data
 
     def answer(self, message: Message) -> bool:
-        """Take a reply; False where nothing was asked."""
+        """Take a reply, with the model's lock held; False where nothing was asked."""
         with self._lock:
             entry = self._open.pop(message.id, None)
         if entry is None:
             return False
         refused = f"the client refused: {explain_errno(message.error)[1]}" if message.flags & ERROR else ""
         if isinstance(entry, _Read):
-            entry.why = refused or "the client's answer has the wrong length"
-            if not refused:
-                entry.data = message.payload[DMA_ACCESS.size :]
-            entry.done.set()
+            entry.settle(
+                refused or "the client's answer has the wrong length",
+                None if refused else message.payload[DMA_ACCESS.size :],
+            )
         elif refused:
             self._faults.append(BusFault(*entry, write=True, why=refused))
         return True
 
     def fail(self) -> None:
         """The client is gone: nobody waits any longer."""
-        self._over = True
-        with self._lock:
+        with self._served, self._lock:
+            self._over = True
             for entry in self._open.values():
                 if isinstance(entry, _Read):
-                    entry.done.set()
+                    entry.settle("the client is gone")
             self._open.clear()
         self._batch.clear()

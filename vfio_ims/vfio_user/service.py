@@ -3,10 +3,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import fcntl
+import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from vfio_ims.native.shared_file import seals_of
 from vfio_ims.verbs import Area, DeviceFlags, RegionIndex
 from vfio_ims.vfio_user.dma import ClientMemory
 from vfio_ims.vfio_user.infos import encode_device_info, encode_irq_info, encode_region_info
@@ -30,6 +34,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Answer", "Service"]
 
+log = logging.getLogger(__name__)
+
 Answer = bytes | tuple[bytes, tuple[int, ...]]
 """A reply's payload, with descriptors where it carries some."""
 
@@ -45,6 +51,7 @@ class Service:
         with model.lock:
             self._info = model.device_info()
             self._sizes = [model.region_info(index).size for index in range(self._info.regions)]
+            self._shared = [area for area in model.shared_areas() if _is_sealed(area.fd, model.name)]
             self.irqs = IrqTable([model.irq_info(index) for index in range(self._info.irqs)], self._line_asserted)
         self.memory = ClientMemory()
         self.handlers: dict[int, Callable[[bytes, list[int]], Answer]] = {
@@ -119,7 +126,7 @@ class Service:
         argsz, _, index, *_ = REGION_INFO.unpack(payload)
         _at_least(argsz, REGION_INFO.size)
         self._known(index, self._info.regions)
-        shared = [area for area in self._model.shared_areas() if area.region == index]
+        shared = [area for area in self._shared if area.region == index]
         areas = [Area(area.offset, area.size) for area in shared]
         body = encode_region_info(self._model.region_info(index), areas, argsz)
         return body, (shared[0].fd,) if len(body) > REGION_INFO.size else ()
@@ -173,6 +180,18 @@ class Service:
         else:
             self.memory.clear()
         return payload[: DMA_UNMAP.size]
+
+
+def _is_sealed(fd: int, name: str) -> bool:
+    """Whether the file can be handed out: a client that cut it would end this process with SIGBUS."""
+    with contextlib.suppress(OSError):
+        fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK)
+    sealed = bool((seals_of(fd) or 0) & fcntl.F_SEAL_SHRINK)
+    if not sealed:
+        log.warning(
+            "%s: an area is not offered for mapping: its file cannot be sealed (native.memory.sealed_file)", name
+        )
+    return sealed
 
 
 def _at_least(argsz: int, size: int) -> None:

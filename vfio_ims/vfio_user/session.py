@@ -50,7 +50,8 @@ class Session:
     ) -> None:
         self._model, self._connection, self._faults = model, connection, faults
         self.service = Service(model)
-        self.requests = Requests(connection, faults, threading.get_ident(), timeout, min(most, MAX_TRANSFER))
+        most = min(most, MAX_TRANSFER)
+        self.requests = Requests(connection, faults, model.lock, threading.get_ident(), timeout, most)
         self._broken = 0
 
     def run(self) -> None:

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from vfio_ims.backends.model_port import Bus
 from vfio_ims.errors import BusFault
-from vfio_ims.native.access import copy
+from vfio_ims.native.access import MemoryGone, copy
 from vfio_ims.native.lib import native
 
 from .state import ModelState
@@ -39,6 +39,7 @@ class Memory:
     """Requests tagged ``pasid`` (None: untagged). Raises PageFault. ``quick``: raises Defer instead, nothing is done.
 
     Each access holds the state's lock, and no view outlives it: what a client unmaps is not touched afterwards.
+    While a read by message waits for its answer the lock is free.
     """
 
     def __init__(self, state: ModelState, pasid: int | None, *, quick: bool = False) -> None:
@@ -74,8 +75,8 @@ class Memory:
         # Not bus.write: 4 bytes to the interrupt range would be a message, and DMA of an engine never is.
         try:
             _spread(bus.views(iova, len(data), write=True, pasid=self._pasid), data)
-        except BusFault:
-            bus.write(iova, data, self._pasid)  # memory that is reached by message only
+        except (BusFault, MemoryGone):
+            bus.write(iova, data, self._pasid)  # memory that has no view, or is gone: then this faults
 
     def _try(self, iova: int, size: int, write: bool, action: Callable[[Bus], T], done: int) -> T:
         with self._state.lock:
@@ -84,7 +85,7 @@ class Memory:
             except BusFault:
                 if self._quick:
                     raise Defer from None
-            reached = self.reach(iova, size, write)
+            reached = self.reach(iova, size, write) % size  # mapped throughout, but its file is gone: none of it
         raise PageFault(iova + reached, write=write, done=done + reached)
 
     def reach(self, iova: int, size: int, write: bool) -> int:
@@ -93,13 +94,14 @@ class Memory:
         at = 0
         while at < size:
             step = min(size - at, _PAGE - (iova + at) % _PAGE)
-            try:
-                if write:
-                    bus.views(iova + at, step, write=True, pasid=self._pasid)
-                else:
+            if write:
+                if not bus.allows(iova + at, step, write=True, pasid=self._pasid):
+                    return at
+            else:
+                try:
                     bus.read(iova + at, step, self._pasid)
-            except BusFault:
-                return at
+                except BusFault:
+                    return at
             at += step
         return size
 
@@ -125,12 +127,12 @@ class Memory:
                 try:
                     pieces = bus.views(source + at, step, write=False, pasid=self._pasid)
                     targets = bus.views(to + at, step, write=True, pasid=self._pasid)
-                except BusFault:
+                    _transfer(targets, pieces, backward)
+                except (BusFault, MemoryGone):
                     if self._quick:
                         raise Defer from None
+                    pieces, targets = [], []
                     self._copy_carefully(bus, to + at, source + at, step, done, backward)
-                else:
-                    _transfer(targets, pieces, backward)
                 del pieces, targets
             done += step
             if done < size:
@@ -147,10 +149,11 @@ class Memory:
             else:
                 step = min(size - at, _PAGE - (to + at) % _PAGE)
                 offset = at
-            reached = self.reach(source + offset, step, False)
-            if reached < step:
-                raise PageFault(source + offset + reached, write=False, done=done + at)
-            data = bus.read(source + offset, step, self._pasid)
+            try:
+                data = bus.read(source + offset, step, self._pasid)
+            except BusFault:
+                reached = self.reach(source + offset, step, False)
+                raise PageFault(source + offset + reached, write=False, done=done + at) from None
             try:
                 self._put(bus, to + offset, data)
             except BusFault:
@@ -159,10 +162,10 @@ class Memory:
 
 
 def _spread(targets: Sequence[memoryview], data: bytes) -> None:
-    at = 0
+    place = _address(memoryview(data))
     for target in targets:
-        target[:] = data[at : at + len(target)]
-        at += len(target)
+        copy(_address(target), place, len(target))
+        place += len(target)
 
 
 def _transfer(targets: Sequence[memoryview], pieces: Sequence[memoryview], backward: bool) -> None:
