@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A client that shares no memory files, as a QEMU without share=on: all DMA goes by message, and nobody waits for it."""
+"""A client that shares no memory files, as a QEMU without share=on: DMA goes by message, and nobody waits for it."""
 
 from __future__ import annotations
 
