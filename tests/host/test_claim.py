@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -87,6 +88,82 @@ def test_what_an_earlier_holder_wrote_is_not_believed(holder: subprocess.Popen[s
     assert str(holder.pid) in str(claimed_by(DSA, dev))  # from the kernel's list of locks
     place.write_text("garbage")
     assert str(holder.pid) in str(claimed_by(DSA, dev))
+
+
+def test_looking_never_makes_a_claim_fail(dev: Path) -> None:
+    """Three look as fast as they can while one claims and gives up: each claim of a free function succeeds."""
+    stop = threading.Event()
+    seen = set()
+
+    def look() -> None:
+        while not stop.is_set():
+            seen.add(claimed_by(DSA, dev) is not None)
+
+    threads = [threading.Thread(target=look) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    try:
+        for _ in range(2000):
+            held = claim(DSA, dev)
+            assert held is not None
+            held.close()
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+    assert True in seen
+
+
+def test_a_users_file_names_only_processes_of_that_user(dev: Path, holder: subprocess.Popen[str]) -> None:
+    """Anybody may put the file there, say that process 1 has the device, and call it what they like."""
+    place = dev.parent / f"run/lock/vfio-ims-{DSA}.lock"
+    started = int(Path("/proc/1/stat").read_text().rpartition(")")[2].split()[19])
+    place.write_text(json.dumps({"pid": 1, "started": started, "name": "\x1b[2Jinit"}))
+    if os.geteuid() == 0:
+        os.chown(place, 65534, 65534)
+    assert str(claimed_by(DSA, dev)).startswith(f"process {holder.pid} (python")
+    with pytest.raises(DeviceBusy) as refused:
+        claim(DSA, dev)
+    assert f"kill {holder.pid})" in refused.value.hint
+    assert "\x1b" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "text", ["[" * 4096, '{"pid": "1", "started": 0}', '{"pid": 1e999}', '{"pid": -1}', "[]", "\xff"]
+)
+def test_whatever_the_file_says(dev: Path, holder: subprocess.Popen[str], text: str) -> None:
+    (dev.parent / f"run/lock/vfio-ims-{DSA}.lock").write_text(text)
+    assert str(claimed_by(DSA, dev)).startswith(f"process {holder.pid} (python")
+
+
+def test_a_process_cannot_write_to_the_terminal_by_its_name(dev: Path) -> None:
+    named = HOLD.replace("import sys\n", "import sys\nopen('/proc/self/comm', 'w').write('\\x1b[2Jx\\x07')\n", 1)
+    with subprocess.Popen(
+        [sys.executable, "-c", named, DSA, str(dev)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        owner = str(claimed_by(DSA, dev))
+        process.kill()
+    assert owner == rf"process {process.pid} (\x1b[2Jx\x07)"
+
+
+def test_a_pipe_in_the_place_of_the_lock_stops_nobody(dev: Path) -> None:
+    os.mkfifo(dev.parent / f"run/lock/vfio-ims-{DSA}.lock")
+    program = (
+        "import sys; from pathlib import Path; from vfio_ims.backends.kernel_claim import claim, claimed_by\n"
+        f"print(claimed_by('{DSA}', Path(sys.argv[1])), claim('{DSA}', Path(sys.argv[1])))"
+    )
+    done = subprocess.run([sys.executable, "-c", program, str(dev)], capture_output=True, text=True, timeout=60)
+    assert done.stdout == "None None\n", done.stderr
+
+
+def test_another_name_of_a_file_is_not_written_to(dev: Path) -> None:
+    victim = dev.parent / "victim"
+    victim.write_text("precious")
+    os.link(victim, dev.parent / f"run/lock/vfio-ims-{DSA}.lock")
+    assert claim(DSA, dev) is None
+    assert victim.read_text() == "precious"
 
 
 def test_a_lock_that_cannot_be_put_anywhere_stops_nobody(box: Box) -> None:

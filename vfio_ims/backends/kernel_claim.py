@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """One owner a function, by a lock that names its holder. The kernel refuses a second opener too, but not by name.
 
-The lock is advisory and goes with its descriptor: it ends with the process, and travels with a hand-over.
+The lock is advisory and goes with its descriptor: it ends with the process, and travels with a hand-over. It is two
+locks of one file: flock() excludes, since that works on a file of another user, which can only be read; and a lock of
+the open file description (fcntl(2), F_OFD_SETLK) can be looked at without taking anything, so that looking never makes
+a claim fail. Any user may make files in the folder: what a file says is believed where its owner may say it.
 """
 
 from __future__ import annotations
@@ -11,15 +14,29 @@ import fcntl
 import json
 import os
 import stat
+import struct
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from vfio_ims.errors import DeviceBusy
 from vfio_ims.native.descriptor import Descriptor
+from vfio_ims.printable import printable
 
-__all__ = ["Claim", "claim", "claimed_by", "unseen"]
+__all__ = ["Claim", "Claimant", "claim", "claimed_by", "unseen"]
 
-_NOBODY = (0, "?")  # a holder that could not be named
+_LOCK = struct.Struct("hhqqi0q")  # struct flock of fcntl.h on 64-bit Linux: type, whence, start, length, pid
+
+
+@dataclass(frozen=True, slots=True)
+class Claimant:
+    """The process that holds a lock; ``pid`` is 0 where it could not be named."""
+
+    pid: int = 0
+    name: str = "?"
+
+    def __str__(self) -> str:
+        return f"process {self.pid} ({printable(self.name)})" if self.pid else "another program"
 
 
 class Claim(Descriptor):
@@ -27,12 +44,14 @@ class Claim(Descriptor):
 
     def __init__(self, fd: int, bdf: str) -> None:
         super().__init__(fd, f"claim on {bdf}")
-        self.sign()
+        with suppress(OSError):  # a file system that has no such locks: nobody sees it, flock() excludes all the same
+            fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _LOCK.pack(fcntl.F_RDLCK, os.SEEK_SET, 0, 1, 0))
+        self._sign()
 
-    def sign(self) -> None:
-        """Write this process's name into it, for those who find it locked. What cannot be written is left out."""
+    def _sign(self) -> None:
+        """Write this process's number into it, which the kernel does not know after a hand-over, if it may."""
         with suppress(OSError):
-            text = json.dumps({"pid": os.getpid(), "started": _started(os.getpid()), "name": _name(os.getpid())})
+            text = json.dumps({"pid": os.getpid(), "started": _started(os.getpid())})
             os.ftruncate(self.fileno(), 0)
             os.pwrite(self.fileno(), f"{text}\n".encode(), 0)
 
@@ -79,74 +98,103 @@ def claim(bdf: str, dev: Path = Path("/dev")) -> Claim | None:
             os.close(fd)
             if error.errno != errno.EWOULDBLOCK:
                 continue
-            raise _busy(bdf, holder or _NOBODY) from None
+            raise _busy(bdf, holder) from None
         return Claim(fd, bdf)
     return None
 
 
-def claimed_by(bdf: str, dev: Path = Path("/dev")) -> str | None:
-    """Who has the lock, as "process 4711 (python)"; None: nobody who could be seen."""
-    found = next((held for folder in _all_folders(dev) if (held := _held(folder, bdf)) is not None), None)
-    return None if found is None else _words(found)
+def claimed_by(bdf: str, dev: Path = Path("/dev")) -> Claimant | None:
+    """Who has the lock, as far as that can be seen; None: nobody who could be. Takes nothing."""
+    return next((held for folder in _all_folders(dev) if (held := _held(folder, bdf)) is not None), None)
 
 
-def _held(folder: Path, bdf: str) -> tuple[int, str] | None:
-    """Process id and name of who holds the lock in this folder, as far as they are known; None: nobody."""
-    try:
-        fd = os.open(folder / f"vfio-ims-{bdf}.lock", os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-    except OSError:
+def _held(folder: Path, bdf: str) -> Claimant | None:
+    """Who holds the lock in this folder; None: nobody."""
+    fd = _opened(folder / f"vfio-ims-{bdf}.lock", os.O_RDONLY)
+    if fd is None:
         return None
     try:
-        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        answer = fcntl.fcntl(fd, fcntl.F_OFD_GETLK, _LOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 1, 0))
+        return None if _LOCK.unpack(answer)[0] == fcntl.F_UNLCK else _holder(fd)
     except OSError:
-        return _holder(fd) or _NOBODY
+        return None
     finally:
         os.close(fd)
-    return None
 
 
-def _busy(bdf: str, holder: tuple[int, str]) -> DeviceBusy:
-    kill = f" (kill {holder[0]})" if holder[0] else ""
+def _busy(bdf: str, holder: Claimant) -> DeviceBusy:
+    kill = f" (kill {holder.pid})" if holder.pid else ""
     hint = f"end that program{kill}, or have it hand the device over"
-    return DeviceBusy("open", device=bdf, why=f"{_words(holder)} has it", hint=hint, errno=errno.EBUSY)
+    return DeviceBusy("open", device=bdf, why=f"{holder} has it", hint=hint, errno=errno.EBUSY)
 
 
 def _open(place: Path) -> int | None:
     """The lock file, made where it is missing; a file of another user can be locked without writing to it."""
-    for flags in (os.O_RDWR, os.O_RDWR | os.O_CREAT | os.O_EXCL, os.O_RDONLY):
-        try:
-            fd = os.open(place, flags | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
-        except OSError:
-            continue
-        if stat.S_ISREG(os.fstat(fd).st_mode):
-            return fd
-        os.close(fd)
+    ways = (os.O_RDWR, os.O_RDWR | os.O_CREAT | os.O_EXCL, os.O_RDONLY)
+    return next((fd for flags in ways if (fd := _opened(place, flags)) is not None), None)
+
+
+def _opened(place: Path, flags: int) -> int | None:
+    """A descriptor of a plain file; None for anything else that was put there: a link, a pipe, a name of another file.
+
+    The holder writes its number into it: under a second name that would be somebody's data.
+    """
+    try:
+        fd = os.open(place, flags | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o644)
+    except OSError:
+        return None
+    status = os.fstat(fd)
+    if stat.S_ISREG(status.st_mode) and status.st_nlink == 1:
+        return fd
+    os.close(fd)
     return None
 
 
-def _holder(fd: int) -> tuple[int, str] | None:
-    """Process id and name. What the file says counts while that process lives; else the kernel's list of locks does."""
-    with suppress(OSError, ValueError, KeyError, TypeError):
-        told = json.loads(os.pread(fd, 4096, 0))
-        if told["started"] is not None and _started(told["pid"]) == told["started"]:
-            return told["pid"], str(told["name"])
+def _holder(fd: int) -> Claimant:
+    """Who holds the lock: by the kernel's list, or by the file, for a holder that it was handed over to.
+
+    The file is believed where it names a living process of its own owner, and the kernel's list none of another user.
+    """
+    listed, signed = _listed(fd), _signed(fd)
+    if signed and (not listed or _user(listed) == _user(signed)):
+        return Claimant(signed, _name(signed))
+    return Claimant(listed, _name(listed)) if listed else Claimant()
+
+
+def _listed(fd: int) -> int:
+    """The living process that took the lock, by /proc/locks (proc_locks(5)); 0: none that is known here."""
     status = os.fstat(fd)
     wanted = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}:{status.st_ino}"
     with suppress(OSError, ValueError):
         for line in Path("/proc/locks").read_text().splitlines():
             words = line.split()
-            if len(words) > 5 and words[1] == "FLOCK" and words[5] == wanted:
-                return int(words[4]), _name(int(words[4]))
-    return None
+            if len(words) > 5 and words[1] == "FLOCK" and words[5] == wanted and _started(int(words[4])) is not None:
+                return int(words[4])
+    return 0
 
 
-def _words(holder: tuple[int, str]) -> str:
-    return f"process {holder[0]} ({holder[1]})" if holder[0] else "another program"
+def _signed(fd: int) -> int:
+    """The living process that the file names, if it is its owner's; 0: none."""
+    with suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
+        told = json.loads(os.pread(fd, 4096, 0))
+        pid = told["pid"]
+        started = _started(pid) if isinstance(pid, int) else None
+        if started is not None and started == told["started"] and _user(pid) == os.fstat(fd).st_uid:
+            return int(pid)
+    return 0
+
+
+def _user(pid: int) -> int | None:
+    """The user of a process."""
+    try:
+        return os.stat(f"/proc/{pid}").st_uid
+    except OSError:
+        return None
 
 
 def _name(pid: int) -> str:
     try:
-        return Path(f"/proc/{pid}/comm").read_text().strip()
+        return Path(f"/proc/{pid}/comm").read_text(errors="replace").strip()
     except OSError:
         return "?"
 
@@ -154,6 +202,6 @@ def _name(pid: int) -> str:
 def _started(pid: int) -> int | None:
     """When a process was started, in clock ticks since boot: tells it from a later one of the same number."""
     try:
-        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+        return int(Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[19])
     except (OSError, ValueError, IndexError):
         return None

@@ -136,7 +136,7 @@ class Survey:
         holders = tuple(map(str, self.holders.of(function)))
         claimed = None if holders else claimed_by(str(function), self.machine.dev)
         if claimed is not None:
-            holders = (claimed,)
+            holders = (str(claimed),)
         if holders:
             return State.IN_USE, f"opened by {', '.join(holders)}", "", holders
         if any(node.accessible for node in nodes):

@@ -38,7 +38,7 @@ def receive(connection: socket.socket, report: int) -> None:
             second = str(error)
         except OSError as error:
             second = f"{type(error).__name__}: {error}"
-        owner = claimed_by(device.name)
+        owner = str(claimed_by(device.name))
         can_reset = device.can_reset
         if can_reset:
             driver.reset()

@@ -110,14 +110,13 @@ def _nodes(machine: Machine, function: Function, group: str) -> list[Result]:
 
 def _free(machine: Machine, function: Function, group: str) -> Result:
     holders = Holders.scan(machine)
-    users = [str(user) for user in holders.of(function)] or [
-        user for user in (claimed_by(str(function), machine.dev),) if user is not None
-    ]
+    claimed = claimed_by(str(function), machine.dev)
+    users = holders.of(function) or (() if claimed is None else (claimed,))
     if users:
         cause = "a function is opened by one program at a time"
-        pid = users[0].split()[1]
-        fix = f"end it (kill {pid}), or have it hand the device over" if pid.isdecimal() else "end it"
-        return Result(group, "free", Status.FAIL, f"opened by {', '.join(users)}", cause, fix)
+        pid = users[0].pid
+        fix = f"end it (kill {pid}), or have it hand the device over" if pid else "end it"
+        return Result(group, "free", Status.FAIL, f"opened by {', '.join(map(str, users))}", cause, fix)
     if holders.unseen and is_vfio_driver(function.driver):
         evidence = f"no process of this user has it open; {holders.unseen} of others could not be looked at"
         return Result(group, "free", Status.UNKNOWN, evidence, fix=f"sudo vfio-ims doctor {function}")
