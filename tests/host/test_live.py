@@ -4,6 +4,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -12,9 +15,11 @@ from rich.console import Console
 
 import vfio_ims
 from tests.host.box import DSA, Box
+from vfio_ims.backends.kernel_claim import Claimant
 from vfio_ims.cli.main import cli
 from vfio_ims.cli.monitor import _rates, _table
 from vfio_ims.driver import Driver
+from vfio_ims.errors import DeviceBusy
 from vfio_ims.host import live
 from vfio_ims.host.live import DriverView, FunctionView, Published, Sample
 
@@ -86,7 +91,7 @@ def test_slots_that_share_a_donor_are_told_apart_where_the_driver_can() -> None:
 
 def test_another_process_is_told(driver: Driver, box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
     box.healthy()
-    monkeypatch.setattr(live, "claimed_by", lambda name, dev: "process 1 (owner)")
+    monkeypatch.setattr(live, "claimed_by", lambda name, dev: Claimant(1, "owner"))
     assert view(box).sample().slots is None
     monkeypatch.setattr(driver, "label", DSA)
     with Published(driver), driver.ims.allocate() as irq:
@@ -96,6 +101,95 @@ def test_another_process_is_told(driver: Driver, box: Box, monkeypatch: pytest.M
         assert sample.slots == {irq.slot: 1}
         assert "open in process 1 (owner)" in sample.state
     assert view(box).sample().slots is None
+
+
+# What a stranger may do with the name of a device: bind it first.
+
+
+class Stranger:
+    """A process of another user that has bound the name of the DSA, and answers with ``data``, as often as it says."""
+
+    PROGRAM = """
+import os, socket, sys
+listener = socket.socket(socket.AF_UNIX)
+os.setuid(int(sys.argv[1])) if int(sys.argv[1]) else None
+listener.bind("\\0vfio-ims-live-" + sys.argv[2])
+listener.listen()
+print("bound", flush=True)
+data = sys.argv[3].encode()
+while True:
+    connection, _ = listener.accept()
+    try:
+        for _ in range(int(sys.argv[4])):
+            connection.sendall(data)
+    except OSError:
+        pass
+    connection.close()
+"""
+
+    def __init__(self, user: int, data: str, times: int = 1) -> None:
+        command = [sys.executable, "-c", self.PROGRAM, str(user), DSA, data, str(times)]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+    def __enter__(self) -> int:
+        assert self.process.stdout is not None
+        assert self.process.stdout.readline() == "bound\n"
+        return self.process.pid
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self.process.communicate()
+
+
+TOLD = json.dumps({"vectors": {}, "slots": {"3": 7}, "errors": {"x\x1b[2J\n": "y\x07"}})
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to be another user too: sudo pytest tests/host/test_live.py")
+def test_a_stranger_who_has_bound_the_name_is_not_believed(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    box.healthy()
+    with Stranger(65534, TOLD) as pid:
+        monkeypatch.setattr(live, "claimed_by", lambda name, dev: Claimant(1, "owner"))
+        assert view(box).sample().slots is None
+        monkeypatch.setattr(live, "claimed_by", lambda name, dev: Claimant(pid, "owner"))  # it has the device
+        assert view(box).sample().slots == {3: 7}
+
+
+def test_what_is_told_is_printable(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    box.healthy()
+    monkeypatch.setattr(live, "claimed_by", lambda name, dev: Claimant(1, "owner"))
+    with Stranger(0, TOLD):
+        assert view(box).sample().errors == {r"x\x1b[2J\n": r"y\x07"}
+
+
+@pytest.mark.parametrize(
+    ("data", "times"),
+    [
+        ("[" * 50_000, 1),
+        (" " * 65536, 1 << 20),  # without an end
+        ('{"vectors": {}, "slots": {"x": 1}, "errors": {}}', 1),
+        ('{"vectors": {"a": "1"}, "slots": {}, "errors": {}}', 1),
+        ('{"vectors": {}, "slots": {}, "errors": {"a": []}}', 1),
+        ('{"vectors": []}', 1),
+        ("[]", 1),
+    ],
+)
+def test_whatever_is_told_is_bounded_and_checked(
+    box: Box, monkeypatch: pytest.MonkeyPatch, data: str, times: int
+) -> None:
+    box.healthy()
+    monkeypatch.setattr(live, "claimed_by", lambda name, dev: Claimant(1, "owner"))
+    with Stranger(0, data, times):
+        assert view(box).sample().slots is None
+
+
+def test_a_name_that_is_taken_is_said_and_monitoring_goes_on(driver: Driver) -> None:
+    with Published(driver):
+        with pytest.raises(DeviceBusy, match="another process publishes under this name"):
+            Published(driver)
+        words = ["monitor", "mock:minimal", "-n", "1"]
+        result = CliRunner().invoke(cli, words, standalone_mode=False, catch_exceptions=False)
+    assert "mock:minimal [open here]" in result.stdout
+    assert "Not shown to other processes: " in result.stderr
 
 
 def test_rates() -> None:

@@ -7,7 +7,7 @@ import json
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from itertools import count as counting
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,7 @@ import click
 
 from vfio_ims.cli import exits
 from vfio_ims.cli.output import console, echo, json_option, plain, seconds
-from vfio_ims.errors import UsageError
+from vfio_ims.errors import DeviceBusy, UsageError
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -108,9 +108,12 @@ def _viewed(device: str, fire: bool, slots: int | None) -> Iterator[tuple[View, 
     if known is None and not is_software(device):
         raise not_here(device, "watch it", software=True)
     name = Name.parse(device) if known is None else Name.parse(str(known.address))
-    with open_driver(name) as driver, Published(driver):
-        view = DriverView(driver)
-        yield view, _Rig(driver, slots)
+    with open_driver(name) as driver, ExitStack() as stack:
+        try:
+            stack.enter_context(Published(driver))
+        except DeviceBusy as error:
+            echo(f"Not shown to other processes: {error}", err=True)
+        yield DriverView(driver), _Rig(driver, slots)
 
 
 def _pause(rig: _Rig | None, interval: float) -> None:

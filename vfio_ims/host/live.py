@@ -7,21 +7,16 @@ publish them, and a view of the device in another process of the same user, or o
 
 from __future__ import annotations
 
-import json
-import os
 import re
-import socket
-import struct
-import threading
 import time
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import suppress
-from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
 
 from vfio_ims.backends.kernel_claim import claimed_by
 from vfio_ims.errors import VfioImsError
+from vfio_ims.host.publishing import Counts, Publication, ask
 from vfio_ims.sysfs.attributes import read_text
 
 if TYPE_CHECKING:
@@ -33,7 +28,6 @@ __all__ = ["DriverView", "FunctionView", "Published", "Sample", "View"]
 
 _ACTION = re.compile(r"vfio-(intx|msi|msix)(?:\[(\d+)\])?\(")
 _KINDS = {"intx": "INTx", "msi": "MSI", "msix": "MSI-X"}
-_PATIENCE = 0.5
 
 
 @dataclass(frozen=True)
@@ -107,12 +101,11 @@ class FunctionView:
         words = [function.driver or "no driver", function.power_state or "", f"open in {owner}" if owner else ""]
         state = ", ".join(word for word in words if word)
         vectors = self._vectors(function)
-        told = _ask(str(function.address)) if owner else None
+        told = ask(str(function.address), owner.pid) if owner else None
         errors = self._errors(function)
         if told is None:
             return Sample(state, vectors, None, errors)
-        slots = {int(slot): int(count) for slot, count in (told["slots"] or {}).items()}
-        return Sample(state, vectors or dict(told["vectors"]), slots, errors | dict(told["errors"]))
+        return Sample(state, vectors or told.vectors, told.slots, errors | told.errors)
 
     def _vectors(self, function: Function) -> dict[str, int]:
         numbers = {str(irq.number) for irq in function.msi_irqs} | {str(function.intx_irq)}
@@ -138,63 +131,17 @@ class FunctionView:
         return found
 
 
-# --- telling others -------------------------------------------------------------------------------------------------
+class Published(Publication):
+    """While it is open, ``vfio-ims monitor DEVICE`` shows the slots of this driver's device. A context manager.
 
-
-def _place(name: str) -> str:
-    """An abstract socket's name: it needs no file, and ends with the process."""
-    return f"\0vfio-ims-live-{name}"
-
-
-def _ask(name: str) -> dict[str, Any] | None:
-    """What the owner of ``name`` publishes; None: nothing."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection, suppress(OSError, ValueError, KeyError):
-        connection.settimeout(_PATIENCE)
-        connection.connect(_place(name))
-        parts = []
-        while part := connection.recv(65536):
-            parts.append(part)
-        found: dict[str, Any] = json.loads(b"".join(parts))
-        return found if {"vectors", "slots", "errors"} <= set(found) else None
-    return None
-
-
-class Published:
-    """While it is open, ``vfio-ims monitor DEVICE`` shows the slots of this driver's device. A context manager."""
+    Raises DeviceBusy where another process has the name of that device.
+    """
 
     def __init__(self, driver: Driver) -> None:
-        self._view = DriverView(driver)
-        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
-        try:
-            self._listener.bind(_place(driver.label))
-            self._listener.listen()
-        except BaseException:
-            self._listener.close()
-            raise
-        self._thread = threading.Thread(target=self._serve, name=f"live view of {driver.label}", daemon=True)
-        self._thread.start()
+        view = DriverView(driver)
 
-    def _serve(self) -> None:
-        while True:
-            try:
-                connection, _ = self._listener.accept()
-            except OSError:
-                return
-            with connection, suppress(OSError):
-                connection.settimeout(_PATIENCE)
-                peer = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
-                if struct.unpack("3i", peer)[1] in (0, os.geteuid()):
-                    connection.sendall(json.dumps(asdict(self._view.sample())).encode())
+        def counts() -> Counts:
+            sample = view.sample()
+            return Counts(sample.vectors, sample.slots or {}, sample.errors)
 
-    def close(self) -> None:
-        """Stop telling."""
-        with suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-        self._thread.join(2 * _PATIENCE)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
+        super().__init__(driver.label, counts)
