@@ -7,6 +7,7 @@ comparing. The folder is lost with a reboot, and so is what it would undo.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -24,6 +25,7 @@ from vfio_ims.pci import PciAddress
 __all__ = ["Entry", "Journal"]
 
 _FORMAT = 1
+_SUDO = "the same command with sudo"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,61 +55,91 @@ class Journal:
             names = sorted(name for name in os.listdir(self.folder) if name.endswith(".json"))
         except FileNotFoundError:
             return []
-        except PermissionError as error:
-            raise self._denied(error) from error
+        except OSError as error:
+            raise self._refused(error, "read") from error
         return sorted((self._read(self.folder / name) for name in names), key=lambda entry: entry.written)
 
     def get(self, address: str) -> Entry | None:
         """The entry of one function."""
         place = self._place(address)
-        return self._read(place) if place.exists() else None
+        try:
+            place.lstat()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise self._refused(error, "read") from error
+        return self._read(place)
 
     def put(self, entry: Entry) -> None:
-        """On return the entry is on disk. An older one of the function is replaced."""
+        """On return the entry is on disk, whole. An older one of the function is replaced, or stays if this fails.
+
+        Raises AccessDenied or SetupError.
+        """
         self._prepare()
         place = self._place(entry.address)
         text = json.dumps({"format": _FORMAT} | asdict(entry), indent=1) + "\n"
         fresh = place.with_suffix(".new")
-        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
-        try:
-            os.write(descriptor, text.encode())
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        os.replace(fresh, place)
-        self._sync()
+        with self._typed("write"):
+            try:
+                _write(fresh, text.encode())
+                os.replace(fresh, place)
+            except BaseException:
+                fresh.unlink(missing_ok=True)
+                raise
+            self._sync()
 
     def drop(self, address: str) -> None:
-        """Forget one function."""
-        self._place(address).unlink(missing_ok=True)
-        self._sync()
+        """Forget one function. Raises AccessDenied or SetupError."""
+        with self._typed("write"):
+            self._place(address).unlink(missing_ok=True)
+            self._sync()
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """One process at a time binds and restores."""
+        """One process at a time binds and restores. Raises AccessDenied or SetupError."""
         self._prepare()
-        descriptor = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        with self._typed("lock"):
+            descriptor = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            with self._typed("lock"):
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
             yield
         finally:
             os.close(descriptor)
 
     def _prepare(self) -> None:
-        try:
+        with self._typed("use"):
             self.folder.mkdir(mode=0o755, parents=True, exist_ok=True)
             status = self.folder.stat()
-        except PermissionError as error:
-            raise self._denied(error) from error
         if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH) or status.st_uid not in (0, os.geteuid()):
             # Whoever can write entries decides which drivers root will bind.
             why = "others may write to it, and what it says is carried out as root"
             raise SetupError(f"use the journal in {self.folder}", why=why, hint=f"chmod go-w {self.folder}")
 
-    def _denied(self, error: OSError) -> AccessDenied:
-        why = "what is changed is first written down there, and this user may not"
-        hint = "the same command with sudo"
-        return AccessDenied(f"use the journal in {self.folder}", why=why, hint=hint, errno=error.errno)
+    @contextmanager
+    def _typed(self, verb: str) -> Iterator[None]:
+        """What the kernel refuses below is raised as an error of ours."""
+        try:
+            yield
+        except OSError as error:
+            raise self._refused(error, verb) from error
+
+    def _refused(self, error: OSError, verb: str) -> AccessDenied | SetupError:
+        operation, code = f"{verb} the journal in {self.folder}", error.errno or 0
+        first = "what is changed is first written down there"
+        if code in (errno.EACCES, errno.EPERM):
+            return AccessDenied(operation, why=f"{first}, and this user may not", hint=_SUDO, errno=code)
+        if code in (errno.ENOSPC, errno.EDQUOT):
+            why, hint = f"{first}, and there is no room", f"df -h {self._above()}; df -i {self._above()}"
+        elif code == errno.EROFS:
+            why, hint = f"{first}, and that file system is read-only", "--state FOLDER, where it can be written"
+        else:
+            why, hint = first, f"ls -ld {self._above()}"
+        return SetupError(operation, why=why, hint=hint, errno=code)
+
+    def _above(self) -> Path:
+        """The folder, or what there is of the way to it."""
+        return next(place for place in (self.folder, *self.folder.parents) if os.path.lexists(place))
 
     def _sync(self) -> None:
         descriptor = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -117,8 +149,10 @@ class Journal:
             os.close(descriptor)
 
     def _read(self, place: Path) -> Entry:
+        with self._typed("read"):
+            content = place.read_bytes()
         try:
-            data = json.loads(place.read_text())
+            data = json.loads(content)
             if data.pop("format") != _FORMAT:
                 raise ValueError("it has another format")
             before, virtual = _binding(data.pop("before")), data.pop("virtual")
@@ -128,9 +162,21 @@ class Journal:
             if place != self._place(entry.address):
                 raise ValueError(f"it is about {entry.address}")
             return entry
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             why = f"it is not what this version wrote: {error}"
             raise SetupError(f"read {place}", why=why, hint=f"look at it; rm {place} gives up restoring") from error
+
+
+def _write(place: Path, data: bytes) -> None:
+    """Write a new file, all of it and down to the disk. Raises OSError."""
+    descriptor = os.open(place, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+    try:
+        left = memoryview(data)
+        while left:
+            left = left[os.write(descriptor, left) :]
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _binding(data: dict[str, Any]) -> Binding:
