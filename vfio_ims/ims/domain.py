@@ -7,9 +7,9 @@ from collections.abc import Collection, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-from vfio_ims.errors import DeviceError, UnsupportedError, UsageError, check_index
+from vfio_ims.errors import UnsupportedError, UsageError, VfioImsError, check_index
 from vfio_ims.ims import upkeep
-from vfio_ims.ims.donors import Donor, DonorPool
+from vfio_ims.ims.donors import Donor, TableDonors
 from vfio_ims.ims.group import ImsGroup
 from vfio_ims.ims.health import fault_of
 from vfio_ims.ims.interrupt import ImsInterrupt
@@ -21,7 +21,6 @@ from vfio_ims.ims.request import Request
 from vfio_ims.ims.table import ImsTable
 from vfio_ims.ims.waking import Waking
 from vfio_ims.lifetime import Owner
-from vfio_ims.locks import make_rlock
 from vfio_ims.messages import Message
 
 if TYPE_CHECKING:
@@ -44,24 +43,30 @@ class ImsDomain(Owner):
         self.device, self.table, self.source = device, table, source
         self.hub = device.interrupts.hub
         self.records = SlotRecords(table.size, device.name)
-        self._lock = make_rlock()
+        self._lock = device.interrupts.donors.lock  # the device's: one table's slots are moved for another's sake
         self.waking = Waking(self, table.size)
-        self._remapped: bool | None = None
         self.keeps: bool | None = None
         """Whether entries read back as they were written; None until the first was."""
-        self.fault: DeviceError | None = None
+        self.fault: VfioImsError | None = None
         """What ``check`` found wrong with the device; None while nothing is, and after ``resync``."""
         self.parking = Parking(device, table)
         self._words = PolledWords(device)
-        msix = device.interrupts.msix
-        self.pool = DonorPool(
-            msix, self.hub, self.waking.arrived, reserved=reserved, limits=table.limits, device=device.name
-        )
         try:
             self.parking.quiesce(range(table.size))
         except BaseException:
             self.parking.close()
             raise
+        self.pool = TableDonors(
+            device.interrupts.donors,
+            table,
+            self.waking.arrived,
+            reserved=reserved,
+            others=self.records.message.values,
+            move=self._copy,
+            rewrite=lambda slots: upkeep.rewrite(self, slots),
+            fail=self._fail,
+            device=device.name,
+        )
         super().__init__(device.name, device)  # whole: from now on the device closes it
 
     # --- allocation ---------------------------------------------------------------------------------------------------
@@ -110,6 +115,8 @@ class ImsDomain(Owner):
             slots = self.records.take(request.count, request.slot)
             try:
                 self._set_up(slots, self._donors_for(request), request)
+                if request.vector is not None:
+                    self.pool.pinned.update(slots)
             except BaseException:
                 self._take_back(slots)
                 raise
@@ -191,12 +198,32 @@ class ImsDomain(Owner):
                     hint="unsafe=True lets the device write there all the same",
                 )
             self._check_address([slot], message, self._neighbour([slot]))
-            donor = self.records.donor[slot]
-            if donor is not None:
-                donor.leave([slot])
-                self.records.donor[slot] = None
+            before = self.records.donor[slot]
+            copied = next((donor for donor in self.pool.donors.values() if donor.message == message), None)
+            if copied is not None:
+                self._copy([slot], [copied])  # it is that donor's slot from now on, and follows it
+                return
+            self.records.donor[slot] = None
             self.records.message[slot] = message
             self.table.write(slot, self.records.slot(slot))
+            if before is not None:
+                before.leave([slot])
+                self.pool.settle()
+
+    def _copy(self, slots: Sequence[int], donors: Sequence[Donor]) -> None:
+        """Let the n-th of these slots copy donor n modulo their number: rewritten masked, their owners woken."""
+        before = self.records.donors_of(slots)
+        self.records.set_donors(slots, donors)
+        for slot in slots:
+            self.records.message.pop(slot, None)
+        for donor in before:
+            donor.leave([slot for slot in slots if self.records.donor[slot] is not donor])
+        for slot in slots:
+            donor_now = self.records.donor[slot]
+            if donor_now is not None:
+                self.waking.rejoin(slot, donor_now)
+        upkeep.rewrite(self, slots)
+        self.pool.settle()
 
     def _is_ours(self, message: Message) -> bool:
         if any(message == donor.message for donor in self.pool.donors.values()):
@@ -217,13 +244,16 @@ class ImsDomain(Owner):
             groups: dict[int, list[int]] = {}
             for slot, vector in zip(slots, vectors, strict=True):
                 groups.setdefault(vector, []).append(slot)
-            for donor in self.records.donors_of(slots):
-                donor.leave(slots)
+            before = self.records.donors_of(slots)
             for vector, members in groups.items():
                 self.records.set_donors(members, [donors[vector]])
                 for slot in members:
                     self.waking.rejoin(slot, donors[vector])
+            for donor in before:
+                donor.leave([slot for slot in slots if self.records.donor[slot] is not donor])
             self.table.write_many([(slot, self.records.slot(slot)) for slot in slots])
+            self.pool.pinned.update(slots)
+            self.pool.settle()
 
     # --- what interrupts and groups call ------------------------------------------------------------------------------
 
@@ -275,33 +305,43 @@ class ImsDomain(Owner):
         try:
             self.parking.discharge(slots, neighbour, self.records.slot(slots[0]).message or None)
             self.parking.quiesce(slots, neighbour)
+        except BaseException:
+            self.pool.not_quiesced(donor.vector for donor in self.records.donors_of(slots))
+            raise
         finally:
             self.waking.forget(slots, who)
             for message in (self.records.message.get(slot) for slot in slots):
                 if message is not None:
                     self._words.give_back(message)
             self.records.give_back(slots)
+            self.pool.pinned.difference_update(slots)
+            self.pool.settle()
 
     # --- upkeep -------------------------------------------------------------------------------------------------------
 
     @property
     def needs_checks(self) -> bool:
-        """Whether ``check`` has to run now and then: nothing remaps, so a vector that moves changes its message.
+        """Whether donors have to be checked: nothing remaps, so a vector that moves gets another message.
 
-        So too while it is not known: a kernel tells once a vector is attached.
+        While any owner waits that is done every ``CHECK_PERIOD`` seconds. So too while it is not known: a kernel shows
+        it once a vector is attached.
         """
-        if self._remapped is None:
-            self._remapped = self.device.port.interrupt_remapping().answer
-        return self._remapped is not True
+        return self.device.interrupts.donors.needs_checks
 
     def recheck(self, wakeup: Wakeup) -> bool:
         """Before a timeout is reported: where nothing remaps interrupts, a moved vector may have left a slot stale."""
         if not self.needs_checks:
             return False
         self.check_open("check donors")
+        self.device.interrupts.donors.refresh()
+        return wakeup.take()
+
+    def _fail(self, error: VfioImsError) -> None:
+        """Donors could not be checked: whoever waits is not left waiting."""
         with self._lock:
-            moved = upkeep.check(self)
-        return bool(moved) and wakeup.take()
+            if self.fault is None and not self.closed:
+                self.fault = error
+                self.waking.fail(error)
 
     def check(self, *, most: int | None = None) -> list[int]:
         """See whether the device is still as it was started, and compare every donor's message with its slots'; rewrite
@@ -319,7 +359,7 @@ class ImsDomain(Owner):
                     self.waking.fail(found)
                 raise found
             self._recover()
-            return upkeep.check(self)
+            return self.device.interrupts.donors.refresh()
 
     def _recover(self) -> None:
         if self.fault is not None:

@@ -1,31 +1,35 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Donors: MSI-X vectors whose messages the kernel wrote, and which slots copy them."""
+"""A table's donors: which of the device's donor vectors its slots copy, and which they can copy."""
 
 from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Collection, Iterable, Sequence
-from contextlib import ExitStack
+from functools import partial
 from typing import TYPE_CHECKING
 
-from vfio_ims.errors import DeviceBusy, UnsupportedError, VfioImsError
+from vfio_ims.errors import DeviceBusy, DeviceError, UnsupportedError, VfioImsError
 from vfio_ims.locks import make_lock
 from vfio_ims.messages import Message, MessageLimits
-from vfio_ims.native.events import EventFd
 
 if TYPE_CHECKING:
-    from vfio_ims.interrupts import EventHub, MsixVectors, Wakeup
+    from vfio_ims.ims.table import ImsTable
+    from vfio_ims.interrupts import DonorPool, DonorVector, Wakeup
+    from vfio_ims.interrupts.donors import DonorTable
 
-__all__ = ["Donor", "DonorPool"]
+__all__ = ["Donor", "TableDonors"]
+
+_ANY = MessageLimits()
+_NAMED = 4  # slots that an error names
 
 
 class Donor:
-    """One vector, attached until the domain closes: it is silenced by not reading it, never by detaching."""
+    """The slots of one table that copy one donor vector."""
 
-    def __init__(self, vector: int, event: EventFd, message: Message, *, exclusive: bool) -> None:
-        self.vector, self.event, self.message, self.exclusive = vector, event, message, exclusive
-        self.count = 0
-        """Events drained. Interrupts in flight together merge: this is at most the number of fires."""
+    def __init__(self, attached: DonorVector, table: TableDonors, arrived: Callable[[Donor, int], None]) -> None:
+        self.attached, self._table = attached, table
+        self.vector = attached.vector
+        self.arrived = partial(arrived, self)
         self.told_all_at = 0
         """The last event, by the domain's count, for which the driver could not tell whose it was."""
         self._slots: set[int] = set()
@@ -34,8 +38,22 @@ class Donor:
         self._lock = make_lock()  # innermost: taken by the hub's drains and by the domain's changes
 
     @property
+    def message(self) -> Message:
+        return self.attached.message
+
+    @property
+    def exclusive(self) -> bool:
+        """Whether one slot has it for itself now."""
+        return self.attached.exclusive
+
+    @property
+    def count(self) -> int:
+        """Events drained. Interrupts in flight together merge: this is at most the number of fires."""
+        return self.attached.count
+
+    @property
     def load(self) -> int:
-        """How many slots copy this donor."""
+        """How many slots of this table copy this donor."""
         return len(self._slots)
 
     def slots(self) -> list[int]:
@@ -44,15 +62,21 @@ class Donor:
 
     def join(self, slots: Iterable[int]) -> None:
         with self._lock:
+            idle = not self._slots
             self._slots.update(slots)
             self._unmasked = None
+            if idle and self._slots:
+                self.attached.add(self)
 
     def leave(self, slots: Iterable[int]) -> None:
         with self._lock:
+            busy = bool(self._slots)
             for slot in slots:
                 self._slots.discard(slot)
                 self._wakeups.pop(slot, None)
             self._unmasked = None
+            if busy and not self._slots:
+                self.attached.discard(self)
 
     def mask_changed(self) -> None:
         self._unmasked = None
@@ -71,134 +95,264 @@ class Donor:
         return found
 
     def wakeups(self, slots: Iterable[int] | None = None) -> list[Wakeup]:
-        """The flags of ``slots`` that somebody holds; of all slots for None."""
+        """The flags of ``slots`` that have an interrupt object; of all slots for None."""
         with self._lock:
             if slots is None:
                 return list(self._wakeups.values())
             return [self._wakeups[slot] for slot in slots if slot in self._wakeups]
 
+    def plan_move(self, taker: DonorTable | None) -> Callable[[], None]:
+        """Find other donors for these slots; returns what moves them. DeviceBusy says why they must stay."""
+        return self._table.plan_move(self, taker)
 
-class DonorPool:
-    """Takes vectors as donors, one a call, only such as the table's ``limits`` can hold the message of."""
+    def rewrite(self) -> None:
+        """The vector has another message now: write it to the slots and wake their owners."""
+        self._table.rewrite(self)
+
+
+class TableDonors:
+    """Chooses donors for one table from the device's pool: only such as the table's limits can hold the message of.
+
+    ``others``: messages of no donor that slots of the table hold now. ``move(slots, donors)`` lets the n-th slot copy
+    donor n modulo their number, ``rewrite(slots)`` writes slots from the record; both mask meanwhile and wake the
+    owners. Every call is made with the pool's lock held.
+    """
 
     def __init__(
         self,
-        msix: MsixVectors,
-        hub: EventHub,
+        pool: DonorPool,
+        table: ImsTable,
         arrived: Callable[[Donor, int], None],
         *,
         reserved: Collection[int],
-        limits: MessageLimits,
+        others: Callable[[], Iterable[Message]],
+        move: Callable[[Sequence[int], Sequence[Donor]], None],
+        rewrite: Callable[[Sequence[int]], None],
+        fail: Callable[[VfioImsError], None],
         device: str,
     ) -> None:
-        self._msix, self._hub, self._arrived = msix, hub, arrived
-        self._limits, self._device = limits, device
-        self.eligible = tuple(vector for vector in range(msix.count) if vector not in set(reserved))
-        self.donors: dict[int, Donor] = {}
-        self._unfit: dict[int, str] = {}
+        self._pool, self._table, self._arrived, self._device = pool, table, arrived, device
+        self._others, self._move, self._rewrite, self.fail = others, move, rewrite, fail
+        self.eligible = tuple(vector for vector in range(pool.count) if vector not in set(reserved))
+        self._may_use = frozenset(self.eligible)
+        self.pinned: set[int] = set()
+        """Slots that were allocated on a vector by its number: they are not moved to another."""
+        self._may_hold: set[int] = set()  # vectors whose message a slot may still hold, though none is allocated
+        self._known: dict[int, Donor] = {}
+        self._unfit: dict[int, Message] = {}  # vectors that were tried, with the message that did not fit
+        pool.join(self)
 
-    def _free(self) -> list[int]:
-        taken = set(self._msix.attached) | set(self._unfit)
-        return [vector for vector in self.eligible if vector not in taken]
+    @property
+    def donors(self) -> dict[int, Donor]:
+        """The device's donors that this table may use, by vector, with its own slots on each."""
+        return {vector: self._of(found) for vector, found in self._pool.vectors.items() if vector in self._may_use}
+
+    def _of(self, attached: DonorVector) -> Donor:
+        donor = self._known.get(attached.vector)
+        if donor is None or donor.attached is not attached:
+            donor = self._known[attached.vector] = Donor(attached, self, self._arrived)
+        return donor
+
+    def _used(self, without: Donor | None = None) -> list[Message]:
+        """The messages that slots of the table hold now."""
+        used = [donor.message for donor in self._known.values() if donor.load and donor is not without]
+        return [*used, *self._others()]
+
+    def _refusal(self, message: Message, used: Sequence[Message]) -> str | None:
+        return self._table.limits.refusal(message, tuple(used))
+
+    # --- choosing -----------------------------------------------------------------------------------------------------
 
     def shared(self, wanted: int) -> list[Donor]:
         """Up to ``wanted`` shared donors, least loaded first; free vectors go before any donor's second slot."""
-        idle = sum(1 for donor in self.donors.values() if not donor.exclusive and not donor.load)
-        for _ in range(wanted - idle):
-            if not self._grow(exclusive=False):
-                break
-        found = sorted(
-            (donor for donor in self.donors.values() if not donor.exclusive),
-            key=lambda donor: (donor.load, donor.vector),
-        )
+        found = self._shared(wanted)
         if not found:
             raise self._none("a shared donor")
-        return found[: max(wanted, 1)]
+        return found
+
+    def _shared(self, wanted: int, without: DonorVector | None = None, beside: Sequence[Message] = ()) -> list[Donor]:
+        limits = self._table.limits
+        used = [] if limits == _ANY else [*self._used(None if without is None else self._of(without)), *beside]
+        usable = [one for one in self._pool.usable() if one.vector in self._may_use and one is not without]
+        idle = sum(1 for one in usable if not one.uses)
+        if idle < wanted:
+            usable += self._grow(wanted - idle, used)
+        usable.sort(key=lambda one: (one.load, one.vector))
+        found: list[Donor] = []
+        for one in usable:
+            if limits == _ANY or self._refusal(one.message, used) is None:
+                found.append(self._of(one))
+                used.append(one.message)
+                if len(found) == wanted:
+                    break
+        return found
 
     def exclusive(self) -> Donor:
-        """A donor for one slot only: an idle exclusive one, or a free vector."""
-        for donor in self.donors.values():
-            if donor.exclusive and not donor.load:
-                return donor
-        grown = self._grow(exclusive=True)
-        if grown is not None:
-            return grown
-        for donor in self.donors.values():
-            if not donor.load:
-                donor.exclusive = True
-                return donor
-        raise self._none("an exclusive donor")
+        """A donor for one slot only: an idle one, a free vector, or one whose slots can be moved to others."""
+        used = self._used()
+        usable = [
+            one
+            for one in self._pool.usable()
+            if one.vector in self._may_use and self._refusal(one.message, used) is None
+        ]
+        usable.sort(key=lambda one: (one.load, one.vector))
+        chosen = next((one for one in usable if not one.uses), None)
+        if chosen is None:
+            chosen = next(iter(self._grow(1, used)), None)
+        if chosen is None:
+            chosen = self._cleared(usable)
+        if chosen is None:
+            raise self._none("an exclusive donor")
+        chosen.exclusive = True
+        return self._of(chosen)
+
+    def _cleared(self, usable: Sequence[DonorVector]) -> DonorVector | None:
+        for one in usable:
+            try:
+                self._pool.clear(one, self)
+            except DeviceBusy:
+                continue
+            return one
+        return None
 
     def vector(self, vector: int) -> Donor:
         """The shared donor on this very ``vector``, taken if it is free."""
-        donor = self.donors.get(vector)
-        if donor is None and vector in self._free():
-            donor = self._take(vector, exclusive=False)
-        if donor is None or donor.exclusive:
+        found = self._pool.vectors.get(vector)
+        if found is None and vector in self._pool.free(self.eligible):
+            found = self._take(vector, self._used())
+        if found is None or found.exclusive or vector not in self._may_use:
             raise DeviceBusy(f"take vector {vector} as a shared donor", device=self._device, why=self._explain())
+        donor = self._of(found)
+        why = self._refusal(found.message, self._used(donor))
+        if why is not None:
+            raise UnsupportedError(f"take vector {vector} as a shared donor", device=self._device, why=why)
         return donor
 
-    def _grow(self, *, exclusive: bool) -> Donor | None:
-        for vector in self._free():
-            donor = self._take(vector, exclusive=exclusive)
-            if donor is not None:
-                return donor
+    def _grow(self, wanted: int, used: Sequence[Message]) -> list[DonorVector]:
+        """Up to ``wanted`` free vectors as donors, each beside the others."""
+        found: list[DonorVector] = []
+        for vector in self._pool.free(self.eligible):
+            if len(found) == wanted:
+                break
+            known, beside = self._unfit.get(vector), [*used, *(one.message for one in found)]
+            if known is not None and self._refusal(known, beside) is not None:
+                continue
+            taken = self._take(vector, beside)
+            if taken is not None:
+                found.append(taken)
+        return found
+
+    def _take(self, vector: int, used: Sequence[Message]) -> DonorVector | None:
+        """The free ``vector`` as a donor; None, and free again, where the table cannot hold its message."""
+        taken = self._pool.take(vector)
+        if self._refusal(taken.message, used) is None:
+            self._unfit.pop(vector, None)
+            return taken
+        self._unfit[vector] = taken.message
+        self._pool.give_up(taken)
         return None
 
-    def _take(self, vector: int, *, exclusive: bool) -> Donor | None:
-        """Attach, then read the message; None where the table cannot hold it."""
-        event = EventFd()
-        try:
-            self._msix.attach(vector, event)
-            try:
-                message = self._msix.message(vector)
-                why = self._limits.refusal(message, tuple(donor.message for donor in self.donors.values()))
-                if why is not None:
-                    self._unfit[vector] = why
-                    self._msix.detach(vector)
-                    event.close()
-                    return None
-                donor = self.donors[vector] = Donor(vector, event, message, exclusive=exclusive)
-                self._hub.add(event, lambda count: self._arrived(donor, count))
-            except VfioImsError:
-                self.donors.pop(vector, None)
-                self._msix.detach(vector)
-                raise
-        except BaseException:
-            event.close()
-            raise
-        return donor
+    # --- when there is none -------------------------------------------------------------------------------------------
 
     def _none(self, what: str) -> VfioImsError:
         if not self.eligible:
             return UnsupportedError(
                 f"find {what}", device=self._device, why="the function has no MSI-X vector to spare"
             )
-        hint = "close interrupts that hold an exclusive donor, or share: exclusive=False"
+        hint = "close interrupts that hold an exclusive donor or an MSI-X vector, or share: exclusive=False"
         return DeviceBusy(f"find {what}", device=self._device, why=self._explain(), hint=hint)
 
     def _explain(self) -> str:
-        exclusive = sum(donor.exclusive for donor in self.donors.values())
+        """What every vector is used for."""
+        mine = [one for vector, one in self._pool.vectors.items() if vector in self._may_use]
+        exclusive = sum(one.exclusive for one in mine)
         parts = [f"of {len(self.eligible)} vectors that may be donors {exclusive} are exclusive"]
-        parts.append(f"{len(self.donors) - exclusive} shared")
-        parts += [f"vector {vector} does not fit: {why}" for vector, why in sorted(self._unfit.items())]
+        parts.append(f"{len(mine) - exclusive} shared")
+        busy = [f"vector {one.vector} by {one.load}" for one in mine if one.load and not one.exclusive]
+        if busy:
+            parts[-1] += f" ({', '.join(busy)} slots)"
+        taken = self._pool.taken_by_application(self.eligible)
+        if taken:
+            parts.append(f"{len(taken)} the application's ({', '.join(map(str, taken))})")
+        used = self._used()
+        for vector, message in sorted(self._unfit.items()):
+            why = self._refusal(message, used)
+            if why is not None:
+                parts.append(f"vector {vector} does not fit: {why}")
         return ", ".join(parts)
 
-    def reread(self) -> list[Donor]:
-        """Read every donor's message again; those whose message has changed, changed."""
-        changed = []
-        for donor in self.donors.values():
-            message = self._msix.message(donor.vector)
-            if message != donor.message:
-                donor.message = message
-                changed.append(donor)
-        return changed
+    # --- moving -------------------------------------------------------------------------------------------------------
+
+    def plan_move(self, donor: Donor, taker: DonorTable | None) -> Callable[[], None]:
+        """What moves every slot off ``donor``; DeviceBusy where one has to stay there, with the reason.
+
+        ``taker``: the table that wants the donor for a slot of its own, so that its message stays in use there.
+        """
+        slots = donor.slots()
+        why, hint = "", f"close {'that slot' if len(slots) == 1 else 'those slots'}, or take another vector"
+        if donor.exclusive:
+            why = "it is allocated as exclusive"
+        elif pinned := [slot for slot in slots if slot in self.pinned]:
+            why = f"{_name(pinned)} asked for this vector"
+        elif not self._table.has_mask:
+            why = "the table has no mask, so that a slot cannot be rewritten while it may fire"
+        else:
+            targets = self._shared(len(slots), donor.attached, [donor.message] if taker is self else [])
+            if targets:
+                return lambda: self._move(slots, targets)
+            why = f"no other vector can be their donor: {self._explain()}"
+        busy = f"vector {donor.vector} is the donor of {_name(slots)}, and {why}"
+        raise DeviceBusy(f"give up vector {donor.vector}", device=self._device, why=busy, hint=hint)
+
+    def rewrite(self, donor: Donor) -> None:
+        """The message of ``donor`` has changed: rewrite its slots, or move them where the table cannot hold it."""
+        why = self._refusal(donor.message, self._used(donor))
+        if why is None:
+            self._rewrite(donor.slots())
+            return
+        slots = donor.slots()
+        targets = [] if donor.exclusive else self._shared(len(slots), donor.attached)
+        if not targets:
+            raise DeviceError(
+                f"rewrite the slots of vector {donor.vector}",
+                device=self._device,
+                why=f"the vector moved to another CPU, and its message cannot go into the slots any more: {why}",
+                hint="pin the vector's CPU (/proc/irq/N/smp_affinity), or turn interrupt remapping on",
+            )
+        self._move(slots, targets)
+
+    # --- giving back --------------------------------------------------------------------------------------------------
+
+    def not_quiesced(self, vectors: Iterable[int]) -> None:
+        """A slot on one of ``vectors`` was given back though it may hold the message: the vector stays attached."""
+        self._may_hold.update(vectors)
+
+    def quiesced(self) -> None:
+        """Every slot of the table is known to be quiet."""
+        self._may_hold.clear()
+
+    def hold(self, vector: int) -> str:
+        """Why ``vector`` must stay attached though no allocated slot copies it; "" where it need not."""
+        if vector not in self._may_hold:
+            return ""
+        return f"a slot that copied vector {vector} could not be quiesced when it was closed, and may still send to it"
+
+    def settle(self) -> None:
+        """Slots were given back or have other donors: exclusive donors without a slot are ordinary ones again."""
+        self._pool.settle()
 
     def close(self) -> None:
-        """Detach every donor. The domain has quiesced their slots before."""
-        donors, self.donors = list(self.donors.values()), {}
-        with ExitStack() as each:  # one that fails to detach does not keep the others
-            for donor in donors:
-                each.callback(donor.event.close)
-                each.callback(self._msix.detach, donor.vector)
-                each.callback(self._hub.remove, donor.event)
+        """No slot of the table copies a donor any more; with the device's last table the donors are detached."""
+        for donor in self._known.values():
+            donor.leave(donor.slots())
+        self._may_hold.clear()
+        self._pool.settle()
+        self._pool.leave(self)
+
+
+def _name(slots: Sequence[int]) -> str:
+    """A few of ``slots`` by number, and how many there are."""
+    if len(slots) == 1:
+        return f"slot {slots[0]}"
+    more = f" and {len(slots) - _NAMED} more" if len(slots) > _NAMED else ""
+    return f"{len(slots)} slots ({', '.join(map(str, slots[:_NAMED]))}{more})"

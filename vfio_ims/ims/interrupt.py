@@ -107,8 +107,7 @@ class ImsInterrupt:
                 why=f"its donor, vector {donor.vector}, is shared by {donor.load} slots",
                 hint="allocate(exclusive=True), or wait on domain.hub.fileno() and call domain.hub.drain()",
             )
-        self.domain.hub.remove(donor.event)
-        return donor.event.fileno()
+        return self.domain.device.interrupts.donors.hand_out(donor.attached)
 
     @property
     def closed(self) -> bool:

@@ -41,7 +41,6 @@ class Waking:
     def arrived(self, donor: Donor, count: int) -> None:
         """A donor's event: one or more of its slots may have fired."""
         self._events += 1
-        donor.count += count
         try:
             fired = None if donor.exclusive else self._domain.source.fired(donor.unmasked(self._domain.records.masked))
             if fired is None:
@@ -90,11 +89,13 @@ class Waking:
             donor.watch(slot, held.wakeup)
 
     def wake(self, slots: Sequence[int]) -> None:
-        """Wake the owners of ``slots``, whatever happened."""
+        """Wake the owners of ``slots``, whatever happened; those that hold no interrupt yet as soon as they do."""
         for slot in slots:
             held = self.held.get(slot)
             if held is not None:
                 held.wakeup.wake()
+            else:
+                self._early.add(slot)
         self._domain.hub.kick()
 
     def fail(self, reason: Exception) -> None:

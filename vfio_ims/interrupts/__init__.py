@@ -1,10 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """Standard interrupts and waiting for them: by call, by file descriptor, by one hub for many, by ``await``."""
 
+from vfio_ims.interrupts.donors import DonorPool, DonorVector, ReservedVectors
 from vfio_ims.interrupts.hub import EventHub
 from vfio_ims.interrupts.msix import MsixVectors
 from vfio_ims.interrupts.standard import Interrupts
 from vfio_ims.interrupts.vector import VectorInterrupt
 from vfio_ims.interrupts.wakeup import Wakeup
 
-__all__ = ["EventHub", "Interrupts", "MsixVectors", "VectorInterrupt", "Wakeup"]
+__all__ = [
+    "DonorPool",
+    "DonorVector",
+    "EventHub",
+    "Interrupts",
+    "MsixVectors",
+    "ReservedVectors",
+    "VectorInterrupt",
+    "Wakeup",
+]

@@ -15,7 +15,7 @@ from vfio_ims.errors import ClosedError
 from vfio_ims.interrupts.wakeup import Wakeup
 from vfio_ims.lifetime import Owner
 from vfio_ims.locks import make_rlock
-from vfio_ims.native.events import EventFd, Poller
+from vfio_ims.native.events import EventFd, Poller, Timer
 
 if TYPE_CHECKING:
     from vfio_ims.device import Device
@@ -40,6 +40,9 @@ class EventHub(Owner):
         self._sinks: dict[int, Sink] = {}
         self._lock = make_rlock()
         self._loops: list[asyncio.AbstractEventLoop] = []
+        self._timer: Timer | None = None
+        self._action: Callable[[], None] = _nothing
+        self._due, self._ticks = False, 0  # the action's time has come: who waits or drains next runs it
         self._wakeups: weakref.WeakSet[Wakeup] = weakref.WeakSet()
         self._failure: Exception | None = None
         self._loss: Callable[[], Exception | None] = lambda: device.loss
@@ -65,6 +68,39 @@ class EventHub(Owner):
             if not self.closed and self._sinks.pop(event.fileno(), None) is not None:
                 self._poller.remove(event.fileno())
 
+    def call_every(self, period: float, action: Callable[[], None]) -> None:
+        """Run ``action`` every ``period`` seconds while a thread or a task waits here, or a caller drains.
+
+        No thread: a timer makes ``fileno()`` readable, and whoever drains it runs the action, without the hub's lock.
+        """
+        with self._lock:
+            self.call_never()
+            self._timer, self._action = Timer(period), action
+            self._sinks[self._timer.fileno()] = self._expired
+            self._poller.add(self._timer.fileno())
+
+    def call_never(self) -> None:
+        """End ``call_every``."""
+        with self._lock:
+            timer, self._timer = self._timer, None
+            self._due = False
+            if timer is not None:
+                if not self.closed:
+                    self._sinks.pop(timer.fileno(), None)
+                    self._poller.remove(timer.fileno())
+                timer.close()
+
+    def _expired(self, count: int) -> None:
+        self._due = True
+        self._ticks += 1
+
+    def _run_due(self) -> None:
+        """Run the action if its time has come and no other thread does. The hub's lock is not held: it takes others."""
+        with self._lock:
+            due, self._due = self._due, False
+        if due:
+            self._action()
+
     def wakeup(self) -> Wakeup:
         """A new flag, woken by sinks."""
         made = Wakeup(self)
@@ -87,7 +123,11 @@ class EventHub(Owner):
         """Take what is there without waiting; returns how many descriptors had events."""
         with self._lock:
             self.check_open("drain events")
-            return self._look()
+            ticks = self._ticks
+            found = self._look() - (self._ticks - ticks)
+        if self._due:
+            self._run_due()
+        return found
 
     def _look(self) -> int:
         """Take and dispatch, with the lock held. Threads that sleep are woken by the taking, and wait for the lock."""
@@ -134,6 +174,9 @@ class EventHub(Owner):
                         return True
                 if over:
                     return False
+            if self._due:
+                self._run_due()
+                continue
             ready = poller.sleep(epoch, left)
 
     def kick(self) -> None:
@@ -162,6 +205,8 @@ class EventHub(Owner):
                 raise
             finally:
                 self.draining_loop = None
+        if self._due:
+            self._run_due()
 
     def _release(self) -> None:
         descriptor = self._poller.fileno()
@@ -174,6 +219,11 @@ class EventHub(Owner):
         with self._lock:
             self._sinks.clear()
             self._poller.close()
+            self.call_never()
+
+
+def _nothing() -> None:
+    """The action before there is one."""
 
 
 def _running() -> asyncio.AbstractEventLoop | None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import struct
 from typing import TYPE_CHECKING
 
 from vfio_ims.errors import DeviceBusy, DeviceError, UnsupportedError, UsageError
@@ -20,6 +21,7 @@ __all__ = ["MsixVectors"]
 _ATTACH = IrqSet.DATA_EVENTFD | IrqSet.ACTION_TRIGGER
 _NO_ANSWER = (0xFFFF_FFFF,) * 3
 _READS = 8
+_MESSAGE = struct.Struct("<QI")
 
 
 class MsixVectors:
@@ -42,6 +44,11 @@ class MsixVectors:
     def attached(self) -> tuple[int, ...]:
         """The vectors in use, ascending."""
         return tuple(sorted(self._attached))
+
+    @property
+    def attached_set(self) -> set[int]:
+        """The vectors in use."""
+        return set(self._attached)
 
     def attach(self, vector: int, event: EventFd) -> None:
         """Let ``vector`` signal ``event``. UsageError outside the table, DeviceBusy if the vector is in use."""
@@ -87,6 +94,14 @@ class MsixVectors:
         """Whether the messages can be read: only a mapping of the table shows them."""
         place = self._device.msix_table
         return place is not None and self._device.bar(place[0]).mapped(place[1].offset, place[1].size)
+
+    def holds(self, vector: int, message: Message) -> bool:
+        """Whether one look at the table shows ``message`` for ``vector``: three reads of the device, in one call."""
+        place = self._device.msix_table
+        if place is None:
+            return False
+        entry = self._device.bar(place[0]).read_block(place[1].offset + MSIX_ENTRY_SIZE * vector, 3)
+        return entry == _MESSAGE.pack(message.address, message.data)
 
     def message(self, vector: int) -> Message:
         """The message that the kernel wrote for an attached ``vector``, read twice alike with an address.

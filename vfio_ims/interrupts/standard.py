@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
-from functools import partial
 from typing import TYPE_CHECKING
 
-from vfio_ims.errors import UnsupportedError, UsageError
+from vfio_ims.errors import DeviceBusy, UnsupportedError, UsageError
+from vfio_ims.interrupts.donors import DonorPool, ReservedVectors
 from vfio_ims.interrupts.hub import EventHub
 from vfio_ims.interrupts.msix import MsixVectors
 from vfio_ims.interrupts.vector import VectorInterrupt
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["Interrupts"]
 
 _ATTACH = IrqSet.DATA_EVENTFD | IrqSet.ACTION_TRIGGER
+_ONE_AT_A_TIME = (IrqIndex.INTX, IrqIndex.MSI, IrqIndex.MSIX)
 
 
 class Interrupts:
@@ -28,7 +30,7 @@ class Interrupts:
 
     def __init__(self, device: Device) -> None:
         self._device = device
-        self._msi: dict[int, EventFd] = {}
+        self._opened: Counter[int] = Counter()  # by kind, without MSI-X: how many interrupts are open
 
     @made_once
     def hub(self) -> EventHub:
@@ -39,45 +41,48 @@ class Interrupts:
     def msix(self) -> MsixVectors:
         return MsixVectors(self._device)
 
+    @made_once
+    def donors(self) -> DonorPool:
+        """The vectors whose messages IMS slots copy: one pool for every slot table of the device."""
+        port = self._device.port
+        return DonorPool(self._device.name, self.msix, self.hub, lambda: port.interrupt_remapping().answer)
+
     def info(self, index: int) -> IrqInfo:
         """What VFIO says of this kind; ``count`` 0 where the function has none."""
         return self._device.port.irq_info(index)
 
     def open_msix(self, vector: int) -> VectorInterrupt:
-        """Attach MSI-X ``vector`` and wait for it."""
+        """Attach MSI-X ``vector`` and wait for it.
+
+        A donor on that vector is given up: slots that share it are moved to other donors and their owners woken once.
+        DeviceBusy says which slots hold it where they cannot be moved.
+        """
+        operation = f"open MSI-X vector {vector}"
         event = EventFd()
         try:
-            self.msix.attach(vector, event)
+            with self.donors.lock:
+                self._check_kinds(IrqIndex.MSIX, operation)
+                self.donors.vacate(vector, operation)
+                self.msix.attach(vector, event)
         except BaseException:
             event.close()
             raise
         return self._interrupt(IrqIndex.MSIX, vector, event, lambda: self.msix.detach(vector))
 
+    def reserve_msix(self, *vectors: int) -> ReservedVectors:
+        """Keep MSI-X ``vectors`` for the application: they are no donors until what this returns is closed.
+
+        All or none; donors on them are given up as in ``open_msix``.
+        """
+        return ReservedVectors(f"{self._device.name} reserved vectors", self._device, self.donors, vectors)
+
     def open_msi(self, count: int = 1) -> list[VectorInterrupt]:
-        """Enable ``count`` MSI vectors (VFIO: all at once) and wait for each."""
+        """Enable ``count`` MSI vectors (VFIO: all at once) and wait for each. DeviceBusy while some are open."""
         available = self.info(IrqIndex.MSI).count
         if not 1 <= count <= available:
             why = f"count must be 1 to {available}, not {count}" if available else "the function has no MSI"
             raise UsageError("enable MSI", device=self._device.name, why=why)
-        events = [EventFd() for _ in range(count)]
-        try:
-            self._device.port.set_irqs(IrqIndex.MSI, _ATTACH, 0, count, [event.fileno() for event in events])
-        except BaseException:
-            for event in events:
-                event.close()
-            raise
-        self._msi = dict(enumerate(events))
-        return [
-            self._interrupt(IrqIndex.MSI, vector, event, partial(self._detach_msi, vector))
-            for vector, event in enumerate(events)
-        ]
-
-    def _detach_msi(self, vector: int) -> None:
-        self._msi.pop(vector, None)
-        if self._msi:
-            self._device.port.set_irqs(IrqIndex.MSI, _ATTACH, vector, 1, [-1])
-        else:
-            self._disable(IrqIndex.MSI)
+        return self._open(IrqIndex.MSI, count, "enable MSI")
 
     def open_intx(self) -> VectorInterrupt:
         """The level interrupt: masked by the kernel at each event until ``unmask``."""
@@ -92,18 +97,57 @@ class Interrupts:
         return self._single(IrqIndex.REQ)
 
     def _single(self, index: IrqIndex) -> VectorInterrupt:
+        operation = f"open {index.name}"
         if self.info(index).count == 0:
-            raise UnsupportedError(f"open {index.name}", device=self._device.name, why="the function has none")
-        event = EventFd()
-        try:
-            self._device.port.set_irqs(index, _ATTACH, 0, 1, [event.fileno()])
-        except BaseException:
-            event.close()
-            raise
-        return self._interrupt(index, 0, event, lambda: self._disable(index))
+            raise UnsupportedError(operation, device=self._device.name, why="the function has none")
+        return self._open(index, 1, operation)[0]
 
-    def _disable(self, index: int) -> None:
-        self._device.port.set_irqs(index, IrqSet.DATA_NONE | IrqSet.ACTION_TRIGGER, 0, 0)
+    def _open(self, index: IrqIndex, count: int, operation: str) -> list[VectorInterrupt]:
+        """Give the kind's first ``count`` vectors a descriptor each, in one call."""
+        with self.donors.lock:
+            self._check_kinds(index, operation)
+            events: list[EventFd] = []
+            try:
+                events += [EventFd() for _ in range(count)]
+                self._device.port.set_irqs(index, _ATTACH, 0, count, [event.fileno() for event in events])
+            except BaseException:
+                for event in events:
+                    event.close()
+                raise
+            self._opened[index] = count
+        return [
+            self._interrupt(index, vector, event, self._closer(index, vector)) for vector, event in enumerate(events)
+        ]
+
+    def _check_kinds(self, index: IrqIndex, operation: str) -> None:
+        """Raise DeviceBusy where this kind, or one that excludes it, is open. Idle donors are given up."""
+        device, hint = self._device.name, "close what is open of it first"
+        if self._opened[index]:
+            why = f"{index.name} is open already, {self._opened[index]} of it"
+            raise DeviceBusy(operation, device=device, why=why, hint=hint)
+        if index not in _ONE_AT_A_TIME:
+            return
+        rule = "and a function uses one of INTx, MSI and MSI-X at a time"
+        for other in _ONE_AT_A_TIME:
+            if other is not index and self._opened[other]:
+                raise DeviceBusy(operation, device=device, why=f"{other.name} is open, {rule}", hint=hint)
+        if index is not IrqIndex.MSIX:
+            self.donors.give_up_idle()
+            if self.msix.attached:
+                vectors = ", ".join(map(str, self.msix.attached))
+                why = f"MSI-X is in use (vectors {vectors}), {rule}"
+                raise DeviceBusy(operation, device=device, why=why, hint="close those vectors and IMS interrupts first")
+
+    def _closer(self, index: IrqIndex, vector: int) -> Callable[[], None]:
+        def close() -> None:
+            with self.donors.lock:
+                self._opened[index] -= 1
+                if self._opened[index]:
+                    self._device.port.set_irqs(index, _ATTACH, vector, 1, [-1])
+                else:
+                    self._device.port.set_irqs(index, IrqSet.DATA_NONE | IrqSet.ACTION_TRIGGER, 0, 0)
+
+        return close
 
     def _interrupt(self, index: int, vector: int, event: EventFd, detach: Callable[[], None]) -> VectorInterrupt:
         return VectorInterrupt(self._device, index, vector, self.hub, event, detach)

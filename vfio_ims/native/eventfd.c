@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sys/timerfd.h>
 #include <unistd.h>
 
 #include "events.h"
@@ -59,4 +60,20 @@ int event_signal_many(const int32_t *fds, uint64_t count)
             error = result;
     }
     return error;
+}
+
+int event_timer(uint64_t period_ms)
+{
+    struct timespec period = {.tv_sec = (time_t)(period_ms / 1000), .tv_nsec = (long)(period_ms % 1000) * 1000000};
+    struct itimerspec every = {.it_interval = period, .it_value = period};
+    int fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+    int error;
+
+    if (fd < 0)
+        return -errno;
+    if (timerfd_settime(fd, 0, &every, NULL) == 0)
+        return fd;
+    error = errno;
+    close(fd);
+    return -error;
 }

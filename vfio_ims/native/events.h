@@ -45,5 +45,7 @@ int64_t event_drain(int fd);
 int event_signal_merged(int fd);
 /* Adds 1 to each; returns 0, or -errno of the last one that failed. */
 int event_signal_many(const int32_t *fds, uint64_t count);
+/* A timer's descriptor, non-blocking, readable after each period and drained as an eventfd is; or -errno. */
+int event_timer(uint64_t period_ms);
 
 #endif

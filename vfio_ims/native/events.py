@@ -24,7 +24,7 @@ from vfio_ims.native.lib import CData, native
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer as Buffer
 
-__all__ = ["EventFd", "Poller", "new_eventfd", "notify", "signal", "signal_many", "signal_merged"]
+__all__ = ["EventFd", "Poller", "Timer", "new_eventfd", "notify", "signal", "signal_many", "signal_merged"]
 
 _MOST = 4096  # events that one wait returns at most; the rest comes with the next
 _REMOVED: tuple[Any, int] = (None, 0)
@@ -54,6 +54,17 @@ def new_eventfd(label: str) -> int:
         return os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
     except OSError as error:
         raise failed(error.errno or 0, "create an eventfd", label) from error
+
+
+class Timer(Descriptor):
+    """A descriptor that is readable after each ``period`` seconds until it is read; a poller drains it as an eventfd.
+
+    Python has timerfds from 3.13 on.
+    """
+
+    def __init__(self, period: float, label: str = "timer") -> None:
+        fd = native().lib.event_timer(max(1, round(period * 1000)))
+        super().__init__(_done(fd, "create a timer", label), label)
 
 
 def signal(fd: int) -> bool:

@@ -1,0 +1,334 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The device's donor vectors: MSI-X vectors whose messages IMS slots copy, shared by every slot table of the device."""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Protocol
+
+from vfio_ims.errors import ClosedError, DeviceBusy, VfioImsError, check_index
+from vfio_ims.lifetime import Owner
+from vfio_ims.locks import make_rlock
+from vfio_ims.messages import Message
+from vfio_ims.native.events import EventFd
+
+if TYPE_CHECKING:
+    from vfio_ims.interrupts.hub import EventHub
+    from vfio_ims.interrupts.msix import MsixVectors
+
+__all__ = ["CHECK_PERIOD", "DonorPool", "DonorTable", "DonorUse", "DonorVector", "ReservedVectors"]
+
+CHECK_PERIOD = 1.0
+"""Seconds within which a moved vector is noticed, where nothing remaps interrupts."""
+
+
+class DonorUse(Protocol):
+    """The slots of one table that copy one donor vector."""
+
+    @property
+    def load(self) -> int:
+        """How many slots copy the vector's message."""
+        ...
+
+    def arrived(self, count: int) -> None:
+        """The vector was signalled: one or more of the slots may have fired. Runs under the hub's lock."""
+        ...
+
+    def plan_move(self, taker: DonorTable | None) -> Callable[[], None]:
+        """Find other donors for the slots; returns what moves them there. DeviceBusy says why they must stay.
+
+        ``taker``: the table that wants the vector for a slot of its own; None: it is given up.
+        """
+        ...
+
+    def rewrite(self) -> None:
+        """The vector's message has changed: write it to the slots and wake their owners."""
+        ...
+
+
+class DonorTable(Protocol):
+    """A slot table that takes donors from the pool."""
+
+    def hold(self, vector: int) -> str:
+        """Why ``vector`` must stay attached though no allocated slot copies it; "" where it need not."""
+        ...
+
+    def fail(self, error: VfioImsError) -> None:
+        """The donors' messages cannot be checked: every wait raises ``error`` until the device is reset."""
+        ...
+
+
+class DonorVector:
+    """One attached vector: its event, the message that slots copy, and which tables' slots do."""
+
+    __slots__ = ("count", "event", "exclusive", "handed_out", "message", "uses", "vector")
+
+    def __init__(self, vector: int, event: EventFd, message: Message) -> None:
+        self.vector, self.event, self.message = vector, event, message
+        self.count = 0
+        """Events drained. Interrupts in flight together merge: this is at most the number of fires."""
+        self.exclusive = False
+        """Whether the one slot that copies it wants it for itself. A state of use: it ends when that slot closes."""
+        self.handed_out = False
+        """Whether the event descriptor was given to the slot's owner, so that the hub does not drain it."""
+        self.uses: tuple[DonorUse, ...] = ()
+        """Those with slots on it. Replaced, never changed: the hub reads it while a table writes it."""
+
+    @property
+    def load(self) -> int:
+        """How many slots copy it, of all tables."""
+        return sum(use.load for use in self.uses)
+
+    def arrived(self, count: int) -> None:
+        """Count an event and dispatch it to every table with slots on this vector."""
+        self.count += count
+        failure: Exception | None = None
+        for use in self.uses:
+            try:
+                use.arrived(count)
+            except Exception as error:  # noqa: BLE001 - the other tables' slots do not wait for this one's driver
+                failure = failure or error
+        if failure is not None:
+            raise failure
+
+    def add(self, use: DonorUse) -> None:
+        self.uses = (*self.uses, use)
+
+    def discard(self, use: DonorUse) -> None:
+        self.uses = tuple(one for one in self.uses if one is not use)
+
+
+class DonorPool:
+    """Attaches vectors as donors, gives idle ones up on demand, and notices those whose message has changed.
+
+    An idle donor, which no slot copies, stays attached until the application asks for the vector or the last table
+    leaves. ``lock`` serialises what changes donors and slots; tables hold it as their own, so that one table's slots
+    can be moved for another's sake, or for the application's.
+    """
+
+    def __init__(self, device: str, msix: MsixVectors, hub: EventHub, remapped: Callable[[], bool | None]) -> None:
+        self._device, self._msix, self._hub, self._ask_remapped = device, msix, hub, remapped
+        self.lock = make_rlock()
+        self.vectors: dict[int, DonorVector] = {}
+        self._tables: list[DonorTable] = []
+        self._reserved: Counter[int] = Counter()
+        self._remapped: bool | None = None
+        self._watch: threading.Event | None = None
+
+    @property
+    def count(self) -> int:
+        """How many MSI-X vectors the function has."""
+        return self._msix.count
+
+    @property
+    def needs_checks(self) -> bool:
+        """Whether messages have to be compared now and then: nothing remaps, so a vector that moves gets a new one.
+
+        So too while it is not known: a kernel shows it once a vector is attached.
+        """
+        if self._remapped is None:
+            self._remapped = self._ask_remapped()
+        return self._remapped is not True
+
+    # --- tables -------------------------------------------------------------------------------------------------------
+
+    def join(self, table: DonorTable) -> None:
+        """``table`` takes donors from now on."""
+        with self.lock:
+            self._tables.append(table)
+
+    def leave(self, table: DonorTable) -> None:
+        """``table`` takes no more, and no slot of it copies a donor. With the last one every donor is detached."""
+        with self.lock:
+            if table in self._tables:
+                self._tables.remove(table)
+            if not self._tables:
+                with ExitStack() as each:  # one that fails to detach does not keep the others
+                    for donor in list(self.vectors.values()):
+                        each.callback(self.give_up, donor)
+
+    def usable(self) -> list[DonorVector]:
+        """The donors that a further slot may copy: neither exclusive nor reserved by the application."""
+        return [one for one in self.vectors.values() if not one.exclusive and not self._reserved[one.vector]]
+
+    def free(self, eligible: Iterable[int]) -> list[int]:
+        """Those of ``eligible`` that are attached for nobody and not reserved by the application."""
+        taken = self._msix.attached_set
+        return [vector for vector in eligible if vector not in taken and not self._reserved[vector]]
+
+    def taken_by_application(self, eligible: Iterable[int]) -> list[int]:
+        """Those of ``eligible`` that the application opened or reserved."""
+        taken = self._msix.attached_set - self.vectors.keys()
+        return [vector for vector in eligible if vector in taken or self._reserved[vector]]
+
+    def take(self, vector: int) -> DonorVector:
+        """Attach a free vector, then read the message that the kernel wrote for it."""
+        event = EventFd()
+        try:
+            self._msix.attach(vector, event)
+            try:
+                donor = DonorVector(vector, event, self._msix.message(vector))
+                self._hub.add(event, donor.arrived)
+            except BaseException:
+                self._msix.detach(vector)
+                raise
+        except BaseException:
+            event.close()
+            raise
+        self.vectors[vector] = donor
+        if len(self.vectors) == 1 and self.needs_checks:
+            self._hub.call_every(CHECK_PERIOD, self.check)
+        return donor
+
+    def give_up(self, donor: DonorVector) -> None:
+        """Detach a donor that no slot copies. The kernel clears its message; its number may be handed out again."""
+        self.vectors.pop(donor.vector, None)
+        with ExitStack() as steps:
+            if not self.vectors:
+                steps.callback(self._hub.call_never)
+                steps.callback(self._stop_watching)
+            steps.callback(donor.event.close)
+            steps.callback(self._msix.detach, donor.vector)
+            steps.callback(self._hub.remove, donor.event)
+
+    def settle(self) -> None:
+        """Exclusive donors that no slot copies any more are ordinary idle ones again.
+
+        One whose descriptor was handed out is given up instead: what still polls that descriptor must not take the
+        events of others.
+        """
+        for donor in [donor for donor in self.vectors.values() if donor.exclusive and not donor.uses]:
+            donor.exclusive = False
+            if donor.handed_out:
+                self.give_up(donor)
+        if self._watch is not None and not any(donor.handed_out for donor in self.vectors.values()):
+            self._stop_watching()
+
+    # --- the application's vectors ------------------------------------------------------------------------------------
+
+    def vacate(self, vector: int, operation: str) -> None:
+        """Give ``vector`` up for the application: no slot copies its message when this returns.
+
+        Slots that share it are moved to other donors, masked meanwhile, and their owners woken once. DeviceBusy names
+        those that cannot be moved.
+        """
+        with self.lock:
+            donor = self.vectors.get(vector)
+            if donor is None:
+                return
+            for why in filter(None, (table.hold(vector) for table in self._tables)):
+                raise DeviceBusy(operation, device=self._device, why=why, hint="reset the device: driver.reset()")
+            try:
+                self.clear(donor)
+            except DeviceBusy as busy:
+                busy.operation = operation
+                raise
+            self.give_up(donor)
+
+    def clear(self, donor: DonorVector, taker: DonorTable | None = None) -> None:
+        """Move every slot off ``donor``, or none: DeviceBusy where one has to stay.
+
+        ``taker``: the table that wants it for a slot of its own.
+        """
+        for move in [use.plan_move(taker) for use in donor.uses]:
+            move()
+
+    def give_up_idle(self) -> None:
+        """Detach every donor that no slot copies."""
+        with self.lock:
+            for donor in list(self.vectors.values()):
+                if not donor.uses and not any(table.hold(donor.vector) for table in self._tables):
+                    self.give_up(donor)
+
+    def reserve(self, vectors: Collection[int]) -> None:
+        """Keep ``vectors`` for the application, all or none. Donors among them are given up as ``vacate`` does."""
+        with self.lock:
+            for vector in vectors:
+                check_index(vector, self.count, "vector", "reserve MSI-X vectors", self._device)
+            self._reserved.update(vectors)  # first: a slot that is moved must not go to one of these
+            try:
+                for vector in vectors:
+                    self.vacate(vector, f"reserve MSI-X vector {vector}")
+            except BaseException:
+                self._reserved.subtract(vectors)
+                raise
+
+    def release(self, vectors: Collection[int]) -> None:
+        """``vectors`` may be donors again."""
+        with self.lock:
+            self._reserved.subtract(vectors)
+
+    # --- moved vectors ------------------------------------------------------------------------------------------------
+
+    def refresh(self) -> list[int]:
+        """Compare every donor's message with the MSI-X table; where one has changed, rewrite its slots together.
+
+        Returns the vectors that had moved. Owners of their slots are woken once.
+        """
+        with self.lock:
+            moved = [donor for donor in self.vectors.values() if not self._msix.holds(donor.vector, donor.message)]
+            messages = [self._msix.message(donor.vector) for donor in moved]
+            for donor, message in zip(moved, messages, strict=True):
+                donor.message = message
+            for donor in moved:
+                for use in donor.uses:
+                    use.rewrite()
+                if donor.handed_out:
+                    donor.event.signal()
+            return [donor.vector for donor in moved]
+
+    def check(self) -> None:
+        """``refresh`` for those that wait: what it raises, their waits raise."""
+        try:
+            self.refresh()
+        except ClosedError:
+            return
+        except VfioImsError as error:
+            for table in list(self._tables):
+                table.fail(error)
+
+    def hand_out(self, donor: DonorVector) -> int:
+        """The event descriptor of an exclusive donor, for a loop of the owner's own; the hub leaves it alone.
+
+        Where messages have to be checked, a thread does so from now on until the slot closes: nothing of ours runs
+        while the owner waits. A moved vector signals the descriptor.
+        """
+        with self.lock:
+            if not donor.handed_out:
+                donor.handed_out = True
+                self._hub.remove(donor.event)
+            if self._watch is None and self.needs_checks:
+                self._watch = threading.Event()
+                name = f"moved vectors of {self._device}"
+                threading.Thread(target=_watch, args=(weakref.ref(self), self._watch), name=name, daemon=True).start()
+            return donor.event.fileno()
+
+    def _stop_watching(self) -> None:
+        watch, self._watch = self._watch, None
+        if watch is not None:
+            watch.set()
+
+
+def _watch(pool: weakref.ref[DonorPool], stop: threading.Event) -> None:
+    while not stop.wait(CHECK_PERIOD):
+        found = pool()
+        if found is None:
+            return
+        found.check()
+        del found
+
+
+class ReservedVectors(Owner):
+    """MSI-X ``vectors`` that are never donors while this is open: the application's own. Closes with the device."""
+
+    def __init__(self, label: str, parent: Owner, pool: DonorPool, vectors: Collection[int]) -> None:
+        self.vectors, self._pool = tuple(sorted(set(vectors))), pool
+        pool.reserve(self.vectors)
+        super().__init__(label, parent)
+
+    def _release(self) -> None:
+        self._pool.release(self.vectors)
