@@ -3,10 +3,13 @@
 
 from __future__ import annotations
 
+from unittest.mock import Mock
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vfio_ims.ims.donors import Donor
+from vfio_ims.interrupts import DonorVector
 from vfio_ims.messages import Message
 from vfio_ims.native.events import EventFd
 from vfio_ims.selftest import Counts, Latency
@@ -76,7 +79,8 @@ def donors(count: int) -> list[Donor]:
     made = []
     for vector in range(count):
         with EventFd() as event:
-            made.append(Donor(vector, event, Message(0xFEE0_0000, vector), exclusive=False))
+            attached = DonorVector(vector, event, Message(0xFEE0_0000, vector))
+            made.append(Donor(attached, Mock(), Mock()))
     return made
 
 
@@ -91,7 +95,7 @@ def test_the_ledger_accounts_for_every_event_once(steps: list[tuple[str, int]]) 
         if step == "fire" and account.open is None:
             account.expect(len(steps))
         elif step == "event":
-            made[place].count += 1
+            made[place].attached.count += 1
             events += 1
         elif step == "give up" and account.open is not None:
             account.give_up()
@@ -110,7 +114,7 @@ def test_a_donor_that_came_late_is_not_an_echo() -> None:
     ledger = Ledger([donor])
     ledger.accounts[0].expect(4)
     ledger.accounts[0].give_up()
-    donor.count += 2
+    donor.attached.count += 2
     (extra,) = ledger.look()
     assert (extra.count, extra.late) == (2, 4)
     assert ledger.look() == []

@@ -58,7 +58,7 @@ def test_slots_in_use_and_events_of_nobody_are_seen() -> None:
     drains = iter([0, 1])
 
     def drain() -> int:
-        donor.count += next(drains, 0)
+        donor.attached.count += next(drains, 0)
         return real()
 
     driver.ims.hub.drain = drain  # type: ignore[method-assign]

@@ -275,7 +275,8 @@ class TableDonors:
         if taken:
             parts.append(f"{len(taken)} the application's ({', '.join(map(str, taken))})")
         used = self._used()
-        for vector, message in sorted(self._unfit.items()):
+        seen = self._unfit | {one.vector: one.message for one in mine if not one.exclusive}
+        for vector, message in sorted(seen.items()):
             why = self._refusal(message, used)
             if why is not None:
                 parts.append(f"vector {vector} does not fit: {why}")
