@@ -19,7 +19,7 @@ from tests.interrupts.legacy_model import Bar0, LegacyModel
 from vfio_ims.backends.in_process import InProcessLink
 from vfio_ims.backends.software import SoftwareDevice
 from vfio_ims.device import Device
-from vfio_ims.errors import DeviceError, UnsupportedError, UsageError
+from vfio_ims.errors import DeviceBusy, DeviceError, UnsupportedError, UsageError
 from vfio_ims.interrupts import VectorInterrupt
 from vfio_ims.platform import Platform
 from vfio_ims.testing import silent
@@ -188,15 +188,36 @@ def test_msi_has_no_mask(device: Device, source: Source) -> None:
 
 def test_one_kind_at_a_time(device: Device, source: Source) -> None:
     (message,) = device.interrupts.open_msi()
-    with pytest.raises(UsageError):
+    with pytest.raises(DeviceBusy, match="open INTX: MSI is open, and a function uses one of"):
         device.interrupts.open_intx()
     message.close()
     with device.interrupts.open_intx() as line:
-        with pytest.raises(UsageError):
+        with pytest.raises(DeviceBusy, match="enable MSI: INTX is open, and a function uses one of"):
             device.interrupts.open_msi()
         source.line(True)
         assert arrives(line)
         source.line(False)
+
+
+def test_a_kind_is_opened_once_and_closes_without_error(device: Device, source: Source) -> None:
+    first = device.interrupts.open_msi(min(2, source.vectors))
+    with pytest.raises(DeviceBusy, match=f"enable MSI: MSI is open already, {len(first)} of it") as caught:
+        device.interrupts.open_msi()
+    assert "close what is open" in caught.value.hint
+    source.message(0)
+    assert arrives(first[0])
+    for interrupt in first:
+        interrupt.close()
+    with device.interrupts.open_intx() as line:
+        with pytest.raises(DeviceBusy, match="open INTX: INTX is open already"):
+            device.interrupts.open_intx()
+        source.line(True)
+        assert arrives(line)
+        source.line(False)
+    (again,) = device.interrupts.open_msi()
+    source.message(0)
+    assert arrives(again)
+    again.close()
 
 
 def test_msi_needs_bus_mastering(device: Device, source: Source) -> None:
