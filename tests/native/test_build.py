@@ -65,6 +65,13 @@ def test_a_missing_module_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "pip install" in caught.value.hint
 
 
+def test_a_free_threaded_python_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "abiflags", "t")
+    with pytest.raises(SetupError, match="free-threaded build") as caught:
+        lib.native.__wrapped__()
+    assert "with the GIL" in caught.value.hint
+
+
 def test_the_stamp_follows_every_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from vfio_ims.native import stamp as module
 
@@ -118,6 +125,16 @@ def test_a_missing_compiler_is_one_line_that_says_what_to_install(copied: Path) 
     lines = [line for line in done.stderr.splitlines() if "vfio-ims needs" in line]
     assert lines == ["error: vfio-ims needs a C compiler (no-such-compiler is not there): apt install gcc python3-dev"]
     assert "Traceback" not in done.stderr
+
+
+def test_nothing_is_built_for_a_free_threaded_python(copied: Path) -> None:
+    program = "import sysconfig, setuptools; sysconfig.get_config_vars()['Py_GIL_DISABLED'] = 1; setuptools.setup()"
+    command = [sys.executable, "-c", program, "build_ext"]
+    done = subprocess.run(command, cwd=copied, capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    (line,) = (line for line in done.stderr.splitlines() if "vfio-ims needs" in line)
+    assert "a Python with the GIL" in line
+    assert not list(copied.rglob("*.so"))
 
 
 def test_a_wheel_serves_every_python_from_3_11(copied: Path) -> None:

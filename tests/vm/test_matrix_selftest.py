@@ -1,8 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The self-test of every model against a real kernel's VFIO, by both of its interfaces, as a user runs it."""
+"""The self-test of every model against a real kernel's VFIO, by both of its interfaces, as a user runs it.
+
+All 2048 slots are fired once in the gate, of a table that the guest maps; elsewhere a part of the table shows the same:
+which interface, which model, which way to the slots. All of each with VFIO_IMS_FULL=1 (.ci/nightly).
+"""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -19,6 +24,11 @@ MODELS = {
     "minimal": "minimal",
 }
 SLOTS = {"dsa": 2048, "mapped": 2048, "iaa": 512, "minimal": 16}
+FULL = os.environ.get("VFIO_IMS_FULL") == "1"
+FIRED = SLOTS if FULL else SLOTS | {"dsa": 64, "iaa": 64}
+"""How many slots of each the self-test fires."""
+SECONDS = 700 if FULL else 600
+"""The most that an interface's runs may take: generous, for a machine that does other things too."""
 RUNS = {"type1": ("dsa", "iaa", "minimal"), "iommufd": ("mapped", "iaa", "minimal")}
 
 
@@ -40,9 +50,13 @@ def selftest(lab: Lab, ran: dict[str, dict[str, Done]], interface: str) -> dict[
     if interface not in ran:
         names = RUNS[interface]
         commands = [
-            ["vfio-ims", "selftest", lab[name], "--iommu", interface, "--timeout", "20", "--json"] for name in names
+            [
+                *("vfio-ims", "selftest", lab[name], "--iommu", interface, "--timeout", "20", "--json"),
+                *([] if FIRED[name] == SLOTS[name] else ["--slots", str(FIRED[name])]),
+            ]
+            for name in names
         ]
-        ran[interface] = dict(zip(names, lab.run_all(commands, timeout=270), strict=True))
+        ran[interface] = dict(zip(names, lab.run_all(commands, timeout=SECONDS), strict=True))
     return ran[interface]
 
 
@@ -63,7 +77,8 @@ def test_every_fire_of_every_slot_is_delivered(
     report = selftest(lab, ran, interface)[model].check().json
     print(f"{report['device']} ({model}, {report['mount']}):", told(report))
     assert report["verdict"] == "passed"
-    assert report["slots"] == report["table_slots"] == SLOTS[model]
+    assert report["slots"] == FIRED[model]
+    assert report["table_slots"] == SLOTS[model]
     assert report["delivered"] == report["fired"] >= 8 * report["slots"]
     assert report["withheld"] >= 2 * report["slots"]
     assert all(report[name] == 0 for name in ("lost", "duplicated", "misrouted", "unexpected"))

@@ -68,7 +68,12 @@ class BuildNative(build_ext):
         super().build_extensions()
 
     def _check_tools(self) -> None:
-        """One line that names what to install, before a compiler says it in fifty."""
+        """One line that names what to install, before a compiler says it in fifty.
+
+        A module for a free-threaded Python is not built: cffi would have it claim that it needs no GIL.
+        """
+        if sysconfig.get_config_var("Py_GIL_DISABLED"):
+            raise CompileError("vfio-ims needs a Python with the GIL, and this one is a free-threaded build")
         compiler = (os.environ.get("CC") or self.compiler.compiler_so[0]).split()[0]
         header = Path(sysconfig.get_paths()["include"]) / "Python.h"
         missing = []

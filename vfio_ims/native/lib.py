@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import sys
 from typing import Any, NamedTuple, Protocol, TypeAlias, cast
 
 import vfio_ims
@@ -220,8 +221,15 @@ class Native(NamedTuple):
 def native() -> Native:
     """Load the compiled module.
 
-    Raises SetupError where it is missing, does not load, or was compiled from other sources than those beside it.
+    Raises SetupError where it is missing, does not load, or was compiled from other sources than those beside it; and
+    on a free-threaded build of Python, which would not find the module, and say only that.
     """
+    if "t" in sys.abiflags:
+        raise SetupError(
+            "load the compiled module",
+            why="this Python is a free-threaded build, which vfio-ims does not support",
+            hint="use a build of Python 3.11 or later with the GIL (python3.13, not python3.13t)",
+        )
     try:
         module = importlib.import_module("vfio_ims.native._native")
     except ImportError as error:
