@@ -23,7 +23,7 @@ PACKAGE = ROOT / "vfio_ims"
 FLOORS = (
     {"errors", "printable"},
     {"interruption"},
-    {"verbs", "locks"},
+    {"ports", "locks"},
     {"messages", "pci"},
     {"registers", "lifetime"},
     {"sysfs", "native"},
@@ -148,7 +148,7 @@ def test_the_exceptions_are_still_needed() -> None:
 
 def test_pure_rooms_do_no_io() -> None:
     """They decode: no files, no system calls, no clock, no compiled code."""
-    pure = {"errors", "verbs", "messages", "pci", "registers"}
+    pure = {"errors", "ports", "messages", "pci", "registers"}
     forbidden = {"os", "io", "socket", "subprocess", "pathlib", "time", "threading", "mmap", "fcntl", "cffi", "ctypes"}
     found = []
     for module, tree in sources().items():

@@ -20,9 +20,9 @@ from vfio_ims.errors import UsageError, explain_unknown
 from vfio_ims.models.options import Option, parse_options
 
 if TYPE_CHECKING:
-    from vfio_ims.backends.ports import DevicePort
     from vfio_ims.models.options import Value
     from vfio_ims.platform import Platform
+    from vfio_ims.ports.device import DevicePort
 
 __all__ = ["Name", "open_device", "open_fd", "open_port"]
 
@@ -91,7 +91,7 @@ def open_port(name: str | Name, *, share: Device | None = None, platform: Platfo
     """Open the port that ``name`` stands for. ``share``: join that device's address space (and platform)."""
     parsed = name if isinstance(name, Name) else Name.parse(name)
     if parsed.mount == "kernel":
-        from vfio_ims.backends.kernel import open_kernel
+        from vfio_ims.backends.kernel.opening import open_kernel
 
         chosen = _options(_KERNEL, parsed.options)
         space = None if share is None else share.port.space
@@ -105,9 +105,9 @@ def _options(known: Mapping[str, Option], given: Mapping[str, str]) -> dict[str,
 
 
 def _open_software(name: Name, share: Device | None, platform: Platform | None) -> DevicePort:
-    from vfio_ims.backends.in_process import InProcessLink
-    from vfio_ims.backends.software import SoftwareDevice
-    from vfio_ims.backends.software_space import SoftwareAddressSpace
+    from vfio_ims.backends.software.device import SoftwareDevice
+    from vfio_ims.backends.software.in_process import InProcessLink
+    from vfio_ims.backends.software.space import SoftwareAddressSpace
     from vfio_ims.families import family_of_model
     from vfio_ims.platform import Platform as SoftwarePlatform
 
@@ -188,7 +188,7 @@ def open_fd(
     a descriptor of a node that is not bound yet resets the function where it can. UsageError for descriptors that do
     not belong together; else the errors of ``open_device``.
     """
-    from vfio_ims.backends.kernel_passed import Passed, open_passed
+    from vfio_ims.backends.kernel.passed import Passed, open_passed
 
     port = open_passed(name, Passed(device, group, container, iommufd))
     try:

@@ -9,14 +9,14 @@ from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 
-from vfio_ims.backends.in_process import InProcessLink
-from vfio_ims.backends.model_port import Bus, SharedArea
-from vfio_ims.backends.software import SoftwareDevice
-from vfio_ims.backends.software_space import SoftwareAddressSpace
+from vfio_ims.backends.software.device import SoftwareDevice
+from vfio_ims.backends.software.in_process import InProcessLink
+from vfio_ims.backends.software.space import SoftwareAddressSpace
 from vfio_ims.pci import ConfigBuilder, ConfigImage
 from vfio_ims.pci.capabilities import Express, ExtendedCapability, Msi, Msix
 from vfio_ims.platform import Platform
-from vfio_ims.verbs import Area, DeviceFlags, DeviceInfo, IrqFlags, IrqIndex, IrqInfo, RegionFlags, RegionInfo
+from vfio_ims.ports.model import Bus, SharedArea
+from vfio_ims.ports.values import Area, DeviceFlags, DeviceInfo, IrqFlags, IrqIndex, IrqInfo, RegionFlags, RegionInfo
 
 _RW = RegionFlags.READ | RegionFlags.WRITE
 

@@ -8,7 +8,7 @@ import os
 import pytest
 
 from vfio_ims.pci import ConfigSource, ConfigSpace, decode
-from vfio_ims.verbs import IrqIndex, IrqSet
+from vfio_ims.ports.values import IrqIndex, IrqSet
 
 CONFIG = 7
 

@@ -13,15 +13,17 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from vfio_ims.backends.in_process import InProcessLink
-from vfio_ims.backends.ports import AddressSpacePort, DevicePort, Window
-from vfio_ims.backends.software import SoftwareDevice
-from vfio_ims.backends.software_space import SoftwareAddressSpace
+from vfio_ims.backends.software.device import SoftwareDevice
+from vfio_ims.backends.software.in_process import InProcessLink
+from vfio_ims.backends.software.space import SoftwareAddressSpace
 from vfio_ims.errors import BusFault, ClosedError, DeviceBusy, RemovedError, UnsupportedError, UsageError
 from vfio_ims.native.memory import SharedMemory
 from vfio_ims.pci import ConfigImage, ConfigSource, ConfigSpace, decode
 from vfio_ims.platform import Platform
-from vfio_ims.verbs import IrqIndex, IrqSet
+from vfio_ims.ports.address_space import AddressSpacePort
+from vfio_ims.ports.device import DevicePort
+from vfio_ims.ports.values import IrqIndex, IrqSet
+from vfio_ims.ports.window import Window
 
 ATTACH = IrqSet.DATA_EVENTFD | IrqSet.ACTION_TRIGGER
 CONFIG, PAGE = 7, 4096

@@ -8,12 +8,12 @@ import select
 
 import pytest
 
-from vfio_ims.backends.in_process import InProcessLink
-from vfio_ims.backends.software import SoftwareDevice
-from vfio_ims.backends.software_space import SoftwareAddressSpace
+from vfio_ims.backends.software.device import SoftwareDevice
+from vfio_ims.backends.software.in_process import InProcessLink
+from vfio_ims.backends.software.space import SoftwareAddressSpace
 from vfio_ims.errors import UnsupportedError
 from vfio_ims.native.memory import SharedMemory
-from vfio_ims.verbs import IrqIndex, IrqSet
+from vfio_ims.ports.values import IrqIndex, IrqSet
 from vfio_ims.vfio_user.client import SocketLink
 from vfio_ims.vfio_user.server import Server
 

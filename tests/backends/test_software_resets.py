@@ -9,7 +9,7 @@ import vfio_ims
 from vfio_ims.errors import UnsupportedError, UsageError
 from vfio_ims.pci.capabilities import PowerState
 from vfio_ims.platform import Platform
-from vfio_ims.verbs import AffectedFunction, FeatureFlags, IrqIndex, ResetMethod
+from vfio_ims.ports.values import AffectedFunction, FeatureFlags, IrqIndex, ResetMethod
 
 
 def test_a_hot_reset_reaches_the_functions_of_its_bus_and_no_other() -> None:

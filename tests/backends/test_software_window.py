@@ -12,7 +12,7 @@ import pytest
 
 from vfio_ims.errors import ClosedError, DeviceError, UsageError
 from vfio_ims.platform import Platform
-from vfio_ims.verbs import IrqIndex, IrqSet
+from vfio_ims.ports.values import IrqIndex, IrqSet
 
 ATTACH = IrqSet.DATA_EVENTFD | IrqSet.ACTION_TRIGGER
 TABLE, PBA, CONFIG = 0x2000, 0x3000, 7

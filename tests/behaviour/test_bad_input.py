@@ -18,8 +18,8 @@ from typing import Any
 import pytest
 
 import vfio_ims
-from vfio_ims.backends.in_process import InProcessLink
-from vfio_ims.backends.software import SoftwareDevice
+from vfio_ims.backends.software.device import SoftwareDevice
+from vfio_ims.backends.software.in_process import InProcessLink
 from vfio_ims.drivers.minimal.model import MinimalModel
 from vfio_ims.errors import SetupError, UsageError, VfioImsError
 from vfio_ims.ims import ImsInterrupt

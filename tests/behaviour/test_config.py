@@ -6,7 +6,7 @@ import pytest
 from tests.behaviour.common import EVERYWHERE
 from vfio_ims.device import Device
 from vfio_ims.errors import UsageError
-from vfio_ims.verbs import IrqIndex
+from vfio_ims.ports.values import IrqIndex
 
 pytestmark = EVERYWHERE
 

@@ -10,7 +10,7 @@ import pytest
 
 import vfio_ims
 from tests.behaviour.common import arrives, delivered, fire
-from vfio_ims.backends.software import SoftwareDevice
+from vfio_ims.backends.software.device import SoftwareDevice
 from vfio_ims.driver import Driver
 from vfio_ims.errors import UnsupportedError
 from vfio_ims.ims import FireStatus, ImsInterrupt

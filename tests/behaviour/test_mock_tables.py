@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from tests.behaviour.common import arrives, delivered, is_quiet
-from vfio_ims.backends.in_process import InProcessLink
-from vfio_ims.backends.software import SoftwareDevice
+from vfio_ims.backends.software.device import SoftwareDevice
+from vfio_ims.backends.software.in_process import InProcessLink
 from vfio_ims.device import Device
 from vfio_ims.drivers.minimal.driver import Minimal
 from vfio_ims.drivers.minimal.model import MinimalModel

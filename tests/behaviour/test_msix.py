@@ -15,8 +15,8 @@ from tests.behaviour.common import EVERYWHERE, PATIENCE, arrives
 from vfio_ims.device import Device
 from vfio_ims.errors import ClosedError, DeviceBusy, UnsupportedError, UsageError
 from vfio_ims.interrupts import VectorInterrupt
+from vfio_ims.ports.values import IrqIndex
 from vfio_ims.testing import silent
-from vfio_ims.verbs import IrqIndex
 
 pytestmark = EVERYWHERE
 

@@ -12,7 +12,7 @@ from vfio_ims.device import Device
 from vfio_ims.errors import DeviceBusy, DeviceError, UnsupportedError, UsageError
 from vfio_ims.messages import Message, Slot
 from vfio_ims.pci.capabilities import PowerState
-from vfio_ims.verbs import ResetMethod
+from vfio_ims.ports.values import ResetMethod
 
 pytestmark = EVERYWHERE
 

@@ -8,7 +8,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invaria
 
 from vfio_ims.dma import IovaAllocator
 from vfio_ims.errors import DeviceBusy, UsageError
-from vfio_ims.verbs import IovaRange
+from vfio_ims.ports.values import IovaRange
 
 PAGE = 0x1000
 # As the kernel reports them on x86: the interrupt window is left out; page 0 is in and must not be used.

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from vfio_ims.backends.faults import FailurePlan, with_faults
+from vfio_ims.backends.wrappers.faults import FailurePlan, with_faults
 from vfio_ims.device import Device
 from vfio_ims.errors import ClosedError, VfioImsError
 from vfio_ims.families import family_of_model

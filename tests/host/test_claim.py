@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 
 from tests.host.box import DSA, Box
-from vfio_ims.backends import kernel_refusals
-from vfio_ims.backends.kernel_claim import claim, claimed_by, unseen
+from vfio_ims.backends.kernel import refusals as kernel_refusals
+from vfio_ims.backends.kernel.claim import claim, claimed_by, unseen
 from vfio_ims.errors import DeviceBusy
 from vfio_ims.host import State, candidates
 from vfio_ims.host.doctor import diagnose
@@ -27,7 +27,7 @@ from vfio_ims.sysfs import Function
 HOLD = """
 import sys
 from pathlib import Path
-from vfio_ims.backends.kernel_claim import claim
+from vfio_ims.backends.kernel.claim import claim
 held = claim(sys.argv[1], Path(sys.argv[2]))
 print("held", flush=True)
 sys.stdin.read()
@@ -151,7 +151,7 @@ def test_a_process_cannot_write_to_the_terminal_by_its_name(dev: Path) -> None:
 def test_a_pipe_in_the_place_of_the_lock_stops_nobody(dev: Path) -> None:
     os.mkfifo(dev.parent / f"run/lock/vfio-ims-{DSA}.lock")
     program = (
-        "import sys; from pathlib import Path; from vfio_ims.backends.kernel_claim import claim, claimed_by\n"
+        "import sys; from pathlib import Path; from vfio_ims.backends.kernel.claim import claim, claimed_by\n"
         f"print(claimed_by('{DSA}', Path(sys.argv[1])), claim('{DSA}', Path(sys.argv[1])))"
     )
     done = subprocess.run([sys.executable, "-c", program, str(dev)], capture_output=True, text=True, timeout=60)

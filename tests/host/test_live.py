@@ -15,7 +15,7 @@ from rich.console import Console
 
 import vfio_ims
 from tests.host.box import DSA, Box
-from vfio_ims.backends.kernel_claim import Claimant
+from vfio_ims.backends.kernel.claim import Claimant
 from vfio_ims.cli.main import cli
 from vfio_ims.cli.monitor import _rates, _table
 from vfio_ims.driver import Driver

@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator
 import pytest
 
 import vfio_ims
-from vfio_ims.backends.in_process import InProcessLink
-from vfio_ims.backends.software import SoftwareDevice
+from vfio_ims.backends.software.device import SoftwareDevice
+from vfio_ims.backends.software.in_process import InProcessLink
 from vfio_ims.device import Device
 from vfio_ims.driver import Driver
 from vfio_ims.drivers.minimal.driver import Minimal
@@ -21,7 +21,7 @@ from vfio_ims.drivers.minimal.model import MinimalModel
 from vfio_ims.errors import ClosedError, DeviceError, RemovedError
 from vfio_ims.host import RemovalWatch
 from vfio_ims.platform import Platform
-from vfio_ims.verbs import IrqIndex, IrqSet, RegionIndex
+from vfio_ims.ports.values import IrqIndex, IrqSet, RegionIndex
 
 
 def ask_back(driver: Driver) -> None:

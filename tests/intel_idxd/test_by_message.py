@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.intel_idxd.memory import PAGE, arena, hole
-from vfio_ims.backends.software import SoftwareDevice
+from vfio_ims.backends.software.device import SoftwareDevice
 from vfio_ims.device import Device
 from vfio_ims.drivers.intel_idxd.completion import OperationError
 from vfio_ims.drivers.intel_idxd.driver import Dsa

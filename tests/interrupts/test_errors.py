@@ -11,15 +11,15 @@ import pytest
 
 import vfio_ims
 from tests.interrupts.legacy_model import HEADER, Bar0, LegacyModel
-from vfio_ims.backends.in_process import InProcessLink
-from vfio_ims.backends.software import SoftwareDevice
+from vfio_ims.backends.software.device import SoftwareDevice
+from vfio_ims.backends.software.in_process import InProcessLink
 from vfio_ims.device import Device, ReportedError
 from vfio_ims.errors import UnsupportedError
 from vfio_ims.host import RemovalWatch
 from vfio_ims.pci.capabilities import Correctable, PowerState, Uncorrectable
 from vfio_ims.platform import Platform
+from vfio_ims.ports.values import ResetMethod
 from vfio_ims.testing import silent
-from vfio_ims.verbs import ResetMethod
 from vfio_ims.vfio_user import Server
 
 PATIENCE = 30.0

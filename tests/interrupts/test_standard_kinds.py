@@ -16,14 +16,14 @@ import pytest
 
 import vfio_ims
 from tests.interrupts.legacy_model import Bar0, LegacyModel
-from vfio_ims.backends.in_process import InProcessLink
-from vfio_ims.backends.software import SoftwareDevice
+from vfio_ims.backends.software.device import SoftwareDevice
+from vfio_ims.backends.software.in_process import InProcessLink
 from vfio_ims.device import Device
 from vfio_ims.errors import DeviceBusy, DeviceError, UnsupportedError, UsageError
 from vfio_ims.interrupts import VectorInterrupt
 from vfio_ims.platform import Platform
+from vfio_ims.ports.values import IrqFlags, IrqIndex
 from vfio_ims.testing import silent
-from vfio_ims.verbs import IrqFlags, IrqIndex
 from vfio_ims.vfio_user import Server
 
 PATIENCE = 30.0

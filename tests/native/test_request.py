@@ -16,7 +16,7 @@ from vfio_ims.errors import DeviceError, UsageError
 from vfio_ims.native import iommufd, request, vfio
 from vfio_ims.native.lib import native
 from vfio_ims.native.request import chain
-from vfio_ims.verbs import Area, IovaRange, IrqSet, RegionFlags
+from vfio_ims.ports.values import Area, IovaRange, IrqSet, RegionFlags
 
 Answer = Callable[[int, int, memoryview], int]
 

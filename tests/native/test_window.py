@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from vfio_ims.backends.ports import Window
 from vfio_ims.errors import ClosedError, UnsupportedError, UsageError
 from vfio_ims.native.cpu import has_movdir64b
 from vfio_ims.native.window import MappedWindow, Piece
+from vfio_ims.ports.window import Window
 
 PAGE = mmap.PAGESIZE
 WIDTHS = (8, 16, 32, 64)

@@ -6,7 +6,7 @@ import pytest
 from tests.pci import dumps
 from tests.pci.dumps import SPR_DSA, spr_dsa_with
 from vfio_ims.pci import ConfigSource, ConfigSpace, decode, ims_hint, pasid_hint
-from vfio_ims.verbs import Evidence
+from vfio_ims.ports.values import Evidence
 
 AS_VFIO_SHOWS_IT = spr_dsa_with(x220="0f000124")  # the PASID capability skipped
 ROOT = "all 4096 bytes of config space: read the sysfs config file as root"

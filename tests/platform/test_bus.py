@@ -13,7 +13,7 @@ from vfio_ims.errors import BusFault, DeviceBusy, UsageError
 from vfio_ims.native.memory import SharedMemory
 from vfio_ims.platform import FaultKind, Function, IoAddressSpace, Platform
 from vfio_ims.platform.irqs import Irqs
-from vfio_ims.verbs import IrqIndex, IrqSet
+from vfio_ims.ports.values import IrqIndex, IrqSet
 
 PAGE = 4096
 ATTACH = IrqSet.DATA_EVENTFD | IrqSet.ACTION_TRIGGER

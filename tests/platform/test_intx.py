@@ -13,7 +13,7 @@ from vfio_ims.errors import UsageError, VfioImsError
 from vfio_ims.platform.irqs import Irqs
 from vfio_ims.platform.remapping import RemappingTable
 from vfio_ims.platform.vectors import merging
-from vfio_ims.verbs import IrqIndex, IrqSet
+from vfio_ims.ports.values import IrqIndex, IrqSet
 
 ATTACH = IrqSet.DATA_EVENTFD | IrqSet.ACTION_TRIGGER
 NONE, BOOL, EVENTFD = IrqSet.DATA_NONE, IrqSet.DATA_BOOL, IrqSet.DATA_EVENTFD

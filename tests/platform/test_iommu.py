@@ -14,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from vfio_ims.errors import BusFault, DeviceBusy, UsageError
 from vfio_ims.native.memory import SharedMemory
 from vfio_ims.platform import IoAddressSpace
-from vfio_ims.verbs import IovaRange
+from vfio_ims.ports.values import IovaRange
 
 PAGE = 4096
 

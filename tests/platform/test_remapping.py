@@ -13,7 +13,7 @@ from vfio_ims.errors import DeviceBusy
 from vfio_ims.messages import Message
 from vfio_ims.platform import Function, Platform
 from vfio_ims.platform.irqs import Irqs
-from vfio_ims.verbs import IrqIndex, IrqSet
+from vfio_ims.ports.values import IrqIndex, IrqSet
 
 ATTACH = IrqSet.DATA_EVENTFD | IrqSet.ACTION_TRIGGER
 DISABLE = IrqSet.DATA_NONE | IrqSet.ACTION_TRIGGER

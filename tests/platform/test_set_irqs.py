@@ -18,7 +18,7 @@ from vfio_ims.errors import DeviceBusy, UnsupportedError, UsageError, VfioImsErr
 from vfio_ims.platform.irqs import Irqs
 from vfio_ims.platform.remapping import RemappingTable
 from vfio_ims.platform.vectors import merging
-from vfio_ims.verbs import IrqFlags, IrqIndex, IrqSet
+from vfio_ims.ports.values import IrqFlags, IrqIndex, IrqSet
 
 NONE, BOOL, EVENTFD = IrqSet.DATA_NONE, IrqSet.DATA_BOOL, IrqSet.DATA_EVENTFD
 MASK, UNMASK, TRIGGER = IrqSet.ACTION_MASK, IrqSet.ACTION_UNMASK, IrqSet.ACTION_TRIGGER

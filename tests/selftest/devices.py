@@ -7,8 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from vfio_ims.backends.in_process import InProcessLink
-from vfio_ims.backends.software import SoftwareDevice
+from vfio_ims.backends.software.device import SoftwareDevice
+from vfio_ims.backends.software.in_process import InProcessLink
 from vfio_ims.device import Device
 from vfio_ims.driver import Driver, FireReport
 from vfio_ims.ims import FireStatus, SlotArray

@@ -16,9 +16,9 @@ from pathlib import Path
 
 import pytest
 
-from vfio_ims.backends.model_port import SharedArea
 from vfio_ims.errors import BusFault
-from vfio_ims.verbs import (
+from vfio_ims.ports.model import SharedArea
+from vfio_ims.ports.values import (
     Area,
     DeviceFlags,
     DeviceInfo,

@@ -9,9 +9,9 @@ import os
 import pytest
 
 from tests.faults.limits import at_most
-from vfio_ims.backends.kernel_access import in_words
+from vfio_ims.backends.kernel.access import in_words
 from vfio_ims.errors import DeviceError, SetupError
-from vfio_ims.verbs import IrqIndex, IrqSet
+from vfio_ims.ports.values import IrqIndex, IrqSet
 from vfio_ims.vfio_user.messages import IRQ_SET
 from vfio_ims.vfio_user.wire import Command
 

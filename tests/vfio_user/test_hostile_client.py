@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from vfio_ims.errors import BusFault
+from vfio_ims.ports.values import IrqIndex, IrqSet, RegionIndex
 from vfio_ims.testing.server import ServedModel
-from vfio_ims.verbs import IrqIndex, IrqSet, RegionIndex
 from vfio_ims.vfio_user import Server, SocketLink
 from vfio_ims.vfio_user.messages import DMA_MAP, IRQ_SET, REGION_ACCESS
 from vfio_ims.vfio_user.wire import Command

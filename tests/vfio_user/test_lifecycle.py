@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from vfio_ims.errors import AccessDenied, ClosedError, DeviceBusy, RemovedError, SetupError, UsageError
-from vfio_ims.verbs import IrqIndex
+from vfio_ims.ports.values import IrqIndex
 from vfio_ims.vfio_user import Server, SocketLink
 
 

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from vfio_ims.errors import ClosedError, DeviceBusy, DeviceError, RemovedError, VfioImsError
-from vfio_ims.verbs import IrqIndex
+from vfio_ims.ports.values import IrqIndex
 from vfio_ims.vfio_user import SocketLink
 from vfio_ims.vfio_user.messages import DEVICE_INFO, DMA_ACCESS, IRQ_INFO, REGION_ACCESS, REGION_INFO
 from vfio_ims.vfio_user.version import Capabilities, encode_version

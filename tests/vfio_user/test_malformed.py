@@ -13,7 +13,7 @@ import struct
 
 import pytest
 
-from vfio_ims.verbs import IrqIndex, IrqSet, RegionIndex
+from vfio_ims.ports.values import IrqIndex, IrqSet, RegionIndex
 from vfio_ims.vfio_user.messages import (
     DEVICE_INFO,
     DMA_MAP,

@@ -13,7 +13,7 @@ import time
 import pytest
 
 from vfio_ims.errors import BusFault, DeviceError
-from vfio_ims.verbs import Area, DeviceFlags, IrqFlags, IrqIndex, IrqSet, RegionFlags, RegionIndex
+from vfio_ims.ports.values import Area, DeviceFlags, IrqFlags, IrqIndex, IrqSet, RegionFlags, RegionIndex
 from vfio_ims.vfio_user import SocketLink
 from vfio_ims.vfio_user.messages import IRQ_SET, REGION_ACCESS
 from vfio_ims.vfio_user.wire import NO_REPLY, Command

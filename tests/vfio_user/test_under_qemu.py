@@ -10,7 +10,7 @@ from tests.vm.lab import Guest
 from tests.vm.pieces import need_vm
 from tests.vm.platforms import INTEL
 from vfio_ims.drivers.minimal.model import MinimalModel
-from vfio_ims.verbs import RegionIndex
+from vfio_ims.ports.values import RegionIndex
 from vfio_ims.vfio_user import Server
 
 PROBE = """

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vfio_ims.verbs import Area, DeviceFlags, DeviceInfo, IrqFlags, IrqInfo, RegionFlags, RegionInfo
+from vfio_ims.ports.values import Area, DeviceFlags, DeviceInfo, IrqFlags, IrqInfo, RegionFlags, RegionInfo
 from vfio_ims.vfio_user import infos, messages, wire
 from vfio_ims.vfio_user.version import Capabilities, decode_version, encode_version
 from vfio_ims.vfio_user.wire import HEADER, Layout, WireError

@@ -11,8 +11,8 @@ from vfio_ims.registers import Block
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
-    from vfio_ims.backends.ports import Window
     from vfio_ims.device.device import Device
+    from vfio_ims.ports.window import Window
 
 __all__ = ["Bar"]
 

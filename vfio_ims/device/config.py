@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 from vfio_ims.errors import UsageError
 from vfio_ims.pci.capabilities import Capabilities, decode
 from vfio_ims.pci.config import ConfigSource, ConfigSpace
-from vfio_ims.verbs import RegionIndex
+from vfio_ims.ports.values import RegionIndex
 
 if TYPE_CHECKING:
-    from vfio_ims.backends.ports import DevicePort
+    from vfio_ims.ports.device import DevicePort
 
 __all__ = ["Config"]
 

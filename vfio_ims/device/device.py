@@ -23,12 +23,12 @@ from vfio_ims.pci.capabilities import (
     PowerState,
     is_model,
 )
-from vfio_ims.verbs import AffectedFunction, Area, DeviceFlags, DeviceInfo, RegionIndex, ResetMethod
+from vfio_ims.ports.values import AffectedFunction, Area, DeviceFlags, DeviceInfo, RegionIndex, ResetMethod
 
 if TYPE_CHECKING:
-    from vfio_ims.backends.ports import DevicePort
     from vfio_ims.dma import AddressSpace, PasidSpace, Share
     from vfio_ims.interrupts import Interrupts
+    from vfio_ims.ports.device import DevicePort
 
 __all__ = ["Device"]
 

@@ -11,12 +11,12 @@ from vfio_ims.errors import DeviceError, UnsupportedError, UsageError
 from vfio_ims.lifetime import Owner
 from vfio_ims.native.events import EventFd
 from vfio_ims.pci.capabilities import PowerState
-from vfio_ims.verbs import DeviceFeature, FeatureFlags
+from vfio_ims.ports.values import DeviceFeature, FeatureFlags
 
 if TYPE_CHECKING:
-    from vfio_ims.backends.ports import DevicePort
     from vfio_ims.device.config import Config
     from vfio_ims.pci.capabilities import PowerManagement
+    from vfio_ims.ports.device import DevicePort
 
 __all__ = ["LowPower", "read_power_state", "write_power_state"]
 

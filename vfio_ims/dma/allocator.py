@@ -7,7 +7,7 @@ from bisect import bisect_left
 from collections.abc import Iterable
 
 from vfio_ims.errors import DeviceBusy, UsageError
-from vfio_ims.verbs import IovaRange
+from vfio_ims.ports.values import IovaRange
 
 __all__ = ["IovaAllocator"]
 

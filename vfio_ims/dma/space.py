@@ -21,9 +21,9 @@ from vfio_ims.native.memory import SharedMemory
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
-    from vfio_ims.backends.ports import AddressSpacePort
     from vfio_ims.device import Bar, Device
     from vfio_ims.dma.existing import Backing
+    from vfio_ims.ports.address_space import AddressSpacePort
 
 __all__ = ["AddressSpace", "Share"]
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from vfio_ims.ims.verdict import ImsVerdict, Link, hint_links
 from vfio_ims.pci import Bar, Capabilities, ConfigSpace, decode
+from vfio_ims.ports.values import Evidence, IrqFlags, IrqIndex
 from vfio_ims.sysfs.remapping import interrupt_remapping
-from vfio_ims.verbs import Evidence, IrqFlags, IrqIndex
 
 if TYPE_CHECKING:
     from vfio_ims.device import Device

@@ -13,11 +13,11 @@ import struct
 from contextlib import ExitStack, suppress
 from typing import Any
 
-from vfio_ims.backends.kernel_cdev import CdevDevice
-from vfio_ims.backends.kernel_claim import Claim
-from vfio_ims.backends.kernel_device import KernelDevice
-from vfio_ims.backends.kernel_group import Group, GroupDevice, GroupSpace
-from vfio_ims.backends.kernel_ioas import IoasSpace, Iommufd
+from vfio_ims.backends.kernel.cdev import CdevDevice
+from vfio_ims.backends.kernel.claim import Claim
+from vfio_ims.backends.kernel.device import KernelDevice
+from vfio_ims.backends.kernel.group import Group, GroupDevice, GroupSpace
+from vfio_ims.backends.kernel.ioas import IoasSpace, Iommufd
 from vfio_ims.device import Device
 from vfio_ims.errors import AccessDenied, SetupError, UsageError, VfioImsError
 from vfio_ims.native import iommufd, vfio

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from vfio_ims.backends.kernel_claim import claimed_by
+from vfio_ims.backends.kernel.claim import claimed_by
 from vfio_ims.errors import VfioImsError
 from vfio_ims.host.publishing import Counts, Publication, ask
 from vfio_ims.sysfs.attributes import read_text

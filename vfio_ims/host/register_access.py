@@ -15,8 +15,8 @@ from vfio_ims.pci.capabilities import MSIX_ENTRY_SIZE, Capabilities
 from vfio_ims.pci.header import Command, Status
 
 if TYPE_CHECKING:
-    from vfio_ims.backends.ports import Window
     from vfio_ims.device import Device
+    from vfio_ims.ports.window import Window
     from vfio_ims.sysfs import Function
 
 __all__ = ["OpenRegisters", "Registers", "SysfsRegisters", "decoded"]

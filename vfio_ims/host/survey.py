@@ -7,7 +7,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
 
-from vfio_ims.backends.kernel_claim import claimed_by
+from vfio_ims.backends.kernel.claim import claimed_by
 from vfio_ims.families import Family, all_families
 from vfio_ims.host.denylist import denied
 from vfio_ims.host.guest import iommu_on
@@ -21,9 +21,9 @@ from vfio_ims.pci.capabilities import Diagnosis
 from vfio_ims.pci.capabilities.walk import walk_extended
 from vfio_ims.pci.config import ConfigSpace
 from vfio_ims.pci.siov import ims_hint
+from vfio_ims.ports.values import Evidence
 from vfio_ims.sysfs import Function
 from vfio_ims.sysfs.kernel_drivers import group_blockers, is_vfio_driver
-from vfio_ims.verbs import Evidence
 
 _DVSEC = 0x0023  # extended capability id (PCIe base spec 6.0, 7.9.6)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from vfio_ims.pci.siov import ims_hint
-from vfio_ims.verbs import Evidence
+from vfio_ims.ports.values import Evidence
 
 if TYPE_CHECKING:
     from vfio_ims.device import Device

@@ -10,7 +10,7 @@ from vfio_ims.errors import DeviceBusy, DeviceError, UnsupportedError, UsageErro
 from vfio_ims.locks import make_rlock
 from vfio_ims.messages import Message
 from vfio_ims.pci.capabilities import MSIX_ENTRY_SIZE
-from vfio_ims.verbs import IrqFlags, IrqIndex, IrqSet
+from vfio_ims.ports.values import IrqFlags, IrqIndex, IrqSet
 
 if TYPE_CHECKING:
     from vfio_ims.device import Device

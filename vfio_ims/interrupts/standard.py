@@ -14,7 +14,7 @@ from vfio_ims.interrupts.msix import MsixVectors
 from vfio_ims.interrupts.vector import VectorInterrupt
 from vfio_ims.locks import made_once
 from vfio_ims.native.events import EventFd
-from vfio_ims.verbs import IrqIndex, IrqInfo, IrqSet
+from vfio_ims.ports.values import IrqIndex, IrqInfo, IrqSet
 
 if TYPE_CHECKING:
     from vfio_ims.device import Device

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from vfio_ims.errors import ClosedError
 from vfio_ims.lifetime import Owner
-from vfio_ims.verbs import IrqSet
+from vfio_ims.ports.values import IrqSet
 
 if TYPE_CHECKING:
     from vfio_ims.device import Device

@@ -7,7 +7,6 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from vfio_ims.backends.model_port import SharedArea
 from vfio_ims.locks import make_rlock
 from vfio_ims.models.aer import record_uncorrectable
 from vfio_ims.models.bar import Bar, Msix
@@ -22,7 +21,8 @@ from vfio_ims.pci.builder import ConfigBuilder
 from vfio_ims.pci.capabilities import Dvsec, Express, ModelMark, Msi, SiovDvsec, Uncorrectable
 from vfio_ims.pci.header import Status
 from vfio_ims.pci.image import ConfigImage
-from vfio_ims.verbs import (
+from vfio_ims.ports.model import SharedArea
+from vfio_ims.ports.values import (
     Area,
     DeviceFlags,
     DeviceInfo,
@@ -35,7 +35,7 @@ from vfio_ims.verbs import (
 )
 
 if TYPE_CHECKING:
-    from vfio_ims.backends.model_port import Bus
+    from vfio_ims.ports.model import Bus
 
 __all__ = ["DeviceModel"]
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from vfio_ims.errors import DeviceError
 from vfio_ims.native.lib import native
 from vfio_ims.native.request import call, structure
-from vfio_ims.verbs import IovaRange
+from vfio_ims.ports.values import IovaRange
 
 __all__ = [
     "EVERYTHING",

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from vfio_ims.errors import DeviceError, UsageError
 from vfio_ims.native.lib import native
 from vfio_ims.native.request import ask, call, chain, part, structure
-from vfio_ims.verbs import (
+from vfio_ims.ports.values import (
     Area,
     DeviceFlags,
     DeviceInfo,

@@ -35,7 +35,7 @@ class Piece:
 
 
 class MappedWindow(BulkAccess, Owner):
-    """A region of ``size`` bytes with ``pieces`` of it mapped (``vfio_ims.backends.ports.Window``).
+    """A region of ``size`` bytes with ``pieces`` of it mapped (``vfio_ims.ports.device.Window``).
 
     ``guard`` is a byte range (start, end) that no write may meet. ``trap`` takes the accesses that no mapping allows;
     without one they are a UsageError; the caller closes it. The pieces' descriptors may be closed once the window is

@@ -2,7 +2,7 @@
 """What config space says about IMS: a hint. The device's own registers, which its driver reads, decide."""
 
 from vfio_ims.pci.capabilities import Capabilities, SiovDvsec
-from vfio_ims.verbs import Evidence
+from vfio_ims.ports.values import Evidence
 
 __all__ = ["ims_hint", "pasid_hint"]
 

@@ -10,7 +10,7 @@ from vfio_ims.errors import BusFault
 from vfio_ims.messages import INTERRUPT_RANGE, Message
 from vfio_ims.platform.faults import Fault, FaultKind
 from vfio_ims.platform.iommu import IoAddressSpace
-from vfio_ims.verbs import IrqIndex
+from vfio_ims.ports.values import IrqIndex
 
 if TYPE_CHECKING:
     from vfio_ims.platform.irqs import Irqs

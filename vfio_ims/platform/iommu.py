@@ -16,7 +16,7 @@ from vfio_ims.locks import make_lock
 from vfio_ims.messages import INTERRUPT_RANGE
 from vfio_ims.native.memory import put, view_of
 from vfio_ims.platform.refusals import refusal
-from vfio_ims.verbs import IovaRange
+from vfio_ims.ports.values import IovaRange
 
 __all__ = ["IoAddressSpace", "Mapping"]
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from vfio_ims.errors import VfioImsError
 from vfio_ims.platform.refusals import refusal
 from vfio_ims.platform.vectors import Signal, Vector, hold_eventfd
-from vfio_ims.verbs import IrqSet
+from vfio_ims.ports.values import IrqSet
 
 __all__ = ["Intx", "Single", "refuse_irqs"]
 

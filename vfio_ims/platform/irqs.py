@@ -17,7 +17,7 @@ from vfio_ims.platform.irq_kinds import Intx, Single, refuse_irqs
 from vfio_ims.platform.message_irqs import Controller, MessageIrqs
 from vfio_ims.platform.msix import MsixTable
 from vfio_ims.platform.vectors import Signal
-from vfio_ims.verbs import IrqFlags, IrqIndex, IrqInfo, IrqSet
+from vfio_ims.ports.values import IrqFlags, IrqIndex, IrqInfo, IrqSet
 
 __all__ = ["Irqs"]
 

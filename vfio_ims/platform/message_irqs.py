@@ -16,7 +16,7 @@ from vfio_ims.platform.irq_kinds import refuse_irqs
 from vfio_ims.platform.msix import MsixTable
 from vfio_ims.platform.remapping import Claim
 from vfio_ims.platform.vectors import Signal, Vector, hold_eventfd
-from vfio_ims.verbs import IrqSet
+from vfio_ims.ports.values import IrqSet
 
 __all__ = ["Controller", "MessageIrqs"]
 

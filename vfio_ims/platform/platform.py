@@ -17,7 +17,7 @@ from vfio_ims.platform.message_irqs import Controller
 from vfio_ims.platform.refusals import refusal
 from vfio_ims.platform.remapping import RemappingTable
 from vfio_ims.platform.vectors import Merge, merging
-from vfio_ims.verbs import Evidence
+from vfio_ims.ports.values import Evidence
 
 __all__ = ["Platform"]
 

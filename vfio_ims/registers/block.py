@@ -10,7 +10,7 @@ from vfio_ims.errors import UsageError
 from vfio_ims.registers.register import Register
 
 if TYPE_CHECKING:
-    from vfio_ims.backends.ports import Window
+    from vfio_ims.ports.window import Window
 
 __all__ = ["Block", "Repeat"]
 

@@ -10,7 +10,7 @@ from vfio_ims.errors import DeviceError, DeviceTimeout, UsageError, explain_unkn
 from vfio_ims.registers.fields import Access, Bits
 
 if TYPE_CHECKING:
-    from vfio_ims.backends.ports import Window
+    from vfio_ims.ports.window import Window
 
 __all__ = ["BoundRegister", "Register", "RegisterValue"]
 

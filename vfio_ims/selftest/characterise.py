@@ -13,11 +13,11 @@ from vfio_ims.errors import UnsupportedError, VfioImsError
 from vfio_ims.ims import FireStatus, SlotArray
 from vfio_ims.messages import Slot
 from vfio_ims.pci.capabilities import MSIX_ENTRY_SIZE
+from vfio_ims.ports.values import IrqIndex, IrqSet
 from vfio_ims.selftest.findings import spans
 from vfio_ims.selftest.options import Options
 from vfio_ims.selftest.stand import Broken, Stand
 from vfio_ims.selftest.traits import Characteristics, ControlWord, Survival, Trial
-from vfio_ims.verbs import IrqIndex, IrqSet
 
 if TYPE_CHECKING:
     from vfio_ims.driver import Driver

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from vfio_ims.errors import UnsupportedError, VfioImsError
 from vfio_ims.ims import FireReport, FireStatus
+from vfio_ims.ports.values import IrqIndex, IrqSet
 from vfio_ims.selftest.report import Outcome, Rung
 from vfio_ims.selftest.stand import Broken, NotApplicable, Stand
-from vfio_ims.verbs import IrqIndex, IrqSet
 
 if TYPE_CHECKING:
     from vfio_ims.ims.donors import Donor

@@ -13,7 +13,7 @@ from vfio_ims.vfio_user.transport import Message
 from vfio_ims.vfio_user.wire import MAX_TRANSFER, Command, Refused, WireError, name_of
 
 if TYPE_CHECKING:
-    from vfio_ims.backends.model_port import Bus
+    from vfio_ims.ports.model import Bus
 
 __all__ = ["Answering"]
 

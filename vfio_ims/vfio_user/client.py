@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from vfio_ims.errors import ClosedError, VfioImsError
 from vfio_ims.lifetime import Owner, close_at_exit
-from vfio_ims.verbs import DeviceInfo, IrqFlags, IrqIndex, IrqInfo, IrqSet, RegionInfo
+from vfio_ims.ports.values import DeviceInfo, IrqFlags, IrqIndex, IrqInfo, IrqSet, RegionInfo
 from vfio_ims.vfio_user.accesses import Accesses
 from vfio_ims.vfio_user.answering import Answering
 from vfio_ims.vfio_user.ask import Asker
@@ -26,7 +26,7 @@ from vfio_ims.vfio_user.watcher import VectorEvents, Watcher
 from vfio_ims.vfio_user.wire import MAX_TRANSFER, Command, WireError, malformed
 
 if TYPE_CHECKING:
-    from vfio_ims.backends.model_port import Bus
+    from vfio_ims.ports.model import Bus
 
 __all__ = ["SocketLink"]
 

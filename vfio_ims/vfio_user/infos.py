@@ -9,7 +9,7 @@ from __future__ import annotations
 import mmap
 from collections.abc import Sequence
 
-from vfio_ims.verbs import (
+from vfio_ims.ports.values import (
     Area,
     DeviceFlags,
     DeviceInfo,

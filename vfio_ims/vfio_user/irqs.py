@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Sequence
 
 from vfio_ims.native.events import notify
-from vfio_ims.verbs import IrqFlags, IrqIndex, IrqInfo, IrqSet
+from vfio_ims.ports.values import IrqFlags, IrqIndex, IrqInfo, IrqSet
 from vfio_ims.vfio_user.messages import IRQ_SET
 from vfio_ims.vfio_user.wire import Refused
 

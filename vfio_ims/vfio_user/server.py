@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Self
 
 from vfio_ims.errors import AccessDenied, BusFault, DeviceBusy, RemovedError, SetupError, UsageError
 from vfio_ims.lifetime import Owner, close_at_exit
-from vfio_ims.verbs import RegionIndex
+from vfio_ims.ports.values import RegionIndex
 from vfio_ims.vfio_user.bus import ServerBus
 from vfio_ims.vfio_user.forked import dropped_in_child
 from vfio_ims.vfio_user.session import Session
@@ -28,7 +28,7 @@ from vfio_ims.vfio_user.version import MAJOR, MINOR, Capabilities, decode_versio
 from vfio_ims.vfio_user.wire import COMMAND, ERROR, HEADER, REPLY, TYPE_MASK, Command, WireError, malformed
 
 if TYPE_CHECKING:
-    from vfio_ims.backends.model_port import ModelPort
+    from vfio_ims.ports.model import ModelPort
 
 __all__ = ["Server"]
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from vfio_ims.native.shared_file import seals_of
-from vfio_ims.verbs import Area, DeviceFlags, RegionIndex
+from vfio_ims.ports.values import Area, DeviceFlags, RegionIndex
 from vfio_ims.vfio_user.dma import ClientMemory
 from vfio_ims.vfio_user.infos import encode_device_info, encode_irq_info, encode_region_info
 from vfio_ims.vfio_user.irqs import IrqTable
@@ -30,7 +30,7 @@ from vfio_ims.vfio_user.messages import (
 from vfio_ims.vfio_user.wire import MAX_TRANSFER, Command, Refused
 
 if TYPE_CHECKING:
-    from vfio_ims.backends.model_port import ModelPort
+    from vfio_ims.ports.model import ModelPort
 
 __all__ = ["Answer", "Service"]
 

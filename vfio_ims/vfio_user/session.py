@@ -29,7 +29,7 @@ from vfio_ims.vfio_user.wire import (
 )
 
 if TYPE_CHECKING:
-    from vfio_ims.backends.model_port import ModelPort
+    from vfio_ims.ports.model import ModelPort
 
 __all__ = ["Session"]
 

@@ -7,10 +7,10 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from vfio_ims.backends.model_port import Bus
 from vfio_ims.errors import BusFault
 from vfio_ims.native.access import MemoryGone, copy
 from vfio_ims.native.lib import native
+from vfio_ims.ports.model import Bus
 
 from .state import ModelState
 

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from vfio_ims.backends.model_port import Bus
 from vfio_ims.models import SlotStore
 from vfio_ims.models.register_file import RegisterFile, View
+from vfio_ims.ports.model import Bus
 from vfio_ims.registers import RegisterValue
 
 from ..registers import Bar0, State

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from vfio_ims.backends.kernel import open_kernel
+from vfio_ims.backends.kernel.opening import open_kernel
 from vfio_ims.errors import (
     ClosedError,
     DeviceBusy,
@@ -29,7 +29,7 @@ from vfio_ims.errors import (
 from vfio_ims.native.events import EventFd, Poller
 from vfio_ims.native.memory import SharedMemory
 from vfio_ims.pci import Command, ConfigSource, ConfigSpace, decode
-from vfio_ims.verbs import Evidence, IrqIndex, IrqSet, RegionIndex
+from vfio_ims.ports.values import Evidence, IrqIndex, IrqSet, RegionIndex
 
 PAGE = 4096
 TRIGGER = IrqSet.DATA_EVENTFD | IrqSet.ACTION_TRIGGER

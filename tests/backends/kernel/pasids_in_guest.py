@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import os
 
-from vfio_ims.backends.kernel import open_kernel
-from vfio_ims.backends.kernel_cdev import CdevDevice
+from vfio_ims.backends.kernel.cdev import CdevDevice
+from vfio_ims.backends.kernel.opening import open_kernel
 from vfio_ims.errors import DeviceBusy, UnsupportedError, UsageError, VfioImsError
 from vfio_ims.native.memory import SharedMemory
 

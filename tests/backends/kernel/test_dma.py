@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from vfio_ims.backends.kernel import open_kernel
+from vfio_ims.backends.kernel.opening import open_kernel
 from vfio_ims.errors import DeviceError, UnsupportedError, UsageError
 from vfio_ims.names import open_port
 from vfio_ims.native.memory import SharedMemory

@@ -13,9 +13,8 @@ from typing import Any
 
 import pytest
 
-from vfio_ims.backends import kernel_device
-from vfio_ims.backends.kernel import open_kernel
-from vfio_ims.backends.ports import DevicePort
+from vfio_ims.backends.kernel import device as kernel_device
+from vfio_ims.backends.kernel.opening import open_kernel
 from vfio_ims.errors import (
     AccessDenied,
     ClosedError,
@@ -27,7 +26,8 @@ from vfio_ims.errors import (
     VfioImsError,
 )
 from vfio_ims.native.memory import SharedMemory
-from vfio_ims.verbs import Area, IrqSet
+from vfio_ims.ports.device import DevicePort
+from vfio_ims.ports.values import Area, IrqSet
 
 BDF = "0000:6a:01.0"
 OTHER = "0000:6a:02.0"

@@ -11,16 +11,10 @@ from typing import Any
 
 import pytest
 
-from vfio_ims.backends import kernel_access
-from vfio_ims.backends.kernel import open_kernel
-from vfio_ims.backends.kernel_limits import Locked, map_refused, unmap_refused
-from vfio_ims.backends.kernel_refusals import (
-    attach_refused,
-    driver_missing,
-    group_refused,
-    node_refused,
-    open_refused,
-)
+from vfio_ims.backends.kernel import access as kernel_access
+from vfio_ims.backends.kernel.limits import Locked, map_refused, unmap_refused
+from vfio_ims.backends.kernel.opening import open_kernel
+from vfio_ims.backends.kernel.refusals import attach_refused, driver_missing, group_refused, node_refused, open_refused
 from vfio_ims.errors import (
     AccessDenied,
     DeviceBusy,

@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
-from vfio_ims.backends.kernel import open_kernel
-from vfio_ims.backends.kernel_affinity import read_affinity, write_affinity
+from vfio_ims.backends.kernel.affinity import read_affinity, write_affinity
+from vfio_ims.backends.kernel.opening import open_kernel
 from vfio_ims.errors import AccessDenied, DeviceBusy, UnsupportedError, UsageError
 from vfio_ims.pci import PciAddress
+from vfio_ims.ports.values import AffectedFunction, DeviceFeature, FeatureFlags, IrqIndex
 from vfio_ims.sysfs import Function
-from vfio_ims.verbs import AffectedFunction, DeviceFeature, FeatureFlags, IrqIndex
 
 BDF = "0000:6a:01.0"
 SIBLING = "0000:6a:01.1"

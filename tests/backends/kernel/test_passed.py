@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from tests.backends.kernel.test_kernel import descriptors
-from vfio_ims.backends.kernel import open_kernel
-from vfio_ims.backends.kernel_passed import Passed, open_passed
+from vfio_ims.backends.kernel.opening import open_kernel
+from vfio_ims.backends.kernel.passed import Passed, open_passed
 from vfio_ims.errors import AccessDenied, SetupError, UsageError, VfioImsError
 from vfio_ims.native import vfio
 from vfio_ims.native.memory import SharedMemory

@@ -9,7 +9,7 @@ import socket
 import sys
 
 import vfio_ims
-from vfio_ims.backends.kernel_claim import claimed_by
+from vfio_ims.backends.kernel.claim import claimed_by
 from vfio_ims.errors import ClosedError, DeviceBusy
 from vfio_ims.families import family_for
 from vfio_ims.host.handover import hand_over, take_over

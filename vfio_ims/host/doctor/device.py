@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vfio_ims.backends.kernel_claim import claimed_by
+from vfio_ims.backends.kernel.claim import claimed_by
 from vfio_ims.host.doctor import health
 from vfio_ims.host.doctor.access import who_may
 from vfio_ims.host.doctor.result import Result, Status

@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The half of a software window that moves more than one value."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, NoReturn
+
+from vfio_ims.errors import UnsupportedError, UsageError
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer as Buffer
+
+    from vfio_ims.ports.link import Link
+
+__all__ = ["SoftwareBulk"]
+
+_PORTAL = 64
+
+
+class SoftwareBulk:
+    """Blocks, tables, polling and portal stores, made of the window's single accesses."""
+
+    label: str
+    _link: Link
+    _region: int
+    _size: int
+    _guard: tuple[int, int]
+    _special: tuple[int, int]
+    _read: Callable[[int, int, int], bytes]
+    _write: Callable[[int, int, bytes], None]
+
+    if TYPE_CHECKING:
+
+        @property
+        def closed(self) -> bool: ...
+        def check_open(self, operation: str) -> None: ...
+        def _refuse(self, verb: str, offset: int, size: int, align: int) -> NoReturn: ...
+        def _refuse_guarded(self, offset: int, size: int) -> NoReturn: ...
+        def _special_read(self, offset: int, size: int) -> bytes: ...
+        def _special_write(self, offset: int, data: bytes) -> None: ...
+        def _load(self, offset: int, width: int) -> int: ...
+
+    def _check_block(self, verb: str, offset: int, size: int, width: int) -> None:
+        if width not in (1, 2, 4, 8):
+            why = f"width must be 1, 2, 4 or 8, not {width!r}"
+            raise UsageError(f"{verb} a block", device=self.label, why=why)
+        if offset % width or size % width or size < 0 or not 0 <= offset <= self._size - size:
+            self._refuse(verb, offset, size, width)
+
+    def read_block(self, offset: int, count: int, width: int = 4) -> bytes:
+        self._check_block("read", offset, count * width, width)
+        low, high = self._special
+        read = self._special_read if offset < high and low < offset + count * width else self._plain_read
+        return b"".join([read(at, width) for at in range(offset, offset + count * width, width)])
+
+    def _plain_read(self, offset: int, size: int) -> bytes:
+        return self._read(self._region, offset, size)
+
+    def write_block(self, offset: int, data: Buffer, width: int = 4) -> None:
+        raw = memoryview(data).cast("B").tobytes()
+        self._check_block("write", offset, len(raw), width)
+        self._write_many([(offset + at, raw[at : at + width]) for at in range(0, len(raw), width)])
+
+    def _write_many(self, writes: Sequence[tuple[int, bytes]]) -> None:
+        if not writes:
+            return
+        low, high = self._special
+        if any(offset < high and low < offset + len(data) for offset, data in writes):
+            start, end = self._guard
+            for offset, data in writes:
+                if offset < end and start < offset + len(data):
+                    self._refuse_guarded(offset, len(data))
+            for offset, data in writes:
+                self._special_write(offset, data)
+        elif self._write == self._link.write:
+            self._link.write_many(self._region, writes)
+        else:
+            self._write(self._region, *writes[0])
+
+    def write_table(
+        self, offset: int, stride: int, indices: Buffer, steps: Sequence[tuple[int, int]], words: Buffer
+    ) -> None:
+        rows = memoryview(indices).cast("B").cast("I")
+        cells = memoryview(words).cast("B")
+        per_row, rest = divmod(len(cells), 4 * len(rows)) if len(rows) else (0, len(cells))
+        if rest or (any(not 0 <= source < per_row for _, source in steps) and len(rows)):
+            why = f"words must hold every step's source for each of {len(rows)} rows, not {len(cells)} bytes"
+            raise UsageError("write a table", device=self.label, why=why)
+        writes: list[tuple[int, bytes]] = []
+        for row, index in enumerate(rows):
+            base, first = offset + index * stride, row * per_row
+            for at, source in steps:
+                start = 4 * (first + source)
+                writes.append((base + at, cells[start : start + 4].tobytes()))
+        for place, _ in writes:
+            if place % 4 or not 0 <= place <= self._size - 4:
+                self._refuse("write", place, 4, 4)
+        self._write_many(writes)
+
+    def poll(self, offset: int, width: int, mask: int, expected: int, timeout: float) -> int:
+        self._check_block("poll", offset, width, width)
+        deadline = time.monotonic() + timeout
+        pause = 0.0
+        while True:
+            value = self._load(offset, width)
+            if value & mask == expected or time.monotonic() >= deadline:
+                return value
+            time.sleep(pause)  # the device's own threads need the interpreter, too
+            pause = min(pause + 0.00002, 0.001)
+
+    def store64(self, offset: int, data: Buffer, *, pieces: bool = False) -> None:
+        self._portal("store 64 bytes", offset, data)
+
+    def enqueue64(self, offset: int, data: Buffer) -> bool:
+        enqueue: Callable[[int, int, bytes], bool] | None = getattr(self._link, "enqueue", None)
+        self.check_open("enqueue 64 bytes")
+        if enqueue is None:
+            raise UnsupportedError(
+                "enqueue 64 bytes",
+                device=self.label,
+                why="this link has no store that the device answers (vfio-user knows posted writes only)",
+                hint="use a dedicated queue and store64",
+            )
+        return enqueue(self._region, offset, self._portal_data("enqueue 64 bytes", offset, data))
+
+    def _portal_data(self, operation: str, offset: int, data: Buffer) -> bytes:
+        raw = memoryview(data).cast("B").tobytes()
+        if len(raw) != _PORTAL or offset % _PORTAL or not 0 <= offset <= self._size - _PORTAL:
+            self.check_open(operation)
+            why = f"64 bytes go to a multiple of 64 within {self._size:#x}, not {len(raw)} to {offset:#x}"
+            raise UsageError(operation, device=self.label, why=why)
+        return raw
+
+    def _portal(self, operation: str, offset: int, data: Buffer) -> None:
+        raw = self._portal_data(operation, offset, data)
+        low, high = self._special
+        if low < offset + _PORTAL and offset < high:
+            self._special_write(offset, raw)
+        else:
+            self._write(self._region, offset, raw)

@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A device as its users reach it: VFIO's verbs, and nothing that only one mount has."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from vfio_ims.errors import VfioImsError
+    from vfio_ims.ports.address_space import AddressSpacePort
+    from vfio_ims.ports.values import AffectedFunction, Affinity, DeviceInfo, Evidence, IrqInfo, RegionInfo
+    from vfio_ims.ports.window import Window
+
+__all__ = ["DevicePort"]
+
+
+@runtime_checkable
+class DevicePort(Protocol):
+    """One open device. Closing it closes what it handed out. Safe to call from several threads."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def mount(self) -> str:
+        """What answers: "group", "cdev", "mock" or "vfio-user"."""
+        ...
+
+    @property
+    def settle(self) -> float:
+        """Seconds after which an interrupt that has not arrived on this mount will not: for "nothing came" checks."""
+        ...
+
+    @property
+    def space(self) -> AddressSpacePort:
+        """The address space that the device's plain requests go through."""
+        ...
+
+    def device_info(self) -> DeviceInfo: ...
+    def region_info(self, index: int) -> RegionInfo: ...
+    def irq_info(self, index: int) -> IrqInfo: ...
+
+    def window(self, index: int, guard: tuple[int, int] | None = None) -> Window:
+        """The whole region as one window: mapped where the mount allows it, trapped elsewhere.
+
+        ``guard`` is a byte range ``(start, end)`` that the window refuses to write (UsageError), and maps read-only
+        where the page size permits: the MSI-X table. The port owns the window.
+        """
+        ...
+
+    def read_region(self, index: int, offset: int, size: int) -> bytes:
+        """One trapped read (pread). 1, 2, 4 or 8 aligned bytes are one access of that width on the device."""
+        ...
+
+    def write_region(self, index: int, offset: int, data: bytes) -> None: ...
+
+    def set_irqs(self, index: int, flags: int, start: int, count: int, data: Sequence[int] = ()) -> None:
+        """VFIO_DEVICE_SET_IRQS. ``data``: eventfds (-1: none) with DATA_EVENTFD, 0 or 1 each with DATA_BOOL."""
+        ...
+
+    def reset(self) -> None:
+        """VFIO_DEVICE_RESET. Donors keep their messages; the device's own slots are gone."""
+        ...
+
+    def hot_reset_scope(self) -> tuple[AffectedFunction, ...]:
+        """The functions that a hot reset resets, the device among them, by address.
+
+        VFIO_DEVICE_GET_PCI_HOT_RESET_INFO. UnsupportedError where neither slot nor bus can be reset.
+        """
+        ...
+
+    def hot_reset(self) -> None:
+        """VFIO_DEVICE_PCI_HOT_RESET: reset the slot or bus. DeviceBusy names functions that are not the caller's."""
+        ...
+
+    def feature(self, flags: int, data: bytes = b"") -> bytes:
+        """VFIO_DEVICE_FEATURE: ``flags`` is an index with GET, SET or PROBE. Returns the data as it is afterwards.
+
+        UnsupportedError where the kernel or device has no such feature, UsageError where the state does not fit.
+        """
+        ...
+
+    def affinity(self, index: int, vector: int) -> Affinity:
+        """The CPUs of an attached vector. UsageError for one that is not attached."""
+        ...
+
+    def set_affinity(self, index: int, vector: int, cpus: Collection[int]) -> None:
+        """Let only ``cpus`` take an attached vector. AccessDenied where the user may not."""
+        ...
+
+    def error_counts(self) -> Mapping[str, int]:
+        """The kernel's counts of the device's errors by name, those that are not 0; empty where nothing counts."""
+        ...
+
+    def interrupt_remapping(self) -> Evidence:
+        """Whether the platform remaps this function's interrupts: then a copied message survives a vector's move."""
+        ...
+
+    def on_lost(self, tell: Callable[[VfioImsError], None]) -> None:
+        """Call ``tell`` once, in whatever thread notices, when the device is gone, where the mount can notice."""
+        ...
+
+    def pasid_bits(self) -> int:
+        """How wide the PASIDs of its requests may be; 0 where kernel, IOMMU or function can use none."""
+        ...
+
+    def new_space(self) -> AddressSpacePort:
+        """An empty address space beside the device's own, for ``attach_pasid``; whoever made it closes it."""
+        ...
+
+    def attach_pasid(self, pasid: int, space: AddressSpacePort) -> None:
+        """Requests tagged ``pasid`` go through ``space``. UnsupportedError where kernel, IOMMU or device cannot."""
+        ...
+
+    def detach_pasid(self, pasid: int) -> None: ...
+
+    def close(self) -> None: ...
