@@ -7,8 +7,8 @@ The in-process mock and the vfio-user server drive a ``ModelPort`` in the same w
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -72,7 +72,7 @@ class ModelPort(Protocol):
     name: str
 
     @property
-    def lock(self) -> AbstractContextManager[object]: ...
+    def lock(self) -> threading.RLock: ...
 
     def device_info(self) -> DeviceInfo: ...
     def region_info(self, index: int) -> RegionInfo: ...
