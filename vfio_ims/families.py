@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 import pkgutil
+import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,9 +18,9 @@ from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
-from vfio_ims.errors import SetupError, UsageError, explain_unknown
+from vfio_ims.errors import SetupError, UsageError, VfioImsError, explain_unknown
 
 if TYPE_CHECKING:
     from vfio_ims.models import DeviceModel
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 __all__ = ["Family", "all_families", "family_for", "family_of_model", "load_folder", "model_names"]
 
 _GROUP = "vfio_ims.drivers"
+_ID = re.compile(r"[0-9a-f]{4}:[0-9a-f]{4}")
+_PLACE = re.compile(r"\w+(\.\w+)*:\w+")
 _private: list[Family] = []
 
 
@@ -49,17 +52,38 @@ class Family:
         return f"{vendor:04x}:{device:04x}" in self.ids
 
     def load_driver(self, device_id: str | None = None) -> type[Any]:
-        """The driver's class for ``device_id``, one of ``ids`` (None: the first): a ``vfio_ims.driver.Driver``."""
+        """The driver's class for ``device_id``, one of ``ids`` (None: the first): a ``vfio_ims.driver.Driver``.
+
+        Raises SetupError where the folder has no such class.
+        """
         where = self.driver if isinstance(self.driver, str) else self.driver[device_id or self.ids[0]]
-        return cast("type[Any]", self._load(where))
+        found = self._load(where)
+        if not isinstance(found, type) or not hasattr(found, "start_on"):
+            raise self._unfit(where, f"{found!r} is no class derived from vfio_ims.driver.Driver")
+        return found
 
     def load_model(self, name: str) -> type[DeviceModel]:
-        """The class of the model called ``name``."""
-        return cast("type[DeviceModel]", self._load(self.models[name]))
+        """The class of the model called ``name``. Raises SetupError where the folder has no such class."""
+        from vfio_ims.models import DeviceModel
+
+        found = self._load(self.models[name])
+        if not isinstance(found, type) or not issubclass(found, DeviceModel):
+            raise self._unfit(self.models[name], f"{found!r} is no class derived from vfio_ims.models.DeviceModel")
+        return found
 
     def _load(self, where: str) -> object:
+        """What ``where`` names. Raises SetupError, whatever the folder's module raises."""
         module, _, attribute = where.partition(":")
-        return getattr(import_module(f"{self.package}.{module}"), attribute)
+        try:
+            return getattr(import_module(f"{self.package}.{module}"), attribute)
+        except VfioImsError:
+            raise
+        except Exception as failure:
+            raise self._unfit(where, f"{type(failure).__name__}: {failure}") from failure
+
+    def _unfit(self, where: str, why: str) -> SetupError:
+        hint = "family = Family(...) in its __init__.py names it: docs/writing-a-driver.md"
+        return SetupError(f"load {where} of the driver folder {self.package}", why=why, hint=hint)
 
 
 def all_families() -> list[Family]:
@@ -102,7 +126,33 @@ def _declared(module: ModuleType) -> Family:
             why="it declares no family",
             hint="family = Family(...) in its __init__.py",
         )
+    fault = _fault(family.name, family.ids, family.driver, family.models)
+    if fault:
+        operation = f"load the driver folder {module.__name__}"
+        raise SetupError(operation, why=fault, hint="family = Family(...) in its __init__.py: docs/writing-a-driver.md")
     return replace(family, package=module.__name__)
+
+
+def _fault(name: Any, ids: Any, driver: Any, models: Any) -> str:
+    """What is wrong with a declaration: its author may have put anything there. "" where nothing is."""
+    if not isinstance(name, str) or not name:
+        return f"its name must be text, not {name!r}"
+    if isinstance(ids, str) or not isinstance(ids, Sequence) or not ids:
+        return f"its ids must be a list such as ['8086:0b25'], not {ids!r}"
+    for one in ids:
+        if not isinstance(one, str) or not _ID.fullmatch(one):
+            return f"its ids must be as lspci -n prints them, such as '8086:0b25' in small letters, not {one!r}"
+    if not isinstance(models, Mapping) or not all(isinstance(key, str) for key in models):
+        return f"its models must be a table of names and classes, not {models!r}"
+    if not isinstance(driver, (str, Mapping)):
+        return f"its driver must be 'module:Class', or a table of these by id, not {driver!r}"
+    missing = [one for one in ids if not isinstance(driver, str) and one not in driver]
+    if missing:
+        return f"its driver has no class for {', '.join(missing)}"
+    for where in (*([driver] if isinstance(driver, str) else driver.values()), *models.values()):
+        if not isinstance(where, str) or not _PLACE.fullmatch(where):
+            return f"a class must be named as 'module:Class', not {where!r}"
+    return ""
 
 
 def load_folder(path: str | Path) -> Family:
@@ -137,13 +187,13 @@ def _run(name: str, folder: Path, hint: str) -> Family:
         spec.loader.exec_module(module)
         if not isinstance(getattr(module, "family", None), Family):
             raise SetupError(operation, why="it declares no family", hint=hint)
+        return _declared(module)
     except BaseException as failure:
         del sys.modules[name]
         if isinstance(failure, SetupError) or not isinstance(failure, Exception):
             raise
         why = f"its __init__.py fails: {type(failure).__name__}: {failure}"
         raise SetupError(operation, why=why, hint=hint) from failure
-    return _declared(module)
 
 
 def _module_name(folder: Path) -> str:

@@ -47,6 +47,8 @@ def load(text: str, capabilities: Capabilities, device: str | None = None) -> Co
         devices = json.loads(text)
     except (TypeError, ValueError) as error:
         raise _bad(f"it is no JSON: {error}") from None
+    except RecursionError:
+        raise _bad("it is nested too deep for a configuration") from None
     if not isinstance(devices, list) or not all(isinstance(one, dict) and "dev" in one for one in devices):
         raise _bad("it must be a list of devices, each with its dev")
     names = [str(one["dev"]) for one in devices]
@@ -79,9 +81,9 @@ def _renamed(entry: Mapping[str, Any]) -> dict[str, Any]:
 
 def _number(entry: Mapping[str, Any], kind: str) -> int:
     """The last number of "wq0.3", "group0.1", "engine0.2"."""
-    found = re.fullmatch(rf"{kind}\d+\.(\d+)", str(entry.get("dev")))
+    found = re.fullmatch(rf"{kind}[0-9]{{1,9}}\.([0-9]{{1,3}})", str(entry.get("dev")))
     if found is None:
-        raise _bad(f"dev must be {kind}N.M, not {entry.get('dev')!r}")
+        raise _bad(f"dev must be {kind}N.M, with M below 1000, not {str(entry.get('dev'))[:80]!r}")
     return int(found[1])
 
 

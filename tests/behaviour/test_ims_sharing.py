@@ -142,6 +142,13 @@ def test_a_group_is_all_or_none(ims_driver: Driver) -> None:
         assert delivered(ims_driver, irq)
 
 
+@pytest.mark.parametrize("count", [1 << 40, 1 << 70])
+def test_more_than_any_table_has_is_refused_before_anything_is_built(ims_driver: Driver, count: int) -> None:
+    domain = ims_driver.ims
+    with pytest.raises(DeviceBusy, match=f"{count} wanted, {domain.table.size} of {domain.table.size} are free"):
+        domain.allocate_group(count)
+
+
 @pytest.mark.parametrize("count", [0, -1])
 def test_an_empty_group_is_refused(ims_driver: Driver, count: int) -> None:
     with pytest.raises(UsageError, match=f"count must be 1 or more, not {count}"):

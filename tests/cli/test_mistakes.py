@@ -196,3 +196,39 @@ def test_a_pipe_gets_no_escape_codes() -> None:
     for words in COLOURFUL:
         piped = subprocess.run([sys.executable, "-m", "vfio_ims.cli.main", *words], capture_output=True, check=True)
         assert b"\x1b" not in piped.stdout
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"ids": "1234:1a55"}, "its ids must be a list such as"),
+        ({"ids": None}, "its ids must be a list such as"),
+        ({"ids": [0x12341A55]}, "its ids must be as lspci -n prints them"),
+        ({"ids": ["1234:1A55"]}, "in small letters, not '1234:1A55'"),
+        ({"name": None}, "its name must be text"),
+        ({"driver": "Minimal"}, "a class must be named as 'module:Class'"),
+        ({"driver": 5}, "its driver must be 'module:Class'"),
+        ({"driver": {"1234:0001": "driver:Minimal"}}, "its driver has no class for 1234:1a55"),
+        ({"driver": "driver:Nothing"}, "has no attribute 'Nothing'"),
+        ({"driver": "driver:SLOTS"}, "is no class derived from vfio_ims.driver.Driver"),
+        ({"driver": "registers:Bar0"}, "is no class derived from vfio_ims.driver.Driver"),
+        ({"driver": "nothing:Minimal"}, "ModuleNotFoundError"),
+        ({"driver": "fails:Minimal"}, "ZeroDivisionError"),
+        ({"models": ["minimal"]}, "its models must be a table"),
+        ({"models": {"minimal": None}}, "a class must be named as 'module:Class', not None"),
+        ({"models": {"minimal": "model:Nothing"}}, "has no attribute 'Nothing'"),
+        ({"models": {"minimal": "driver:Minimal"}}, "is no class derived from vfio_ims.models.DeviceModel"),
+    ],
+)
+def test_a_declaration_that_cannot_be(
+    vfio_ims: Callable[..., Told], tmp_path: Path, change: dict[str, object], why: str
+) -> None:
+    folder = copy_of_minimal(tmp_path / f"declared_{abs(hash(str(change)))}")
+    (folder / "fails.py").write_text("1 / 0\n")
+    declared = {"name": "minimal", "ids": ["1234:1a55"], "driver": "driver:Minimal"}
+    declared |= {"models": {"minimal": "model:MinimalModel"}} | change
+    (folder / "__init__.py").write_text(f"from vfio_ims.families import Family\nfamily = Family(**{declared!r})\n")
+    status, _, err = vfio_ims("--driver", str(folder), "demo", "mock:minimal")
+    assert status == 3, err
+    assert why in err
+    assert "next: " in err

@@ -220,3 +220,19 @@ def test_values_of_another_kind_are_told_by_name(old: str, new: str, words: str)
     assert old in PROFILE
     with pytest.raises(UsageError, match=words):
         load(PROFILE.replace(old, new, 1), CAPABILITIES, "dsa0")
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("[" * 200_000, "nested too deep"),
+        (PROFILE.replace("engine0.1", "engine0." + "9" * 5000), "dev must be engineN.M"),
+        (PROFILE.replace("engine0.1", "engine0.99999999"), "dev must be engineN.M"),
+        (PROFILE.replace("wq0.3", "wq0.99999999"), "dev must be wqN.M"),
+        (PROFILE.replace("group0.1", "group0.99999999"), "dev must be groupN.M"),
+    ],
+)
+def test_what_is_too_large_is_refused_before_anything_is_built(text: str, why: str) -> None:
+    with pytest.raises(UsageError, match=why) as refused:
+        load(text, CAPABILITIES, "dsa0")
+    assert len(str(refused.value)) < 300

@@ -50,7 +50,7 @@ class SlotRecords:
                 raise DeviceBusy("allocate a slot", device=self._device, why=f"slot {slot} is in use")
             chosen: Sequence[int] = range(slot, slot + 1)
         else:
-            first = self._free.find(_FREE * count)
+            first = self._free.find(_FREE * count) if count <= self.free else -1
             if first >= 0:
                 chosen = range(first, first + count)
             elif self.free < count:
