@@ -138,10 +138,10 @@ def _fault(name: Any, ids: Any, driver: Any, models: Any) -> str:
     if not isinstance(name, str) or not name:
         return f"its name must be text, not {name!r}"
     if isinstance(ids, str) or not isinstance(ids, Sequence) or not ids:
-        return f"its ids must be a list such as ['8086:0b25'], not {ids!r}"
+        return f"its ids must be a list such as ['1234:1a55'], not {ids!r}"
     for one in ids:
         if not isinstance(one, str) or not _ID.fullmatch(one):
-            return f"its ids must be as lspci -n prints them, such as '8086:0b25' in small letters, not {one!r}"
+            return f"its ids must be as lspci -n prints them, such as '1234:1a55' in small letters, not {one!r}"
     if not isinstance(models, Mapping) or not all(isinstance(key, str) for key in models):
         return f"its models must be a table of names and classes, not {models!r}"
     if not isinstance(driver, (str, Mapping)):
