@@ -149,7 +149,8 @@ def _verdict_on_paper(function: Function, capabilities: Capabilities) -> ImsVerd
     for name in ("slot table", "MSI-X table mappable", "dynamic MSI-X"):
         links.append(Link(name, unasked, required=name != "dynamic MSI-X", asked=False))
     if msix is not None:
-        links.append(Link("donors", Evidence(True, f"{msix.vectors} MSI-X vectors"), required=True))
+        text = f"up to {msix.vectors} MSI-X vectors: its driver knows how many of them its slot table can use"
+        links.append(Link("donors", Evidence(True, text, "vfio-ims show --live"), required=True))
     elif capabilities.config.standard_readable:
         links.append(Link("donors", Evidence(False, "the function has no MSI-X"), required=True))
     else:

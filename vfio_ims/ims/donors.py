@@ -219,7 +219,7 @@ class TableDonors:
         """The shared donor on this very ``vector``, taken if it is free."""
         found = self._pool.vectors.get(vector)
         if found is None and vector in self._pool.free(self.eligible):
-            found = self._take(vector, self._used())
+            found = self._pool.take(vector)  # which stays as an idle donor where its message does not fit
         if found is None or found.exclusive or vector not in self._may_use:
             raise DeviceBusy(f"take vector {vector} as a shared donor", device=self._device, why=self._explain())
         donor = self._of(found)
@@ -229,28 +229,30 @@ class TableDonors:
         return donor
 
     def _grow(self, wanted: int, used: Sequence[Message]) -> list[DonorVector]:
-        """Up to ``wanted`` free vectors as donors, each beside the others."""
-        found: list[DonorVector] = []
-        for vector in self._pool.free(self.eligible):
-            if len(found) == wanted:
-                break
-            known, beside = self._unfit.get(vector), [*used, *(one.message for one in found)]
-            if known is not None and self._refusal(known, beside) is not None:
-                continue
-            taken = self._take(vector, beside)
-            if taken is not None:
-                found.append(taken)
-        return found
+        """Up to ``wanted`` free vectors as donors, each beside the others.
 
-    def _take(self, vector: int, used: Sequence[Message]) -> DonorVector | None:
-        """The free ``vector`` as a donor; None, and free again, where the table cannot hold its message."""
-        taken = self._pool.take(vector)
-        if self._refusal(taken.message, used) is None:
-            self._unfit.pop(vector, None)
-            return taken
-        self._unfit[vector] = taken.message
-        self._pool.give_up(taken)
-        return None
+        Those whose message does not fit are given up at the end: at once, the next would get the same message.
+        """
+        found: list[DonorVector] = []
+        unfit: list[DonorVector] = []
+        try:
+            for vector in self._pool.free(self.eligible):
+                if len(found) == wanted:
+                    break
+                known, beside = self._unfit.get(vector), [*used, *(one.message for one in found)]
+                if known is not None and self._refusal(known, beside) is not None:
+                    continue
+                taken = self._pool.take(vector)
+                if self._refusal(taken.message, beside) is None:
+                    self._unfit.pop(vector, None)
+                    found.append(taken)
+                else:
+                    self._unfit[vector] = taken.message
+                    unfit.append(taken)
+        finally:
+            for taken in unfit:
+                self._pool.give_up(taken)
+        return found
 
     # --- when there is none -------------------------------------------------------------------------------------------
 

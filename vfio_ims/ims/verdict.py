@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from vfio_ims.messages import MessageLimits
 from vfio_ims.pci.siov import ims_hint
 from vfio_ims.ports.values import Evidence
 
@@ -40,7 +42,10 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class ImsVerdict:
-    """The whole chain. ``slots`` and ``donors`` are 0 where they are not known."""
+    """The whole chain. ``slots`` and ``donors`` are 0 where they are not known.
+
+    ``donors``: how many vectors can be donors together, under the limits of the table.
+    """
 
     device: str
     links: tuple[Link, ...]
@@ -107,10 +112,40 @@ def judge(device: Device, table: ImsTable | None, reserved: Collection[int] = ()
     else:
         mappable, text = False, "the function has no MSI-X"
     links.append(Link("MSI-X table mappable", Evidence(mappable, text, "Linux 4.16 or later"), required=True))
-    donors = sum(1 for vector in range(msix.count) if vector not in set(reserved))
-    kept = f", {len(set(reserved))} reserved by the driver" if reserved else ""
-    links.append(Link("donors", Evidence(donors > 0, f"{donors} of {msix.count} vectors{kept}"), required=True))
+    kept = set(reserved)
+    eligible = [vector for vector in range(msix.count) if vector not in kept]
+    donors, text = _usable_donors(device, eligible, MessageLimits() if table is None else table.limits, mappable)
+    kept_text = f", {len(kept)} reserved by the driver" if kept else ""
+    links.append(
+        Link("donors", Evidence(donors > 0, f"{donors} of {msix.count} vectors{kept_text}{text}"), required=True)
+    )
     links.append(Link("interrupt remapping", device.port.interrupt_remapping()))
     growth = "vectors are added one at a time" if msix.dynamic else "all vectors are taken up front (NORESIZE)"
     links.append(Link("dynamic MSI-X", Evidence(msix.dynamic, growth, "Linux 6.5 or later")))
     return ImsVerdict(device.name, tuple(links), size, donors)
+
+
+def _usable_donors(device: Device, eligible: list[int], limits: MessageLimits, readable: bool) -> tuple[int, str]:
+    """How many of ``eligible`` vectors can be donors together, and why not all.
+
+    Where ``limits`` leave some messages out, they have to be seen: free vectors are attached for a moment.
+    """
+    pool = device.interrupts.donors
+    busy = pool.taken_by_application(eligible)
+    count, text = len(eligible) - len(busy), f", {len(busy)} in use by the application" if busy else ""
+    if limits == MessageLimits() or not readable:
+        return count, text
+    seen = pool.messages(eligible)
+    fit = {vector: message for vector, message in seen.items() if limits.refusal(message) is None}
+    if len(fit) < len(seen):
+        refused = next(message for vector, message in seen.items() if vector not in fit)
+        text += f", {len(seen) - len(fit)} do not fit ({limits.refusal(refused)})"
+    usable = len(fit)
+    if limits.one_address and fit:
+        addresses = Counter(message.address for message in fit.values())
+        usable = max(addresses.values())
+        if len(addresses) > 1:
+            text += f": the table has one address for all, and their messages have {len(addresses)}"
+    if len(seen) < count:
+        text += f"; {count - len(seen)} could not be looked at"
+    return usable, text

@@ -184,6 +184,22 @@ class DonorPool:
             self._hub.call_every(CHECK_PERIOD, self.check)
         return donor
 
+    def messages(self, vectors: Iterable[int]) -> dict[int, Message]:
+        """The message of each of ``vectors`` that is a donor or free. Free ones are attached together for the moment.
+
+        Those of which no more can be attached are left out.
+        """
+        found: dict[int, Message] = {}
+        with self.lock, ExitStack() as taken:
+            for vector in self.free(vectors):
+                try:
+                    donor = self.take(vector)
+                except VfioImsError:
+                    break
+                taken.callback(self.give_up, donor)
+                found[vector] = donor.message
+            return found | {vector: self.vectors[vector].message for vector in vectors if vector in self.vectors}
+
     def give_up(self, donor: DonorVector) -> None:
         """Detach a donor that no slot copies. The kernel clears its message; its number may be handed out again."""
         self.vectors.pop(donor.vector, None)
