@@ -9,12 +9,12 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from vfio_ims.backends.in_process import InProcessLink
 
 import vfio_ims
 from tests.behaviour.common import arrives, delivered, fire
 from tests.behaviour.test_mock_tables import MASKLESS, ONE_ADDRESS, SHORT_DATA, driver_with
-from vfio_ims.backends.software import SoftwareDevice
+from vfio_ims.backends.software.device import SoftwareDevice
+from vfio_ims.backends.software.in_process import InProcessLink
 from vfio_ims.device import Device
 from vfio_ims.drivers.minimal.driver import Minimal
 from vfio_ims.drivers.minimal.model import MinimalModel
