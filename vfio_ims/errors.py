@@ -16,6 +16,7 @@ __all__ = [
     "DeviceBusy",
     "DeviceError",
     "DeviceTimeout",
+    "NoIommuWarning",
     "RemovedError",
     "SetupError",
     "UnsupportedError",
@@ -94,6 +95,10 @@ class DeviceTimeout(VfioImsError, TimeoutError):
 
 class ClosedError(VfioImsError, ValueError):
     """Used after it was closed; ``why`` names who closed it."""
+
+
+class NoIommuWarning(RuntimeWarning):
+    """A device was opened without an IOMMU, as its user asked by name: what that gives up."""
 
 
 class BusFault(Exception):

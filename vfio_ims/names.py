@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Names of devices: what to open, on which mount, with which options.
 
-``0000:6a:01.0[,iommu=type1|iommufd][,vf_token=UUID]``     a function bound to vfio-pci
+``0000:6a:01.0[,iommu=type1|iommufd|none][,vf_token=UUID]``     a function bound to vfio-pci
 ``mock:MODEL[,option=value]...``           a model in this process, on a software platform
 ``vfio-user:PATH[,option=value]...``       a vfio-user server's socket, on a software platform
 
@@ -35,7 +35,7 @@ _PLATFORM = {
     "seed": Option(0, "for random merging; 0: a new one each time"),
 }
 _KERNEL = {
-    "iommu": Option("auto", "which of VFIO's interfaces", ("auto", "type1", "iommufd")),
+    "iommu": Option("auto", "which of VFIO's interfaces", ("auto", "type1", "iommufd", "none")),
     "vf_token": Option("", "a UUID that a physical function and its virtual functions on VFIO must share"),
 }
 

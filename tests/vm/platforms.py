@@ -106,4 +106,13 @@ INTEL_NOREMAP = Platform(
     chip="PCI-MSIX",
 )
 
+NO_IOMMU = Platform(
+    name="no-iommu",
+    iommu="",
+    kernel=("vfio.enable_unsafe_noiommu_mode=1",),
+    remaps=False,
+    chip="PCI-MSIX",
+)
+"""As most virtual machines come: nothing stands between a function and memory."""
+
 PLATFORMS: Mapping[str, Platform] = {p.name: p for p in (INTEL, INTEL_SCALABLE, AMD, INTEL_NOREMAP)}

@@ -35,7 +35,7 @@ def command(pieces: Pieces, platform: Platform, shape: Shape) -> list[str]:
         *("-cpu", "max,la57=off", "-smp", str(shape.cpus), "-m", f"{shape.memory}M"),
         # A shared memfd, so that a vfio-user server gets a descriptor of what the guest maps for DMA.
         *("-object", f"memory-backend-memfd,id=ram,size={shape.memory}M,share=on"),
-        *("-device", platform.iommu),
+        *(("-device", platform.iommu) if platform.iommu else ()),
         *("-kernel", str(pieces.kernel), "-append", _kernel_line(platform, shape)),
         *("-serial", f"file:{_quoted(shape.console)}"),
         *_folder("hostroot", Path("/"), slot=2, readonly=True),

@@ -47,7 +47,7 @@ def seconds(context: click.Context, parameter: click.Parameter, value: float | N
 
 def device_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """The DEVICE argument and ``--iommu``."""
-    choice = click.Choice(["auto", "type1", "iommufd"])
+    choice = click.Choice(["auto", "type1", "iommufd", "none"])
     iommu = click.option("--iommu", type=choice, help="VFIO's interface: the same as ,iommu= in the name.")
     return click.argument("device")(iommu(command))
 

@@ -8,7 +8,7 @@ from bisect import bisect_right
 from collections.abc import Callable
 from contextlib import suppress
 from operator import index
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from vfio_ims.dma.allocator import IovaAllocator
 from vfio_ims.dma.buffer import Buffer
@@ -29,6 +29,13 @@ __all__ = ["AddressSpace", "Share"]
 
 _SHARED: dict[int, AddressSpace] = {}
 _SHARED_LOCK = make_lock()
+
+
+class Rights(NamedTuple):
+    """What devices may do with memory."""
+
+    read: bool
+    write: bool
 
 
 class AddressSpace(Owner):
@@ -90,6 +97,8 @@ class AddressSpace(Owner):
             fine = False
         if not fine:
             raise UsageError("allocate memory", device=self.label, why=f"size must be 1 byte or more, not {size!r}")
+        if hugepages is None and not self.port.translates:
+            hugepages = self.port.contiguous(size)
         memory = SharedMemory(-(-size // self.page) * self.page, hugepages=hugepages)
         return self._enter(memory, size, iova, max(align, hugepages or 0), read, write)
 
@@ -183,24 +192,13 @@ class AddressSpace(Owner):
         map_at: Callable[[int], None] | None = None,
     ) -> Buffer:
         """The buffer over ``memory``, mapped; where that fails, ``memory`` is closed."""
+        rights = Rights(read, write)
         try:
             with self._lock:
-                whole = memory.size
-                if iova is None:
-                    place = self._allocator.allocate(whole, align)
+                if self.port.translates:
+                    place = self._map(memory, iova, align, rights, map_at)
                 else:
-                    place = iova
-                    self._allocator.reserve(place, whole)
-                try:
-                    if map_at is not None:
-                        map_at(place)
-                    else:
-                        self.port.map(
-                            place, memory.address, whole, read=read, write=write, fd=memory.fd, offset=memory.offset
-                        )
-                except BaseException:
-                    self._allocator.release(place)
-                    raise
+                    place = self._pin(memory, iova, align, rights)
                 buffer = Buffer(self, memory, place, size)
                 self._buffers[place] = buffer
                 self._starts.insert(bisect_right(self._starts, place), place)
@@ -208,6 +206,40 @@ class AddressSpace(Owner):
         except BaseException:
             memory.close()
             raise
+
+    def _map(
+        self, memory: Backing, iova: int | None, align: int, rights: Rights, map_at: Callable[[int], None] | None
+    ) -> int:
+        """Map it at an IOVA of ours; where."""
+        whole = memory.size
+        if iova is None:
+            place = self._allocator.allocate(whole, align)
+        else:
+            place = iova
+            self._allocator.reserve(place, whole)
+        try:
+            if map_at is not None:
+                map_at(place)
+            else:
+                read, write = rights
+                self.port.map(place, memory.address, whole, read=read, write=write, fd=memory.fd, offset=memory.offset)
+        except BaseException:
+            self._allocator.release(place)
+            raise
+        return place
+
+    def _pin(self, memory: Backing, iova: int | None, align: int, rights: Rights) -> int:
+        """Without an IOMMU: have it stay where it is; where, physically."""
+        operation = "map memory"
+        if iova is not None or not memory.address:
+            why = "without an IOMMU devices reach this process's memory only, at its physical address"
+            raise UsageError(operation, device=self.label, why=why, hint="leave iova= out")
+        place = self.port.pin(memory.address, memory.size, read=rights.read, write=rights.write)
+        if align and place % align:
+            self.port.unmap(place, memory.size)
+            why = f"its physical address {place:#x} is no multiple of {align:#x}"
+            raise UsageError(operation, device=self.label, why=why, hint="hugepages are aligned to their size")
+        return place
 
     def unmap_all(self) -> int:
         """Take every mapping of the space back, in one request, and close its buffers; the bytes that were mapped.
@@ -219,8 +251,9 @@ class AddressSpace(Owner):
         with self._lock:
             gone = self.port.unmap_all()
             buffers = list(self._buffers.values())
-            for buffer in buffers:
-                self._allocator.release(buffer.iova)
+            if self.port.translates:
+                for buffer in buffers:
+                    self._allocator.release(buffer.iova)
             self._buffers.clear()
             self._starts.clear()
         for buffer in buffers:
@@ -234,7 +267,8 @@ class AddressSpace(Owner):
                 self._starts.remove(buffer.iova)
                 with suppress(ClosedError):  # a port that is closed maps nothing any more
                     self.port.unmap(buffer.iova, buffer.mapped)
-                self._allocator.release(buffer.iova)
+                if self.port.translates:
+                    self._allocator.release(buffer.iova)
 
     def find(self, iova: int) -> tuple[Buffer, int]:
         """The buffer that has ``iova``, and the offset in it; UsageError where nothing is mapped."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from vfio_ims.host.machine import Machine
 
-__all__ = ["IOMMU_OF_A_VM", "in_guest", "iommu_on", "remapping_on"]
+__all__ = ["IOMMU_OF_A_VM", "NO_IOMMU_SWITCH", "in_guest", "iommu_on", "no_iommu_mode", "remapping_on"]
 
 IOMMU_OF_A_VM = (
     "give the VM a vIOMMU, outside: QEMU -machine q35,kernel-irqchip=split -device"
@@ -17,6 +17,14 @@ IOMMU_OF_A_VM = (
     " caching_mode='on'/></iommu>"
 )
 """QEMU's intel-iommu serves guests on Intel and on AMD. caching-mode: devices that the host passes on need it."""
+
+
+NO_IOMMU_SWITCH = "/sys/module/vfio/parameters/enable_unsafe_noiommu_mode"
+
+
+def no_iommu_mode(machine: Machine) -> bool:
+    """Whether VFIO takes functions without an IOMMU: somebody who may has turned that on."""
+    return machine.parameter("vfio", "enable_unsafe_noiommu_mode") in ("Y", "1")
 
 
 def in_guest(machine: Machine) -> bool:

@@ -45,6 +45,9 @@ def hand_over(device: Device, connection: socket.socket, *, uid: int | None = No
     if not isinstance(port, KernelDevice):
         why = f"only a device behind the kernel's VFIO has descriptors to give, and this is on mount {device.mount}"
         raise UsageError(operation, device=device.name, why=why)
+    if not port.space.translates:
+        why = "without an IOMMU the other process could write any memory, and only a privileged one may open it"
+        raise UsageError(operation, device=device.name, why=why, hint=f"have it open {device.name},iommu=none itself")
     peer = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i")))
     if uid is not None and peer[1] != uid:
         why = f"process {peer[0]} at the other end is of user {peer[1]}, and the device is for user {uid}"

@@ -22,7 +22,8 @@ def nodes_of(function: Function) -> tuple[str, ...]:
     """The nodes that open this function, below /dev: its own (cdev) and its group's."""
     own = (f"vfio/devices/{function.vfio_cdev}",) if function.vfio_cdev else ()
     group = function.iommu_group
-    return (*own, f"vfio/{group.number}") if group is not None else own
+    prefix = "noiommu-" if group is not None and group.without_iommu else ""
+    return (*own, f"vfio/{prefix}{group.number}") if group is not None else own
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from vfio_ims.errors import DeviceBusy, SetupError
 from vfio_ims.host.binding import Binding, Step, steps_between
 from vfio_ims.host.denylist import WAY_OUT, denied
-from vfio_ims.host.guest import iommu_on
+from vfio_ims.host.guest import NO_IOMMU_SWITCH, iommu_on, no_iommu_mode
 from vfio_ims.host.holders import Holders
 from vfio_ims.host.state import bridge
 from vfio_ims.host.uses import Uses
@@ -148,6 +148,10 @@ class Planner:
         refusal = denied(function, self.machine) if driver == "vfio-pci" else None
         if refusal is not None:
             raise SetupError("bind", device=name, why=refusal, hint=WAY_OUT)
-        if function.iommu_group is None and is_vfio_driver(driver):
-            why = "no IOMMU stands in front of it, and VFIO without one is never used here"
-            raise SetupError("bind", device=name, why=why, hint=iommu_on(self.machine))
+        if function.iommu_group is None and is_vfio_driver(driver) and not no_iommu_mode(self.machine):
+            why = "no IOMMU stands in front of it, and VFIO without one is off"
+            hint = (
+                f"{iommu_on(self.machine)}. Without one a device can write any memory; for a trusted one in a test VM:"
+                f" echo Y | sudo tee {NO_IOMMU_SWITCH}, and open it as root with ,iommu=none"
+            )
+            raise SetupError("bind", device=name, why=why, hint=hint)

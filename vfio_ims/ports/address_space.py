@@ -18,6 +18,11 @@ class AddressSpacePort(Protocol):
     @property
     def name(self) -> str: ...
 
+    @property
+    def translates(self) -> bool:
+        """Whether devices' addresses are ours to choose. False without an IOMMU: ``pin`` finds the physical ones."""
+        ...
+
     def ranges(self) -> tuple[IovaRange, ...]:
         """What the IOMMU and every attached device allow, ascending, reserved windows left out."""
         ...
@@ -64,6 +69,14 @@ class AddressSpacePort(Protocol):
 
     def unmap(self, iova: int, size: int) -> int:
         """Take mappings back; returns the bytes that were mapped. A range that cuts a mapping is refused."""
+        ...
+
+    def contiguous(self, size: int) -> int | None:
+        """The page size that new memory must have so that devices find it in one piece; None: any."""
+        ...
+
+    def pin(self, address: int, size: int, *, read: bool = True, write: bool = True) -> int:
+        """In place of ``map`` where nothing translates: hold the memory, and return its address for devices."""
         ...
 
     def unmap_all(self) -> int:

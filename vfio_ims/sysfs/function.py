@@ -112,8 +112,12 @@ class Function:
 
     @cached_property
     def vfio_cdev(self) -> str | None:
-        """The name of its node under ``/dev/vfio/devices``, such as ``vfio3``; only while bound to a VFIO driver."""
-        return next((name for name in entries(self.path / "vfio-dev") if name.startswith("vfio")), None)
+        """The name of its node under ``/dev/vfio/devices``, such as ``vfio3``; only while bound to a VFIO driver.
+
+        ``noiommu-vfio3`` in VFIO's mode without an IOMMU (Linux 7.3).
+        """
+        names = entries(self.path / "vfio-dev")
+        return next((name for name in names if name.startswith(("vfio", "noiommu-vfio"))), None)
 
     @cached_property
     def resources(self) -> tuple[Resource, ...]:

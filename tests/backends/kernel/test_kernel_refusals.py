@@ -76,10 +76,23 @@ def test_no_iommu(kernel: Any) -> None:
     assert "intel_iommu=on" in error.hint
 
 
-def test_no_iommu_mode_is_never_used(kernel: Any) -> None:
+def test_no_iommu_mode_is_never_used_unnamed(kernel: Any) -> None:
     kernel.add()
     (kernel.sys / "kernel/iommu_groups/12/name").write_text("vfio-noiommu\n")
-    assert "never used" in refused(kernel).why
+    error = refused(kernel)
+    assert "never used unless it is named" in error.why
+    assert f"{BDF},iommu=none" in error.hint
+
+
+def test_none_is_for_functions_without_an_iommu(kernel: Any) -> None:
+    kernel.add()
+    error = refused(kernel, iommu="none")
+    assert isinstance(error, UsageError)
+    assert "an IOMMU stands in front of it" in error.why
+    (kernel.sys / "bus/pci/devices" / BDF / "iommu_group").unlink()
+    error = refused(kernel, iommu="none")
+    assert isinstance(error, SetupError)
+    assert "enable_unsafe_noiommu_mode" in error.hint
 
 
 def test_a_group_that_is_not_viable_names_who_holds_it(kernel: Any) -> None:

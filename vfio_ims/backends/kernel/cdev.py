@@ -126,14 +126,19 @@ def _open(node: Path, function: Function) -> int:
         return patiently(lambda: os.open(node, os.O_RDWR | os.O_CLOEXEC), errno.EBUSY)
 
 
-def _space(function: Function, dev: Path) -> IoasSpace:
+def _space(function: Function, dev: Path, kind: type[IoasSpace]) -> IoasSpace:
     iommu = Iommufd(_open(dev / "iommu", function), "iommufd")
     with in_words(lambda code: node_refused(code, dev / "iommu", function)):
-        return IoasSpace(iommu, f"address space of {function.address}")
+        return kind(iommu, f"address space of {function.address}")
 
 
 def open_cdev(
-    function: Function, *, space: IoasSpace | None = None, dev: Path = Path("/dev"), vf_token: str | None = None
+    function: Function,
+    *,
+    space: IoasSpace | None = None,
+    dev: Path = Path("/dev"),
+    vf_token: str | None = None,
+    kind: type[IoasSpace] = IoasSpace,
 ) -> CdevDevice:
     """Open a function through its own node, attached to ``space`` or to a new one.
 
@@ -146,7 +151,7 @@ def open_cdev(
         why = "the kernel has made no node for it under /dev/vfio/devices (VFIO_DEVICE_CDEV, Linux 6.6)"
         raise SetupError("open", device=str(function.address), why=why, hint="use iommu=type1")
     with ExitStack() as undo:
-        joined = _space(function, dev) if space is None else space
+        joined = _space(function, dev, kind) if space is None else space
         joined.join()
         undo.callback(joined.leave)
         device = Descriptor(_open(node, function), str(function.address))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""VFIO by group and container: /dev/vfio/N and /dev/vfio/vfio, with the type1v2 IOMMU. Never the no-IOMMU mode."""
+"""VFIO by group and container: /dev/vfio/N and /dev/vfio/vfio, with the type1v2 IOMMU."""
 
 from __future__ import annotations
 
@@ -20,7 +20,6 @@ from vfio_ims.sysfs import Function
 __all__ = ["Group", "GroupDevice", "GroupSpace", "container_of", "open_container", "open_group"]
 
 _VIABLE = 1
-_TYPE1V2 = 3
 
 
 class Group(Descriptor):
@@ -38,13 +37,16 @@ class Group(Descriptor):
 
 
 class GroupSpace(Type1Space):
-    """A container with the groups that are in it."""
+    """A container with the groups that are in it. ``prefix``: of their nodes' names."""
+
+    prefix = ""
 
     def __init__(self, container: Descriptor, name: str, *, by_iommufd: bool = False) -> None:
         super().__init__(container, name)
         if by_iommufd:  # it counts locked memory, and has the switch for unsafe interrupts
             self.interface = "iommufd"
         self._groups: dict[int, Group] = {}
+        self._pinned: dict[int, int] = {}
 
     def enter(self, function: Function, dev: Path) -> Group:
         """The function's group, in this container; ``depart`` gives it back."""
@@ -53,7 +55,7 @@ class GroupSpace(Type1Space):
         with self._lock:
             self.check_open("attach a group")
             if number not in self._groups:
-                self._groups[number] = self._take(function, number, dev / "vfio" / str(number))
+                self._groups[number] = self._take(function, number, dev / "vfio" / f"{self.prefix}{number}")
             self._groups[number].devices += 1
             return self._groups[number]
 
@@ -103,7 +105,7 @@ class GroupSpace(Type1Space):
             step = "put the group into a container"
             vfio.group_set_container(group.fileno(), self.container.fileno())
             group.contained = True
-            step = "choose the type1 IOMMU"
+            step = "choose the kind of IOMMU"
             self.prepare()
 
 
@@ -131,13 +133,13 @@ def _open(node: Path, function: Function) -> int:
         return patiently(lambda: os.open(node, os.O_RDWR | os.O_CLOEXEC), errno.EBUSY)
 
 
-def open_container(function: Function, dev: Path = Path("/dev")) -> GroupSpace:
+def open_container(function: Function, dev: Path = Path("/dev"), kind: type[GroupSpace] = GroupSpace) -> GroupSpace:
     """A new, empty container. Raises SetupError, AccessDenied."""
     node = dev / "vfio" / "vfio"
-    return container_of(function, _open(node, function), str(node))
+    return container_of(function, _open(node, function), str(node), kind)
 
 
-def container_of(function: Function, fd: int, what: str) -> GroupSpace:
+def container_of(function: Function, fd: int, what: str, kind: type[GroupSpace] = GroupSpace) -> GroupSpace:
     """The space over a container's descriptor, which it owns. ``what`` it is called where it cannot be used.
 
     The descriptor may be an iommufd's: /dev/vfio/vfio is where the kernel has CONFIG_IOMMUFD_VFIO_CONTAINER, and
@@ -147,16 +149,17 @@ def container_of(function: Function, fd: int, what: str) -> GroupSpace:
     try:
         with in_words(lambda code: node_refused(code, Path(what), function)):
             version = vfio.api_version(container.fileno())
-            if version != 0 or not vfio.check_extension(container.fileno(), _TYPE1V2):
-                why = f"the kernel's VFIO (API version {version}) has no type1v2 IOMMU"
+            if version != 0 or not vfio.check_extension(container.fileno(), kind.kind):
+                name = "type1v2 IOMMU" if kind is GroupSpace else "mode without an IOMMU"
+                why = f"the kernel's VFIO (API version {version}) has no {name}"
                 hint = "sudo modprobe vfio_iommu_type1; or use iommu=iommufd"
                 raise SetupError(f"use {what}", device=str(function.address), why=why, hint=hint)
             by_iommufd = _is_iommufd(container.fileno())
     except BaseException:
         container.close()
         raise
-    kind = "iommufd's container" if by_iommufd else "container"
-    return GroupSpace(container, f"{kind} of {function.address}", by_iommufd=by_iommufd)
+    named = "iommufd's container" if by_iommufd else "container"
+    return kind(container, f"{named} of {function.address}", by_iommufd=by_iommufd)
 
 
 def _is_iommufd(fd: int) -> bool:
@@ -169,14 +172,19 @@ def _is_iommufd(fd: int) -> bool:
 
 
 def open_group(
-    function: Function, *, space: GroupSpace | None = None, dev: Path = Path("/dev"), vf_token: str | None = None
+    function: Function,
+    *,
+    space: GroupSpace | None = None,
+    dev: Path = Path("/dev"),
+    vf_token: str | None = None,
+    kind: type[GroupSpace] = GroupSpace,
 ) -> GroupDevice:
     """Open a function through its group; in the container of ``space`` where one is given.
 
     ``vf_token``: a UUID. The user of a physical function sets it so, those of its virtual functions show it.
     """
     with ExitStack() as undo:
-        joined = open_container(function, dev) if space is None else space
+        joined = open_container(function, dev, kind) if space is None else space
         joined.join()
         undo.callback(joined.leave)
         group = joined.enter(function, dev)

@@ -46,7 +46,7 @@ UNSAFE = {
 }
 
 
-def driver_missing(function: Function) -> VfioImsError | None:
+def driver_missing(function: Function, *, without_iommu: bool = False) -> VfioImsError | None:
     """Why this function cannot be opened through VFIO whatever its node says; None if it can."""
     name = str(function.address)
     if not function.exists:
@@ -57,13 +57,16 @@ def driver_missing(function: Function) -> VfioImsError | None:
         why = f"{bound}, and only a VFIO driver hands it to a program"
         return SetupError("open", device=name, why=why, hint=f"vfio-ims bind {name}")
     group = function.iommu_group
-    if group is None:
+    if without_iommu:
+        return None
+    if group is None and not (function.vfio_cdev or "").startswith("noiommu-"):
         why = "no IOMMU stands in front of it"
         hint = "turn the IOMMU on: VT-d or AMD-Vi in the firmware, and intel_iommu=on on the kernel's command line"
         return SetupError("open", device=name, why=why, hint=hint)
-    if group.without_iommu:
-        why = "it is bound in VFIO's no-IOMMU mode, in which it could write any memory; that mode is never used here"
-        return SetupError("open", device=name, why=why, hint="turn the IOMMU on and bind it again")
+    if group is None or group.without_iommu:
+        why = "it is bound in VFIO's no-IOMMU mode, in which it could write any memory: never used unless it is named"
+        hint = f"turn the IOMMU on and bind it again; or, as root and giving up all isolation: {name},iommu=none"
+        return SetupError("open", device=name, why=why, hint=hint)
     return None
 
 

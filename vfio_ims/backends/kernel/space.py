@@ -36,6 +36,7 @@ class KernelSpace(Owner):
     """
 
     interface: str
+    translates = True
 
     def __init__(self, name: str, *, kept: bool = False) -> None:
         self._lock = make_rlock()
@@ -139,6 +140,13 @@ class KernelSpace(Owner):
     def _refused(self, code: int, iova: int, size: int) -> VfioImsError:
         return map_refused(code, self.label, iova, size, self.interface, Locked.now(self.interface))
 
+    def contiguous(self, size: int) -> int | None:
+        return None
+
+    def pin(self, address: int, size: int, *, read: bool = True, write: bool = True) -> int:
+        why = "an IOMMU translates: any free IOVA will do"
+        raise UsageError(f"pin {size:#x} bytes", device=self.label, why=why, hint="map it")
+
     def _whole(self, operation: str, *numbers: int) -> None:
         if min(numbers) < 0 or max(numbers) >= 1 << 64:
             raise UsageError(operation, device=self.label, why="addresses and sizes must be 0..2**64-1")
@@ -163,6 +171,7 @@ class Type1Space(KernelSpace):
     """A VFIO container with the type1v2 IOMMU. Usable once a group is in it (``prepare``)."""
 
     interface = "type1"
+    kind = 3  # VFIO_TYPE1v2_IOMMU
 
     def __init__(self, container: Descriptor, name: str) -> None:
         self.container = container
@@ -174,7 +183,7 @@ class Type1Space(KernelSpace):
         """Choose the IOMMU, with the first group in the container. Raises OSError."""
         with self._lock:
             if not self._prepared:
-                vfio.set_iommu(self.container.fileno(), 3)
+                vfio.set_iommu(self.container.fileno(), self.kind)
                 self._prepared = True
 
     def ranges(self) -> tuple[IovaRange, ...]:

@@ -30,6 +30,8 @@ class SoftwareAddressSpace(Owner):
     ``private``: a device made it for itself; it closes when the last device that shares it has left.
     """
 
+    translates = True
+
     def __init__(
         self,
         platform: Platform,
@@ -94,6 +96,13 @@ class SoftwareAddressSpace(Owner):
         self.check_open(f"unmap {size:#x} bytes at IOVA {iova:#x}")
         with self._change:
             return self._withdraw(self.iommu.unmap(iova, size))
+
+    def contiguous(self, size: int) -> int | None:
+        return None
+
+    def pin(self, address: int, size: int, *, read: bool = True, write: bool = True) -> int:
+        why = "the software IOMMU translates: any free IOVA will do"
+        raise UsageError(f"pin {size:#x} bytes", device=self.label, why=why, hint="map it")
 
     def unmap_all(self) -> int:
         self.check_open("unmap everything")

@@ -9,7 +9,7 @@ from vfio_ims.backends.kernel.claim import claimed_by
 from vfio_ims.host.doctor import health
 from vfio_ims.host.doctor.access import who_may
 from vfio_ims.host.doctor.result import Result, Status
-from vfio_ims.host.guest import iommu_on, remapping_on
+from vfio_ims.host.guest import NO_IOMMU_SWITCH, iommu_on, remapping_on
 from vfio_ims.host.holders import Holders, nodes_of
 from vfio_ims.host.state import bridge
 from vfio_ims.host.uses import Uses
@@ -70,11 +70,17 @@ def _viable(machine: Machine, function: Function, group: str) -> Result:
     its = function.iommu_group
     if its is None:
         cause = "no IOMMU stands in front of it"
-        fix = iommu_on(machine)
+        fix = (
+            f"{iommu_on(machine)}. Giving up isolation, for a trusted device in a test VM: echo Y | sudo tee"
+            f" {NO_IOMMU_SWITCH}; sudo vfio-ims bind {function}; as root {function},iommu=none"
+        )
         return Result(group, "IOMMU group", Status.FAIL, "it is in no IOMMU group", cause, fix)
     if its.without_iommu:
-        cause = "in no-IOMMU mode the device could write any memory; it is never used here"
-        fix = f"sudo vfio-ims unbind {function}; turn the IOMMU on; sudo vfio-ims bind {function}"
+        cause = "in no-IOMMU mode the device could write any memory: it is opened only as root, and by name"
+        fix = (
+            f"sudo vfio-ims unbind {function}; turn the IOMMU on; sudo vfio-ims bind {function}. Or, for a trusted"
+            f" device in a test VM: {function},iommu=none"
+        )
         return Result(group, "IOMMU group", Status.FAIL, f"group {its.number} is VFIO's no-IOMMU group", cause, fix)
     others = group_blockers(function)
     if others:
