@@ -132,7 +132,7 @@ def test_a_slot_fires(only_group: Path, way: str) -> None:
         while not polled.poll() and time.monotonic() < deadline:
             time.sleep(0.01)
         assert time.monotonic() < deadline
-        assert driver.ims.verdict.usable
+        assert driver.verdict.usable
 
 
 def test_without_the_privilege_it_is_refused() -> None:

@@ -46,7 +46,6 @@ class GroupSpace(Type1Space):
         if by_iommufd:  # it counts locked memory, and has the switch for unsafe interrupts
             self.interface = "iommufd"
         self._groups: dict[int, Group] = {}
-        self._pinned: dict[int, int] = {}
 
     def enter(self, function: Function, dev: Path) -> Group:
         """The function's group, in this container; ``depart`` gives it back."""

@@ -49,7 +49,6 @@ class IoasSpace(KernelSpace):
     def __init__(self, iommu: Iommufd, name: str, *, kept: bool = False) -> None:
         self.iommu = iommu
         self._mapped: dict[int, int] = {}
-        self._keys: dict[int, tuple[int, int]] = {}  # physical address to IOVA and size, without an IOMMU
         iommu.use()
         try:
             self.id = iommufd.ioas_alloc(iommu.fileno())

@@ -16,9 +16,10 @@ from vfio_ims.backends.kernel.access import in_words
 from vfio_ims.backends.kernel.cdev import node_of, open_cdev
 from vfio_ims.backends.kernel.device import KernelDevice
 from vfio_ims.backends.kernel.group import GroupSpace, open_group
-from vfio_ims.backends.kernel.ioas import IoasSpace
+from vfio_ims.backends.kernel.ioas import IoasSpace, Iommufd
 from vfio_ims.errors import AccessDenied, DeviceBusy, NoIommuWarning, SetupError, UsageError, VfioImsError
 from vfio_ims.native import iommufd
+from vfio_ims.native.descriptor import Descriptor
 from vfio_ims.native.frames import frames, is_hugepage, touch
 from vfio_ims.ports.values import IovaRange
 from vfio_ims.sysfs import Function
@@ -111,6 +112,10 @@ class NoIommuGroupSpace(_Physical, GroupSpace):
     kind = 8  # VFIO_NOIOMMU_IOMMU
     prefix = "noiommu-"
 
+    def __init__(self, container: Descriptor, name: str, *, by_iommufd: bool = False) -> None:
+        self._pinned: dict[int, int] = {}  # physical address to size
+        super().__init__(container, name, by_iommufd=by_iommufd)
+
     def contiguous(self, size: int) -> int | None:
         return _HUGE
 
@@ -154,7 +159,10 @@ class NoIommuGroupSpace(_Physical, GroupSpace):
 class NoIommuIoasSpace(_Physical, IoasSpace):
     """An IOAS that only looks addresses up (Linux 7.3): the kernel pins memory for it, and says where that is."""
 
-    _next = 1 << 32
+    def __init__(self, iommu: Iommufd, name: str, *, kept: bool = False) -> None:
+        self._next = 1 << 32
+        self._keys: dict[int, tuple[int, int]] = {}  # physical address to the kernel's IOVA, and size
+        super().__init__(iommu, name, kept=kept)
 
     def contiguous(self, size: int) -> int | None:
         return None if size <= mmap.PAGESIZE else _HUGE
