@@ -29,6 +29,7 @@ _VERBS = {
     "restore": "Bring back the drivers that were there before bind and unbind.",
     "read": "Registers of config space and BARs, by setpci's spelling or the driver's names.",
     "write": "Write registers of config space and BARs.",
+    "reset": "Reset a device in the ways that there are, and see that it came back.",
     "monitor": "Devices coming and going, or what one of them is doing.",
     "report": "One file for a bug report, that other verbs read in place of the device.",
     "udev": "Rules by which the members of a group may open devices.",
