@@ -102,7 +102,7 @@ def suites(names: list[str]) -> list[Suite]:
     found = []
     for name in names:
         if name == "pythons":
-            listed = subprocess.run([PYTHONS, "list"], capture_output=True, text=True, check=True).stdout
+            listed = subprocess.run([PYTHONS, "list", "--others"], capture_output=True, text=True, check=True).stdout
             for line in listed.splitlines():
                 label, cache, option = line.split("\t")
                 command = [str(PYTHONS), "run", label, "-m", "pytest", *ON_EVERY_PYTHON]
