@@ -83,7 +83,7 @@ def _number(entry: Mapping[str, Any], kind: str) -> int:
     """The last number of "wq0.3", "group0.1", "engine0.2"."""
     found = re.fullmatch(rf"{kind}[0-9]{{1,9}}\.([0-9]{{1,3}})", str(entry.get("dev")))
     if found is None:
-        raise _bad(f"dev must be {kind}N.M, with M below 1000, not {str(entry.get('dev'))[:80]!r}")
+        raise _bad(f"dev must be {kind}N.M, not {str(entry.get('dev'))[:80]!r}")
     return int(found[1])
 
 
