@@ -31,8 +31,8 @@ FLOORS = (
     {"vfio_user"},
     {"backends"},
     {"models"},
-    {"device"},
     {"interrupts", "dma"},
+    {"device"},
     {"ims"},
     {"families"},
     {"names"},
@@ -43,15 +43,6 @@ FLOORS = (
     {"cli"},
 )
 FLOOR = {room: number for number, floor in enumerate(FLOORS) for room in floor}
-
-# Imports of a room above, when a function runs: who, of whom, and why.
-UPWARDS = {
-    ("device.device", "interrupts"): "a device makes its parts when they are first asked for",
-    ("device.device", "dma"): "a device makes its parts when they are first asked for",
-}
-
-# Between rooms of one floor.
-SIDEWAYS: dict[tuple[str, str], str] = {}
 
 # Words of one vendor's devices, and who may know them outside the drivers' folders.
 VENDOR_WORDS = re.compile(r"\b(?:dsa|iaa|iax|idxd|qat|dlb)\b|8086|\bsapphire", re.IGNORECASE)
@@ -99,8 +90,6 @@ def sources() -> dict[str, ast.Module]:
 
 def imports(module: str, node: ast.AST, lazy: bool = False) -> Iterator[Import]:
     for child in ast.iter_child_nodes(node):
-        if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.dump(child.test):
-            continue  # types only: nothing runs
         if isinstance(child, ast.ImportFrom) and child.level == 0 and child.module:
             names = [child.module]
             if child.module == "vfio_ims":
@@ -129,21 +118,13 @@ def test_every_room_has_its_floor() -> None:
 
 
 def test_imports_go_down() -> None:
-    wrong = []
-    for found in all_imports():
-        if found.room == found.other or FLOOR[found.other] < FLOOR[found.room]:
-            continue
-        level = FLOOR[found.other] == FLOOR[found.room]
-        allowed = (found.room, found.other) in SIDEWAYS if level else (found.module, found.other) in UPWARDS
-        if not (allowed and (found.lazy or level)):
-            wrong.append(f"vfio_ims.{found.module} imports {found.target}{' in a function' if found.lazy else ''}")
+    """Without an exception, and also those that only types need."""
+    wrong = [
+        f"vfio_ims.{found.module} imports {found.target}"
+        for found in all_imports()
+        if found.room != found.other and FLOOR[found.other] >= FLOOR[found.room]
+    ]
     assert not wrong, "\n".join(wrong)
-
-
-def test_the_exceptions_are_still_needed() -> None:
-    used = {(found.module, found.other) for found in all_imports() if found.lazy}
-    assert set(UPWARDS) <= used
-    assert set(SIDEWAYS) <= {(found.room, found.other) for found in all_imports()}
 
 
 def test_pure_rooms_do_no_io() -> None:

@@ -11,7 +11,8 @@ from vfio_ims.registers import Block
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
-    from vfio_ims.device.device import Device
+    from vfio_ims.lifetime import Owner
+    from vfio_ims.ports.device import DevicePort
     from vfio_ims.ports.window import Window
 
 __all__ = ["Bar"]
@@ -22,11 +23,13 @@ B = TypeVar("B", bound=Block)
 class Bar:
     """BAR ``number`` of a device. Reads and writes are the window's own: one access each, checked, at its cost.
 
+    ``port`` and ``owner`` are the device's.
+
     ``in_pieces``: a model, whose portals take a 64-byte store as eight.
     """
 
-    def __init__(self, device: Device, number: int, window: Window, *, pieces: bool) -> None:
-        self.device, self.number, self.window, self.in_pieces = device, number, window, pieces
+    def __init__(self, port: DevicePort, owner: Owner, number: int, window: Window, *, pieces: bool) -> None:
+        self.port, self.owner, self.number, self.window, self.in_pieces = port, owner, number, window, pieces
         self.size = window.size
         self.read8, self.read16, self.read32, self.read64 = window.read8, window.read16, window.read32, window.read64
         self.write8, self.write16 = window.write8, window.write16
@@ -36,7 +39,7 @@ class Bar:
 
     def bind(self, block: type[B], base: int = 0) -> B:
         """The registers of ``block`` on this BAR, from ``base`` bytes."""
-        return block(self.window, base, self.device.name)
+        return block(self.window, base, self.port.name)
 
     def store64(self, offset: int, data: ReadableBuffer) -> None:
         """Store 64 bytes to a portal as one write.
@@ -57,4 +60,4 @@ class Bar:
         self.window.write_table(offset, stride, indices, steps, words)
 
     def __repr__(self) -> str:
-        return f"<BAR {self.number} of {self.device.name}, {self.size:#x} bytes>"
+        return f"<BAR {self.number} of {self.port.name}, {self.size:#x} bytes>"

@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING
 from vfio_ims.device.aer import ErrorReport, clear_errors, read_errors
 from vfio_ims.device.bar import Bar
 from vfio_ims.device.config import Config
+from vfio_ims.device.msix_table import BarMsixTable
 from vfio_ims.device.power import LowPower, read_power_state, write_power_state
+from vfio_ims.dma import AddressSpace, PasidSpace, Share
 from vfio_ims.errors import UnsupportedError, UsageError, VfioImsError
+from vfio_ims.interrupts import Interrupts
 from vfio_ims.lifetime import Owner, close_at_exit
-from vfio_ims.locks import made_once, make_rlock
+from vfio_ims.locks import made, made_once, make_rlock
 from vfio_ims.pci.capabilities import (
     MSIX_ENTRY_SIZE,
     AdvancedErrorReporting,
@@ -26,8 +29,6 @@ from vfio_ims.pci.capabilities import (
 from vfio_ims.ports.values import AffectedFunction, Area, DeviceFlags, DeviceInfo, RegionIndex, ResetMethod
 
 if TYPE_CHECKING:
-    from vfio_ims.dma import AddressSpace, PasidSpace, Share
-    from vfio_ims.interrupts import Interrupts
     from vfio_ims.ports.device import DevicePort
 
 __all__ = ["Device"]
@@ -56,10 +57,9 @@ class Device(Owner):
     def _lost(self, reason: VfioImsError) -> None:
         """No interrupt will come any more: every wait, under way or to come, raises ``reason``."""
         self.loss = reason
-        interrupts = self.__dict__.get("interrupts")
-        hub = None if interrupts is None else interrupts.__dict__.get("hub")
-        if hub is not None:
-            hub.fail(reason)
+        interrupts: Interrupts | None = made(self, "interrupts")
+        if interrupts is not None:
+            interrupts.fail(reason)
 
     @cached_property
     def capabilities(self) -> Capabilities:
@@ -100,23 +100,22 @@ class Device(Owner):
                 if self.msix_table is not None and self.msix_table[0] == number:
                     guard = self.msix_table[1].offset, self.msix_table[1].end
                 pieces = self.mark is not None and bool(self.mark.store_in_pieces)
-                self._bars[number] = Bar(self, number, self.port.window(number, guard), pieces=pieces)
+                self._bars[number] = Bar(self.port, self, number, self.port.window(number, guard), pieces=pieces)
             return self._bars[number]
 
     @made_once
     def interrupts(self) -> Interrupts:
         """The standard interrupts: INTx, MSI, MSI-X, ERR, REQ."""
-        from vfio_ims.interrupts import Interrupts
-
         self.check_open("use interrupts")
-        return Interrupts(self)
+        return Interrupts(self.port, self, msix_table=self._msix_entries, loss=lambda: self.loss)
+
+    def _msix_entries(self) -> BarMsixTable | None:
+        return None if self.msix_table is None else BarMsixTable(self.bar(self.msix_table[0]), self.msix_table[1])
 
     @made_once
     def _share(self) -> Share:
-        from vfio_ims.dma import Share
-
         self.check_open("use DMA")
-        return Share(self)
+        return Share(self.port.space, self.name, self)
 
     @property
     def dma(self) -> AddressSpace:
@@ -129,10 +128,8 @@ class Device(Owner):
 
         UnsupportedError where kernel, IOMMU or function cannot: a plain attach would succeed there and do nothing.
         """
-        from vfio_ims.dma import PasidSpace
-
         self.check_open(f"attach PASID {pasid}")
-        return PasidSpace(self, pasid, space)
+        return PasidSpace(self.port, self, pasid, space)
 
     @property
     def can_reset(self) -> bool:

@@ -10,7 +10,7 @@ from vfio_ims.dma.space import AddressSpace
 from vfio_ims.lifetime import Owner
 
 if TYPE_CHECKING:
-    from vfio_ims.device import Device
+    from vfio_ims.ports.device import DevicePort
 
 __all__ = ["PasidSpace"]
 
@@ -22,20 +22,20 @@ class PasidSpace(Owner):
     is about memory.
     """
 
-    def __init__(self, device: Device, pasid: int, space: AddressSpace | None = None) -> None:
-        self.device, self.pasid = device, pasid
+    def __init__(self, port: DevicePort, owner: Owner, pasid: int, space: AddressSpace | None = None) -> None:
+        self._port, self._owner, self.pasid = port, owner, pasid
         with ExitStack() as made:
             if space is None:
-                port = device.port.new_space()
-                made.callback(port.close)
-                space = AddressSpace(port, f"{device.name} PASID {pasid}")
+                inner = port.new_space()
+                made.callback(inner.close)
+                space = AddressSpace(inner, f"{port.name} PASID {pasid}")
                 made.callback(space.close)
-            device.port.attach_pasid(pasid, space.port)
+            port.attach_pasid(pasid, space.port)
             self.space, self._own = space, made.pop_all()
-        super().__init__(f"{device.name} PASID {pasid}", device)
+        super().__init__(f"{port.name} PASID {pasid}", owner)
 
     def _release(self) -> None:
         try:
-            self.device.port.detach_pasid(self.pasid)
+            self._port.detach_pasid(self.pasid)
         finally:
             self._own.close()

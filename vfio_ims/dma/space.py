@@ -8,7 +8,7 @@ from bisect import bisect_right
 from collections.abc import Callable
 from contextlib import suppress
 from operator import index
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from vfio_ims.dma.allocator import IovaAllocator
 from vfio_ims.dma.buffer import Buffer
@@ -21,9 +21,9 @@ from vfio_ims.native.memory import SharedMemory
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
-    from vfio_ims.device import Bar, Device
     from vfio_ims.dma.existing import Backing
     from vfio_ims.ports.address_space import AddressSpacePort
+    from vfio_ims.ports.device import DevicePort
 
 __all__ = ["AddressSpace", "Share"]
 
@@ -36,6 +36,19 @@ class Rights(NamedTuple):
 
     read: bool
     write: bool
+
+
+class PeerBar(Protocol):
+    """A BAR of another device, as ``vfio_ims.device.Bar`` is one."""
+
+    @property
+    def number(self) -> int: ...
+    @property
+    def size(self) -> int: ...
+    @property
+    def port(self) -> DevicePort: ...
+    @property
+    def owner(self) -> Owner: ...
 
 
 class AddressSpace(Owner):
@@ -55,13 +68,12 @@ class AddressSpace(Owner):
         super().__init__(label)
 
     @classmethod
-    def of(cls, device: Device) -> AddressSpace:
-        """The space that ``device`` is attached to, one object for all devices that share it."""
-        port = device.port.space
+    def of(cls, port: AddressSpacePort, label: str) -> AddressSpace:
+        """The space behind ``port``, one object for all devices that share it."""
         with _SHARED_LOCK:
             space = _SHARED.get(id(port))
             if space is None or space.closed:
-                space = _SHARED[id(port)] = cls(port, device.name)
+                space = _SHARED[id(port)] = cls(port, label)
             space._users += 1
         return space
 
@@ -151,7 +163,7 @@ class AddressSpace(Owner):
 
     def map_bar(
         self,
-        bar: Bar,
+        bar: PeerBar,
         *,
         offset: int = 0,
         size: int | None = None,
@@ -171,12 +183,12 @@ class AddressSpace(Owner):
         if offset < 0 or length <= 0 or offset + length > bar.size or offset % self.page or length % self.page:
             why = f"the part must be whole pages within the BAR's {bar.size:#x} bytes, not {length:#x} at {offset:#x}"
             raise UsageError("map a BAR", device=self.label, why=why)
-        space, peer = self.port, bar.device
+        space, peer = self.port, bar.owner
         peer.check_open("share a BAR")
-        none = NoMemory(length, self.label, f"BAR {bar.number} of {peer.name}")
+        none = NoMemory(length, self.label, f"BAR {bar.number} of {bar.port.name}")
         buffer = self._enter(
             none, length, iova, align, read, write,
-            lambda place: space.map_region(place, peer.port, bar.number, offset, length, read=read, write=write),
+            lambda place: space.map_region(place, bar.port, bar.number, offset, length, read=read, write=write),
         )  # fmt: skip
         buffer.closes_with(peer)
         return buffer
@@ -301,9 +313,9 @@ class AddressSpace(Owner):
 class Share(Owner):
     """A device's share in its address space: given up when the device closes."""
 
-    def __init__(self, device: Device) -> None:
-        self.space = AddressSpace.of(device)
-        super().__init__(device.name, device)
+    def __init__(self, port: AddressSpacePort, label: str, owner: Owner) -> None:
+        self.space = AddressSpace.of(port, label)
+        super().__init__(label, owner)
 
     def _release(self) -> None:
         self.space.leave()

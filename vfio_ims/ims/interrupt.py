@@ -79,6 +79,11 @@ class ImsInterrupt:
         self._open("unmask")
         self.domain.set_masked(self.slot, False)
 
+    @property
+    def settle(self) -> float:
+        """Seconds after which an interrupt that has not arrived on this mount will not."""
+        return self.domain.device.port.settle
+
     def wait(self, timeout: float | None = None) -> bool:
         """Block until woken; False after ``timeout`` seconds (None: for ever). ClosedError if closed meanwhile."""
         self._open("wait for")

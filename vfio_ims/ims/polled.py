@@ -98,6 +98,11 @@ class PolledSlot:
         store(self._word.address, 4, 0)
         return True
 
+    @property
+    def settle(self) -> float:
+        """Seconds after which an interrupt that has not arrived on this mount will not."""
+        return self.domain.device.port.settle
+
     def wait(self, timeout: float) -> bool:
         """Poll in one compiled loop; False after ``timeout`` seconds."""
         self._open("poll")

@@ -9,16 +9,12 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from vfio_ims.errors import ClosedError
 from vfio_ims.interrupts.wakeup import Wakeup
 from vfio_ims.lifetime import Owner
 from vfio_ims.locks import make_rlock
 from vfio_ims.native.events import EventFd, Poller, Timer
-
-if TYPE_CHECKING:
-    from vfio_ims.device import Device
 
 __all__ = ["EventHub"]
 
@@ -34,9 +30,9 @@ class EventHub(Owner):
     wake-up may come twice, and none is lost.
     """
 
-    def __init__(self, device: Device) -> None:
+    def __init__(self, name: str, owner: Owner, loss: Callable[[], Exception | None]) -> None:
         self._poller = Poller()  # before the owner is made: it must not be closed half-made
-        super().__init__(device.name, device)
+        super().__init__(name, owner)
         self._sinks: dict[int, Sink] = {}
         self._lock = make_rlock()
         self._loops: list[asyncio.AbstractEventLoop] = []
@@ -45,7 +41,7 @@ class EventHub(Owner):
         self._due, self._ticks = False, 0  # the action's time has come: who waits or drains next runs it
         self._wakeups: weakref.WeakSet[Wakeup] = weakref.WeakSet()
         self._failure: Exception | None = None
-        self._loss: Callable[[], Exception | None] = lambda: device.loss
+        self._loss = loss
         self.draining_loop: asyncio.AbstractEventLoop | None = None
         """The loop whose reader is draining now: its futures may be resolved on the spot."""
 

@@ -4,24 +4,41 @@
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from vfio_ims.errors import DeviceBusy, DeviceError, UnsupportedError, UsageError
 from vfio_ims.locks import make_rlock
 from vfio_ims.messages import Message
-from vfio_ims.pci.capabilities import MSIX_ENTRY_SIZE
 from vfio_ims.ports.values import IrqFlags, IrqIndex, IrqSet
 
 if TYPE_CHECKING:
-    from vfio_ims.device import Device
+    from vfio_ims.lifetime import Owner
     from vfio_ims.native.events import EventFd
+    from vfio_ims.ports.device import DevicePort
 
-__all__ = ["MsixVectors"]
+__all__ = ["MsixTable", "MsixVectors"]
 
 _ATTACH = IrqSet.DATA_EVENTFD | IrqSet.ACTION_TRIGGER
 _NO_ANSWER = (0xFFFF_FFFF,) * 3
 _READS = 8
 _MESSAGE = struct.Struct("<QI")
+
+
+class MsixTable(Protocol):
+    """Reads the MSI-X table as the device has it: address low and high, data of each vector."""
+
+    @property
+    def readable(self) -> bool:
+        """Whether the messages can be read: only a mapping of the table shows them."""
+        ...
+
+    def read(self, vector: int) -> tuple[int, int, int]:
+        """Three single reads of 32 bits."""
+        ...
+
+    def look(self, vector: int) -> bytes:
+        """The same 12 bytes, by three reads in one compiled call."""
+        ...
 
 
 class MsixVectors:
@@ -31,10 +48,10 @@ class MsixVectors:
     all vectors at once, because growing later would change every message.
     """
 
-    def __init__(self, device: Device) -> None:
-        self._device = device
+    def __init__(self, port: DevicePort, owner: Owner, table: MsixTable | None) -> None:
+        self._port, self._owner, self._table = port, owner, table
         self._lock = make_rlock()
-        info = device.port.irq_info(IrqIndex.MSIX)
+        info = port.irq_info(IrqIndex.MSIX)
         self.count = info.count
         self.dynamic = not info.flags & IrqFlags.NORESIZE
         self._attached: dict[int, EventFd] = {}
@@ -52,22 +69,21 @@ class MsixVectors:
 
     def attach(self, vector: int, event: EventFd) -> None:
         """Let ``vector`` signal ``event``. UsageError outside the table, DeviceBusy if the vector is in use."""
-        device = self._device
         with self._lock:
-            device.check_open(f"attach vector {vector}")
+            self._owner.check_open(f"attach vector {vector}")
             if not 0 <= vector < self.count:
                 why = (
                     f"the function has {self.count} MSI-X vectors, 0 to {self.count - 1}" if self.count else "no MSI-X"
                 )
-                raise UsageError(f"attach vector {vector}", device=device.name, why=why)
+                raise UsageError(f"attach vector {vector}", device=self._port.name, why=why)
             if vector in self._attached:
-                raise DeviceBusy(f"attach vector {vector}", device=device.name, why="it is attached already")
+                raise DeviceBusy(f"attach vector {vector}", device=self._port.name, why="it is attached already")
             if not self.dynamic and not self._enabled:
                 descriptors = [event.fileno() if index == vector else -1 for index in range(self.count)]
-                device.port.set_irqs(IrqIndex.MSIX, _ATTACH, 0, self.count, descriptors)
+                self._port.set_irqs(IrqIndex.MSIX, _ATTACH, 0, self.count, descriptors)
                 self._enabled = self.count
             else:
-                device.port.set_irqs(IrqIndex.MSIX, _ATTACH, vector, 1, [event.fileno()])
+                self._port.set_irqs(IrqIndex.MSIX, _ATTACH, vector, 1, [event.fileno()])
                 self._enabled = max(self._enabled, vector + 1)
             self._attached[vector] = event
 
@@ -77,7 +93,7 @@ class MsixVectors:
             if self._attached.pop(vector, None) is None:
                 return
             if self._attached:
-                self._device.port.set_irqs(IrqIndex.MSIX, _ATTACH, vector, 1, [-1])
+                self._port.set_irqs(IrqIndex.MSIX, _ATTACH, vector, 1, [-1])
             else:
                 self.disable()
 
@@ -87,39 +103,33 @@ class MsixVectors:
             self._attached.clear()
             if self._enabled:
                 self._enabled = 0
-                self._device.port.set_irqs(IrqIndex.MSIX, IrqSet.DATA_NONE | IrqSet.ACTION_TRIGGER, 0, 0)
+                self._port.set_irqs(IrqIndex.MSIX, IrqSet.DATA_NONE | IrqSet.ACTION_TRIGGER, 0, 0)
 
     @property
     def readable(self) -> bool:
         """Whether the messages can be read: only a mapping of the table shows them."""
-        place = self._device.msix_table
-        return place is not None and self._device.bar(place[0]).mapped(place[1].offset, place[1].size)
+        return self._table is not None and self._table.readable
 
     def holds(self, vector: int, message: Message) -> bool:
         """Whether one look at the table shows ``message`` for ``vector``: three reads of the device, in one call."""
-        place = self._device.msix_table
-        if place is None:
-            return False
-        entry = self._device.bar(place[0]).read_block(place[1].offset + MSIX_ENTRY_SIZE * vector, 3)
-        return entry == _MESSAGE.pack(message.address, message.data)
+        return self._table is not None and self._table.look(vector) == _MESSAGE.pack(message.address, message.data)
 
     def message(self, vector: int) -> Message:
         """The message that the kernel wrote for an attached ``vector``, read twice alike with an address.
 
         UnsupportedError where the table cannot be mapped.
         """
-        place, name = self._device.msix_table, self._device.name
-        if place is None or not self.readable:
+        table, name = self._table, self._port.name
+        if table is None or not table.readable:
             raise UnsupportedError(
                 f"read the message of vector {vector}",
                 device=name,
                 why="the MSI-X table cannot be mapped, and VFIO shows it no other way",
                 hint="Linux 4.16 or later maps it (commit a32295c612c5)",
             )
-        bar, entry = self._device.bar(place[0]), place[1].offset + MSIX_ENTRY_SIZE * vector
         before: tuple[int, int, int] | None = None
         for _ in range(_READS):
-            words = bar.read32(entry), bar.read32(entry + 4), bar.read32(entry + 8)
+            words = table.read(vector)
             if words == before == _NO_ANSWER:
                 why, hint = "it reads as all ones: the device does not answer", f"vfio-ims doctor {name}"
                 raise DeviceError(f"read the message of vector {vector}", device=name, why=why, hint=hint)

@@ -12,12 +12,14 @@ from vfio_ims.interrupts.donors import DonorPool, ReservedVectors
 from vfio_ims.interrupts.hub import EventHub
 from vfio_ims.interrupts.msix import MsixVectors
 from vfio_ims.interrupts.vector import VectorInterrupt
-from vfio_ims.locks import made_once
+from vfio_ims.locks import made, made_once
 from vfio_ims.native.events import EventFd
 from vfio_ims.ports.values import IrqIndex, IrqInfo, IrqSet
 
 if TYPE_CHECKING:
-    from vfio_ims.device import Device
+    from vfio_ims.interrupts.msix import MsixTable
+    from vfio_ims.lifetime import Owner
+    from vfio_ims.ports.device import DevicePort
 
 __all__ = ["Interrupts"]
 
@@ -28,28 +30,41 @@ _ONE_AT_A_TIME = (IrqIndex.INTX, IrqIndex.MSI, IrqIndex.MSIX)
 class Interrupts:
     """INTx, MSI, MSI-X, ERR (the device reported an error) and REQ (the host wants the device back)."""
 
-    def __init__(self, device: Device) -> None:
-        self._device = device
+    def __init__(
+        self,
+        port: DevicePort,
+        owner: Owner,
+        *,
+        msix_table: Callable[[], MsixTable | None],
+        loss: Callable[[], Exception | None],
+    ) -> None:
+        self._port, self._owner, self._msix_table, self._loss = port, owner, msix_table, loss
         self._opened: Counter[int] = Counter()  # by kind, without MSI-X: how many interrupts are open
 
     @made_once
     def hub(self) -> EventHub:
         """Where the device's event descriptors are drained."""
-        return EventHub(self._device)
+        return EventHub(self._port.name, self._owner, self._loss)
 
     @made_once
     def msix(self) -> MsixVectors:
-        return MsixVectors(self._device)
+        return MsixVectors(self._port, self._owner, self._msix_table())
 
     @made_once
     def donors(self) -> DonorPool:
         """The vectors whose messages IMS slots copy: one pool for every slot table of the device."""
-        port = self._device.port
-        return DonorPool(self._device.name, self.msix, self.hub, lambda: port.interrupt_remapping().answer)
+        port = self._port
+        return DonorPool(port.name, self.msix, self.hub, lambda: port.interrupt_remapping().answer)
+
+    def fail(self, reason: Exception) -> None:
+        """The device will not interrupt any more: every wait, under way or to come, raises ``reason``."""
+        hub = made(self, "hub")
+        if hub is not None:
+            hub.fail(reason)
 
     def info(self, index: int) -> IrqInfo:
         """What VFIO says of this kind; ``count`` 0 where the function has none."""
-        return self._device.port.irq_info(index)
+        return self._port.irq_info(index)
 
     def open_msix(self, vector: int) -> VectorInterrupt:
         """Attach MSI-X ``vector`` and wait for it.
@@ -74,14 +89,14 @@ class Interrupts:
 
         All or none; donors on them are given up as in ``open_msix``.
         """
-        return ReservedVectors(f"{self._device.name} reserved vectors", self._device, self.donors, vectors)
+        return ReservedVectors(f"{self._port.name} reserved vectors", self._owner, self.donors, vectors)
 
     def open_msi(self, count: int = 1) -> list[VectorInterrupt]:
         """Enable ``count`` MSI vectors (VFIO: all at once) and wait for each. DeviceBusy while some are open."""
         available = self.info(IrqIndex.MSI).count
         if not 1 <= count <= available:
             why = f"count must be 1 to {available}, not {count}" if available else "the function has no MSI"
-            raise UsageError("enable MSI", device=self._device.name, why=why)
+            raise UsageError("enable MSI", device=self._port.name, why=why)
         return self._open(IrqIndex.MSI, count, "enable MSI")
 
     def open_intx(self) -> VectorInterrupt:
@@ -99,7 +114,7 @@ class Interrupts:
     def _single(self, index: IrqIndex) -> VectorInterrupt:
         operation = f"open {index.name}"
         if self.info(index).count == 0:
-            raise UnsupportedError(operation, device=self._device.name, why="the function has none")
+            raise UnsupportedError(operation, device=self._port.name, why="the function has none")
         return self._open(index, 1, operation)[0]
 
     def _open(self, index: IrqIndex, count: int, operation: str) -> list[VectorInterrupt]:
@@ -109,7 +124,7 @@ class Interrupts:
             events: list[EventFd] = []
             try:
                 events += [EventFd() for _ in range(count)]
-                self._device.port.set_irqs(index, _ATTACH, 0, count, [event.fileno() for event in events])
+                self._port.set_irqs(index, _ATTACH, 0, count, [event.fileno() for event in events])
             except BaseException:
                 for event in events:
                     event.close()
@@ -121,7 +136,7 @@ class Interrupts:
 
     def _check_kinds(self, index: IrqIndex, operation: str) -> None:
         """Raise DeviceBusy where this kind, or one that excludes it, is open. Idle donors are given up."""
-        device, hint = self._device.name, "close what is open of it first"
+        device, hint = self._port.name, "close what is open of it first"
         if self._opened[index]:
             why = f"{index.name} is open already, {self._opened[index]} of it"
             raise DeviceBusy(operation, device=device, why=why, hint=hint)
@@ -143,11 +158,11 @@ class Interrupts:
             with self.donors.lock:
                 self._opened[index] -= 1
                 if self._opened[index]:
-                    self._device.port.set_irqs(index, _ATTACH, vector, 1, [-1])
+                    self._port.set_irqs(index, _ATTACH, vector, 1, [-1])
                 else:
-                    self._device.port.set_irqs(index, IrqSet.DATA_NONE | IrqSet.ACTION_TRIGGER, 0, 0)
+                    self._port.set_irqs(index, IrqSet.DATA_NONE | IrqSet.ACTION_TRIGGER, 0, 0)
 
         return close
 
     def _interrupt(self, index: int, vector: int, event: EventFd, detach: Callable[[], None]) -> VectorInterrupt:
-        return VectorInterrupt(self._device, index, vector, self.hub, event, detach)
+        return VectorInterrupt(self._port, self._owner, index, vector, self.hub, event, detach)

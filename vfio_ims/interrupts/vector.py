@@ -11,9 +11,9 @@ from vfio_ims.lifetime import Owner
 from vfio_ims.ports.values import IrqSet
 
 if TYPE_CHECKING:
-    from vfio_ims.device import Device
     from vfio_ims.interrupts.hub import EventHub
     from vfio_ims.native.events import EventFd
+    from vfio_ims.ports.device import DevicePort
 
 __all__ = ["VectorInterrupt"]
 
@@ -26,20 +26,33 @@ class VectorInterrupt(Owner):
     """
 
     def __init__(
-        self, device: Device, index: int, vector: int, hub: EventHub, event: EventFd, detach: Callable[[], None]
+        self,
+        port: DevicePort,
+        owner: Owner,
+        index: int,
+        vector: int,
+        hub: EventHub,
+        event: EventFd,
+        detach: Callable[[], None],
     ) -> None:
-        self.device, self.index, self.vector, self._event = device, index, vector, event
+        self._owner = owner  # a held interrupt keeps its device
+        self._port, self.index, self.vector, self._event = port, index, vector, event
         self._hub, self._detach = hub, detach
         self.count = 0
         """Events drained so far. Interrupts in flight together merge, so this is not the number of interrupts."""
         self._wakeup = hub.wakeup()
         self._shared = True
         hub.add(event, self._arrived)
-        super().__init__(f"{device.name} vector {vector}", device)
+        super().__init__(f"{port.name} vector {vector}", owner)
 
     def _arrived(self, count: int) -> None:
         self.count += count
         self._wakeup.wake()
+
+    @property
+    def settle(self) -> float:
+        """Seconds after which an interrupt that has not arrived on this mount will not."""
+        return self._port.settle
 
     def wait(self, timeout: float | None = None) -> bool:
         """Block until the interrupt came; False after ``timeout`` seconds."""
@@ -66,17 +79,17 @@ class VectorInterrupt(Owner):
         """Make the kernel signal the descriptor as if the device had interrupted: a loopback without the device."""
         self.check_open("trigger")
         flags = IrqSet.DATA_NONE | IrqSet.ACTION_TRIGGER
-        self.device.port.set_irqs(self.index, flags, self.vector, 1)
+        self._port.set_irqs(self.index, flags, self.vector, 1)
 
     def mask(self) -> None:
         """Hold the interrupt back. INTx only: VFIO has no mask for MSI and MSI-X."""
         self.check_open("mask")
-        self.device.port.set_irqs(self.index, IrqSet.DATA_NONE | IrqSet.ACTION_MASK, self.vector, 1)
+        self._port.set_irqs(self.index, IrqSet.DATA_NONE | IrqSet.ACTION_MASK, self.vector, 1)
 
     def unmask(self) -> None:
         """Let it through again. The kernel masks INTx at each interrupt: unmask when the device is quiet."""
         self.check_open("unmask")
-        self.device.port.set_irqs(self.index, IrqSet.DATA_NONE | IrqSet.ACTION_UNMASK, self.vector, 1)
+        self._port.set_irqs(self.index, IrqSet.DATA_NONE | IrqSet.ACTION_UNMASK, self.vector, 1)
 
     def _release(self) -> None:
         self._wakeup.fail(ClosedError("wait", device=self.label, why=f"closed by {self._closed_by}"))

@@ -3,24 +3,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
-if TYPE_CHECKING:
-    from vfio_ims.device import Device
-
-__all__ = ["settle_time", "silent"]
+__all__ = ["silent"]
 
 
 class Waits(Protocol):
     """What has a ``wait``: an IMS interrupt, a polled slot, an MSI-X vector."""
 
+    @property
+    def settle(self) -> float: ...
+
     def wait(self, timeout: float) -> bool: ...
-
-
-def settle_time(irq: object) -> float:
-    """Seconds after which an interrupt that has not arrived on ``irq``'s mount will not."""
-    device: Device = getattr(irq, "device", None) or irq.domain.device  # type: ignore[attr-defined]
-    return device.port.settle
 
 
 def silent(irq: Waits, *, settle: float | None = None) -> bool:
@@ -28,4 +22,4 @@ def silent(irq: Waits, *, settle: float | None = None) -> bool:
 
     ``settle``: seconds, where the mount's own time does not do.
     """
-    return not irq.wait(settle_time(irq) if settle is None else settle)
+    return not irq.wait(irq.settle if settle is None else settle)
