@@ -25,7 +25,7 @@ from vfio_ims.errors import SetupError, UsageError, VfioImsError, explain_unknow
 if TYPE_CHECKING:
     from vfio_ims.models import DeviceModel
 
-__all__ = ["Family", "all_families", "family_for", "family_of_model", "load_folder", "model_names"]
+__all__ = ["Family", "all_families", "family_for", "family_of_model", "load_folder", "model_names", "not_under_test"]
 
 _GROUP = "vfio_ims.drivers"
 _ID = re.compile(r"[0-9a-f]{4}:[0-9a-f]{4}")
@@ -61,6 +61,10 @@ class Family:
         if not isinstance(found, type) or not hasattr(found, "start_on"):
             raise self._unfit(where, f"{found!r} is no class derived from vfio_ims.driver.Driver")
         return found
+
+    def drivers(self) -> tuple[type[Any], ...]:
+        """The classes of every driver of the family. Raises SetupError where the folder lacks one."""
+        return tuple({self.load_driver(one) for one in self.ids})
 
     def load_model(self, name: str) -> type[DeviceModel]:
         """The class of the model called ``name``. Raises SetupError where the folder has no such class."""
@@ -247,6 +251,30 @@ def family_of_model(model: str) -> Family:
             return family
     names = model_names()
     raise UsageError(f"make the model {model}", why=explain_unknown("model", model, names))
+
+
+def not_under_test(driver: type[Any], name: str, folders: Sequence[str | Path] = ()) -> SetupError | None:
+    """The error to raise where ``driver``, which answered for the device ``name``, is not the one under test.
+
+    Under test are the drivers of ``folders``; without any, for ``mock:MODEL``, that of the model's family. None where
+    the driver is one of these or nothing says which it must be.
+    """
+    wanted = [load_folder(folder) for folder in folders]
+    if name.startswith("mock:"):
+        own = family_of_model(name.removeprefix("mock:").partition(",")[0])
+        if own in wanted or not wanted:
+            wanted = [own]
+    if not wanted or any(issubclass(driver, family.drivers()) for family in wanted):
+        return None
+    places = ", ".join(str(_folder_of(family.package)) for family in wanted)
+    answered = Path(str(sys.modules[driver.__module__].__file__))
+    ids = ", ".join(one for family in wanted for one in family.ids)
+    return SetupError(
+        f"test the driver in {places}",
+        device=name,
+        why=f"the driver that answered is {driver.__name__} in {answered}; the folder's ids are {ids}",
+        hint="the device's id, and that of its model, must be one of the folder's ids",
+    )
 
 
 def model_names() -> list[str]:

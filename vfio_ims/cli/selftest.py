@@ -93,7 +93,15 @@ def _driver(name: str, table: str | None, fire: str | None) -> Driver:
     import vfio_ims
 
     if table is None:
-        return vfio_ims.open_driver(name)
+        from vfio_ims.families import not_under_test
+
+        driver = vfio_ims.open_driver(name)
+        parent = click.get_current_context().parent
+        problem = not_under_test(type(driver), name, () if parent is None else parent.params["folders"])
+        if problem is not None:
+            driver.close()
+            raise problem
+        return driver
     from vfio_ims.cli.selftest_table import open_declared
 
     return open_declared(name, table, fire)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from vfio_ims.messages import Slot
 from vfio_ims.models.slot_store import Outcome, SlotStore
 
-__all__ = ["DEFECTS"]
+__all__ = ["DEFECTS", "shown_by"]
 
 
 class AliasedSlots(SlotStore):
@@ -119,11 +119,54 @@ class ForgettingSlots(SlotStore):
         return self._dead and index >= self.layout.count // 2
 
 
+class ClearingSlots(SlotStore):
+    """Giving a slot up clears its neighbour's message as well: that of the slot whose number differs in bit 0.
+
+    A slot is given up when its address becomes 0; where all share one address, when its data does.
+    """
+
+    def store(self, offset: int, data: bytes) -> list[int]:
+        stride, shared = self.layout.stride, self.layout.limits.one_address
+        last = min(offset + len(data) - 1, self.layout.size - 1)
+        entries = range(offset // stride, last // stride + 1)
+        before = {index: self._given_up(index, shared) for index in entries}
+        touched = super().store(offset, data)
+        for index in entries:
+            neighbour = index ^ 1
+            if self._given_up(index, shared) and not before[index] and neighbour < self.layout.count:
+                for at in (self.layout.data,) if shared else (self.layout.low, self.layout.high):
+                    if at is not None:
+                        super().store(neighbour * stride + at, bytes(2 if self.layout.packed else 4))
+        return touched
+
+    def _given_up(self, index: int, shared: bool) -> bool:
+        low, high, data, _ = self.words(index)
+        return not data if shared else not low | high
+
+
 DEFECTS: dict[str, type[SlotStore]] = {
     "alias": AliasedSlots,
     "ignores-mask": MaskBlindSlots,
     "twice": TwiceSlots,
     "drops": DroppingSlots,
     "forgets": ForgettingSlots,
+    "clears-neighbour": ClearingSlots,
 }
 """By the name that a model's ``defect`` option takes."""
+
+
+def shown_by(store: SlotStore) -> list[str]:
+    """The defects that a model with this store can show; none where it is no plain one and no defective one either."""
+    if type(store) not in (SlotStore, *DEFECTS.values()):
+        return []
+    layout = store.layout
+    lacks = set()
+    if layout.count < 2:
+        lacks |= {"alias", "forgets", "clears-neighbour"}
+    if not layout.has_mask:
+        lacks.add("ignores-mask")
+        if not layout.limits.one_address:  # what parks an entry is an address like any other
+            lacks.add("clears-neighbour")
+    if store.fd >= 0:  # a client's stores to its mapping are not seen
+        lacks.add("clears-neighbour")
+    return [name for name in DEFECTS if name not in lacks]

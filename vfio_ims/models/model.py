@@ -7,11 +7,12 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from vfio_ims.errors import UsageError, explain_unknown
 from vfio_ims.locks import make_rlock
 from vfio_ims.models.aer import record_uncorrectable
 from vfio_ims.models.bar import Bar, Msix
 from vfio_ims.models.config_space import ModelConfig
-from vfio_ims.models.defects import DEFECTS
+from vfio_ims.models.defects import DEFECTS, shown_by
 from vfio_ims.models.hooks import collect
 from vfio_ims.models.options import Option, Value, parse_options
 from vfio_ims.models.register_file import RegisterFile
@@ -60,7 +61,7 @@ class DeviceModel:
     """The INTx pin, "A" to "D"; None: it has none."""
     options: ClassVar[dict[str, Option]] = {}
     common_options: ClassVar[dict[str, Option]] = {
-        "defect": Option("none", "a fault built in on purpose", ("none", *DEFECTS)),
+        "defect": Option("none", "a fault built in on purpose, one that this model can show"),
         "flr": Option(True, "whether the function has a reset"),
         "dvsec": Option(
             "ims", "the SIOV DVSEC: with the IMS bit, without it, none, or after another vendor's", _DVSECS
@@ -84,6 +85,18 @@ class DeviceModel:
         if any(store.fd >= 0 for store in self.stores.values()):
             self._watcher = Watcher(tuple(self.stores.values()), self.lock, self.name)
 
+        self._check_defect()
+
+    def _check_defect(self) -> None:
+        """UsageError where the defect that was asked for would be ignored."""
+        name = str(self.option["defect"])
+        known = {defect for store in self.stores.values() for defect in shown_by(store)} | set(self.own_defects)
+        if name != "none" and name not in known:
+            for store in self.stores.values():
+                store.close()
+            why = explain_unknown("defect", name, ["none", *known])
+            raise UsageError("set a model's options", why=f"{why}: {self.name} cannot show another")
+
     def _config_image(self) -> ConfigImage:
         vendor, device = (int(part, 16) for part in self.id.split(":"))
         builder = ConfigBuilder(vendor, device, class_code=self.class_code, interrupt_pin=self.interrupt_pin)
@@ -98,12 +111,18 @@ class DeviceModel:
 
     def _slot_store(self, bar: Bar) -> SlotStore:
         assert bar.slots is not None
-        kind = DEFECTS.get(str(self.option["defect"]), SlotStore)
-        return kind(bar.slots, self.send, shared=bool(self.option["map_slots"]))
+        return self.store_kind(bar.slots, self.send, shared=bool(self.option["map_slots"]))
 
     # --- what a vendor's model uses and overrides ---------------------------------------------------------------------
 
     takes_enqcmd: bool = False
+    own_defects: ClassVar[tuple[str, ...]] = ()
+    """Names that the option ``defect`` takes beside those of slot stores: faults that the subclass shows by itself."""
+
+    @property
+    def store_kind(self) -> type[SlotStore]:
+        """The kind of slot store that the option ``defect`` asks for."""
+        return DEFECTS.get(str(self.option["defect"]), SlotStore)
 
     def configure(self) -> None:
         """Options are parsed, nothing is made yet: set this one's ``id``, ``bars`` or ``msix`` where they differ."""

@@ -51,6 +51,8 @@ class Evidence:
     pasid_leaks: set[int] = field(default_factory=set)
     unreported: set[int] = field(default_factory=set)
     not_woken: set[int] = field(default_factory=set)
+    disturbed: dict[int, tuple[str, str]] = field(default_factory=dict)
+    """By slot: what was done to its neighbours before it fell silent, and what its entry held then if it was wrong."""
 
     def weight(self) -> int:
         """Grows with every fault that is recorded."""

@@ -32,6 +32,7 @@ class Kind(StrEnum):
     NOT_REPORTED = "refusal not reported"
     REFUSED = "refused"
     NOT_NAMED = "source not named"
+    DISTURBED = "disturbed by a neighbour"
     NOT_WOKEN = "not woken after reset"
     ERROR = "error"
     NOT_QUIET = "not quiet"

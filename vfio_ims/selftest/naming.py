@@ -25,6 +25,7 @@ _NEXT = {
     Kind.IGNORES_MASK: "is it the right bit? (SlotLayout.mask) Write it, read it back; else the device caches entries",
     Kind.NO_PENDING: "is it the right bit (SlotLayout.pending)? A device without one is declared with pending=None",
     Kind.IGNORES_PASID: "read the slot's PASID field back, and see that fire(slot, pasid=…) tags the work",
+    Kind.DISTURBED: "do they share a register? (MessageLimits.one_address, SlotLayout) Else look at Driver.quiesce",
     Kind.NOT_WOKEN: "Driver.reset() must end with the domain's resync(), which wakes every owner",
 }
 
@@ -67,6 +68,20 @@ def _of(evidence: Evidence, slots: int, donors: int) -> list[Finding]:
         if found:
             text = _say(found, slots, one, many) + when
             findings.append(Finding(kind, text, tuple(sorted(found)), hint=hints.get(kind, "")))
+    return [*findings, *_name_disturbed(evidence, slots, when)]
+
+
+def _name_disturbed(evidence: Evidence, slots: int, when: str) -> list[Finding]:
+    """Slots that fell silent when something was done to their neighbours."""
+    findings = []
+    for done in ("masked", "closed", "allocated"):
+        found = sorted(slot for slot, (what, _) in evidence.disturbed.items() if what == done)
+        if found:
+            text = _say(found, slots, "falls silent", "fall silent") + f" when a neighbour is {done}{when}"
+            wrong = [slot for slot in found if evidence.disturbed[slot][1]]
+            if wrong:
+                text += f": slot {wrong[0]} holds {evidence.disturbed[wrong[0]][1]}"
+            findings.append(Finding(Kind.DISTURBED, text, tuple(found)))
     return findings
 
 
@@ -147,7 +162,8 @@ def _drops(first: Evidence, second: Evidence, slots: int) -> list[Finding]:
     """Slots that lost messages and work otherwise."""
     losses = first.lost + second.lost
     for evidence in (first, second):
-        for slot in evidence.unsound | evidence.unnamed | evidence.stuck | set(evidence.refusals):
+        spoken_for = evidence.unsound | evidence.unnamed | evidence.stuck
+        for slot in spoken_for | set(evidence.refusals) | set(evidence.disturbed):
             losses.pop(slot, None)
     if not losses:
         return []

@@ -43,7 +43,7 @@ def donor_passes(
     other, each is measured, and left alone for the dwell time, so that an echo shows and is its own.
     """
     domain, slots = stand.domain, list(group.slots)
-    donors = stand.donors()
+    donors = stand.fitting_donors()
     interrupts = {interrupt.slot: interrupt for interrupt in group}
     passes = pass_count(len(slots), len(donors))
     fired = [slot for slot in slots if slot not in skip]

@@ -18,7 +18,7 @@ __all__ = ["reset"]
 
 def reset(stand: Stand, evidence: Evidence, group: ImsGroup) -> str:
     """Reset with the first pass's messages in the table, and compare the entries. Returns which reset it was."""
-    donors = stand.donors()
+    donors = stand.fitting_donors()
     stand.domain.retarget(group.slots, [donors[pairing(slot, 0, len(donors))].vector for slot in group.slots])
     interrupts = list(group)
     for interrupt in interrupts:

@@ -14,6 +14,7 @@ from vfio_ims.selftest.findings import Finding, Kind
 from vfio_ims.selftest.ladder import climb
 from vfio_ims.selftest.masks import masks
 from vfio_ims.selftest.naming import name_findings
+from vfio_ims.selftest.neighbours import neighbours
 from vfio_ims.selftest.options import Options, ProgressSink
 from vfio_ims.selftest.pasids import pasids
 from vfio_ims.selftest.passes import donor_passes, pass_count
@@ -104,6 +105,7 @@ class _Run:
             skip = frozenset(evidence.unsound)
             self._step("masks", evidence, lambda tally: masks(stand, evidence, tally, group, skip), skip)
         skip = frozenset(evidence.unsound)
+        self._step("neighbours", evidence, lambda tally: neighbours(stand, evidence, tally, skip), skip)
         self._step("PASIDs", evidence, lambda tally: pasids(stand, evidence, tally, skip), skip)
 
     def _after(self, evidence: Evidence, unsound: set[int]) -> None:
@@ -127,7 +129,7 @@ class _Run:
             group = self._stand.domain.allocate_group(len(self._stand.slots))
         except Exception as error:
             raise self._stop("allocate every slot", error) from error
-        self._donors = len(self._stand.donors())
+        self._donors = len(self._stand.fitting_donors())
         return group
 
     def _passes(

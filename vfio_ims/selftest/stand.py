@@ -73,9 +73,18 @@ class Stand:
     # --- waiting ------------------------------------------------------------------------------------------------------
 
     def donors(self) -> list[Donor]:
-        """The donors that slots may share, by vector."""
-        found = (donor for donor in self.domain.pool.donors.values() if not donor.exclusive)
-        return sorted(found, key=lambda donor: donor.vector)
+        """The donors that slots may share, by vector; last those whose message does not fit beside the slots in use."""
+        found = [donor for donor in self.domain.pool.donors.values() if not donor.exclusive]
+        fitting = set(self._fitting(found))
+        return sorted(found, key=lambda donor: (donor not in fitting, donor.vector))
+
+    def fitting_donors(self) -> list[Donor]:
+        """Of ``donors`` the first: those that any slot may copy while the others are in use."""
+        return self._fitting(self.donors())
+
+    def _fitting(self, donors: list[Donor]) -> list[Donor]:
+        used = tuple(donor.message for donor in donors if donor.load)
+        return [donor for donor in donors if self.domain.table.limits.refusal(donor.message, used) is None]
 
     def until(self, done: Callable[[], bool], timeout: float) -> bool:
         """Drain events until ``done``, at most ``timeout`` seconds."""

@@ -10,10 +10,23 @@ from collections.abc import Sequence
 import pytest
 
 from vfio_ims.driver import Driver
+from vfio_ims.errors import DeviceBusy
 from vfio_ims.ims import FireReport, FireStatus, ImsInterrupt, ImsTable
 from vfio_ims.messages import Message, Slot
 
-__all__ = ["arrives", "breach", "fired_alright", "nothing", "reset_raw", "some", "start_raw", "told", "values"]
+__all__ = [
+    "arrives",
+    "breach",
+    "exclusive",
+    "fired_alright",
+    "neighbours_arrive",
+    "nothing",
+    "reset_raw",
+    "some",
+    "start_raw",
+    "told",
+    "values",
+]
 
 PATIENCE = 30.0  # seconds until an interrupt counts as lost; an emulated machine is slow
 PROMPT = 0.2  # seconds that a callback may take that must not wait
@@ -48,15 +61,35 @@ def fired_alright(driver: Driver, irq: ImsInterrupt, when: str) -> None:
 
 def values(driver: Driver, table: ImsTable) -> list[Slot]:
     """A value for each of ``some``: all bits that the table says it keeps, and their opposite; harmless if sent."""
-    memory = driver.device.dma.allocate(4096).iova
-    if not table.has_mask:
-        return [Slot(Message(memory + 4 * n, n + 1), masked=False) for n in range(5)]
-    limits = table.limits
-    wide = Message(limits.address_mask | limits.address_fixed, (1 << limits.data_bits) - 1)
+    memory, limits = driver.device.dma.allocate(4096).iova, table.limits
     if limits.one_address:
-        return [Slot(Message(memory, 0x11 * n)) for n in range(5)]
-    few = [Message((memory + 64 * n) & limits.address_mask | limits.address_fixed, n) for n in range(4)]
+        return [Slot(limits.kept(Message(memory, 0x1111 * n + 1)), masked=table.has_mask) for n in range(5)]
+    if not table.has_mask:
+        return [Slot(limits.kept(Message(memory + 4 * n, n + 1)), masked=False) for n in range(5)]
+    wide = limits.kept(Message(limits.address_mask, (1 << limits.data_bits) - 1))
+    few = [limits.kept(Message(memory + 64 * n, n)) for n in range(4)]
     return [Slot(wide), *map(Slot, few)]
+
+
+def exclusive(driver: Driver, count: int) -> list[ImsInterrupt]:
+    """So many slots, each with a donor of its own; skips where the table cannot hold so many vectors' messages."""
+    try:
+        return [driver.ims.allocate(exclusive=True) for _ in range(count)]
+    except DeviceBusy as busy:
+        pytest.skip(f"not applicable: {count} donors do not fit this table: {busy.why}")
+
+
+def neighbours_arrive(driver: Driver, kept: Sequence[ImsInterrupt], callback: str, done: str) -> None:
+    """Fire slots to whose neighbour something was done: each is sent and received, and holds what it held."""
+    table, promise = driver.ims.table, "what is done to one slot leaves its neighbours alone"
+    for irq in kept:
+        irq.wait(0)
+        status = driver.fire(irq.slot).status
+        expected = driver.ims.records.slot(irq.slot)
+        found = f"slot {irq.slot} fell silent when {done}; it was {expected} and is {table.read(irq.slot)}"
+        assert status is FireStatus.SENT, breach(driver, callback, promise, f"{found}; fire says {status}")
+        assert arrives(irq), breach(driver, callback, promise, found)
+        assert table.read(irq.slot) == expected, breach(driver, callback, promise, found)
 
 
 def nothing() -> None:

@@ -147,6 +147,16 @@ class Places:
             self._ids[name] = _ids_of(name)
         return self._ids[name]
 
+    def under_test(self, place: Place) -> tuple[str, Sequence[str]]:
+        """The name of the place's device or model, and the folders of which one must hold its driver."""
+        from vfio_ims.families import family_of_model, load_folder
+
+        if place.kind == "device":
+            return place.name, self.folders
+        private = [load_folder(folder) for folder in self.folders]
+        model = place.name.partition(",")[0]
+        return f"mock:{model}", self.folders if family_of_model(model) in private else ()
+
     # --- models in processes of their own -----------------------------------------------------------------------------
 
     def name_of(self, place: Place) -> str:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, ClassVar
 
 from vfio_ims.errors import UsageError
 from vfio_ims.models import Bar, DeviceModel, Msix, Option, SlotStore, on_read, on_write
-from vfio_ims.models.defects import DEFECTS
 from vfio_ims.registers import Register, RegisterValue
 
 from ..commands import Command
@@ -155,9 +154,8 @@ class IdxdModel(DeviceModel):
 
     def _slot_store(self, bar: Bar) -> SlotStore:
         assert bar.slots is not None
-        kind = DEFECTS.get(str(self.option["defect"]), SlotStore)
         shared, masked = bool(self.option["map_slots"]), bool(self.option["reset_masked"])
-        return kind(bar.slots, self.send, shared=shared, reset_masked=masked)
+        return self.store_kind(bar.slots, self.send, shared=shared, reset_masked=masked)
 
     # --- what it says of itself ---------------------------------------------------------------------------------------
 

@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Entries of 24 bytes without a control word; masks and pending bits in registers of their own."""
+
+from vfio_ims.registers import Block, Register, SlotLayout, bit
+
+
+class Bar0(Block):
+    """BAR 0. A raised slot sends its message, or pends while it is masked."""
+
+    ID = Register(0x00, access="ro", reset=0x5A02_0001)
+    RESET = Register(0x04, access="wo")
+    FIRE = Register(0x08, access="wo")
+    FIRE_VECTOR = Register(0x0C, access="wo")
+    STATUS = Register(0x10, access="ro", pended=bit(0), refused=bit(1))
+
+
+SLOTS = SlotLayout(
+    bar=0,
+    offset=0x1000,
+    count=40,
+    stride=24,
+    low=8,
+    high=12,
+    data=0,
+    control=None,
+    mask=None,
+    pending=None,
+    mask_bitmap=0x1800,
+    pending_bitmap=0x1900,
+)

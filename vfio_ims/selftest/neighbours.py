@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is done to one slot leaves its neighbours alone: they deliver while it is masked, closed and allocated again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from vfio_ims.ims import FireStatus
+from vfio_ims.selftest.stand import NotApplicable
+
+if TYPE_CHECKING:
+    from vfio_ims.ims import ImsInterrupt
+    from vfio_ims.selftest.counts import Tally
+    from vfio_ims.selftest.evidence import Evidence
+    from vfio_ims.selftest.stand import Stand
+
+__all__ = ["neighbours"]
+
+_MOST = 32
+
+
+def neighbours(stand: Stand, evidence: Evidence, tally: Tally, skip: frozenset[int]) -> None:
+    """Mask, close and allocate every other slot; fire those between after each.
+
+    At most 32 slots, from the start and the end of the table; the slots in ``skip`` are left out.
+    """
+    chosen = [slot for slot in _chosen(stand.slots) if slot not in skip]
+    halves = [[slot for slot in chosen if slot % 2 == odd] for odd in (1, 0)]
+    if not all(halves):
+        raise NotApplicable("there are no two slots side by side")
+    held: dict[int, ImsInterrupt] = {}
+    try:
+        for slot in chosen:
+            held[slot] = stand.domain.allocate(slot=slot)
+        stand.calm()
+        for half, (others, kept) in enumerate((halves, halves[::-1])):
+            stand.tell(half, 2)
+            if stand.domain.table.has_mask and stand.options.masks:
+                for slot in others:
+                    held[slot].mask()
+                _fire(stand, evidence, tally, [held[slot] for slot in kept], "masked")
+                for slot in others:
+                    held[slot].unmask()
+            for slot in others:
+                held[slot].close()
+            _fire(stand, evidence, tally, [held[slot] for slot in kept], "closed")
+            for slot in others:
+                held[slot] = stand.domain.allocate(slot=slot)
+            _fire(stand, evidence, tally, [held[slot] for slot in kept], "allocated")
+        stand.calm()  # what comes twice is for the passes to say
+        stand.tell(2, 2)
+    finally:
+        stand.domain.release(list(held), "the self-test")
+
+
+def _chosen(slots: Sequence[int]) -> list[int]:
+    """All, or as many as are looked at from both ends."""
+    if len(slots) <= _MOST:
+        return list(slots)
+    return [*slots[: _MOST // 2], *slots[-_MOST // 2 :]]
+
+
+def _fire(stand: Stand, evidence: Evidence, tally: Tally, kept: Sequence[ImsInterrupt], done: str) -> None:
+    """Each of ``kept`` must arrive, though its neighbours were ``done`` something to."""
+    for interrupt in kept:
+        slot = interrupt.slot
+        if slot in evidence.disturbed:
+            continue
+        tally.fired += 1
+        evidence.sent[slot] += 1
+        if _arrives(stand, evidence, interrupt):
+            tally.delivered += 1
+            continue
+        stand.silence()
+        tally.lost += 1
+        tally.inquiries += 1
+        if slot not in evidence.unnamed and not _arrives(stand, evidence, interrupt):
+            entry, wanted = stand.domain.table.read(slot), stand.domain.records.slot(slot)
+            evidence.disturbed[slot] = done, "" if entry == wanted else f"{entry} instead of {wanted}"
+        else:
+            evidence.lost[slot] += 1
+
+
+def _arrives(stand: Stand, evidence: Evidence, interrupt: ImsInterrupt) -> bool:
+    donor = stand.domain.donor_of(interrupt.slot)
+    stand.domain.hub.drain()
+    interrupt.wakeup.take()
+    before = donor.count
+    if stand.fire(interrupt.slot).status is not FireStatus.SENT:
+        return False
+    if interrupt.wait(stand.patience):
+        return True
+    if donor.count > before:
+        evidence.unnamed.add(interrupt.slot)
+    return False
