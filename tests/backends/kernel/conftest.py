@@ -66,6 +66,8 @@ class FakeKernel:
         self.tokens = True  # as from Linux 6.17 on
         self.extensions = {3, 9}  # type1v2, and unmap-all as from Linux 5.12 on
         self.exports = True  # dma-bufs
+        self.kinds: list[int] = []
+        self.physical, self.contiguous = 0x4000_0000, 1 << 40  # where IOVA 0 lies without an IOMMU
         self.compat = False  # iommufd answers a container's requests
         self.ids = itertools.count(10)
         self.exported: list[tuple[str, int, int, int]] = []
@@ -135,7 +137,7 @@ class FakeKernel:
         if name.startswith("DEVICE"):
             return handler(function, argument)
         if name.startswith("GROUP"):
-            return handler(int(Path(path).name), argument)
+            return handler(int(Path(path).name.removeprefix("noiommu-")), argument)
         return handler(path, argument)
 
     def _info(self, argument: Any, fixed: bytes, more: bytes = b"") -> int:
@@ -162,7 +164,8 @@ class FakeKernel:
         return int(argument in self.extensions)
 
     def _set_iommu(self, _: object, argument: int) -> int:
-        assert argument == 3
+        assert argument in self.extensions & {3, 8}
+        self.kinds.append(argument)
         self.iommu_set += 1
         return 0
 
@@ -350,6 +353,11 @@ class FakeKernel:
         if not any(self.container_of.values()):
             raise OSError(errno.ENODEV, "")
         wanted.ioas_id = 5
+        return 0
+
+    def _ioas_noiommu_get_pa(self, path: str, wanted: Any) -> int:
+        assert wanted.iova in self.maps[wanted.ioas_id]
+        wanted.out_phys, wanted.length = self.physical + wanted.iova, min(wanted.length, self.contiguous)
         return 0
 
     def _ioas_map_file(self, path: str, wanted: Any) -> int:
