@@ -289,6 +289,8 @@ class FakeKernel:
         return 0
 
     def _device_feature(self, function: FakeFunction, wanted: Any) -> int:
+        if wanted.flags == 1 << 16 | 11:
+            return self._dma_buf(function, wanted)
         data = bytes(self.ffi.buffer(self.ffi.cast("uint8_t *", wanted), wanted.argsz))[8:]
         function.features.append((wanted.flags, data))
         return 0
@@ -317,11 +319,11 @@ class FakeKernel:
         del function.attached[wanted.pasid if wanted.flags else None]
         return 0
 
-    def _device_feature(self, function: FakeFunction, wanted: Any) -> int:
-        flags, region, _, zero, ranges, offset, size = struct.unpack(
+    def _dma_buf(self, function: FakeFunction, wanted: Any) -> int:
+        _, region, _, zero, ranges, offset, size = struct.unpack(
             "<4xIIIIIQQ", self.ffi.buffer(self.ffi.cast("uint8_t *", wanted), wanted.argsz)
         )
-        assert (flags, zero, ranges) == (1 << 16 | 11, 0, 1)
+        assert (zero, ranges) == (0, 1)
         if not self.exports:
             raise OSError(errno.ENOTTY, "")
         self.exported.append((function.bdf, region, offset, size))
