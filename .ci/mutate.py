@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parents[1]
 TESTS = {
     "ims": ["tests/ims", "tests/behaviour", "tests/faults"],
     "interrupts": ["tests/interrupts", "tests/behaviour"],
-    "dma": ["tests/dma", "tests/behaviour/test_dma.py", "tests/behaviour/test_ims_memory.py"],
+    "dma": ["tests/dma", "tests/behaviour/test_dma.py", "tests/behaviour/test_dma_existing.py"],
     "platform": ["tests/platform", "tests/behaviour"],
     "selftest": ["tests/selftest"],
 }
