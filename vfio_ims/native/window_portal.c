@@ -130,32 +130,41 @@ static void lay_pattern(struct words *words, const uint8_t *pattern, uint64_t ro
         memcpy(to + 8 * i, data + i * sizeof(type), sizeof(type)); \
     break
 
+static void lay_counter(uint8_t *to, const struct row_column *c, uint64_t start, uint64_t rows)
+{
+    uint64_t first = c->first + start * c->step;
+
+    switch (c->width) {
+    case 1:
+        LAY_COUNTER(uint8_t);
+    case 2:
+        LAY_COUNTER(uint16_t);
+    case 4:
+        LAY_COUNTER(uint32_t);
+    default:
+        LAY_COUNTER(uint64_t);
+    }
+}
+
 static void lay_column(struct words *words, const struct row_column *c, uint64_t start, uint64_t rows)
 {
     uint8_t *to = (uint8_t *)words->own[c->at / 8] + c->at % 8;
     const uint8_t *data = c->data;
-    uint64_t first = c->first + start * c->step;
 
-    if (data != NULL)
-        data += start * c->width;
-    switch (c->width | (data == NULL ? 16 : 0)) {
+    if (data == NULL) {
+        lay_counter(to, c, start, rows);
+        return;
+    }
+    data += start * c->width;
+    switch (c->width) {
     case 1:
         LAY_VALUES(uint8_t);
     case 2:
         LAY_VALUES(uint16_t);
     case 4:
         LAY_VALUES(uint32_t);
-    case 8:
-        words->from[c->at / 8] = data;
-        break;
-    case 16 + 1:
-        LAY_COUNTER(uint8_t);
-    case 16 + 2:
-        LAY_COUNTER(uint16_t);
-    case 16 + 4:
-        LAY_COUNTER(uint32_t);
     default:
-        LAY_COUNTER(uint64_t);
+        words->from[c->at / 8] = data;
     }
 }
 
