@@ -15,7 +15,7 @@ trap 'rm -rf "$tree"' EXIT
 
 case "${1:-}" in
 "") set -- tests/native tests/fuzz tests/vfio_user tests/behaviour tests/intel_idxd ;;
-short) set -- tests/native tests/fuzz tests/intel_idxd/test_by_message.py ;;
+short) set -- tests/native/test_{window,rows,memory,fault}.py tests/fuzz/test_{windows,descriptors,server}.py ;;
 esac
 
 flags=(-std=c11 -D_GNU_SOURCE -O2 -Wall -Wextra -Werror -fPIC)
