@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 
 import vfio_ims
-from vfio_ims.errors import UnsupportedError, UsageError
+from vfio_ims.errors import DeviceError, UnsupportedError, UsageError
 from vfio_ims.pci.capabilities import PowerState
 from vfio_ims.platform import Platform
 from vfio_ims.ports.values import AffectedFunction, FeatureFlags, IrqIndex, ResetMethod
@@ -57,6 +57,27 @@ def test_a_hot_reset_wakes_a_sleeping_function() -> None:
 def test_a_bad_place_is_refused() -> None:
     with pytest.raises(UsageError, match="PCI address"):
         vfio_ims.open("mock:minimal,bdf=nowhere")
+
+
+def test_a_request_wakes_a_device_and_signals() -> None:
+    """A kernel signals only where its runtime power management did put the device to sleep."""
+    with vfio_ims.open("mock:minimal") as device, device.low_power(wakeup=True) as low:
+        assert not low.wait(0)
+        device.config.read(0, 2)
+        assert low.wait(5)
+        with device.low_power():
+            pass
+
+
+def test_mapped_access_is_refused_in_low_power() -> None:
+    with vfio_ims.open("mock:minimal") as device:
+        device.config.memory = True
+        bar = device.bar(0)
+        with device.low_power():
+            with pytest.raises(DeviceError, match="leave low power first"):
+                bar.read32(0)
+            assert device.port.read_region(0, 0, 4) == b"1SMI"
+        assert bar.read32(0) == 0x494D_5331
 
 
 def test_unknown_features_are_refused() -> None:

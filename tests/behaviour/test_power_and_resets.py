@@ -7,7 +7,7 @@ import contextlib
 
 import pytest
 
-from tests.behaviour.common import EVERYWHERE, PATIENCE, arrives, table_of
+from tests.behaviour.common import EVERYWHERE, arrives, table_of
 from vfio_ims.device import Device
 from vfio_ims.errors import DeviceBusy, DeviceError, UnsupportedError, UsageError
 from vfio_ims.messages import Message, Slot
@@ -111,14 +111,3 @@ def test_low_power_is_entered_and_left(vfio_device: Device) -> None:
     assert bar.read32(0) == before
     with vfio_device.low_power(wakeup=True):
         pass
-
-
-def test_a_request_wakes_it_and_signals(vfio_device: Device) -> None:
-    if vfio_device.mount not in ("mock", "vfio-user"):
-        pytest.skip("a kernel signals where its runtime power management put the device to sleep: tests/vm")
-    with vfio_device.low_power(wakeup=True) as low:
-        assert not low.wait(0)
-        vfio_device.config.read(0, 2)
-        assert low.wait(PATIENCE)
-        with vfio_device.low_power():
-            pass

@@ -12,7 +12,7 @@ __all__ = ["HEADER", "MSI_VECTORS", "Bar0", "LegacyModel"]
 
 MSI_VECTORS = 4
 HEADER = bytes.fromhex("20000040 0100000f 00000001 fee00000")
-"""The packet that the model blames: a memory write."""
+"""The packet that the model blames: a memory read by a 64-bit address."""
 
 
 class Bar0(Block):

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Generator
+from collections.abc import AsyncIterator, Callable, Collection, Generator
 from typing import TYPE_CHECKING
 
 from vfio_ims.errors import ClosedError
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from vfio_ims.interrupts.hub import EventHub
     from vfio_ims.native.events import EventFd
     from vfio_ims.ports.device import DevicePort
+    from vfio_ims.ports.values import Affinity
 
 __all__ = ["VectorInterrupt"]
 
@@ -90,6 +91,20 @@ class VectorInterrupt(Owner):
         """Let it through again. The kernel masks INTx at each interrupt: unmask when the device is quiet."""
         self.check_open("unmask")
         self._port.set_irqs(self.index, IrqSet.DATA_NONE | IrqSet.ACTION_UNMASK, self.vector, 1)
+
+    def affinity(self) -> Affinity:
+        """The CPUs that may take this vector, and those that do; UnsupportedError where a mount has none."""
+        self.check_open("read the CPUs")
+        return self._port.affinity(self.index, self.vector)
+
+    def set_affinity(self, cpus: Collection[int]) -> None:
+        """Let only ``cpus`` take this vector; a kernel moves it with its next interrupt.
+
+        Through /proc/irq, so AccessDenied for others than root. Without interrupt remapping the vector's message
+        changes: slots that hold a copy are written again by their domain's ``check``.
+        """
+        self.check_open("set the CPUs")
+        self._port.set_affinity(self.index, self.vector, cpus)
 
     def _release(self) -> None:
         self._wakeup.fail(ClosedError("wait", device=self.label, why=f"closed by {self._closed_by}"))

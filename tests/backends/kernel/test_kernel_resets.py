@@ -171,3 +171,16 @@ def test_a_refused_move_says_why(
         write_affinity(irqs[0], IrqIndex.MSIX, 0, {1}, irqs[1])
     assert "move vector 0 to CPU 1" in str(caught.value)
     monkeypatch.undo()
+
+
+# --- counted errors ---------------------------------------------------------------------------------------------------
+
+
+def test_the_kernels_counts_of_errors_are_read(kernel: Any, opened: Open) -> None:
+    kernel.add()
+    folder = kernel.sys / "bus/pci/devices" / BDF
+    with opened() as port:
+        assert port.error_counts() == {}
+        (folder / "aer_dev_correctable").write_text("RxErr 3\nBadTLP 0\nTOTAL_ERR_COR 3\n")
+        (folder / "aer_dev_nonfatal").write_text("CmpltTO 1\nTOTAL_ERR_NONFATAL 1\n")
+        assert port.error_counts() == {"nonfatal CmpltTO": 1, "correctable RxErr": 3}
