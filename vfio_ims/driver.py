@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import contextlib
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from vfio_ims.errors import ClosedError, DeviceError, DeviceTimeout, UnsupportedError
@@ -13,6 +13,7 @@ from vfio_ims.families import family_for
 from vfio_ims.ims import FireReport, ImsDomain, ImsTable, ImsVerdict
 from vfio_ims.ims.parking import Parking
 from vfio_ims.ims.verdict import judge
+from vfio_ims.interruption import uninterrupted
 from vfio_ims.lifetime import Owner
 from vfio_ims.locks import made, made_once, make_rlock
 from vfio_ims.names import Name, open_device
@@ -36,7 +37,10 @@ class Driver(Owner, ABC):
     def __init__(self, device: Device) -> None:
         self.device = device
         self.lock = make_rlock()
-        """For register sequences that must not interleave: every callback may come from several threads."""
+        """For register sequences that must not interleave, and for ``fire``: every callback may come from several
+
+        threads, and ``reset`` holds it. Never taken in ``fired`` or ``quiesce``, which are called under other locks.
+        """
         self._started = False
         super().__init__(device.name, device)  # a device that is closed under its driver stops it first
 
@@ -145,21 +149,39 @@ class Driver(Owner, ABC):
     def reset(self) -> None:
         """Quiesce, reset the function, start again, write the slots again and wake every waiter once.
 
-        Without a function reset the driver's ``start`` is what resets.
+        Without a function reset the driver's ``start`` is what resets. A ``fire`` of another thread waits until it is
+        over. Where it fails half-way every wait and allocation raises DeviceError until a reset succeeds.
         """
         self.check_open("reset")
         domain = made(self, "ims")
-        if domain is not None:
-            with contextlib.suppress(DeviceError, DeviceTimeout):  # it may be lost: then nothing leaves it
-                domain.parking.quiesce(range(domain.table.size))
+        with uninterrupted():
+            try:
+                if domain is not None:
+                    with contextlib.suppress(DeviceError, DeviceTimeout):  # it may be lost: then nothing leaves it
+                        domain.parking.quiesce(range(domain.table.size))
+                with self._quiet():
+                    self._reset()
+                if domain is not None:
+                    domain.resync()
+            except BaseException as error:
+                if domain is not None:
+                    why = f"its last reset was not completed: {str(error) or type(error).__name__}"
+                    domain.fail(DeviceError("use the device", device=self.label, why=why, hint="reset it again"))
+                raise
+
+    def _reset(self) -> None:
         self._halt()
         if self.device.can_reset:
             self.device.reset()
         self.device.config.memory = True
         self.device.config.bus_master = True
         self.start()
-        if domain is not None:
-            domain.resync()
+
+    @contextlib.contextmanager
+    def _quiet(self) -> Iterator[None]:
+        """No other thread gives the device work within: a reset would lose it. ``fire`` takes ``lock`` for that."""
+        with self.lock:
+            yield
 
     def _halt(self) -> None:
         # A device that does not answer, or is being closed around its driver, is reset, or gone.

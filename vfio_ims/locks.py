@@ -7,11 +7,12 @@ import os
 import threading
 import weakref
 from collections.abc import Callable
+from types import TracebackType
 from typing import Any, Generic, TypeVar, overload
 
 from vfio_ims.interruption import uninterrupted
 
-__all__ = ["made", "made_once", "make_lock", "make_rlock"]
+__all__ = ["Guard", "made", "made_once", "make_lock", "make_rlock"]
 
 _T = TypeVar("_T")
 _LOCKS: weakref.WeakSet[Any] = weakref.WeakSet()
@@ -39,6 +40,34 @@ def _after_fork_in_child() -> None:
 
 
 os.register_at_fork(after_in_child=_after_fork_in_child)
+
+
+class Guard:
+    """A re-entrant lock under which Ctrl-C waits: for books that are kept beside a device's own state.
+
+    As ``make_rlock``'s, it is free in a forked child.
+    """
+
+    def __init__(self) -> None:
+        self._lock = make_rlock()
+        self._sections: list[uninterrupted] = []
+
+    def __enter__(self) -> None:
+        section = uninterrupted()
+        section.__enter__()
+        try:
+            self._lock.acquire()
+        except BaseException:
+            section.__exit__(None, None, None)
+            raise
+        self._sections.append(section)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        section = self._sections.pop()
+        self._lock.release()
+        section.__exit__(kind, error, trace)
 
 
 class made_once(Generic[_T]):  # noqa: N801 - used as a decorator, as functools.cached_property is

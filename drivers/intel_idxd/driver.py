@@ -9,7 +9,7 @@ function's own address space.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from vfio_ims.driver import Driver, FireReport
@@ -170,12 +170,27 @@ class Idxd(QueueControl, Driver):
             self.commander.attempt(Command.DISABLE_DEVICE)
             regs.GENCTRL.write(0)
 
+    @contextlib.contextmanager
+    def _quiet(self) -> Iterator[None]:
+        """What is submitted meanwhile waits: the reset would lose it, and nothing would ever complete it."""
+        with contextlib.ExitStack() as held:
+            held.enter_context(super()._quiet())
+            firing = made(self, "firing")
+            if firing is not None:
+                held.enter_context(firing.paused())
+            for queue in list(self.queues.values()):
+                held.enter_context(queue.lock)
+            yield
+
     def _release(self) -> None:
         with contextlib.ExitStack() as stack:
             stack.callback(super()._release)
             stack.callback(self._close_memory)
             if self._started:
                 stack.callback(self.stop)
+            firing = made(self, "firing")
+            if firing is not None:
+                stack.callback(firing.close)  # before the device stops: what is under way completes
             domain = made(self, "ims")
             if domain is not None:
                 stack.callback(domain.close)
@@ -183,7 +198,9 @@ class Idxd(QueueControl, Driver):
     def _close_memory(self) -> None:
         if "tracker" in self.__dict__:
             self.tracker.clear()  # it looks at records by their addresses
-        for name in ("firing", "records", "lists", "log"):
+        for queue in self.queues.values():
+            queue.clear()
+        for name in ("records", "lists", "log"):
             held = self.__dict__.get(name)
             if held is not None:
                 held.close()

@@ -3,16 +3,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 from vfio_ims.driver import FireReport
-from vfio_ims.errors import DeviceError, check_index
+from vfio_ims.errors import DeviceError, VfioImsError, check_index
 from vfio_ims.ims import FireStatus
+from vfio_ims.interruption import uninterrupted
 from vfio_ims.locks import make_lock
 from vfio_ims.native.access import load, store
 
 from .commands import Command, queue_operand
 from .descriptors import DESCRIPTOR, RECORD_SIZE, DsaOpcode, Flag
+from .records import Record
 from .software_error import acknowledge, describe, has_error
 from .status import STATUS_CODE, Status, status_text
 from .tables import SLOTS
@@ -44,25 +48,35 @@ class Firing:
         self._layout, self._slots = layout or SLOTS, 0 if layout is None else layout.count
         self._size = RECORD_SIZE[driver.kind]
         vectors = driver.device.interrupts.msix.count
-        self._records = driver.device.dma.allocate((self._slots + vectors) * self._size)
-        self._address, self._iova = self._records.address, self._records.iova
+        self._buffer = driver.device.dma.allocate((self._slots + vectors) * self._size)
+        self._memory: memoryview | None = self._buffer.view
+        self._late: dict[int, WorkQueue] = {}  # by place: no-ops that nobody waits for, and whose records they are
         self._locks = [make_lock() for _ in range(_LOCKS)]
         self._bar = driver.device.bar(self._layout.bar)
 
     def fire(self, slot: int) -> FireReport:
         self._check(slot)
-        driver, at = self._driver, slot * self._size
-        record = self._address + at
-        with self._locks[slot % _LOCKS]:
+        driver = self._driver
+        with uninterrupted(), self._locks[slot % _LOCKS]:
+            record = self._record(slot)
+            self._await_late(record)
             driver.tracker.begin(slot, record)
-            status = self._run(driver.handles.slot(slot), at, slot, ims=True)
+            status = self._run(driver.handles.slot(slot), record, slot, ims=True)
             if status & STATUS_CODE == Status.INTERRUPT_HANDLE and driver.handles.request and self._revoked():
                 driver.tracker.begin(slot, record)
-                status = self._run(driver.handles.slot(slot), at, slot, ims=True)
+                status = self._run(driver.handles.slot(slot), record, slot, ims=True)
             if status != Status.SUCCESS:
                 driver.tracker.forget(record)
                 return FireReport(FireStatus.REFUSED, status_text(status), status)
             return self._sent(slot)
+
+    def _record(self, number: int) -> Record:
+        """The record of a slot, or of a vector behind the slots; one of the locks is held."""
+        at = number * self._size
+        if self._memory is None:
+            self._driver.check_open("fire")
+            raise AssertionError("closed with its driver")
+        return Record(self._buffer.address + at, self._buffer.iova + at, self._memory)
 
     def _check(self, slot: int) -> None:
         check_index(slot, self._slots, "slot", "fire a slot", self._driver.label)
@@ -75,18 +89,31 @@ class Firing:
             control = self._bar.poll(place, 4, _HELD, _HELD, _SETTLE)
         return _PENDING if control & _HELD else _SENT
 
-    def _run(self, handle: int, at: int, number: int, *, ims: bool) -> int:
-        """A no-op with the record at ``at``; its status byte."""
+    def _run(self, handle: int, record: Record, number: int, *, ims: bool) -> int:
+        """A no-op that completes into ``record``; its status byte."""
         queues = self._driver.dedicated
         queue = queues[number % len(queues)]
-        record, iova = self._address + at, self._iova + at
-        store(record, 8, 0)
-        descriptor = DESCRIPTOR.pack(0, _RECORDED, iova, 0, 0, 0, handle, 0, _NOTHING)
+        store(record.address, 8, 0)
+        descriptor = DESCRIPTOR.pack(0, _RECORDED, record.iova, 0, 0, 0, handle, 0, _NOTHING)
         queue.submit(descriptor, record, ims=ims)
         try:
-            return load(record, 1) or wait_for_record(self._regs, record, iova, _TIMEOUT, "wait for a no-op")
-        finally:
+            status = load(record.address, 1) or wait_for_record(self._regs, record, _TIMEOUT, "wait for a no-op")
+        except VfioImsError:
             queue.retire(record)
+            raise
+        except BaseException:  # Ctrl-C: the device has the no-op still, and will write the record
+            self._late[record.address] = queue
+            raise
+        queue.retire(record)
+        return status
+
+    def _await_late(self, record: Record) -> None:
+        """What an earlier fire did not wait for has to complete before its record can be used again."""
+        queue = self._late.get(record.address)
+        if queue is not None:
+            wait_for_record(self._regs, record, _TIMEOUT, "wait for an earlier no-op")
+            queue.retire(record)
+            del self._late[record.address]
 
     def _revoked(self) -> bool:
         """Whether the device has taken all interrupt handles back; then they are requested anew."""
@@ -94,9 +121,10 @@ class Firing:
 
     def fire_vector(self, vector: int) -> None:
         driver = self._driver
-        with self._locks[vector % _LOCKS]:
-            at = (self._slots + vector) * self._size
-            status = self._run(driver.handles.vector(vector), at, vector, ims=False)
+        with uninterrupted(), self._locks[vector % _LOCKS]:
+            record = self._record(self._slots + vector)
+            self._await_late(record)
+            status = self._run(driver.handles.vector(vector), record, vector, ims=False)
         if status != Status.SUCCESS:
             raise DeviceError(f"fire vector {vector}", device=driver.label, why=status_text(status))
 
@@ -107,7 +135,7 @@ class Firing:
         self._check(slot)
         check_index(pasid, 1 << 20, "pasid", f"fire slot {slot}", self._driver.label)
         driver = self._driver
-        with self._tagged:
+        with uninterrupted(), self._tagged:
             queue = driver.dedicated[-1]
             driver.tracker.open(slot)
             try:
@@ -142,5 +170,19 @@ class Firing:
         acknowledge(regs)
         return FireReport(FireStatus.REFUSED, describe(error), error.error)
 
+    # --- resets and the end -------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """No fire is under way within, and those that come wait: for a reset, which loses what is in flight."""
+        with ExitStack() as held:
+            for lock in (self._tagged, *self._locks):
+                held.enter_context(lock)
+            yield
+            self._late.clear()
+
     def close(self) -> None:
-        self._records.close()
+        """Give the memory back, once no fire is under way; those that come later raise ClosedError."""
+        with self.paused():
+            self._memory = None
+        self._buffer.close()

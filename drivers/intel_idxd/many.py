@@ -8,6 +8,7 @@ from collections.abc import Generator
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from vfio_ims.errors import DeviceTimeout, UsageError
+from vfio_ims.interruption import uninterrupted
 from vfio_ims.native.access import collect
 from vfio_ims.native.memory import view_of
 
@@ -87,19 +88,20 @@ class ManyOperations(Rows):
         request = Request(opcode, flags, source, destination, size, specific=specific, name=self.name)
         self.pattern = described(request, session.label, _COMPLETES, 0, pasid=session.pasid or 0)
         driver, notifier = session.driver, session.notifier
-        place = self._place = driver.lists.take(count * step)
-        self.records, self.iova = place.address, place.iova
-        self._closed = False
-        session.many_in_flight.append(self)
-        try:
-            session.queue.submit_rows(self, ims=notifier.ims, timeout=session.timeout)
-        except UsageError:  # nothing was stored
-            session.many_in_flight.remove(self)
-            self._closed = True
-            driver.lists.give_back(place)
-            raise
-        if notifier.flags:
-            self._last = session.submit.drain()
+        with uninterrupted():
+            place = self._place = driver.lists.take(count * step)
+            self.records, self.iova = place.address, place.iova
+            self._closed = False
+            session.many_in_flight.append(self)
+            try:
+                session.queue.submit_rows(self, ims=notifier.ims, timeout=session.timeout)
+            except UsageError:  # nothing was stored
+                session.many_in_flight.remove(self)
+                self._closed = True
+                driver.lists.give_back(place)
+                raise
+            if notifier.flags:
+                self._last = session.submit.drain()
 
     def _check_column(self, column: Any, width: int) -> None:
         """UsageError unless it is a buffer of whole numbers of ``width`` bytes, or of bytes."""
@@ -148,9 +150,11 @@ class ManyOperations(Rows):
             error = describe(session.driver.regs.SWERR.read())
             why = f"{len(found)} of {self.count} have completed in turn" + (f"; {error}" if error else "")
             raise DeviceTimeout(self.name, device=session.label, why=why)
-        self._statuses = found
-        self._session.queue.retire_rows(self)
-        self._session.many_in_flight.remove(self)
+        with uninterrupted():
+            if self._statuses is None:
+                self._statuses = found
+                self._session.queue.retire_rows(self)
+                self._session.many_in_flight.remove(self)
 
     def _result(self, check: bool) -> bytearray:
         statuses = self._statuses

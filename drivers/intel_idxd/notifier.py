@@ -4,12 +4,12 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 import time
 from typing import TYPE_CHECKING, Protocol
 
 from vfio_ims.errors import DeviceTimeout, UsageError
 from vfio_ims.ims import ImsInterrupt
+from vfio_ims.interruption import break_off
 from vfio_ims.interrupts.vector import VectorInterrupt
 from vfio_ims.native.access import load
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Interrupting", "Notifier", "Polling", "notifier_for"]
 
-_TURN = 0.1  # seconds that one waiting thread leads before it looks whether others have found its completion
+_TURN = 0.1  # seconds after which a waiting thread looks at its record without an interrupt
 _NAP = 0.001
 
 
@@ -54,7 +54,7 @@ class Polling:
 
     def wait(self, operation: Operation, timeout: float) -> None:
         record = operation.record
-        wait_for_record(self._driver.regs, record.address, record.iova, timeout, operation.name)
+        wait_for_record(self._driver.regs, record, timeout, operation.name)
 
     async def wait_async(self, operation: Operation) -> None:
         pause = 0.0
@@ -69,8 +69,8 @@ class Polling:
 class Interrupting:
     """One interrupt for all operations of a session (and of others that share it).
 
-    A wake-up says only that something may have completed: who takes it tells all whose records are there. Threads take
-    turns in waiting for the interrupt, tasks have one reader in their loop.
+    A wake-up says only that something may have completed: each thread that waits looks at its own record then. Tasks
+    have one reader in their loop.
     """
 
     flags: int = Flag.INTERRUPT
@@ -84,8 +84,6 @@ class Interrupting:
         self._pasid = pasid
         if pasid is not None and isinstance(interrupt, VectorInterrupt):
             driver.pasids.allow(interrupt.vector, pasid)
-        self._turn = threading.Condition()
-        self._leading = False
         self._waiting: dict[asyncio.Future[None], int] = {}
         self._reader: asyncio.Task[None] | None = None
 
@@ -97,23 +95,17 @@ class Interrupting:
     def wait(self, operation: Operation, timeout: float) -> None:
         deadline = time.monotonic() + timeout
         record = operation.record.address
-        with self._turn:
-            while not load(record, 1):
-                left = deadline - time.monotonic()
-                if left <= 0:
-                    raise self._late(operation, timeout)
-                if self._leading:
-                    self._turn.wait(min(left, _TURN))
-                    continue
-                self._leading = True
-                self._turn.release()
-                try:
-                    self._interrupt.wait(min(left, _TURN))
-                finally:
-                    self._turn.acquire()
-                    self._leading = False
-                    self._turn.notify_all()
-                    self._tell()
+
+        def completed() -> bool:
+            self._tell()  # the interrupt may have been another's, whose task this thread's look has taken it from
+            return load(record, 1) != 0
+
+        while not load(record, 1):
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise self._late(operation, timeout)
+            self._interrupt.wait_until(completed, min(left, _TURN))
+            break_off()
 
     def _late(self, operation: Operation, timeout: float) -> DeviceTimeout:
         text = describe(self._driver.regs.SWERR.read())

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import TYPE_CHECKING
 
+from vfio_ims.interruption import uninterrupted
 from vfio_ims.native.access import load
 
 from .completion import Completion, OperationError
@@ -79,8 +80,9 @@ class Operation:
         return load(self.record.address, 1) == Status.INTERRUPT_HANDLE and self._session.again(self)
 
     def _finish(self) -> None:
-        if self._completion is None:
-            self._completion = self._session.retire(self)
+        with uninterrupted():
+            if self._completion is None:
+                self._completion = self._session.retire(self)
 
     def _result(self, check: bool) -> Completion:
         completion = self._completion

@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from vfio_ims.errors import ClosedError, DeviceBusy, UsageError, VfioImsError
+from vfio_ims.interruption import uninterrupted
 from vfio_ims.native.access import store
 
 from .batch import Batch
@@ -124,16 +125,17 @@ class QueueSession(Operations[Completion]):
     def start(self, request: Request) -> Operation:
         """Submit one request. UsageError where a value does not fit its field."""
         self._check_open(request.name)
-        record = self.driver.records.take()
-        operation = Operation(self, request, record)
-        try:
-            self._submit(operation)
-        except BaseException:
-            self._in_flight.pop(record.address, None)
-            self.driver.tracker.forget(record.address)
-            self.driver.records.give_back(record)
-            raise
-        return operation
+        with uninterrupted():
+            record = self.driver.records.take()
+            operation = Operation(self, request, record)
+            try:
+                self._submit(operation)
+            except BaseException:
+                self._in_flight.pop(record.address, None)
+                self.driver.tracker.forget(record)
+                self.driver.records.give_back(record)
+                raise
+            return operation
 
     def _submit(self, operation: Operation) -> None:
         request, record, notifier = operation.request, operation.record, self.notifier
@@ -141,24 +143,25 @@ class QueueSession(Operations[Completion]):
         flags = _COMPLETES | notifier.flags
         descriptor = described(request, self.label, flags, record.iova, handle=handle, pasid=self.pasid or 0)
         if notifier.slot is not None:
-            self.driver.tracker.begin(notifier.slot, record.address)
+            self.driver.tracker.begin(notifier.slot, record)
         self._in_flight[record.address] = operation
-        self.queue.submit(descriptor, record.address, ims=notifier.ims, timeout=self.timeout)
+        self.queue.submit(descriptor, record, ims=notifier.ims, timeout=self.timeout)
 
     def again(self, operation: Operation) -> bool:
         """Submit it with another interrupt handle, where the device has revoked the one that it had."""
-        driver, address = self.driver, operation.record.address
-        if not driver.handles.request or address not in self._in_flight:
+        driver, record = self.driver, operation.record
+        if not driver.handles.request or record.address not in self._in_flight:
             return False
-        driver.handles.renew(driver.regs)
-        if self.notifier.handle() == operation.handle:
-            return False
-        self.queue.retire(address)
-        if self.notifier.slot is not None:
-            driver.tracker.settle(address)
-        store(address, 8, 0)
-        self._submit(operation)
-        return True
+        with uninterrupted():
+            driver.handles.renew(driver.regs)
+            if self.notifier.handle() == operation.handle:
+                return False
+            self.queue.retire(record)
+            if self.notifier.slot is not None:
+                driver.tracker.settle(record)
+            store(record.address, 8, 0)
+            self._submit(operation)
+            return True
 
     def copied(self, data: ReadableBuffer) -> Buffer:
         """A buffer with a copy of ``data``, for the device to read: kept until the session closes."""
@@ -178,34 +181,36 @@ class QueueSession(Operations[Completion]):
     def retire(self, operation: Operation) -> Completion:
         """Take the completion out of the record and give that back; called once the device has written it."""
         record = operation.record
-        completion = Completion.read(record, self.record_size)
-        if self._in_flight.pop(record.address, None) is not None:
-            self.queue.retire(record.address)
-            if self.notifier.slot is not None:
-                self.driver.tracker.settle(record.address)
-            self.driver.records.give_back(record)
+        with uninterrupted():
+            completion = Completion.read(record, self.record_size)
+            if self._in_flight.pop(record.address, None) is not None:
+                self.queue.retire(record)
+                if self.notifier.slot is not None:
+                    self.driver.tracker.settle(record)
+                self.driver.records.give_back(record)
         return completion
 
     def close(self) -> None:
         """Wait for what is in flight, then give the interrupt back. Safe to call again."""
-        if self._closed:
-            return
-        self._closed = True
-        if self.driver.forked:
-            return
-        try:
-            under_way: list[ManyOperations | Operation] = [*self.many_in_flight, *self._in_flight.values()]
-            for one in under_way:
-                with contextlib.suppress(VfioImsError):
-                    one.wait(check=False)
-        finally:
-            self.queue.sessions -= 1
+        with uninterrupted():
+            if self._closed:
+                return
+            self._closed = True
+            if self.driver.forked:
+                return
             try:
-                self.notifier.close()
+                under_way: list[ManyOperations | Operation] = [*self.many_in_flight, *self._in_flight.values()]
+                for one in under_way:
+                    with contextlib.suppress(VfioImsError):
+                        one.wait(check=False)  # Ctrl-C ends the waiting, not the closing
             finally:
-                self._give_queue_back()
-                for buffer in self._copies:
-                    buffer.close()
+                self.queue.sessions -= 1
+                try:
+                    self.notifier.close()
+                finally:
+                    self._give_queue_back()
+                    for buffer in self._copies:
+                        buffer.close()
 
     def _give_queue_back(self) -> None:
         if self.pasid is not None:

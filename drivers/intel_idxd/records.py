@@ -17,7 +17,7 @@ _CHUNK = 256
 
 
 class Record(NamedTuple):
-    """``address`` for us, ``iova`` for the device. Whoever holds it may read it, also when the driver is closed."""
+    """``address`` for us, ``iova`` for the device. Whoever holds it may access it, also when the driver is closed."""
 
     address: int
     iova: int

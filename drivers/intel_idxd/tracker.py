@@ -6,8 +6,11 @@ from __future__ import annotations
 from array import array
 from collections.abc import Sequence
 
+from vfio_ims.interruption import uninterrupted
 from vfio_ims.locks import make_lock
 from vfio_ims.native.access import load, poll_any
+
+from .records import Record
 
 __all__ = ["Tracker"]
 
@@ -22,35 +25,37 @@ class Tracker:
         self._lock = make_lock()  # held for microseconds, never while the device works
         self._addresses = array("Q")
         self._slots: list[int] = []
+        self._held: list[Record] = []  # the records at those addresses: their memory stays
         self._place: dict[int, int] = {}
         self._told: set[int] = set()  # completed, its record is in use for something else, and nobody was told yet
         self._open: set[int] = set()  # may fire at any moment, and no record will say so
         self._asked: tuple[Sequence[int], frozenset[int]] = ((), frozenset())
 
-    def begin(self, slot: int, record: int) -> None:
-        """Work that raises ``slot`` is about to be submitted; its record at ``record`` is clear, or is cleared next."""
+    def begin(self, slot: int, record: Record) -> None:
+        """Work that raises ``slot`` is about to be submitted; its ``record`` is clear, or is cleared next."""
         with self._lock:
-            place = self._place.get(record)
+            place = self._place.get(record.address)
             if place is not None:
-                if load(record, 1):
+                if load(record.address, 1):
                     self._told.add(self._slots[place])
                 self._slots[place] = slot
                 return
-            self._place[record] = len(self._addresses)
-            self._addresses.append(record)
+            self._place[record.address] = len(self._addresses)
+            self._addresses.append(record.address)
             self._slots.append(slot)
+            self._held.append(record)
 
-    def settle(self, record: int) -> None:
+    def settle(self, record: Record) -> None:
         """The record is about to be used for something else: remember its slot if nobody was told of it."""
         with self._lock:
-            place = self._place.get(record)
+            place = self._place.get(record.address)
             if place is not None:
                 self._told.add(self._drop(place))
 
-    def forget(self, record: int) -> None:
+    def forget(self, record: Record) -> None:
         """The work was never submitted."""
         with self._lock:
-            place = self._place.get(record)
+            place = self._place.get(record.address)
             if place is not None:
                 self._drop(place)
 
@@ -79,9 +84,11 @@ class Tracker:
         del self._place[self._addresses[place]]
         if place != last:
             self._addresses[place], self._slots[place] = self._addresses[last], self._slots[last]
+            self._held[place] = self._held[last]
             self._place[self._addresses[place]] = place
         self._addresses.pop()
         self._slots.pop()
+        self._held.pop()
         return slot
 
     def fired(self, slots: Sequence[int]) -> list[int]:
@@ -89,8 +96,10 @@ class Tracker:
         with self._lock:
             if self._addresses:
                 done = poll_any(self._addresses, 1, 0xFF, 0, 0, differs=True)
-                for place in reversed(done):  # descending: what is dropped is filled from behind
-                    self._told.add(self._drop(place))
+                if done:
+                    with uninterrupted():
+                        for place in reversed(done):  # descending: what is dropped is filled from behind
+                            self._told.add(self._drop(place))
             if not self._told and not self._open:
                 return []
             if self._asked[0] is not slots:

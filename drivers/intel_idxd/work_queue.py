@@ -15,6 +15,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from vfio_ims.errors import DeviceError, DeviceTimeout
+from vfio_ims.interruption import break_off, uninterrupted
 from vfio_ims.locks import make_rlock
 from vfio_ims.native.access import collect, fill, load, poll_any, poll_memory
 from vfio_ims.native.rows import RowColumns
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from vfio_ims.device import Bar
 
+    from .records import Record
     from .registers import Bar0
 
 __all__ = ["IMS_PORTAL", "LIMITED_PORTAL", "PORTAL_PAGE", "QUEUE_PORTALS", "Rows", "WorkQueue", "wait_for_record"]
@@ -37,25 +39,27 @@ _RECORD_AT = 0x08  # in a descriptor: the address of its completion record
 _SLICE = 0.05  # seconds of waiting between two looks at the error registers
 
 
-def wait_for_record(regs: Bar0, record: int, iova: int, timeout: float, operation: str) -> int:
-    """The status byte of the record at ``record`` (``iova`` for the device), once it is not 0: one compiled loop.
+def wait_for_record(regs: Bar0, record: Record, timeout: float, operation: str) -> int:
+    """The status byte of ``record``, once it is not 0: one compiled loop.
 
     SWERR is read inside: DeviceError at once where it says that this record could not be written, DeviceTimeout after
     ``timeout`` seconds, both with what the error registers hold.
     """
-    status = load(record, 1)
+    address = record.address
+    status = load(address, 1)
     if status:
         return status
     deadline = time.monotonic() + timeout
     while True:
         left = deadline - time.monotonic()
-        status = poll_memory(record, 1, 0xFF, 0, max(0.0, min(left, _SLICE)), differs=True)
+        status = poll_memory(address, 1, 0xFF, 0, max(0.0, min(left, _SLICE)), differs=True)
         if status:
             return status
+        break_off()
         error = regs.SWERR.read()
-        lost = error.valid and error.address == iova
+        lost = error.valid and error.address == record.iova
         if lost or left <= _SLICE:
-            status = load(record, 1)
+            status = load(address, 1)
             if status:
                 return status
             text = describe(error)
@@ -101,6 +105,7 @@ class WorkQueue:
         self.lock = make_rlock()
         self._walk = 0
         self._records = array("Q")
+        self._held: list[Record] = []  # the records at those addresses: their memory stays
         self._place: dict[int, int] = {}
         self._blocks: list[Rows] = []  # many descriptors each, whose last ones may be under way
         self._columns: dict[tuple[tuple[int, int], ...], RowColumns] = {}
@@ -115,10 +120,11 @@ class WorkQueue:
         """Whether there are any."""
         return bool(self._records or self._blocks)
 
-    def submit(self, descriptor: bytes, record: int, *, ims: bool, timeout: float = 10.0) -> None:
-        """Store ``descriptor``, which completes into the record at address ``record``. Its handle is IMS' with ``ims``.
+    def submit(self, descriptor: bytes, record: Record, *, ims: bool, timeout: float = 10.0) -> None:
+        """Store ``descriptor``, which completes into ``record``. Its handle is IMS' with ``ims``.
 
-        DeviceTimeout where no entry gets free in ``timeout`` seconds.
+        DeviceTimeout where no entry gets free in ``timeout`` seconds. Whatever is raised, nothing was
+        stored. To be called in an ``uninterrupted`` section.
         """
         with self.lock:
             if self.loan is not None:
@@ -127,12 +133,22 @@ class WorkQueue:
                 self._settle(timeout)
             if len(self._records) >= self.size:
                 self._reap(timeout)
-            self._place[record] = len(self._records)
-            self._records.append(record)
-            if self.dedicated:
-                self._store(descriptor, ims)
-            else:
-                self._enqueue(descriptor, ims, timeout)
+            self._book(record)
+            try:
+                if self.dedicated:
+                    self._store(descriptor, ims)
+                else:
+                    self._enqueue(descriptor, ims, timeout)
+            except BaseException:
+                self.retire(record)  # it is not under way: refused by the device, or closed
+                raise
+
+    def _book(self, record: Record) -> None:
+        """An entry is taken until the completion in ``record`` was seen."""
+        place = self._place.setdefault(record.address, len(self._records))
+        if place == len(self._records):
+            self._records.append(record.address)
+            self._held.append(record)
 
     def _end_loan(self) -> None:
         if self.loan is not None:
@@ -158,6 +174,7 @@ class WorkQueue:
             if now >= deadline:
                 why = f"the shared queue answered retry for {timeout:.3g} s"
                 raise DeviceTimeout(f"submit to work queue {self.index}", device=self._regs.label, why=why)
+            break_off()
             time.sleep(0)
 
     @cached_property
@@ -172,7 +189,7 @@ class WorkQueue:
 
         DeviceTimeout where they could not all be stored in ``timeout`` seconds: those that were are under way.
         """
-        with self.lock:
+        with uninterrupted(), self.lock:
             if self.loan is not None:
                 self._end_loan()
             if self._blocks or len(self._records) >= self.size:
@@ -236,18 +253,18 @@ class WorkQueue:
 
     def retire_rows(self, rows: Rows) -> None:
         """All of them have completed."""
-        with self.lock:
+        with uninterrupted(), self.lock:
             self._blocks = [block for block in self._blocks if block is not rows]
 
-    def retire(self, record: int) -> None:
+    def retire(self, record: Record) -> None:
         """The completion in ``record`` was seen: its entry is free."""
         with self.lock:
-            place = self._place.pop(record, None)
+            place = self._place.pop(record.address, None)
             if place is None:
                 return
-            last = self._records.pop()
-            if last != record:
-                self._records[place] = last
+            last, held = self._records.pop(), self._held.pop()
+            if last != record.address:
+                self._records[place], self._held[place] = last, held
                 self._place[last] = place
 
     def _reap(self, timeout: float) -> None:
@@ -257,9 +274,10 @@ class WorkQueue:
             left = max(0.0, deadline - time.monotonic())
             done = poll_any(self._records, 1, 0xFF, 0, min(left, _SLICE), differs=True)
             if done:
-                for record in [self._records[place] for place in done]:
+                for record in [self._held[place] for place in done]:
                     self.retire(record)
                 return
+            break_off()
             if left <= _SLICE:
                 error = describe(self._regs.SWERR.read())
                 why = f"all {self.size} entries are taken after {timeout:.3g} s" + (f"; {error}" if error else "")
@@ -267,8 +285,9 @@ class WorkQueue:
 
     def clear(self) -> None:
         """The device was reset: nothing is in flight."""
-        with self.lock:
+        with uninterrupted(), self.lock:
             del self._records[:]
+            self._held.clear()
             self._place.clear()
             self._blocks.clear()
             self.loan = None

@@ -33,7 +33,7 @@ def test_a_record_that_cannot_be_written(dsa: Dsa) -> None:
     assert text in dsa.status()
     record = dsa.records.take()
     with pytest.raises(DeviceError, match="page fault on the completion record"):
-        wait_for_record(dsa.regs, record.address, NOWHERE, 5, "wait")
+        wait_for_record(dsa.regs, record._replace(iova=NOWHERE), 5, "wait")
     acknowledge(dsa.regs)
     assert dsa.status() == ""
 
@@ -42,7 +42,7 @@ def test_a_timeout_tells_what_swerr_holds(dsa: Dsa) -> None:
     submit(dsa, encode(0, RECORDED, record=NOWHERE), queue=3)
     record = dsa.records.take()
     with pytest.raises(DeviceTimeout, match=r"no completion record after 0\.1 s; software error 0x1a"):
-        wait_for_record(dsa.regs, record.address, record.iova, 0.1, "wait")
+        wait_for_record(dsa.regs, record, 0.1, "wait")
 
 
 def test_a_second_error_is_an_overflow_until_it_is_acknowledged(dsa: Dsa) -> None:

@@ -200,7 +200,8 @@ def test_enqcmd_is_refused_where_it_would_kill_the_process(dsa: Dsa) -> None:
         bar = type(dsa.device.bar(2))(dsa.device, 2, window, pieces=False)
         queue = WorkQueue(bar, dsa.regs, 0, 16, dedicated=False)
         with pytest.raises(UnsupportedError, match="ENQCMD behind VFIO kills the process"):
-            queue.submit(bytes(64), 0x1000, ims=False)
+            queue.submit(bytes(64), dsa.records.take(), ims=False)
+        assert queue.in_flight == 0
 
 
 def test_a_configuration_may_be_changed_while_slots_are_held(opened: Opener) -> None:

@@ -14,6 +14,7 @@ from vfio_ims.dma.allocator import IovaAllocator
 from vfio_ims.dma.buffer import Buffer
 from vfio_ims.dma.existing import CallerMemory, NoMemory, file_part, is_dma_buf
 from vfio_ims.errors import ClosedError, UsageError
+from vfio_ims.interruption import uninterrupted
 from vfio_ims.lifetime import Owner
 from vfio_ims.locks import make_lock, make_rlock
 from vfio_ims.native.memory import SharedMemory
@@ -109,10 +110,11 @@ class AddressSpace(Owner):
             fine = False
         if not fine:
             raise UsageError("allocate memory", device=self.label, why=f"size must be 1 byte or more, not {size!r}")
-        if hugepages is None and not self.port.translates:
-            hugepages = self.port.contiguous(size)
-        memory = SharedMemory(-(-size // self.page) * self.page, hugepages=hugepages)
-        return self._enter(memory, size, iova, max(align, hugepages or 0), read, write)
+        with uninterrupted():
+            if hugepages is None and not self.port.translates:
+                hugepages = self.port.contiguous(size)
+            memory = SharedMemory(-(-size // self.page) * self.page, hugepages=hugepages)
+            return self._enter(memory, size, iova, max(align, hugepages or 0), read, write)
 
     def map(
         self, memory: ReadableBuffer, *, read: bool = True, write: bool = True, iova: int | None = None, align: int = 0

@@ -20,6 +20,7 @@ from vfio_ims.ims.report import DomainReport, report_of
 from vfio_ims.ims.request import Request
 from vfio_ims.ims.table import ImsTable
 from vfio_ims.ims.waking import Waking
+from vfio_ims.interruption import break_off
 from vfio_ims.lifetime import Owner
 from vfio_ims.messages import Message
 
@@ -64,7 +65,7 @@ class ImsDomain(Owner):
             others=self.records.message.values,
             move=self._copy,
             rewrite=lambda slots: upkeep.rewrite(self, slots),
-            fail=self._fail,
+            fail=self.fail,
             device=device.name,
         )
         super().__init__(device.name, device)  # whole: from now on the device closes it
@@ -117,6 +118,7 @@ class ImsDomain(Owner):
                 self._set_up(slots, self._donors_for(request), request)
                 if request.vector is not None:
                     self.pool.pinned.update(slots)
+                break_off()  # Ctrl-C: rather now than when nobody has the slots yet
             except BaseException:
                 self._take_back(slots)
                 raise
@@ -288,10 +290,8 @@ class ImsDomain(Owner):
 
     def release(self, slots: Sequence[int], who: str) -> None:
         """Quiesce these slots, those still allocated, and give them back. In a forked child nothing happens."""
-        if self.forked:
-            return
         with self._lock:
-            if self.closed:
+            if self.closed or self.forked:
                 return
             slots = [slot for slot in slots if not self.records.is_free(slot)]
             for slot in slots:
@@ -336,8 +336,8 @@ class ImsDomain(Owner):
         self.device.interrupts.donors.refresh()
         return wakeup.take()
 
-    def _fail(self, error: VfioImsError) -> None:
-        """Donors could not be checked: whoever waits is not left waiting."""
+    def fail(self, error: VfioImsError) -> None:
+        """Every wait and allocation raises ``error`` from now on, until a ``resync``: the slots are in doubt."""
         with self._lock:
             if self.fault is None and not self.closed:
                 self.fault = error

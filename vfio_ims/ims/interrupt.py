@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Generator
+from collections.abc import AsyncIterator, Callable, Generator
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -87,7 +87,19 @@ class ImsInterrupt:
     def wait(self, timeout: float | None = None) -> bool:
         """Block until woken; False after ``timeout`` seconds (None: for ever). ClosedError if closed meanwhile."""
         self._open("wait for")
-        return self.wakeup.wait(timeout) or self.domain.recheck(self.wakeup)
+        try:
+            return self.wakeup.wait(timeout) or self.domain.recheck(self.wakeup)
+        except KeyboardInterrupt:
+            self.wakeup.wake()  # it may have been taken on the way
+            raise
+
+    def wait_until(self, done: Callable[[], bool], timeout: float | None = None) -> bool:
+        """Block until ``done()``, which is asked first and after each interrupt of the device; takes the wake-up.
+
+        For several threads that wait for one slot. False after ``timeout`` seconds. ClosedError if closed meanwhile.
+        """
+        self._open("wait for")
+        return self.wakeup.wait_until(done, timeout) or (self.domain.recheck(self.wakeup) and done())
 
     def __await__(self) -> Generator[object, None, None]:
         if self._closed_by is not None or not self.domain.usable:

@@ -23,10 +23,13 @@ _WORDS_A_PAGE = 1024
 
 
 class PolledWord:
-    """A 32-bit word of DMA memory, and the message that sets it."""
+    """A 32-bit word of DMA memory, and the message that sets it.
 
-    def __init__(self, address: int, iova: int) -> None:
-        self.address, self.message = address, Message(iova, _FIRED)
+    It holds the memory: who looks at it while another thread closes the device looks at a word that nobody sets.
+    """
+
+    def __init__(self, address: int, iova: int, memory: memoryview) -> None:
+        self.address, self.message, self._memory = address, Message(iova, _FIRED), memory
 
 
 class PolledWords:
@@ -42,7 +45,8 @@ class PolledWords:
         if not self._free:
             page = self._device.dma.allocate(4 * _WORDS_A_PAGE)
             self._pages.append(page)
-            self._free = [PolledWord(page.address + 4 * n, page.iova + 4 * n) for n in reversed(range(_WORDS_A_PAGE))]
+            memory, places = page.view, reversed(range(0, 4 * _WORDS_A_PAGE, 4))
+            self._free = [PolledWord(page.address + at, page.iova + at, memory) for at in places]
         word = self._free.pop()
         store(word.address, 4, 0)
         self._used[word.message] = word
@@ -56,6 +60,7 @@ class PolledWords:
     def close(self) -> None:
         pages, self._pages = self._pages, []
         self._free.clear()
+        self._used.clear()
         with ExitStack() as each:
             for page in pages:
                 each.callback(page.close)

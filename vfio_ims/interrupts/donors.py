@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from vfio_ims.errors import ClosedError, DeviceBusy, VfioImsError, check_index
 from vfio_ims.lifetime import Owner
-from vfio_ims.locks import make_rlock
+from vfio_ims.locks import Guard
 from vfio_ims.messages import Message
 from vfio_ims.native.events import EventFd
 
@@ -112,7 +112,7 @@ class DonorPool:
 
     def __init__(self, device: str, msix: MsixVectors, hub: EventHub, remapped: Callable[[], bool | None]) -> None:
         self._device, self._msix, self._hub, self._ask_remapped = device, msix, hub, remapped
-        self.lock = make_rlock()
+        self.lock = Guard()
         self.vectors: dict[int, DonorVector] = {}
         self._tables: list[DonorTable] = []
         self._reserved: Counter[int] = Counter()

@@ -7,7 +7,7 @@ import struct
 from typing import TYPE_CHECKING, Protocol
 
 from vfio_ims.errors import DeviceBusy, DeviceError, UnsupportedError, UsageError
-from vfio_ims.locks import make_rlock
+from vfio_ims.locks import Guard
 from vfio_ims.messages import Message
 from vfio_ims.ports.values import IrqFlags, IrqIndex, IrqSet
 
@@ -50,7 +50,7 @@ class MsixVectors:
 
     def __init__(self, port: DevicePort, owner: Owner, table: MsixTable | None) -> None:
         self._port, self._owner, self._table = port, owner, table
-        self._lock = make_rlock()
+        self._lock = Guard()
         info = port.irq_info(IrqIndex.MSIX)
         self.count = info.count
         self.dynamic = not info.flags & IrqFlags.NORESIZE

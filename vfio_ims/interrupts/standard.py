@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from vfio_ims.errors import DeviceBusy, UnsupportedError, UsageError
+from vfio_ims.interruption import break_off, uninterrupted
 from vfio_ims.interrupts.donors import DonorPool, ReservedVectors
 from vfio_ims.interrupts.hub import EventHub
 from vfio_ims.interrupts.msix import MsixVectors
@@ -73,16 +74,17 @@ class Interrupts:
         DeviceBusy says which slots hold it where they cannot be moved.
         """
         operation = f"open MSI-X vector {vector}"
-        event = EventFd()
-        try:
-            with self.donors.lock:
-                self._check_kinds(IrqIndex.MSIX, operation)
-                self.donors.vacate(vector, operation)
-                self.msix.attach(vector, event)
-        except BaseException:
-            event.close()
-            raise
-        return self._interrupt(IrqIndex.MSIX, vector, event, lambda: self.msix.detach(vector))
+        with uninterrupted():
+            event = EventFd()
+            try:
+                with self.donors.lock:
+                    self._check_kinds(IrqIndex.MSIX, operation)
+                    self.donors.vacate(vector, operation)
+                    self.msix.attach(vector, event)
+            except BaseException:
+                event.close()
+                raise
+            return self._interrupt(IrqIndex.MSIX, vector, event, lambda: self.msix.detach(vector))
 
     def reserve_msix(self, *vectors: int) -> ReservedVectors:
         """Keep MSI-X ``vectors`` for the application: they are no donors until what this returns is closed.
@@ -119,20 +121,20 @@ class Interrupts:
 
     def _open(self, index: IrqIndex, count: int, operation: str) -> list[VectorInterrupt]:
         """Give the kind's first ``count`` vectors a descriptor each, in one call."""
-        with self.donors.lock:
-            self._check_kinds(index, operation)
-            events: list[EventFd] = []
-            try:
-                events += [EventFd() for _ in range(count)]
-                self._port.set_irqs(index, _ATTACH, 0, count, [event.fileno() for event in events])
-            except BaseException:
-                for event in events:
-                    event.close()
-                raise
-            self._opened[index] = count
-        return [
-            self._interrupt(index, vector, event, self._closer(index, vector)) for vector, event in enumerate(events)
-        ]
+        with uninterrupted():
+            with self.donors.lock:
+                self._check_kinds(index, operation)
+                events: list[EventFd] = []
+                try:
+                    events += [EventFd() for _ in range(count)]
+                    self._port.set_irqs(index, _ATTACH, 0, count, [event.fileno() for event in events])
+                except BaseException:
+                    for event in events:
+                        event.close()
+                    raise
+                self._opened[index] = count
+            closers = [self._closer(index, vector) for vector in range(count)]
+            return [self._interrupt(index, vector, events[vector], closers[vector]) for vector in range(count)]
 
     def _check_kinds(self, index: IrqIndex, operation: str) -> None:
         """Raise DeviceBusy where this kind, or one that excludes it, is open. Idle donors are given up."""
@@ -165,4 +167,10 @@ class Interrupts:
         return close
 
     def _interrupt(self, index: int, vector: int, event: EventFd, detach: Callable[[], None]) -> VectorInterrupt:
-        return VectorInterrupt(self._port, self._owner, index, vector, self.hub, event, detach)
+        made = VectorInterrupt(self._port, self._owner, index, vector, self.hub, event, detach)
+        try:
+            break_off()  # Ctrl-C: rather now than when nobody has it yet
+        except BaseException:
+            made.close()
+            raise
+        return made

@@ -58,7 +58,19 @@ class VectorInterrupt(Owner):
     def wait(self, timeout: float | None = None) -> bool:
         """Block until the interrupt came; False after ``timeout`` seconds."""
         self.check_open("wait")
-        return self._wakeup.wait(timeout)
+        try:
+            return self._wakeup.wait(timeout)
+        except KeyboardInterrupt:
+            self._wakeup.wake()  # it may have been taken on the way
+            raise
+
+    def wait_until(self, done: Callable[[], bool], timeout: float | None = None) -> bool:
+        """Block until ``done()``, which is asked first and after each interrupt of the device; takes the wake-up.
+
+        For several threads that wait for one vector. False after ``timeout`` seconds.
+        """
+        self.check_open("wait")
+        return self._wakeup.wait_until(done, timeout)
 
     def __await__(self) -> Generator[object, None, None]:
         self.check_open("wait")

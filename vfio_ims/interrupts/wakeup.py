@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Generator
+from collections.abc import AsyncIterator, Callable, Generator
 from typing import TYPE_CHECKING
 
 from vfio_ims.errors import UsageError
@@ -81,6 +81,18 @@ class Wakeup:
             if timeout > _FOR_EVER:
                 timeout = None
         return self.take() or self.hub.wait_for(self, timeout)
+
+    def wait_until(self, done: Callable[[], bool], timeout: float | None = None) -> bool:
+        """Block until ``done()``, which is asked after each drain of the hub; takes this wake-up, whoever it is for.
+
+        Raises what ``fail`` was given.
+        """
+
+        def either() -> bool:
+            self.take()
+            return done()
+
+        return either() or self.hub.wait_until(either, timeout)
 
     async def wait_async(self) -> None:
         """Wait in a task. Wrap it in ``asyncio.timeout`` for a limit."""

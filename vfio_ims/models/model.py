@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from vfio_ims.errors import UsageError, explain_unknown
+from vfio_ims.interruption import uninterrupted
 from vfio_ims.locks import make_rlock
 from vfio_ims.models.aer import record_uncorrectable
 from vfio_ims.models.bar import Bar, Msix
@@ -294,9 +295,11 @@ class DeviceModel:
             self.write_other(region, offset, data)
 
     def act(self) -> None:
-        while self._actions:
-            action, arguments = self._actions.popleft()
-            action(*arguments)
+        if self._actions:
+            with uninterrupted():  # a device goes on, whatever is pressed on the keyboard of its driver
+                while self._actions:
+                    action, arguments = self._actions.popleft()
+                    action(*arguments)
         if self._watcher is not None:
             self._watcher.look()
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import NoReturn
 
+from vfio_ims.interruption import uninterrupted
 from vfio_ims.vfio_user.ask import Asker
 from vfio_ims.vfio_user.messages import REGION_ACCESS, REGION_MESSAGE, WRITE_COUNT, WRITE_ONE
 from vfio_ims.vfio_user.version import Capabilities
@@ -60,14 +61,15 @@ class Accesses:
 
     def write_many(self, region: int, writes: _Writes) -> None:
         """In order, with as few messages and as little waiting as the server allows."""
-        for small, group in groupby(writes, lambda write: 0 < len(write[1]) <= 8):
-            if not small:
-                for offset, data in group:
-                    self.write(region, offset, data)
-            elif self._multi:
-                self._write_multi(region, list(group))
-            else:
-                self._write_posted(region, list(group))
+        with uninterrupted():
+            for small, group in groupby(writes, lambda write: 0 < len(write[1]) <= 8):
+                if not small:
+                    for offset, data in group:
+                        self.write(region, offset, data)
+                elif self._multi:
+                    self._write_multi(region, list(group))
+                else:
+                    self._write_posted(region, list(group))
 
     def _write_multi(self, region: int, writes: _Writes) -> None:
         """REGION_WRITE_MULTI, all sent before the first reply is waited for."""

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from vfio_ims.errors import RemovedError, VfioImsError
+from vfio_ims.interruption import uninterrupted
 from vfio_ims.native.failure import failed
 from vfio_ims.vfio_user.forked import dropped_in_child
 from vfio_ims.vfio_user.transport import NO_ROOM, Connection, Message, close_all
@@ -75,18 +76,19 @@ class Channel:
     # --- requests -----------------------------------------------------------------------------------------------------
 
     def call(self, command: int, payload: bytes, fds: Sequence[int] = (), *, takes_fds: bool = False) -> Message:
-        """Ask and wait. The reply may say ERROR: that is the caller's to see."""
-        if not self._receiving.acquire(blocking=False):
-            return self.wait(self.begin(command, payload, fds, takes_fds=takes_fds))
-        try:
-            # Before it asks, so that the reply does not wake the watcher as well.
-            self._watcher.arm(self._socket, _MUTE)
-            call = self.begin(command, payload, fds, takes_fds=takes_fds)
-            self._receive_for(call, time.monotonic() + self._timeout)
-        finally:
-            self._receiving.release()
-            self._listen()
-        return self.wait(call) if call.message is None else call.message
+        """Ask and wait. The reply may say ERROR: that is the caller's to see. Ctrl-C waits for the reply as well."""
+        with uninterrupted():
+            if not self._receiving.acquire(blocking=False):
+                return self.wait(self.begin(command, payload, fds, takes_fds=takes_fds))
+            try:
+                # Before it asks, so that the reply does not wake the watcher as well.
+                self._watcher.arm(self._socket, _MUTE)
+                call = self.begin(command, payload, fds, takes_fds=takes_fds)
+                self._receive_for(call, time.monotonic() + self._timeout)
+            finally:
+                self._receiving.release()
+                self._listen()
+            return self.wait(call) if call.message is None else call.message
 
     def begin(self, command: int, payload: bytes, fds: Sequence[int] = (), *, takes_fds: bool = False) -> Call:
         """Send a request; ``wait`` for its reply later."""
@@ -104,7 +106,8 @@ class Channel:
         """Send whole messages that want no reply."""
         if self._failure is not None:
             raise self._again(self._failure)
-        self._send(messages)
+        with uninterrupted():  # half a message would be the end of the conversation
+            self._send(messages)
 
     def _send(self, data: bytes | bytearray, fds: Sequence[int] = ()) -> None:
         try:

@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Ctrl-C at a chosen instruction: the same at every run."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+__all__ = ["sweep"]
+
+_SEED = 13
+_POINTS = 80
+"""Of each sweep; with VFIO_IMS_SWEEP=all in the environment every instruction is one."""
+
+
+@cache
+def _library() -> ctypes.PyDLL:
+    compiler = shutil.which("gcc") or shutil.which("cc")
+    if compiler is None:
+        pytest.skip("pressing Ctrl-C at an instruction needs a compiler: apt install gcc")
+    with tempfile.TemporaryDirectory() as folder:
+        made = f"{folder}/interrupter.so"
+        source = Path(__file__).with_name("interrupter.c")
+        subprocess.run([compiler, "-O2", "-Wall", "-Wextra", "-shared", "-fPIC", "-o", made, source], check=True)
+        return ctypes.PyDLL(made)
+
+
+@contextmanager
+def _interrupted(at: int) -> Iterator[None]:
+    """SIGINT at instruction ``at`` of the block, counted from 0; -1: at none."""
+    library, set_trace = _library(), ctypes.pythonapi.PyEval_SetTrace
+    set_trace.argtypes, set_trace.restype = [ctypes.c_void_p, ctypes.py_object], None
+    library.interrupter_begin.argtypes = [ctypes.c_long, ctypes.py_object]
+    before = sys.gettrace()
+    sys._getframe().f_trace_opcodes = True  # Python 3.12 wants to be told before the tracing begins
+    library.interrupter_begin(at, True)
+    set_trace(ctypes.cast(library.interrupter_step, ctypes.c_void_p), None)
+    try:
+        yield
+    finally:
+        set_trace(None, None)
+        if before is not None:
+            sys.settrace(before)
+
+
+@contextmanager
+def _finalisers_may_be_hit() -> Iterator[None]:
+    """Python reports what is raised in ``__del__`` and goes on: a Ctrl-C that comes there is nobody's fault."""
+    before = sys.unraisablehook
+
+    def report(unraisable: sys.UnraisableHookArgs) -> None:
+        if not issubclass(unraisable.exc_type, KeyboardInterrupt):
+            before(unraisable)
+
+    sys.unraisablehook = report
+    try:
+        yield
+    finally:
+        sys.unraisablehook = before
+
+
+def sweep(act: Callable[[], object], check: Callable[[], object], most: int = _POINTS) -> int:
+    """Do ``act`` again and again, broken off by Ctrl-C at another instruction each time, and ``check`` after each.
+
+    At ``most`` that many, spread evenly. Returns how often it was broken off.
+    """
+    act()
+    with _interrupted(-1):
+        act()
+    total = _library().interrupter_seen()
+    assert total > 50, "the instructions are seen"
+    check()
+    points = list(range(total))
+    if os.environ.get("VFIO_IMS_SWEEP") != "all":
+        step = max(1, total // most)
+        points = points[random.Random(_SEED).randrange(step) :: step]
+    broken = 0
+    for at in points:
+        try:
+            try:
+                with _finalisers_may_be_hit(), _interrupted(at):
+                    act()
+            finally:
+                # Where the last instructions were meant the block was over first.
+                ctypes.pythonapi.PyEval_SetTrace(None, None)
+        except KeyboardInterrupt:
+            broken += 1
+        try:
+            check()
+        except BaseException as error:
+            raise AssertionError(f"after Ctrl-C at instruction {at} of {total}: {error!r}") from error
+    return broken
