@@ -71,7 +71,7 @@ def test_the_way_to_the_coroutine(race: Any) -> None:
 
     with closing(asyncio.new_event_loop()) as loop, vfio_ims.open_driver("mock:intel-dsa,slots=256") as dsa:
         interrupt = dsa.ims.allocate(exclusive=True)
-        event = dsa.ims.donor_of(interrupt.slot).event
+        event = dsa.ims.donor_of(interrupt.slot).attached.event
 
         async def by_add_reader() -> None:
             for _ in range(_TURNS):
