@@ -12,7 +12,7 @@ from tests.selftest.devices import PASIDS, TestedModel, make_model, open_model
 from vfio_ims.errors import UsageError
 from vfio_ims.messages import Slot
 from vfio_ims.models.slot_store import SlotStore
-from vfio_ims.selftest import Options, Survival, characterise, check_quiet
+from vfio_ims.selftest import Options, Survival, characterise, check_idle
 
 FAST = Options(timeout=0.2, settle=0.005)
 
@@ -41,7 +41,7 @@ def test_control_words_resets_and_conditions() -> None:
         "entry that ignores PASIDs, work with PASID 421": True,
     }
     assert "VFIO has no mask for MSI-X" in found.trials[1].text
-    assert check_quiet(opened.driver, 0.005) == ()
+    assert check_idle(opened.driver, 0.005) == ()
     assert not list(opened.platform.faults)
     with opened.driver.ims.allocate() as interrupt:
         opened.driver.fire(interrupt.slot)
@@ -96,7 +96,7 @@ def test_a_device_without_reset_or_control_word() -> None:
     assert found.notes == ("control word: not applicable, the table is no array of entries with one",)
     assert found.survivals[1] == Survival("function reset", None, None, "the function has none")
     assert found.survivals[0].masked is None
-    assert check_quiet(opened.driver, 0.005) == ()
+    assert check_idle(opened.driver, 0.005) == ()
 
 
 def test_as_json() -> None:
@@ -122,7 +122,7 @@ def test_a_failure_in_between_leaves_entries_quiet(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(driver, "stop", stop)
     with pytest.raises(KeyboardInterrupt):
         characterise(driver, options=FAST)
-    assert check_quiet(driver, 0.005) == ()
+    assert check_idle(driver, 0.005) == ()
     assert [opened.model.slots.slot(index) for index in range(4)] == [Slot()] * 4
 
 

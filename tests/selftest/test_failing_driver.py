@@ -11,7 +11,7 @@ import pytest
 from tests.selftest.devices import PASIDS, Opened, TestedDriver, make_model, open_model
 from vfio_ims.errors import DeviceError, UnsupportedError
 from vfio_ims.ims import FireReport, FireStatus
-from vfio_ims.selftest import Kind, Options, Outcome, Report, check_quiet, run
+from vfio_ims.selftest import Kind, Options, Outcome, Report, check_idle, run
 
 FAST = Options(timeout=0.1, settle=0.005)
 
@@ -40,7 +40,7 @@ def quiet_after(opened: Opened) -> None:
     """Before the close as far as it can be seen, and after it on the other side."""
     driver = opened.driver
     assert driver.ims.records.allocated == []
-    assert check_quiet(driver, 0.01) == ()
+    assert check_idle(driver, 0.01) == ()
     port: Any = driver.device.port
     vectors = port.irqs.msix.vectors
     driver.close()

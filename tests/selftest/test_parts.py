@@ -13,11 +13,11 @@ from vfio_ims.interrupts import DonorVector
 from vfio_ims.messages import Message
 from vfio_ims.native.events import EventFd
 from vfio_ims.selftest import Counts, Latency
-from vfio_ims.selftest.evidence import Evidence
 from vfio_ims.selftest.findings import Kind, name_slots, spans
 from vfio_ims.selftest.naming import name_findings
 from vfio_ims.selftest.passes import pairing, pass_count
 from vfio_ims.selftest.reconcile import Ledger, rounds
+from vfio_ims.selftest.slot_evidence import SlotEvidence
 
 
 @given(st.integers(1, 3000), st.integers(1, 40))
@@ -72,7 +72,7 @@ def test_counts_add_up() -> None:
     both = Counts(fired=3, lost=1) + Counts(fired=2, unexpected=1)
     assert both == Counts(fired=5, lost=1, unexpected=1)
     assert both.faults == 2
-    assert "inquiries" not in str(both)
+    assert "refires" not in str(both)
 
 
 def donors(count: int) -> list[Donor]:
@@ -121,7 +121,7 @@ def test_a_donor_that_came_late_is_not_an_echo() -> None:
 
 
 def test_what_was_so_before_the_reset_is_not_told_again() -> None:
-    first, second = Evidence(), Evidence(after_reset=True)
+    first, second = SlotEvidence(), SlotEvidence(after_reset=True)
     first.leaks, second.leaks = {1, 2}, {1, 2}
     assert [each.text for each in name_findings(first, second, 8, 2)] == ["slots 1-2 ignore their masks"]
     second.leaks = {1, 2, 3}
@@ -137,7 +137,7 @@ def test_what_was_so_before_the_reset_is_not_told_again() -> None:
 
 
 def test_losses_and_echoes_are_summed_over_the_reset() -> None:
-    first, second = Evidence(), Evidence(after_reset=True)
+    first, second = SlotEvidence(), SlotEvidence(after_reset=True)
     for evidence, slot in ((first, 3), (second, 6)):
         evidence.sent.update(range(8))
         evidence.lost[slot] += 1

@@ -19,7 +19,7 @@ from vfio_ims.driver import Driver, driver_for
 from vfio_ims.errors import SetupError, UsageError
 from vfio_ims.families import load_folder
 from vfio_ims.ims import FireReport, FireStatus
-from vfio_ims.selftest import Kind, Options, Report, check_quiet, run
+from vfio_ims.selftest import Kind, Options, Report, check_idle, run
 from vfio_ims.testing import silent
 from vfio_ims.testing.server import ServedModel
 
@@ -153,7 +153,7 @@ def test_slots_survive_a_reset_and_are_quiet_in_the_end(name: str) -> None:
             for irq in irqs:
                 irq.wait(0)
                 assert delivered(driver, irq)
-        assert check_quiet(driver) == ()
+        assert check_idle(driver) == ()
 
 
 def test_masks_hold_interrupts_back(name: str) -> None:

@@ -2,13 +2,13 @@
 """The self-test as a library: fires every slot, reconciles every event, and returns a report. It prints nothing."""
 
 from vfio_ims.selftest.characterise import characterise
+from vfio_ims.selftest.characteristics import Characteristics, ControlWord, Survival, Trial
 from vfio_ims.selftest.counts import Counts, Latency
 from vfio_ims.selftest.findings import Finding, Kind
+from vfio_ims.selftest.idle_check import check_idle
 from vfio_ims.selftest.options import Options, Progress, ProgressSink
-from vfio_ims.selftest.quiet import check_quiet
 from vfio_ims.selftest.report import SCHEMA, Outcome, Report, Rung, Step
 from vfio_ims.selftest.run import run
-from vfio_ims.selftest.traits import Characteristics, ControlWord, Survival, Trial
 
 __all__ = [
     "SCHEMA",
@@ -28,6 +28,6 @@ __all__ = [
     "Survival",
     "Trial",
     "characterise",
-    "check_quiet",
+    "check_idle",
     "run",
 ]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What silicon alone can tell: control words, what survives which reset, when a slot fires.
+"""What only silicon shows: control words, what survives which reset, when a slot fires.
 
 Nothing here writes the MSI-X table or detaches a donor that a slot copies. Entries are probed while they point at the
 scratch word.
@@ -14,10 +14,10 @@ from vfio_ims.ims import FireStatus, SlotArray
 from vfio_ims.messages import Slot
 from vfio_ims.pci.capabilities import MSIX_ENTRY_SIZE
 from vfio_ims.ports.values import IrqIndex, IrqSet
+from vfio_ims.selftest.characteristics import Characteristics, ControlWord, Survival, Trial
+from vfio_ims.selftest.context import Broken, Context
 from vfio_ims.selftest.findings import spans
 from vfio_ims.selftest.options import Options
-from vfio_ims.selftest.stand import Broken, Stand
-from vfio_ims.selftest.traits import Characteristics, ControlWord, Survival, Trial
 
 if TYPE_CHECKING:
     from vfio_ims.driver import Driver
@@ -33,21 +33,21 @@ def characterise(driver: Driver, *, options: Options | None = None) -> Character
 
     DeviceError and its kin where the device does not answer; what it merely lacks is in ``notes``.
     """
-    stand = Stand(driver, options or Options())
+    context = Context(driver, options or Options())
     notes: list[str] = []
-    control = _control_word(stand, notes)
+    control = _control_word(context, notes)
     try:
-        survivals = (_restart(stand), *_function_reset(stand))
+        survivals = (_restart(context), *_function_reset(context))
     finally:
         driver.reset()
     if control is not None:
-        control = _with_reset_values(stand, control)
-    trials = (*_donor_masked(stand), *_pasid_bits(stand))
+        control = _with_reset_values(context, control)
+    trials = (*_donor_masked(context), *_pasid_bits(context))
     return Characteristics(
         driver.label,
         type(driver).__name__,
         driver.device.mount,
-        stand.domain.table.size,
+        context.domain.table.size,
         control,
         survivals,
         trials,
@@ -55,42 +55,42 @@ def characterise(driver: Driver, *, options: Options | None = None) -> Character
     )
 
 
-def _probes(stand: Stand) -> tuple[int, ...]:
+def _probes(context: Context) -> tuple[int, ...]:
     """A few slots from everywhere in the table."""
-    size = stand.domain.table.size
+    size = context.domain.table.size
     return tuple(sorted({0, min(1, size - 1), size // 2, size - 1}))
 
 
-def _read_control(stand: Stand, table: SlotArray, slot: int) -> int:
+def _read_control(context: Context, table: SlotArray, slot: int) -> int:
     at = table.layout.at(slot) + (table.layout.control or 0)
-    return stand.driver.device.bar(table.layout.bar).read32(at)
+    return context.driver.device.bar(table.layout.bar).read32(at)
 
 
-def _control_word(stand: Stand, notes: list[str]) -> ControlWord | None:
+def _control_word(context: Context, notes: list[str]) -> ControlWord | None:
     """Write ones, then zeros, under a message that goes to the scratch word, and read back."""
-    table = stand.domain.table
+    table = context.domain.table
     if not isinstance(table, SlotArray) or table.layout.control is None:
         notes.append("control word: not applicable, the table is no array of entries with one")
         return None
-    bar = stand.driver.device.bar(table.layout.bar)
+    bar = context.driver.device.bar(table.layout.bar)
     found = []
     try:
-        for slot in _probes(stand):
+        for slot in _probes(context):
             at = table.layout.at(slot) + table.layout.control
-            table.write(slot, Slot(stand.domain.parking.scratch))
+            table.write(slot, Slot(context.domain.parking.scratch))
             bar.write32(at, _ALL)
             ones = bar.read32(at)
             bar.write32(at, 0)
             zeros = bar.read32(at)
             found.append((ones & ~zeros, ones & zeros))
     finally:
-        stand.domain.parking.quiesce(_probes(stand))
-    return ControlWord(_probes(stand), *found[0], alike=len(set(found)) == 1)
+        context.domain.parking.quiesce(_probes(context))
+    return ControlWord(_probes(context), *found[0], alike=len(set(found)) == 1)
 
 
-def _with_reset_values(stand: Stand, control: ControlWord) -> ControlWord:
+def _with_reset_values(context: Context, control: ControlWord) -> ControlWord:
     """The raw control words after a function reset, before anything writes them."""
-    device, table = stand.driver.device, stand.domain.table
+    device, table = context.driver.device, context.domain.table
     if not device.can_reset or not isinstance(table, SlotArray):
         return control
     values: dict[int, list[int]] = {}
@@ -98,70 +98,70 @@ def _with_reset_values(stand: Stand, control: ControlWord) -> ControlWord:
         device.reset()
         device.config.memory = True
         for slot in range(table.size):
-            values.setdefault(_read_control(stand, table, slot), []).append(slot)
+            values.setdefault(_read_control(context, table, slot), []).append(slot)
     finally:
-        stand.driver.reset()
+        context.driver.reset()
     reset = tuple((value, tuple(spans(slots))) for value, slots in sorted(values.items()))
     return ControlWord(control.probed, control.writable, control.ones, control.alike, reset)
 
 
-def _mark(stand: Stand) -> Slot:
+def _mark(context: Context) -> Slot:
     """Put a masked message into the probed slots, to see what becomes of it."""
-    table = stand.domain.table
-    entry = Slot(stand.domain.parking.scratch, masked=table.has_mask)
-    table.write_many([(slot, entry) for slot in _probes(stand)])
+    table = context.domain.table
+    entry = Slot(context.domain.parking.scratch, masked=table.has_mask)
+    table.write_many([(slot, entry) for slot in _probes(context)])
     return entry
 
 
-def _left(stand: Stand, way: str, entry: Slot, text: str = "") -> Survival:
-    found = [stand.domain.table.read(slot) for slot in _probes(stand)]
+def _left(context: Context, way: str, entry: Slot, text: str = "") -> Survival:
+    found = [context.domain.table.read(slot) for slot in _probes(context)]
     messages, masks = {each.message == entry.message for each in found}, {each.masked for each in found}
     if len(messages) > 1 or len(masks) > 1:
         text = f"{text}; the probed slots differ".removeprefix("; ")
-    return Survival(way, all(messages), all(masks) if stand.domain.table.has_mask else None, text)
+    return Survival(way, all(messages), all(masks) if context.domain.table.has_mask else None, text)
 
 
-def _restart(stand: Stand) -> Survival:
-    way, entry = "driver's stop and start", _mark(stand)
-    stand.driver.stop()
-    stand.driver.start()
-    return _left(stand, way, entry)
+def _restart(context: Context) -> Survival:
+    way, entry = "driver's stop and start", _mark(context)
+    context.driver.stop()
+    context.driver.start()
+    return _left(context, way, entry)
 
 
-def _function_reset(stand: Stand) -> tuple[Survival, ...]:
-    way, device = "function reset", stand.driver.device
+def _function_reset(context: Context) -> tuple[Survival, ...]:
+    way, device = "function reset", context.driver.device
     if not device.can_reset:
         return (Survival(way, None, None, "the function has none"),)
-    entry = _mark(stand)
+    entry = _mark(context)
     device.reset()
     device.config.memory = True
-    return (_left(stand, way, entry),)
+    return (_left(context, way, entry),)
 
 
-def _raises(stand: Stand, condition: str, interrupt: ImsInterrupt, pasid: int | None = None) -> Trial:
-    donor = stand.domain.donor_of(interrupt.slot)
-    stand.calm()
+def _raises(context: Context, condition: str, interrupt: ImsInterrupt, pasid: int | None = None) -> Trial:
+    donor = context.domain.donor_of(interrupt.slot)
+    context.calm()
     before = donor.count
     try:
-        report = stand.fire(interrupt.slot, pasid)
+        report = context.fire(interrupt.slot, pasid)
     except UnsupportedError as error:
         return Trial(condition, None, error.why or str(error))
     except Broken as error:
         return Trial(condition, None, str(error))
-    wait = stand.settle if report.status is FireStatus.REFUSED else stand.options.timeout
-    return Trial(condition, stand.until(lambda: donor.count > before, wait), f"the device reports: {report}")
+    wait = context.settle if report.status is FireStatus.REFUSED else context.options.timeout
+    return Trial(condition, context.until(lambda: donor.count > before, wait), f"the device reports: {report}")
 
 
-def _donor_masked(stand: Stand) -> tuple[Trial, ...]:
+def _donor_masked(context: Context) -> tuple[Trial, ...]:
     """A slot fires while its donor's entry of the MSI-X table is unmasked, and, where VFIO can mask it, masked."""
-    device, trials = stand.driver.device, []
-    with stand.domain.allocate() as interrupt:
+    device, trials = context.driver.device, []
+    with context.domain.allocate() as interrupt:
         place, vector = device.msix_table, interrupt.donor
         word = "not read" if place is None else ""
         if place is not None:
             control = device.bar(place[0]).read32(place[1].offset + MSIX_ENTRY_SIZE * vector + 12)
             word = f"{control:#x}"
-        trials.append(_raises(stand, f"donor's MSI-X vector control {word}", interrupt))
+        trials.append(_raises(context, f"donor's MSI-X vector control {word}", interrupt))
         masked = "donor masked in the MSI-X table"
         flags = IrqSet.DATA_NONE
         try:
@@ -170,18 +170,18 @@ def _donor_masked(stand: Stand) -> tuple[Trial, ...]:
             why = f"VFIO has no mask for MSI-X, and nothing of ours writes the table: {error.why or error}"
             trials.append(Trial(masked, None, why))
         else:
-            trials.append(_raises(stand, masked, interrupt))
+            trials.append(_raises(context, masked, interrupt))
             device.port.set_irqs(IrqIndex.MSIX, flags | IrqSet.ACTION_UNMASK, vector, 1)
     return tuple(trials)
 
 
-def _pasid_bits(stand: Stand) -> tuple[Trial, ...]:
+def _pasid_bits(context: Context) -> tuple[Trial, ...]:
     """Which work raises an entry that names no PASID, and one that ignores PASIDs."""
-    if not stand.domain.table.has_pasid:
+    if not context.domain.table.has_pasid:
         return ()
-    number, trials = stand.options.pasid, []
+    number, trials = context.options.pasid, []
     for ignore, entry in ((False, "entry without PASID"), (True, "entry that ignores PASIDs")):
-        with stand.domain.allocate(ignore=ignore) as interrupt:
-            trials.append(_raises(stand, f"{entry}, work without PASID", interrupt))
-            trials.append(_raises(stand, f"{entry}, work with PASID {number}", interrupt, number))
+        with context.domain.allocate(ignore=ignore) as interrupt:
+            trials.append(_raises(context, f"{entry}, work without PASID", interrupt))
+            trials.append(_raises(context, f"{entry}, work with PASID {number}", interrupt, number))
     return tuple(trials)

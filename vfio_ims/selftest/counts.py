@@ -11,9 +11,10 @@ __all__ = ["Counts", "Latency", "Tally"]
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """Fires and what became of them. A fire into a masked slot that is unmasked later counts twice: withheld, then
+    """Fires and what became of them.
 
-    fired. Repeated fires that only look into a failure are ``inquiries`` and nothing else.
+    A fire into a masked slot that is unmasked later counts twice: withheld, then fired. Fires repeated to look into a
+    failure are ``refires`` and nothing else.
     """
 
     fired: int = 0
@@ -32,7 +33,7 @@ class Counts:
     """Fires that must not arrive, and did."""
     refused: int = 0
     """Fires that the device reported as refused."""
-    inquiries: int = 0
+    refires: int = 0
 
     def __add__(self, other: Counts) -> Counts:
         return Counts(*(getattr(self, field.name) + getattr(other, field.name) for field in fields(self)))
@@ -45,7 +46,7 @@ class Counts:
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
     def __str__(self) -> str:
-        return ", ".join(f"{name} {number}" for name, number in self.to_json().items() if number or name != "inquiries")
+        return ", ".join(f"{name} {number}" for name, number in self.to_json().items() if number or name != "refires")
 
 
 @dataclass(slots=True)
@@ -60,7 +61,7 @@ class Tally:
     withheld: int = 0
     unexpected: int = 0
     refused: int = 0
-    inquiries: int = 0
+    refires: int = 0
 
     def counts(self) -> Counts:
         return Counts(*(getattr(self, field.name) for field in fields(self)))
@@ -68,7 +69,7 @@ class Tally:
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """From just before the device was told to fire until the owner's wait returned, in microseconds."""
+    """From just before the fire until the owner's wait returned, in microseconds."""
 
     count: int
     p50: float

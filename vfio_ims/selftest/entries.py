@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Does every entry read back as it was written?"""
+"""Reading every entry back as it was written."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from vfio_ims.messages import Message
-    from vfio_ims.selftest.evidence import Evidence
-    from vfio_ims.selftest.stand import Stand
+    from vfio_ims.selftest.context import Context
+    from vfio_ims.selftest.slot_evidence import SlotEvidence
 
 __all__ = ["read_back"]
 
 
-def read_back(stand: Stand, evidence: Evidence) -> int:
+def read_back(context: Context, evidence: SlotEvidence) -> int:
     """Compare every allocated entry with the record; returns how many differ.
 
     An entry that holds another slot's message, where each has its own, is an alias of that slot.
     """
-    report = stand.domain.report()
+    report = context.domain.report()
     owners: dict[Message, int | None] = {}
     for entry in report.slots:  # None: a donor's message, which several share
         owners[entry.expected.message] = None if entry.expected.message in owners else entry.slot

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from vfio_ims.errors import UnsupportedError, VfioImsError
 from vfio_ims.ims import FireReport, FireStatus
 from vfio_ims.ports.values import IrqIndex, IrqSet
+from vfio_ims.selftest.context import Broken, Context, NotApplicable
 from vfio_ims.selftest.report import Outcome, Rung
-from vfio_ims.selftest.stand import Broken, NotApplicable, Stand
 
 if TYPE_CHECKING:
     from vfio_ims.ims.donors import Donor
@@ -32,43 +32,43 @@ class _Fails(Exception):
     """A rung does not hold; the text says what was seen."""
 
 
-def climb(stand: Stand) -> Iterator[Rung]:
+def climb(context: Context) -> Iterator[Rung]:
     """Each rung as it is tried; after the one that fails, those above as not run."""
-    tries: tuple[Callable[[Stand], str], ...] = (_verdict, _software_trigger, _own_msix, _dma_word, _donors_message)
+    tries: tuple[Callable[[Context], str], ...] = (_verdict, _software_trigger, _own_msix, _dma_word, _donors_message)
     broken = False
     for number, (name, attempt) in enumerate(zip(RUNGS, tries, strict=True)):
-        stand.tell(number, len(RUNGS))
+        context.report_progress(number, len(RUNGS))
         if broken:
             yield Rung(name, Outcome.NOT_RUN)
             continue
         try:
-            yield Rung(name, Outcome.PASSED, attempt(stand))
+            yield Rung(name, Outcome.PASSED, attempt(context))
         except NotApplicable as why:
             yield Rung(name, Outcome.NOT_APPLICABLE, str(why))
-        except Exception as error:  # noqa: BLE001 - a driver under test; the report tells it
+        except Exception as error:  # noqa: BLE001 - a driver under test; the report has it
             broken = True
             text = str(error) if isinstance(error, (_Fails, Broken)) else f"{type(error).__name__}: {error}"
             hint = (error.hint if isinstance(error, VfioImsError) else "") or _HINTS[name]
-            yield Rung(name, Outcome.FAILED, text, stand.status(), hint)
-    stand.tell(len(RUNGS), len(RUNGS))
+            yield Rung(name, Outcome.FAILED, text, context.status(), hint)
+    context.report_progress(len(RUNGS), len(RUNGS))
 
 
-def _verdict(stand: Stand) -> str:
-    verdict = stand.driver.verdict
+def _verdict(context: Context) -> str:
+    verdict = context.driver.verdict
     if verdict.usable is False:
         raise _Fails(str(verdict))
     return str(verdict)
 
 
-def _came(stand: Stand, donor: Donor, before: int, what: str) -> str:
+def _came(context: Context, donor: Donor, before: int, what: str) -> str:
     """An event on ``donor`` since ``before``. That there was only one is for the passes to say."""
     vector = f"vector {donor.vector}"
-    others = {other: other.count for other in stand.donors() if other is not donor}
-    if not stand.until(lambda: donor.count > before, stand.options.timeout):
+    others = {other: other.count for other in context.donors() if other is not donor}
+    if not context.until(lambda: donor.count > before, context.options.timeout):
         elsewhere = [str(other.vector) for other, count in others.items() if other.count > count]
         where = f"; vector {', '.join(elsewhere)} got an event instead" if elsewhere else ""
-        raise _Fails(f"{what}: no event on {vector} in {stand.options.timeout:g} s{where}")
-    stand.pause(stand.settle)
+        raise _Fails(f"{what}: no event on {vector} in {context.options.timeout:g} s{where}")
+    context.pause(context.settle)
     events = donor.count - before
     return f"{what}: {'one event' if events == 1 else f'{events} events'} on {vector}"
 
@@ -78,54 +78,56 @@ def _accepted(report: FireReport, slot: int) -> None:
         raise _Fails(f"the device says that slot {slot}, unmasked, is {report}")
 
 
-def _software_trigger(stand: Stand) -> str:
-    domain = stand.domain
+def _software_trigger(context: Context) -> str:
+    domain = context.domain
     with domain.allocate(masked=domain.table.has_mask) as interrupt:
         donor = domain.donor_of(interrupt.slot)
         before, flags = donor.count, IrqSet.DATA_NONE | IrqSet.ACTION_TRIGGER
-        stand.driver.device.port.set_irqs(IrqIndex.MSIX, flags, donor.vector, 1)
-        return _came(stand, donor, before, "triggered by VFIO")
+        context.driver.device.port.set_irqs(IrqIndex.MSIX, flags, donor.vector, 1)
+        return _came(context, donor, before, "triggered by VFIO")
 
 
-def _own_msix(stand: Stand) -> str:
-    domain = stand.domain
+def _own_msix(context: Context) -> str:
+    domain = context.domain
     with domain.allocate(masked=domain.table.has_mask) as interrupt:
         donor = domain.donor_of(interrupt.slot)
         before = donor.count
         try:
-            stand.driver.fire_vector(donor.vector)
+            context.driver.fire_vector(donor.vector)
         except UnsupportedError as error:
             raise NotApplicable(error.why) from error
-        return _came(stand, donor, before, "raised by the device through its MSI-X table")
+        return _came(context, donor, before, "raised by the device through its MSI-X table")
 
 
-def _dma_word(stand: Stand) -> str:
-    if not stand.options.words:
+def _dma_word(context: Context) -> str:
+    if not context.options.words:
         raise NotApplicable("left out as asked")
     try:
-        polled = stand.domain.allocate_polled()
+        polled = context.domain.allocate_polled()
     except UnsupportedError as error:
         raise NotApplicable(error.why) from error
     with polled:
-        _accepted(stand.fire(polled.slot), polled.slot)
-        if not polled.wait(stand.options.timeout):
-            raise _Fails(f"{polled}: the word was not written in {stand.options.timeout:g} s; {_entry(stand, polled)}")
+        _accepted(context.fire(polled.slot), polled.slot)
+        if not polled.wait(context.options.timeout):
+            raise _Fails(
+                f"{polled}: the word was not written in {context.options.timeout:g} s; {_entry(context, polled)}"
+            )
         return f"{polled}: written"
 
 
-def _donors_message(stand: Stand) -> str:
-    with stand.domain.allocate() as interrupt:
-        donor = stand.domain.donor_of(interrupt.slot)
+def _donors_message(context: Context) -> str:
+    with context.domain.allocate() as interrupt:
+        donor = context.domain.donor_of(interrupt.slot)
         before = donor.count
-        _accepted(stand.fire(interrupt.slot), interrupt.slot)
+        _accepted(context.fire(interrupt.slot), interrupt.slot)
         try:
-            return f"{interrupt}: " + _came(stand, donor, before, "raised by the device")
+            return f"{interrupt}: " + _came(context, donor, before, "raised by the device")
         except _Fails as fails:
-            raise _Fails(f"{fails}; {_entry(stand, interrupt)}") from None
+            raise _Fails(f"{fails}; {_entry(context, interrupt)}") from None
 
 
-def _entry(stand: Stand, allocated: object) -> str:
+def _entry(context: Context, allocated: object) -> str:
     """What the entry of the slot holds, and whether the device may write at all."""
     slot: int = allocated.slot  # type: ignore[attr-defined]
-    master = "on" if stand.driver.device.config.bus_master else "OFF"
-    return f"the entry reads back as {stand.domain.table.read(slot)}, bus mastering is {master}"
+    master = "on" if context.driver.device.config.bus_master else "OFF"
+    return f"the entry reads back as {context.domain.table.read(slot)}, bus mastering is {master}"

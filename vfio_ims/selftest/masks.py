@@ -7,25 +7,25 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from vfio_ims.ims import FireReport, FireStatus
+from vfio_ims.selftest.context import NotApplicable
 from vfio_ims.selftest.reconcile import Ledger, rounds
-from vfio_ims.selftest.stand import NotApplicable
-from vfio_ims.selftest.volley import Volley
+from vfio_ims.selftest.round import Rounds
 
 if TYPE_CHECKING:
     from vfio_ims.ims import ImsGroup
+    from vfio_ims.selftest.context import Context
     from vfio_ims.selftest.counts import Tally
-    from vfio_ims.selftest.evidence import Evidence
-    from vfio_ims.selftest.stand import Stand
+    from vfio_ims.selftest.slot_evidence import SlotEvidence
 
-__all__ = ["fire_in_vain", "masks"]
+__all__ = ["fire_withheld", "masks"]
 
 _MOST_CAREFUL = 64
 
 
-def masks(stand: Stand, evidence: Evidence, tally: Tally, group: ImsGroup, skip: frozenset[int]) -> str:
+def masks(context: Context, evidence: SlotEvidence, tally: Tally, group: ImsGroup, skip: frozenset[int]) -> str:
     """Fire every slot masked, then unmask one after the other, one in flight a donor. Returns what does not apply."""
-    table = stand.domain.table
-    if not stand.options.masks:
+    table = context.domain.table
+    if not context.options.masks:
         raise NotApplicable("left out as asked")
     if not table.has_mask:
         raise NotApplicable("the table's entries have no mask")
@@ -33,11 +33,11 @@ def masks(stand: Stand, evidence: Evidence, tally: Tally, group: ImsGroup, skip:
     vectors = {slot: interrupts[slot].donor for slot in group.slots}
     slots = [slot for slot in group.slots if slot not in skip]
     group.mask()
-    leaks = fire_in_vain(stand, tally, slots, vectors, stand.fire)
+    leaks = fire_withheld(context, tally, slots, vectors, context.fire)
     evidence.leaks |= leaks
     if not table.has_pending:
         group.unmask()
-        stand.pause(stand.settle)
+        context.pause(context.settle)
         return "pending bit: not applicable, the table's entries have none"
     shown = set(table.pending_among(slots))
     evidence.no_pending.update(slot for slot in slots if slot not in shown and slot not in leaks)
@@ -47,21 +47,21 @@ def masks(stand: Stand, evidence: Evidence, tally: Tally, group: ImsGroup, skip:
         interrupts[slot].unmask()
         return None
 
-    volley = Volley(stand, evidence, tally, interrupts, vectors, act=release)
+    firing = Rounds(context, evidence, tally, interrupts, vectors, act=release)
     before = dict(evidence.lost)
     done = 0
     for shots in rounds(held, [vectors[slot] for slot in held]):
-        stand.tell(len(slots) + done, len(slots) + len(held))
-        volley.round(shots)
+        context.report_progress(len(slots) + done, len(slots) + len(held))
+        firing.fire_round(shots)
         done += len(shots)
-    volley.finish()
+    firing.finish()
     evidence.stuck.update(slot for slot in held if evidence.lost[slot] > before.get(slot, 0) and table.pending(slot))
     group.unmask()
     return ""
 
 
-def fire_in_vain(
-    stand: Stand,
+def fire_withheld(
+    context: Context,
     tally: Tally,
     slots: Sequence[int],
     vectors: Mapping[int, int],
@@ -73,12 +73,12 @@ def fire_in_vain(
     From the first event that comes all the same, every round is given the settle time (at most 64 of them), so that
     the slots that leak are known, not only that some do.
     """
-    stand.calm()
-    ledger = Ledger(stand.donors())
+    context.calm()
+    ledger = Ledger(context.donors())
     leaks, suspects, careful, done = set[int](), set[int](), 0, 0
 
     def look(*, certain: bool) -> bool:
-        stand.domain.hub.drain()
+        context.domain.hub.drain()
         extras = ledger.look()
         for extra in extras:
             near = {extra.account.last} if certain else {extra.account.last, extra.account.before}
@@ -86,7 +86,7 @@ def fire_in_vain(
         return bool(extras)
 
     for shots in rounds(slots, [vectors[slot] for slot in slots]):
-        stand.tell(done, len(slots))
+        context.report_progress(done, len(slots))
         for slot in shots:
             ledger.by_vector[vectors[slot]].remember(slot)
             report = fire(slot)
@@ -94,18 +94,18 @@ def fire_in_vain(
             tally.refused += report.status is FireStatus.REFUSED
         if careful and careful < _MOST_CAREFUL:
             careful += 1
-            stand.pause(stand.settle)
+            context.pause(context.settle)
         if look(certain=bool(careful)) and not careful:
             careful = 1
-            stand.pause(stand.settle)
+            context.pause(context.settle)
             look(certain=False)
         done += len(shots)
-    stand.pause(stand.settle)
+    context.pause(context.settle)
     look(certain=bool(careful))
     for slot in sorted(suspects - leaks)[:_MOST_CAREFUL]:
-        tally.inquiries += 1
+        tally.refires += 1
         fire(slot)
-        stand.pause(stand.settle)
+        context.pause(context.settle)
         if ledger.look():
             leaks.add(slot)
     leaks = leaks or suspects  # it happened, though not again

@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From what was seen to a defect's name. Each defect is told once, as its first appearance shows it."""
+"""From what was seen to a defect's name. Each defect is reported once, at its first appearance."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from dataclasses import replace
 
-from vfio_ims.selftest.evidence import Evidence
 from vfio_ims.selftest.findings import Finding, Kind, name_slots, spans
 from vfio_ims.selftest.passes import pass_count
+from vfio_ims.selftest.slot_evidence import SlotEvidence
 
 __all__ = ["name_findings"]
 
@@ -30,7 +30,7 @@ _NEXT = {
 }
 
 
-def name_findings(first: Evidence, second: Evidence, slots: int, donors: int) -> list[Finding]:
+def name_findings(first: SlotEvidence, second: SlotEvidence, slots: int, donors: int) -> list[Finding]:
     """Before the reset and after it, of ``slots`` tested over ``donors``."""
     findings = _of(first, slots, donors)
     known = {kind: {slot for each in findings if each.kind is kind for slot in each.slots} for kind in Kind}
@@ -42,14 +42,14 @@ def name_findings(first: Evidence, second: Evidence, slots: int, donors: int) ->
     return [replace(finding, hint=finding.hint or _NEXT.get(finding.kind, "")) for finding in findings]
 
 
-def _of(evidence: Evidence, slots: int, donors: int) -> list[Finding]:
+def _of(evidence: SlotEvidence, slots: int, donors: int) -> list[Finding]:
     """What shows whenever it is looked at, and so in one section or in both."""
     when = " after a reset" if evidence.after_reset else ""
     aliases = _aliases(evidence, slots, donors)
     known = set(aliases) | set(aliases.values())
     findings = [*_name_aliases(aliases, when), *_name_strays(evidence, known, slots, when)]
     findings += _name_dead(evidence, known, slots, when)
-    told: tuple[tuple[Kind, Collection[int], str, str], ...] = (
+    found_kinds: tuple[tuple[Kind, Collection[int], str, str], ...] = (
         (Kind.LATE, evidence.late, "delivers later than T", "deliver later than T"),
         (Kind.IGNORES_MASK, evidence.leaks, "ignores its mask", "ignore their masks"),
         (Kind.NO_PENDING, evidence.no_pending, "shows no pending bit", "show no pending bit"),
@@ -64,14 +64,14 @@ def _of(evidence: Evidence, slots: int, donors: int) -> list[Finding]:
         Kind.NOT_REPORTED: "work of another PASID raised nothing, but fire() did not report it as refused",
         Kind.NOT_NAMED: "the event came on the right donor; the driver's fired() must name the slot then",
     }
-    for kind, found, one, many in told:
+    for kind, found, one, many in found_kinds:
         if found:
             text = _say(found, slots, one, many) + when
             findings.append(Finding(kind, text, tuple(sorted(found)), hint=hints.get(kind, "")))
     return [*findings, *_name_disturbed(evidence, slots, when)]
 
 
-def _name_disturbed(evidence: Evidence, slots: int, when: str) -> list[Finding]:
+def _name_disturbed(evidence: SlotEvidence, slots: int, when: str) -> list[Finding]:
     """Slots that fell silent when something was done to their neighbours."""
     findings = []
     for done in ("masked", "closed", "allocated"):
@@ -91,10 +91,10 @@ def _say(found: Iterable[int], slots: int, one: str, many: str) -> str:
     return f"{name} {many if name.startswith('slots') else one}"
 
 
-def _aliases(evidence: Evidence, slots: int, donors: int) -> dict[int, int]:
-    """The lower slot of each pair by the higher: told by words, by entries read back, by their sequences of donors."""
+def _aliases(evidence: SlotEvidence, slots: int, donors: int) -> dict[int, int]:
+    """The lower slot of each pair by the higher: from polled slots, entries read back and sequences of donors."""
     pairs = [*evidence.answers.items(), *evidence.holds.items()]
-    for slot in evidence.strayed:
+    for slot in evidence.misrouted_on:
         route = evidence.routes[slot]
         if donors > 1 and len(route) == pass_count(slots, donors):
             other = sum(place * donors**number for number, place in route.items())
@@ -114,11 +114,11 @@ def _name_aliases(aliases: dict[int, int], when: str) -> list[Finding]:
     return findings
 
 
-def _name_strays(evidence: Evidence, known: set[int], slots: int, when: str) -> list[Finding]:
+def _name_strays(evidence: SlotEvidence, known: set[int], slots: int, when: str) -> list[Finding]:
     findings = []
-    astray = sorted(slot for slot in evidence.strayed if slot not in known)
+    astray = sorted(slot for slot in evidence.misrouted_on if slot not in known)
     if astray:
-        got, wanted = min(evidence.strayed[astray[0]])
+        got, wanted = min(evidence.misrouted_on[astray[0]])
         text = _say(astray, slots, "is misrouted", "are misrouted")
         text += f"{when}: slot {astray[0]} raised vector {got} instead of {wanted}"
         findings.append(Finding(Kind.MISROUTED, text, tuple(astray)))
@@ -135,7 +135,7 @@ def _name_strays(evidence: Evidence, known: set[int], slots: int, when: str) -> 
     return findings
 
 
-def _name_dead(evidence: Evidence, known: set[int], slots: int, when: str) -> list[Finding]:
+def _name_dead(evidence: SlotEvidence, known: set[int], slots: int, when: str) -> list[Finding]:
     """Slots that never delivered, and entries that do not keep what is written."""
     findings, unkept = [], evidence.unkept
     silent = (evidence.dead | set(unkept) - evidence.worked) - known
@@ -158,11 +158,11 @@ def _name_dead(evidence: Evidence, known: set[int], slots: int, when: str) -> li
     return findings
 
 
-def _drops(first: Evidence, second: Evidence, slots: int) -> list[Finding]:
+def _drops(first: SlotEvidence, second: SlotEvidence, slots: int) -> list[Finding]:
     """Slots that lost messages and work otherwise."""
     losses = first.lost + second.lost
     for evidence in (first, second):
-        spoken_for = evidence.unsound | evidence.unnamed | evidence.stuck
+        spoken_for = evidence.excluded | evidence.unnamed | evidence.stuck
         for slot in spoken_for | set(evidence.refusals) | set(evidence.disturbed):
             losses.pop(slot, None)
     if not losses:
@@ -172,7 +172,7 @@ def _drops(first: Evidence, second: Evidence, slots: int) -> list[Finding]:
     return [Finding(Kind.DROPS, text, tuple(sorted(losses)))]
 
 
-def _echoes(first: Evidence, second: Evidence, slots: int) -> list[Finding]:
+def _echoes(first: SlotEvidence, second: SlotEvidence, slots: int) -> list[Finding]:
     """Slots that fire twice, or, where that could not be seen again, extra events and where."""
     echoes = first.echoes + second.echoes
     if not echoes:

@@ -7,51 +7,51 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from vfio_ims.ims import FireStatus
-from vfio_ims.selftest.stand import NotApplicable
+from vfio_ims.selftest.context import NotApplicable
 
 if TYPE_CHECKING:
     from vfio_ims.ims import ImsInterrupt
+    from vfio_ims.selftest.context import Context
     from vfio_ims.selftest.counts import Tally
-    from vfio_ims.selftest.evidence import Evidence
-    from vfio_ims.selftest.stand import Stand
+    from vfio_ims.selftest.slot_evidence import SlotEvidence
 
 __all__ = ["neighbours"]
 
 _MOST = 32
 
 
-def neighbours(stand: Stand, evidence: Evidence, tally: Tally, skip: frozenset[int]) -> None:
+def neighbours(context: Context, evidence: SlotEvidence, tally: Tally, skip: frozenset[int]) -> None:
     """Mask, close and allocate every other slot; fire those between after each.
 
     At most 32 slots, from the start and the end of the table; the slots in ``skip`` are left out.
     """
-    chosen = [slot for slot in _chosen(stand.slots) if slot not in skip]
+    chosen = [slot for slot in _chosen(context.slots) if slot not in skip]
     halves = [[slot for slot in chosen if slot % 2 == odd] for odd in (1, 0)]
     if not all(halves):
         raise NotApplicable("there are no two slots side by side")
     held: dict[int, ImsInterrupt] = {}
     try:
         for slot in chosen:
-            held[slot] = stand.domain.allocate(slot=slot)
-        stand.calm()
+            held[slot] = context.domain.allocate(slot=slot)
+        context.calm()
         for half, (others, kept) in enumerate((halves, halves[::-1])):
-            stand.tell(half, 2)
-            if stand.domain.table.has_mask and stand.options.masks:
+            context.report_progress(half, 2)
+            if context.domain.table.has_mask and context.options.masks:
                 for slot in others:
                     held[slot].mask()
-                _fire(stand, evidence, tally, [held[slot] for slot in kept], "masked")
+                _fire(context, evidence, tally, [held[slot] for slot in kept], "masked")
                 for slot in others:
                     held[slot].unmask()
             for slot in others:
                 held[slot].close()
-            _fire(stand, evidence, tally, [held[slot] for slot in kept], "closed")
+            _fire(context, evidence, tally, [held[slot] for slot in kept], "closed")
             for slot in others:
-                held[slot] = stand.domain.allocate(slot=slot)
-            _fire(stand, evidence, tally, [held[slot] for slot in kept], "allocated")
-        stand.calm()  # what comes twice is for the passes to say
-        stand.tell(2, 2)
+                held[slot] = context.domain.allocate(slot=slot)
+            _fire(context, evidence, tally, [held[slot] for slot in kept], "allocated")
+        context.calm()  # what comes twice is for the passes to say
+        context.report_progress(2, 2)
     finally:
-        stand.domain.release(list(held), "the self-test")
+        context.domain.release(list(held), "the self-test")
 
 
 def _chosen(slots: Sequence[int]) -> list[int]:
@@ -61,7 +61,7 @@ def _chosen(slots: Sequence[int]) -> list[int]:
     return [*slots[: _MOST // 2], *slots[-_MOST // 2 :]]
 
 
-def _fire(stand: Stand, evidence: Evidence, tally: Tally, kept: Sequence[ImsInterrupt], done: str) -> None:
+def _fire(context: Context, evidence: SlotEvidence, tally: Tally, kept: Sequence[ImsInterrupt], done: str) -> None:
     """Each of ``kept`` must arrive, though its neighbours were ``done`` something to."""
     for interrupt in kept:
         slot = interrupt.slot
@@ -69,27 +69,27 @@ def _fire(stand: Stand, evidence: Evidence, tally: Tally, kept: Sequence[ImsInte
             continue
         tally.fired += 1
         evidence.sent[slot] += 1
-        if _arrives(stand, evidence, interrupt):
+        if _arrives(context, evidence, interrupt):
             tally.delivered += 1
             continue
-        stand.silence()
+        context.silence()
         tally.lost += 1
-        tally.inquiries += 1
-        if slot not in evidence.unnamed and not _arrives(stand, evidence, interrupt):
-            entry, wanted = stand.domain.table.read(slot), stand.domain.records.slot(slot)
+        tally.refires += 1
+        if slot not in evidence.unnamed and not _arrives(context, evidence, interrupt):
+            entry, wanted = context.domain.table.read(slot), context.domain.records.slot(slot)
             evidence.disturbed[slot] = done, "" if entry == wanted else f"{entry} instead of {wanted}"
         else:
             evidence.lost[slot] += 1
 
 
-def _arrives(stand: Stand, evidence: Evidence, interrupt: ImsInterrupt) -> bool:
-    donor = stand.domain.donor_of(interrupt.slot)
-    stand.domain.hub.drain()
+def _arrives(context: Context, evidence: SlotEvidence, interrupt: ImsInterrupt) -> bool:
+    donor = context.domain.donor_of(interrupt.slot)
+    context.domain.hub.drain()
     interrupt.wakeup.take()
     before = donor.count
-    if stand.fire(interrupt.slot).status is not FireStatus.SENT:
+    if context.fire(interrupt.slot).status is not FireStatus.SENT:
         return False
-    if interrupt.wait(stand.patience):
+    if interrupt.wait(context.patience):
         return True
     if donor.count > before:
         evidence.unnamed.add(interrupt.slot)

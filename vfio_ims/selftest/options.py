@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a self-test may be asked, and how it tells how far it is."""
+"""Options of a self-test, and its progress."""
 
 from __future__ import annotations
 

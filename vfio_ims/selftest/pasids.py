@@ -7,28 +7,28 @@ from typing import TYPE_CHECKING
 
 from vfio_ims.errors import UnsupportedError
 from vfio_ims.ims import FireReport, FireStatus
-from vfio_ims.selftest.masks import fire_in_vain
+from vfio_ims.selftest.context import NotApplicable
+from vfio_ims.selftest.masks import fire_withheld
 from vfio_ims.selftest.reconcile import rounds
-from vfio_ims.selftest.stand import NotApplicable
-from vfio_ims.selftest.volley import Volley
+from vfio_ims.selftest.round import Rounds
 
 if TYPE_CHECKING:
+    from vfio_ims.selftest.context import Context
     from vfio_ims.selftest.counts import Tally
-    from vfio_ims.selftest.evidence import Evidence
-    from vfio_ims.selftest.stand import Stand
+    from vfio_ims.selftest.slot_evidence import SlotEvidence
 
 __all__ = ["pasids"]
 
 
-def pasids(stand: Stand, evidence: Evidence, tally: Tally, skip: frozenset[int]) -> str:
+def pasids(context: Context, evidence: SlotEvidence, tally: Tally, skip: frozenset[int]) -> str:
     """Every slot for one PASID, fired with another (nothing, and reported), then with its own (delivered)."""
-    domain, own = stand.domain, stand.options.pasid
+    domain, own = context.domain, context.options.pasid
     other = own ^ 1
-    if not stand.options.pasids:
+    if not context.options.pasids:
         raise NotApplicable("left out as asked")
     if not domain.table.has_pasid:
         raise NotApplicable("the table's entries have no PASID")
-    with domain.allocate_group(len(stand.slots), pasid=own) as group:
+    with domain.allocate_group(len(context.slots), pasid=own) as group:
         interrupts = {interrupt.slot: interrupt for interrupt in group}
         vectors = {slot: interrupts[slot].donor for slot in group.slots}
         slots = [slot for slot in group.slots if slot not in skip]
@@ -38,13 +38,13 @@ def pasids(stand: Stand, evidence: Evidence, tally: Tally, skip: frozenset[int])
                 evidence.unreported.add(slot)
 
         try:
-            leaks = fire_in_vain(stand, tally, slots, vectors, lambda slot: stand.fire(slot, other), check)
+            leaks = fire_withheld(context, tally, slots, vectors, lambda slot: context.fire(slot, other), check)
         except UnsupportedError as error:
             raise NotApplicable(f"the driver cannot tag work with a PASID here: {error.why or error}") from error
         evidence.pasid_leaks |= leaks
-        evidence.unreported -= leaks  # what is raised is not refused, and told as that
-        volley = Volley(stand, evidence, tally, interrupts, vectors, act=lambda slot: stand.fire(slot, own))
+        evidence.unreported -= leaks  # what is raised is not refused, and reported as that
+        firing = Rounds(context, evidence, tally, interrupts, vectors, act=lambda slot: context.fire(slot, own))
         for shots in rounds(slots, [vectors[slot] for slot in slots]):
-            volley.round(shots)
-        volley.finish()
+            firing.fire_round(shots)
+        firing.finish()
     return ""

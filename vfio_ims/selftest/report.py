@@ -161,8 +161,8 @@ def _render(report: Report) -> str:
         lines += ["", f"every slot: {report.slots} slots" + (f" of {report.table}" if some else "")]
         lines[-1] += f", {report.donors} donors, {report.passes} passes, T {report.timeout:g} s"
         for step in report.steps:
-            told = "; ".join(part for part in (step.text, _counted(step)) if part)
-            lines.append(f"  {step.name:{width}}  {step.outcome:14}  {told}".rstrip())
+            notes = "; ".join(part for part in (step.text, _counted(step)) if part)
+            lines.append(f"  {step.name:{width}}  {step.outcome:14}  {notes}".rstrip())
         lines += ["", f"counts   {report.counts}"]
     if report.latency is not None:
         lines.append(f"latency  {report.latency}")

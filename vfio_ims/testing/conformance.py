@@ -29,11 +29,11 @@ from vfio_ims.testing.contract import (
     breach,
     exclusive,
     fired_alright,
+    fired_slots,
     nothing,
     reset_raw,
     some,
     start_raw,
-    told,
     values,
 )
 from vfio_ims.testing.ending import test_a_slots_neighbours_are_left_alone as test_a_slots_neighbours_are_left_alone
@@ -330,7 +330,7 @@ def test_several_threads_may_fire(ims_driver: Driver) -> None:
         for _ in range(5):
             try:
                 fired_alright(ims_driver, irq, "while other threads fired")
-            except BaseException as failure:  # noqa: BLE001 - told below, in the test's thread
+            except BaseException as failure:  # noqa: BLE001 - raised below, in the test's thread
                 problems.append(str(failure))
                 return
 
@@ -358,19 +358,21 @@ def test_fire_vector_raises_the_devices_own_vector(ims_driver: Driver) -> None:
 
 def test_a_slot_that_fired_is_told_at_least_once(ims_driver: Driver) -> None:
     slots = list(ims_driver.ims.allocate_group(4).slots)
-    assert told(ims_driver, slots) == [], breach(ims_driver, "fired", "those that have fired", "told before any fire")
+    assert fired_slots(ims_driver, slots) == [], breach(
+        ims_driver, "fired", "those that have fired", "named before any fire"
+    )
     ims_driver.fire(slots[1])
     ims_driver.fire(slots[3])
-    first = told(ims_driver, slots[:2])
-    promise = "a slot that fired is told at least once, also when it was not asked of at first"
-    found = f"{slots[1]} and {slots[3]} fired; asked of {slots[:2]} it told {first}"
+    first = fired_slots(ims_driver, slots[:2])
+    promise = "a slot that fired is named at least once, also when it was not asked of at first"
+    found = f"{slots[1]} and {slots[3]} fired; asked of {slots[:2]} it named {first}"
     assert first == [slots[1]], breach(ims_driver, "fired", promise, found)
-    later = told(ims_driver, slots)
-    assert slots[3] in later, breach(ims_driver, "fired", promise, f"asked of {slots} then, it told {later}")
-    assert told(ims_driver, []) == []
+    later = fired_slots(ims_driver, slots)
+    assert slots[3] in later, breach(ims_driver, "fired", promise, f"asked of {slots} then, it named {later}")
+    assert fired_slots(ims_driver, []) == []
     ims_driver.fire(slots[1])
-    again = told(ims_driver, slots)
-    assert slots[1] in again, breach(ims_driver, "fired", promise, f"{slots[1]} fired again, and it told {again}")
+    again = fired_slots(ims_driver, slots)
+    assert slots[1] in again, breach(ims_driver, "fired", promise, f"{slots[1]} fired again, and it named {again}")
 
 
 def test_a_quiesced_slot_is_silent_and_can_be_used_again(ims_driver: Driver) -> None:

@@ -19,12 +19,12 @@ __all__ = [
     "breach",
     "exclusive",
     "fired_alright",
+    "fired_slots",
     "neighbours_arrive",
     "nothing",
     "reset_raw",
     "some",
     "start_raw",
-    "told",
     "values",
 ]
 
@@ -108,14 +108,14 @@ def reset_raw(driver: Driver) -> None:
         driver.device.config.memory = True
 
 
-def told(driver: Driver, slots: Sequence[int]) -> list[int]:
+def fired_slots(driver: Driver, slots: Sequence[int]) -> list[int]:
     """What ``fired`` says of ``slots``, promptly and of these only."""
     began = time.monotonic()
     answer = driver.fired(array("I", slots))
     took = time.monotonic() - began
     if answer is None:
-        pytest.skip("not applicable: the driver cannot tell which slot fired")
+        pytest.skip("not applicable: the driver cannot say which slot fired")
     assert took < PROMPT, breach(driver, "fired", "it must not wait", f"it took {took:.3f} s")
-    found = f"asked of {list(slots)} it told {list(answer)}"
+    found = f"asked of {list(slots)} it named {list(answer)}"
     assert set(answer) <= set(slots), breach(driver, "fired", "those of the slots that it was asked of", found)
     return list(answer)

@@ -36,9 +36,9 @@ class Held:
 
 
 def held() -> Held:
-    """Every descriptor and thread of this process, and its mappings of devices and shared memory. Collects garbage
+    """Every descriptor and thread of this process, and its mappings of devices and shared memory.
 
-    first.
+    Collects garbage first.
     """
     gc.collect()
     descriptors: Counter[str] = Counter()

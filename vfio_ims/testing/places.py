@@ -33,9 +33,10 @@ class Ids:
 
 @dataclass(frozen=True)
 class Place:
-    """One place for one test. ``kind`` "device": ``name`` is a device's, that somebody named; "mock" and "vfio-user":
+    """One place for one test.
 
-    a model to be mounted there; "none": there is nothing, and ``name`` says why.
+    ``kind`` "device": ``name`` is a device's, given on the command line; "mock" and "vfio-user": a model to be mounted
+    there; "none": there is nothing, and ``name`` says why.
     """
 
     kind: str
@@ -85,7 +86,7 @@ class Places:
         return [Place(mount, model) for mount in wanted.mounts for model in models]
 
     def check(self, wanted: Wanted) -> None:
-        """UsageError where the marker names a model that nobody has."""
+        """UsageError where the marker names a model that there is none of."""
         from vfio_ims.families import family_of_model
 
         self.load_folders()

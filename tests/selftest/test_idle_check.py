@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``check_quiet`` sees what is not quiet; after the close the other side is."""
+"""``check_idle`` sees what is not quiet; after the close the other side is."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from tests.selftest.devices import make_model, open_model
 from vfio_ims.errors import BusFault
 from vfio_ims.messages import Slot
-from vfio_ims.selftest import Options, check_quiet, run
+from vfio_ims.selftest import Options, check_idle, run
 
 FAST = Options(timeout=0.2, settle=0.005)
 
@@ -20,7 +20,7 @@ def test_after_the_self_test_and_the_close_nothing_can_fire(flr: bool) -> None:
     opened = open_model(make_model(8, 2), flr=flr)
     driver, model = opened.driver, opened.model
     assert run(driver, options=FAST).passed
-    assert check_quiet(driver, 0.005) == ()
+    assert check_idle(driver, 0.005) == ()
     assert driver.device.config.bus_master
     port: Any = driver.device.port
     driver.close()
@@ -43,17 +43,17 @@ def test_entries_awake_loaded_or_pending_are_seen() -> None:
     table.write(3, Slot(scratch))
     driver.fire(3)
     table.write(7, Slot(scratch, masked=False))
-    assert check_quiet(driver, 0.005) == ("slot 7 not masked", "slots 2-3, 7 not zero", "slot 3 pending")
+    assert check_idle(driver, 0.005) == ("slot 7 not masked", "slots 2-3, 7 not zero", "slot 3 pending")
     driver.ims.parking.quiesce(range(8))
     driver.ims.parking.discharge(range(8))
-    assert check_quiet(driver, 0.005) == ()
+    assert check_idle(driver, 0.005) == ()
 
 
 def test_slots_in_use_and_events_of_nobody_are_seen() -> None:
     opened = open_model(make_model(8, 2))
     driver = opened.driver
     with driver.ims.allocate(masked=True) as interrupt:
-        assert check_quiet(driver, 0.005)[0] == "slot 0 allocated"
+        assert check_idle(driver, 0.005)[0] == "slot 0 allocated"
     real, donor = driver.ims.hub.drain, driver.ims.pool.donors[0]
     drains = iter([0, 1])
 
@@ -62,13 +62,13 @@ def test_slots_in_use_and_events_of_nobody_are_seen() -> None:
         return real()
 
     driver.ims.hub.drain = drain  # type: ignore[method-assign]
-    assert check_quiet(driver, 0.005) == ("vector 0 got 1 events though no slot is in use",)
+    assert check_idle(driver, 0.005) == ("vector 0 got 1 events though no slot is in use",)
     assert interrupt.closed
 
 
 def test_a_table_without_masks_is_parked() -> None:
     opened = open_model(make_model(4, 2, mask=None, pending=None, control=None))
     assert run(opened.driver, options=FAST).passed
-    assert check_quiet(opened.driver, 0.005) == ()
+    assert check_idle(opened.driver, 0.005) == ()
     word = opened.driver.ims.parking.scratch
     assert {opened.model.slots.slot(index).message for index in range(4)} == {word}

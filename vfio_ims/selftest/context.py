@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The device on the test stand: firing it, waiting for it, and how patient to be."""
+"""The device on the test context: firing it, waiting for it, and how patient to be."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from vfio_ims.driver import Driver
     from vfio_ims.ims.donors import Donor
 
-__all__ = ["Broken", "NotApplicable", "Stand"]
+__all__ = ["Broken", "Context", "NotApplicable"]
 
 _FULL_WAITS, _SETTLED_WAITS = 2, 20
 _QUICK = 0.002
-_MOST_VAIN = 24
+_MOST_SILENT_REFIRES = 24
 
 
 class NotApplicable(Exception):
@@ -32,7 +32,7 @@ class Broken(Exception):
     """The driver failed in a call: the test cannot go on. The text names the call."""
 
 
-class Stand:
+class Context:
     """One driver under test. ``settle``: seconds after which nothing more comes on this mount."""
 
     def __init__(self, driver: Driver, options: Options, progress: ProgressSink | None = None) -> None:
@@ -42,9 +42,9 @@ class Stand:
         size = self.domain.table.size
         self.slots = range(size if options.slots is None else min(size, options.slots))
         self.latencies: list[float] = []
-        self._silences = self._vain = 0
+        self._silences = self._silent_refires = 0
         self._step = ""
-        self._told = 0.0
+        self._reported_at = 0.0
         if self.domain.records.allocated:
             why = f"{len(self.domain.records.allocated)} slots of its table are in use"
             raise UsageError("test", device=driver.label, why=why, hint="close your interrupts first")
@@ -67,7 +67,7 @@ class Stand:
         """What the device's registers say."""
         try:
             return self.driver.status()
-        except Exception as error:  # noqa: BLE001 - a driver under test; the report tells it
+        except Exception as error:  # noqa: BLE001 - a driver under test; the report has it
             return f"status() raised {type(error).__name__}: {error}"
 
     # --- waiting ------------------------------------------------------------------------------------------------------
@@ -117,7 +117,7 @@ class Stand:
     def patience(self) -> float:
         """How long to wait for what must come: T, but a device that is silent over and over is not given T each time.
 
-        After two waits in vain the mount's settle time does, and after twenty more twenty times the usual latency.
+        After two silent waits the mount's settle time does, and after twenty more twenty times the usual latency.
         """
         if self._silences < _FULL_WAITS:
             return self.options.timeout
@@ -131,23 +131,23 @@ class Stand:
         self._silences += 1
 
     @property
-    def asks_on(self) -> bool:
-        """Whether a slot that was silent is worth firing again: a dead device is not asked slot by slot for ever."""
-        return self._vain < _MOST_VAIN
+    def may_refire(self) -> bool:
+        """Whether a silent slot is worth firing again: on a dead device there is an end to that."""
+        return self._silent_refires < _MOST_SILENT_REFIRES
 
-    def asked_in_vain(self) -> None:
+    def refire_was_silent(self) -> None:
         """A slot that was silent was so again."""
-        self._vain += 1
+        self._silent_refires += 1
 
-    # --- telling ------------------------------------------------------------------------------------------------------
+    # --- progress -----------------------------------------------------------------------------------------------------
 
     def step(self, name: str) -> None:
-        self._step, self._told = name, 0.0
+        self._step, self._reported_at = name, 0.0
 
-    def tell(self, done: int, total: int) -> None:
+    def report_progress(self, done: int, total: int) -> None:
         """Progress, at most ten times a second beside start and end."""
         if self._progress is not None:
             now = time.monotonic()
-            if done in (0, total) or now - self._told > 0.1:
-                self._told = now
+            if done in (0, total) or now - self._reported_at > 0.1:
+                self._reported_at = now
                 self._progress(Progress(self._step, done, total))

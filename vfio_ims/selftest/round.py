@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rounds of fires, one message in flight a donor; what does not come out even is looked into at once."""
+"""Rounds of fires, one message in flight a donor; a fire and an event that do not match are refired at once."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from vfio_ims.ims import FireReport, FireStatus
-from vfio_ims.selftest.inquiry import Inquiry
 from vfio_ims.selftest.reconcile import Account, Extra, Ledger
+from vfio_ims.selftest.refire import Refire
 
 if TYPE_CHECKING:
     from vfio_ims.ims import ImsInterrupt
+    from vfio_ims.selftest.context import Context
     from vfio_ims.selftest.counts import Tally
-    from vfio_ims.selftest.evidence import Evidence
-    from vfio_ims.selftest.stand import Stand
+    from vfio_ims.selftest.slot_evidence import SlotEvidence
 
-__all__ = ["Volley"]
+__all__ = ["Rounds"]
 
 
-class Volley:
+class Rounds:
     """Fires slots that must arrive, each at ``vectors[slot]``, whose owners are ``interrupts[slot]``.
 
     ``number``: the pass, for the routes in the evidence. ``act``: what sends the message; ``fire`` unless it is given.
@@ -28,8 +28,8 @@ class Volley:
 
     def __init__(
         self,
-        stand: Stand,
-        evidence: Evidence,
+        context: Context,
+        evidence: SlotEvidence,
         tally: Tally,
         interrupts: Mapping[int, ImsInterrupt],
         vectors: Mapping[int, int],
@@ -37,14 +37,14 @@ class Volley:
         number: int | None = None,
         act: Callable[[int], FireReport | None] | None = None,
     ) -> None:
-        self._stand, self._evidence, self._tally = stand, evidence, tally
+        self._context, self._evidence, self._tally = context, evidence, tally
         self._interrupts, self._vectors, self._number = interrupts, vectors, number
-        self._act = act or stand.fire
-        self.ledger = Ledger(stand.donors())
-        self.inquiry = Inquiry(stand, tally, self.ledger, vectors)
-        self._asks = act is None  # a fire that is no plain one cannot simply be repeated
+        self._act = act or context.fire
+        self.ledger = Ledger(context.donors())
+        self.refire = Refire(context, tally, self.ledger, vectors)
+        self._refires = act is None  # a fire that is no plain one cannot simply be repeated
 
-    def round(self, slots: Sequence[int], *, apart: bool = False, dwell: float = 0.0) -> None:
+    def fire_round(self, slots: Sequence[int], *, apart: bool = False, dwell: float = 0.0) -> None:
         """Fire ``slots``, whose vectors differ: all, then wait for all; or, ``apart``, each after the other arrived.
 
         ``dwell``: seconds to leave them alone, so that an echo is theirs.
@@ -64,20 +64,20 @@ class Volley:
                     silent.append(slot)
         silent += [slot for slot, base, start in waiting if not self._arrives(slot, base, start, measured=False)]
         if dwell:
-            self._stand.pause(dwell)
+            self._context.pause(dwell)
         extras += self._settled()
         if silent:
-            self._stand.silence()
+            self._context.silence()
             for slot in silent:
                 extras = self._explain(slot, extras)
         self._extras(extras)
 
     def finish(self) -> None:
         """The end of a pass: let it settle, account for what still came, and fire who is suspected of an echo alone."""
-        self._stand.calm()
+        self._context.calm()
         self._extras(self._settled())
-        if self._asks:
-            self.inquiry.echoes(self._evidence)
+        if self._refires:
+            self.refire.echoes(self._evidence)
 
     def _beside(self, slot: int, shots: Sequence[int]) -> list[Extra]:
         """``slot`` alone was in flight: events on donors that wait for their turn are its doing. Returns the others."""
@@ -90,7 +90,7 @@ class Volley:
         return [extra for extra in extras if extra not in astray]
 
     def _settled(self) -> list[Extra]:
-        self._stand.domain.hub.drain()
+        self._context.domain.hub.drain()
         return self.ledger.look()
 
     def _shoot(self, slot: int) -> tuple[int, float] | None:
@@ -115,9 +115,9 @@ class Volley:
     def _arrives(self, slot: int, base: int, start: float, *, measured: bool) -> bool:
         """Wait until the owner is woken and its donor has counted."""
         account, interrupt = self._account(slot), self._interrupts[slot]
-        limit = self._stand.patience
+        limit = self._context.patience
         if slot in self._evidence.unkept or slot in self._evidence.holds:  # little hope
-            limit = min(limit, self._stand.settle)
+            limit = min(limit, self._context.settle)
         deadline = start + limit
         while True:
             left = deadline - time.perf_counter()
@@ -125,7 +125,7 @@ class Volley:
             if woken and (account.donor.count > base or left <= 0):
                 # Woken without an event only when the time was up: the domain found a moved vector and rewrote it.
                 if measured:
-                    self._stand.latencies.append(time.perf_counter() - start)
+                    self._context.latencies.append(time.perf_counter() - start)
                 if account.donor.count == base:
                     account.open = None
                 self._tally.delivered += 1
@@ -145,10 +145,10 @@ class Volley:
             self._evidence.routes.setdefault(slot, {})[self._number] = place
 
     def _explain(self, slot: int, extras: list[Extra]) -> list[Extra]:
-        """``slot`` was silent. Fired alone: does it arrive, arrive elsewhere, or not at all?"""
+        """Refire ``slot``, which was silent: alone it arrives, arrives elsewhere, or not at all."""
         account, found = self._account(slot), None
-        if self._asks and slot not in self._evidence.refusals:
-            found = self.inquiry.ask(slot)
+        if self._refires and slot not in self._evidence.refusals:
+            found = self.refire.fire(slot)
         if found:
             if account in found:
                 self._evidence.worked.add(slot)
@@ -163,7 +163,7 @@ class Volley:
         self._tally.misrouted += 1
         self._route(slot, other.place)
         pair = other.donor.vector, self._vectors[slot]
-        self._evidence.strayed.setdefault(slot, set()).add(pair)
+        self._evidence.misrouted_on.setdefault(slot, set()).add(pair)
         rest = []
         for extra in extras:  # that one was this slot's, unless it merged with another
             if extra.account is other and other is not self._account(slot):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Is the device quiet, as far as it can be seen while it is open?"""
+"""Checking that a device on which no slot is allocated is quiet, as far as that shows while it is open."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from vfio_ims.selftest.findings import name_slots
 if TYPE_CHECKING:
     from vfio_ims.driver import Driver
 
-__all__ = ["check_quiet"]
+__all__ = ["check_idle"]
 
 
-def check_quiet(driver: Driver, settle: float | None = None) -> tuple[str, ...]:
+def check_idle(driver: Driver, settle: float | None = None) -> tuple[str, ...]:
     """What is not quiet on a device of which no slot is allocated; () where all is.
 
     Every entry must be as it is when it is not in use (masked and zero; parked on the scratch word, where entries have

@@ -6,11 +6,11 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field, fields
 
-__all__ = ["Evidence"]
+__all__ = ["SlotEvidence"]
 
 
 @dataclass(slots=True)
-class Evidence:
+class SlotEvidence:
     """Of the whole table, before the reset or after it."""
 
     after_reset: bool = False
@@ -21,7 +21,7 @@ class Evidence:
     """Slots of which a message arrived where it must, also when asked again."""
     routes: dict[int, dict[int, int]] = field(default_factory=dict)
     """By slot: in which pass its message arrived on which donor (by its place among the donors)."""
-    strayed: dict[int, set[tuple[int, int]]] = field(default_factory=dict)
+    misrouted_on: dict[int, set[tuple[int, int]]] = field(default_factory=dict)
     """By slot: vectors that its message arrived on and that it must have used."""
     answers: dict[int, int] = field(default_factory=dict)
     """By slot: the slot whose word was written when it fired."""
@@ -62,10 +62,10 @@ class Evidence:
     @property
     def dead(self) -> set[int]:
         """Slots that never delivered, though they must have."""
-        return {slot for slot in self.lost if slot not in self.worked} - set(self.answers) - set(self.strayed)
+        return {slot for slot in self.lost if slot not in self.worked} - set(self.answers) - set(self.misrouted_on)
 
     @property
-    def unsound(self) -> set[int]:
-        """Slots that later steps leave out, because what they would show is told already."""
+    def excluded(self) -> set[int]:
+        """Slots that later steps leave out, because what they would show is reported already."""
         aliased = set(self.answers) | set(self.answers.values()) | set(self.holds) | set(self.holds.values())
-        return aliased | set(self.strayed) | set(self.unkept) | self.dead
+        return aliased | set(self.misrouted_on) | set(self.unkept) | self.dead
