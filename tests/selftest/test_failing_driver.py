@@ -158,7 +158,7 @@ def test_a_device_that_goes_gives_a_report() -> None:
     report: Report = run(opened.driver, options=FAST)
     assert not report.passed
     assert any(finding.kind is Kind.ERROR and "ClosedError" in finding.text for finding in report.findings)
-    assert "cannot tell" in report.quiet[0]
+    assert "not known" in report.quiet[0]
 
 
 def test_a_silent_device_is_given_a_bounded_time() -> None:
