@@ -34,7 +34,6 @@ from vfio_ims.sysfs import Function, interrupt_remapping
 
 if TYPE_CHECKING:
     from vfio_ims.backends.kernel.claim import Claim
-    from vfio_ims.backends.kernel.space import KernelSpace
     from vfio_ims.ports.address_space import AddressSpacePort
 
 __all__ = ["KernelDevice"]
@@ -53,7 +52,7 @@ class KernelDevice(Owner):
 
     mount: str
 
-    def __init__(self, function: Function, device: Descriptor, space: KernelSpace) -> None:
+    def __init__(self, function: Function, device: Descriptor, space: AddressSpacePort) -> None:
         self.function, self.device, self._space = function, device, space
         self.claim: Claim | None = None
         self._lock = make_rlock()

@@ -77,12 +77,13 @@ class SoftwareDevice(Owner):
         if found.msix is not None:
             mappable = self.platform.msix_mappable
             self.shadow = MsixShadow(found.msix, self.function, self.irqs, mappable=mappable)
-        self._access = RegionAccess(self)
+        self._access = RegionAccess(self.label, link, self.shadow, self)
         self._power = LowPower(self.label, self._access.low_power)
         self._undo.append(self._power.leave)
         self.state = FunctionState(
             link, self.function, found.config, self.irqs, self._access.decode, resettable=resettable
         )
+        self._access.config = self.state
         self._pasids = PasidSpaces(self.label, link, self.function, found.config.pasid_bits)
         if resettable:
             self._undo.append(link.reset)
