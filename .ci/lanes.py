@@ -23,7 +23,12 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 WORK = ROOT / "build" / "lanes"
 AT_ONCE = 2
-VM = ["tests/vm", "tests/backends/kernel/test_kernel_vm.py", "tests/vfio_user/test_under_qemu.py"]
+VM = [
+    "tests/vm",
+    "tests/backends/kernel/test_kernel_vm.py",
+    "tests/backends/kernel/test_dma_vm.py",
+    "tests/vfio_user/test_under_qemu.py",
+]
 PYTHONS = ROOT / ".ci" / "pythons"
 ON_EVERY_PYTHON = [
     "tests/behaviour",
