@@ -51,7 +51,7 @@ KNOWS_VENDORS = {
     "cli/demo.py": "the device that the demo shows unless another is named",
     "testing/marker.py": "an example in the marker's signature",
     "host/denylist.py": "vfio-pci's list of devices that it refuses",
-    "host/uses.py": "who uses a device that a kernel driver has: each driver says it in its own way",
+    "host/in_use.py": "who uses a device that a kernel driver has: each driver says it in its own way",
     "host/planning.py": "a kernel driver that is known to crash when it loses its device",
     "host/rules.py": "a warning in the rules for devices on the denylist",
     "host/doctor/cpu.py": "what work queues need of the processor",

@@ -16,16 +16,16 @@ from vfio_ims import families
 from vfio_ims.cli.main import main
 from vfio_ims.errors import SetupError
 
-Told = tuple[int, str, str]
+Printed = tuple[int, str, str]
 
 
 @pytest.fixture
-def vfio_ims(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Told]:
+def vfio_ims(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Printed]:
     """Status, stdout, stderr."""
     monkeypatch.setattr(families, "_private", [])
     monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)  # put back after the verb has set its own
 
-    def run(*words: str) -> Told:
+    def run(*words: str) -> Printed:
         capsys.readouterr()
         with pytest.raises(SystemExit) as ended, warnings.catch_warnings():
             warnings.simplefilter("default")
@@ -38,7 +38,7 @@ def vfio_ims(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.parametrize("value", ["0", "-1", "nan", "inf", "1e9"])
 @pytest.mark.parametrize("words", ["monitor mock:minimal -n 1 --interval", "selftest mock:minimal --timeout"])
-def test_a_time_that_nobody_means(vfio_ims: Callable[..., Told], words: str, value: str) -> None:
+def test_a_time_that_nobody_means(vfio_ims: Callable[..., Printed], words: str, value: str) -> None:
     status, out, err = vfio_ims(*words.split(), value)
     assert (status, out) == (2, "")
     assert "it must be a number of seconds above 0, such as 0.5, not " in err
@@ -46,7 +46,7 @@ def test_a_time_that_nobody_means(vfio_ims: Callable[..., Told], words: str, val
 
 @pytest.mark.parametrize("verb", ["monitor", "selftest"])
 @pytest.mark.parametrize("count", ["17", "999"])
-def test_more_slots_than_there_are(vfio_ims: Callable[..., Told], verb: str, count: str) -> None:
+def test_more_slots_than_there_are(vfio_ims: Callable[..., Printed], verb: str, count: str) -> None:
     status, out, err = vfio_ims(verb, "mock:minimal", "--slots", count)
     assert (status, out) == (2, "")
     assert "mock:minimal: " in err
@@ -56,14 +56,14 @@ def test_more_slots_than_there_are(vfio_ims: Callable[..., Told], verb: str, cou
 @pytest.mark.parametrize(
     "words", ["monitor mock:minimal --slots 0", "monitor mock:minimal -n 0", "selftest mock:minimal --slots 0"]
 )
-def test_numbers_below_one(vfio_ims: Callable[..., Told], words: str) -> None:
+def test_numbers_below_one(vfio_ims: Callable[..., Printed], words: str) -> None:
     status, _, err = vfio_ims(*words.split())
     assert status == 2
     assert "0 is not in the range x>=1" in err
 
 
 @pytest.mark.parametrize("verb", ["doctor", "report", "bind", "unbind"])
-def test_a_model_where_a_pci_function_belongs(vfio_ims: Callable[..., Told], verb: str) -> None:
+def test_a_model_where_a_pci_function_belongs(vfio_ims: Callable[..., Printed], verb: str) -> None:
     status, _, err = vfio_ims(verb, "mock:minimal")
     assert status == 2
     assert "mock:minimal is a model in software: it needs nothing of the host" in err
@@ -71,7 +71,7 @@ def test_a_model_where_a_pci_function_belongs(vfio_ims: Callable[..., Told], ver
 
 
 @pytest.mark.parametrize("words", ["doctor", "report", "bind", "unbind", "show", "monitor", "list"])
-def test_a_name_of_nothing(vfio_ims: Callable[..., Told], words: str) -> None:
+def test_a_name_of_nothing(vfio_ims: Callable[..., Printed], words: str) -> None:
     status, _, err = vfio_ims(words, "nonsense")
     assert status == 2
     assert "'nonsense' is neither a PCI address (0000:6a:01.0), nor a kernel device here (as dsa0, eth1)" in err
@@ -80,7 +80,7 @@ def test_a_name_of_nothing(vfio_ims: Callable[..., Told], words: str) -> None:
 
 
 @pytest.mark.parametrize("verb", ["doctor", "report", "bind", "show", "monitor", "read"])
-def test_an_address_of_nothing(vfio_ims: Callable[..., Told], verb: str) -> None:
+def test_an_address_of_nothing(vfio_ims: Callable[..., Printed], verb: str) -> None:
     status, _, err = vfio_ims(verb, "ffff:ff:1f.7")
     assert status == 3
     assert "there is no such PCI function on this machine" in err
@@ -94,20 +94,20 @@ def test_an_address_of_nothing(vfio_ims: Callable[..., Told], verb: str) -> None
         ("mock:", "mock: must be followed by a model: intel-dsa, intel-iaa, minimal"),
     ],
 )
-def test_half_a_name(vfio_ims: Callable[..., Told], name: str, why: str) -> None:
+def test_half_a_name(vfio_ims: Callable[..., Printed], name: str, why: str) -> None:
     status, _, err = vfio_ims("show", name)
     assert status == 2
     assert why in err
 
 
 @pytest.mark.parametrize(("word", "meant"), [("selftset", "selftest"), ("doktor", "doctor"), ("lst", "list")])
-def test_a_verb_that_is_none(vfio_ims: Callable[..., Told], word: str, meant: str) -> None:
+def test_a_verb_that_is_none(vfio_ims: Callable[..., Printed], word: str, meant: str) -> None:
     status, _, err = vfio_ims(word)
     assert status == 2
     assert f"No such command {word!r}. Did you mean {meant!r}?" in err
 
 
-def test_a_verb_that_is_nothing_like_any(vfio_ims: Callable[..., Told]) -> None:
+def test_a_verb_that_is_nothing_like_any(vfio_ims: Callable[..., Printed]) -> None:
     assert "There are list, show, doctor," in vfio_ims("qqqq")[2]
 
 
@@ -120,7 +120,7 @@ def copy_of_minimal(folder: Path) -> Path:
     return folder
 
 
-def test_the_folder_above_the_driver(vfio_ims: Callable[..., Told], tmp_path: Path) -> None:
+def test_the_folder_above_the_driver(vfio_ims: Callable[..., Printed], tmp_path: Path) -> None:
     copy_of_minimal(tmp_path / "theirs" / "frob")
     status, _, err = vfio_ims("--driver", str(tmp_path / "theirs"), "demo")
     assert status == 3
@@ -132,7 +132,7 @@ def test_the_folder_above_the_driver(vfio_ims: Callable[..., Told], tmp_path: Pa
     assert f"next: name one of the folders in it: {tmp_path}/theirs/frob" in err
 
 
-def test_a_driver_that_cannot_be_imported(vfio_ims: Callable[..., Told], tmp_path: Path) -> None:
+def test_a_driver_that_cannot_be_imported(vfio_ims: Callable[..., Printed], tmp_path: Path) -> None:
     folder = copy_of_minimal(tmp_path / "broken")
     (folder / "__init__.py").write_text("import nothing_of_this_name\n")
     status, _, err = vfio_ims("--driver", str(folder), "demo")
@@ -140,7 +140,7 @@ def test_a_driver_that_cannot_be_imported(vfio_ims: Callable[..., Told], tmp_pat
     assert "its __init__.py fails: ModuleNotFoundError: No module named 'nothing_of_this_name'" in err
 
 
-def test_a_copied_driver_that_still_has_its_old_name_and_id(vfio_ims: Callable[..., Told], tmp_path: Path) -> None:
+def test_a_copied_driver_that_still_has_its_old_name_and_id(vfio_ims: Callable[..., Printed], tmp_path: Path) -> None:
     import vfio_ims.drivers as ours
 
     folder = copy_of_minimal(tmp_path / "copied")
@@ -154,7 +154,7 @@ def test_a_copied_driver_that_still_has_its_old_name_and_id(vfio_ims: Callable[.
     assert "interrupt received" in out
 
 
-def test_two_private_folders_of_one_name(vfio_ims: Callable[..., Told], tmp_path: Path) -> None:
+def test_two_private_folders_of_one_name(vfio_ims: Callable[..., Printed], tmp_path: Path) -> None:
     words = []
     for number, place in enumerate(("a", "b")):
         folder = copy_of_minimal(tmp_path / place / "mine")
@@ -221,7 +221,7 @@ def test_a_pipe_gets_no_escape_codes() -> None:
     ],
 )
 def test_a_declaration_that_cannot_be(
-    vfio_ims: Callable[..., Told], tmp_path: Path, change: dict[str, object], why: str
+    vfio_ims: Callable[..., Printed], tmp_path: Path, change: dict[str, object], why: str
 ) -> None:
     folder = copy_of_minimal(tmp_path / f"declared_{abs(hash(str(change)))}")
     (folder / "fails.py").write_text("1 / 0\n")

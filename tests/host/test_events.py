@@ -16,12 +16,12 @@ from tests.host.box import DSA, IAA, Box
 from tests.host.fake_kernel import FakeKernel
 from vfio_ims.errors import ClosedError
 from vfio_ims.host import event_sources
-from vfio_ims.host.event_sources import LookingSource, UdevSource, best_source
+from vfio_ims.host.event_sources import PollingSource, UdevSource, best_source
 from vfio_ims.host.events import DeviceEvents
 from vfio_ims.pci import PciAddress
 
 
-class Told:
+class ReportingSource:
     """A source that says what a test has it say: it is readable while there is news."""
 
     interval = None
@@ -63,7 +63,7 @@ def unplug(box: Box, address: str) -> None:
 
 
 def test_the_life_of_a_device(box: Box) -> None:
-    source = Told()
+    source = ReportingSource()
     box.nodes = {}
     machine = box.machine
     with DeviceEvents(machine, source=source) as events:
@@ -91,7 +91,7 @@ def test_the_life_of_a_device(box: Box) -> None:
 
 def test_gone_and_back_between_two_looks_is_told_as_that(box: Box) -> None:
     box.dsa(driver=None)
-    source = Told()
+    source = ReportingSource()
     with DeviceEvents(box.machine, source=source) as events:
         kept = box.root / "sys/devices/pci0000:00" / DSA
         kept.rename(kept.with_name("old"))  # its inode is not reused
@@ -102,7 +102,7 @@ def test_gone_and_back_between_two_looks_is_told_as_that(box: Box) -> None:
 
 def test_lost_events_lose_nothing(box: Box) -> None:
     box.dsa()
-    source = Told()
+    source = ReportingSource()
     with DeviceEvents(box.machine, source=source) as events:
         unplug(box, DSA)
         for number in range(200):
@@ -115,12 +115,12 @@ def test_lost_events_lose_nothing(box: Box) -> None:
 
 def test_what_is_there_already_is_told_when_asked_for(box: Box) -> None:
     box.healthy()
-    with DeviceEvents(box.machine, existing=True, source=Told()) as events:
+    with DeviceEvents(box.machine, existing=True, source=ReportingSource()) as events:
         assert [text.split()[1] for text in texts(events)] == ["appeared", "bound", "ready"]
 
 
 def test_without_events_it_looks_by_itself(box: Box) -> None:
-    with DeviceEvents(box.machine, source=LookingSource(0.05)) as events:
+    with DeviceEvents(box.machine, source=PollingSource(0.05)) as events:
         threading.Timer(0.1, box.dsa).start()
         event = events.poll(5)
         assert event is not None
@@ -129,17 +129,17 @@ def test_without_events_it_looks_by_itself(box: Box) -> None:
         assert events.poll(0.1) is None
 
 
-@pytest.mark.parametrize("looking", [False, True])
-def test_tasks(box: Box, looking: bool) -> None:
+@pytest.mark.parametrize("polling", [False, True])
+def test_tasks(box: Box, polling: bool) -> None:
     async def run() -> list[str]:
-        source = LookingSource(0.05) if looking else Told()
+        source = PollingSource(0.05) if polling else ReportingSource()
         found: list[str] = []
         with DeviceEvents(box.machine, source=source) as events:
 
             async def change() -> None:
                 await asyncio.sleep(0.05)
                 box.dsa(IAA, driver=None)
-                if isinstance(source, Told):
+                if isinstance(source, ReportingSource):
                     source.tell(IAA)
 
             task = asyncio.create_task(change())
@@ -154,7 +154,7 @@ def test_tasks(box: Box, looking: bool) -> None:
 
 
 def test_after_close(box: Box) -> None:
-    events = DeviceEvents(box.machine, source=Told())
+    events = DeviceEvents(box.machine, source=ReportingSource())
     events.close()
     events.close()
     with pytest.raises(ClosedError):
@@ -215,5 +215,5 @@ def test_this_machine_can_be_listened_to() -> None:
     before = len(os.listdir("/proc/self/fd"))
     with DeviceEvents(existing=True) as events:
         assert len(texts(events)) >= len(Machine().functions())
-    assert isinstance(best_source(Machine(Path("/nowhere"))), LookingSource)
+    assert isinstance(best_source(Machine(Path("/nowhere"))), PollingSource)
     assert len(os.listdir("/proc/self/fd")) <= before + 1

@@ -82,24 +82,24 @@ def ran(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def test_install_then_remove(box: Box, ran: list[str]) -> None:
     told: list[str] = []
-    rules_place.install(box.machine, "the rules\n", told=told.append)
+    rules_place.install(box.machine, "the rules\n", on_action=told.append)
     assert (box.root / "etc/udev/rules.d" / RULES_NAME).read_text() == "the rules\n"
     assert "g vfio" in (box.root / "etc/sysusers.d" / SYSUSERS_NAME).read_text()
     assert ran == ["systemd-sysusers vfio-ims.conf", "udevadm control --reload", " ".join(rules_place.TRIGGER)]
-    assert rules_place.remove(box.machine, told=told.append)
+    assert rules_place.remove(box.machine, on_action=told.append)
     assert not list((box.root / "etc/udev/rules.d").iterdir())
-    assert not rules_place.remove(box.machine, told=told.append)
+    assert not rules_place.remove(box.machine, on_action=told.append)
 
 
 def test_a_group_that_is_there_is_not_made(box: Box, ran: list[str]) -> None:
     box.file("etc/group", "root:x:0:\nvfio:x:990:alice")
-    rules_place.install(box.machine, "x", told=lambda line: None)
+    rules_place.install(box.machine, "x", on_action=lambda line: None)
     assert not any("sysusers" in command for command in ran)
 
 
 def test_dry_run_does_nothing(box: Box, ran: list[str]) -> None:
     told: list[str] = []
-    rules_place.install(box.machine, "x", told=told.append, dry_run=True)
+    rules_place.install(box.machine, "x", on_action=told.append, dry_run=True)
     assert ran == []
     assert not (box.root / "etc/udev").exists()
     assert any("udevadm trigger" in line for line in told)
@@ -109,7 +109,7 @@ def test_a_command_that_fails_is_told(box: Box, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}")
     monkeypatch.setattr(subprocess, "run", lambda c, **_: subprocess.CompletedProcess(c, 1, "", "no bus"))
     with pytest.raises(SetupError, match="no bus"):
-        rules_place.install(box.machine, "x", told=lambda line: None)
+        rules_place.install(box.machine, "x", on_action=lambda line: None)
 
 
 def judged(box: Box, text: str = "x\n") -> dict[str, tuple[Status, str]]:

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vfio_ims.errors import UsageError
-from vfio_ims.pci import Bar, BarKind, Command, ConfigBuilder, ConfigImage, ConfigSpace, decode
+from vfio_ims.pci import BarKind, BaseAddress, Command, ConfigBuilder, ConfigImage, ConfigSpace, decode
 from vfio_ims.pci import capabilities as caps
 
 
@@ -39,7 +39,7 @@ def test_bars_answer_sizing_as_hardware_does() -> None:
         "ffffffe1",
     ]
     assert image.space().bars(masks=probe(image)) == image.bars
-    assert image.bars[1] == Bar(2, BarKind.MEM64, True, 0, 1 << 36)
+    assert image.bars[1] == BaseAddress(2, BarKind.MEM64, True, 0, 1 << 36)
 
 
 def test_an_address_is_kept_and_its_low_bits_are_not_touched() -> None:

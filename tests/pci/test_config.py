@@ -5,7 +5,7 @@ import pytest
 
 from tests.pci.dumps import SPR_DSA, assemble
 from vfio_ims.errors import UsageError
-from vfio_ims.pci import Bar, BarKind, Command, ConfigSource, ConfigSpace, HeaderType
+from vfio_ims.pci import BarKind, BaseAddress, Command, ConfigSource, ConfigSpace, HeaderType
 
 
 def test_the_header_of_a_dsa() -> None:
@@ -58,8 +58,8 @@ def test_a_removed_function_is_absent() -> None:
 
 def test_bars_take_their_sizes_from_the_resource_file() -> None:
     assert ConfigSpace(SPR_DSA).bars(sizes={0: 0x10000, 1: 0, 2: 0x20000}) == (
-        Bar(0, BarKind.MEM64, True, 0x20CC_FF00_0000, 0x10000),
-        Bar(2, BarKind.MEM64, True, 0x20CC_FF10_0000, 0x20000),
+        BaseAddress(0, BarKind.MEM64, True, 0x20CC_FF00_0000, 0x10000),
+        BaseAddress(2, BarKind.MEM64, True, 0x20CC_FF10_0000, 0x20000),
     )
 
 
@@ -67,10 +67,10 @@ def test_bars_take_their_sizes_from_probed_masks() -> None:
     data = assemble({0x0E: "00", 0x10: "0c00", 0x18: "00000000", 0x1C: "01e00000", 0x20: "000000f8"}, 64)
     masks = {0: 0x0000_000C, 1: 0xFFFF_FFF0, 2: 0xFFFF_F000, 3: 0xFFFF_FFE1, 4: 0xFF00_0000, 5: 0}
     assert ConfigSpace(data).bars(masks=masks) == (
-        Bar(0, BarKind.MEM64, True, 0, 1 << 36),
-        Bar(2, BarKind.MEM32, False, 0, 0x1000),
-        Bar(3, BarKind.IO, False, 0xE000, 32),
-        Bar(4, BarKind.MEM32, False, 0xF800_0000, 1 << 24),
+        BaseAddress(0, BarKind.MEM64, True, 0, 1 << 36),
+        BaseAddress(2, BarKind.MEM32, False, 0, 0x1000),
+        BaseAddress(3, BarKind.IO, False, 0xE000, 32),
+        BaseAddress(4, BarKind.MEM32, False, 0xF800_0000, 1 << 24),
     )
 
 

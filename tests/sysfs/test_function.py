@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from tests.pci.dumps import SPR_DSA
 from tests.sysfs.tree import Tree
-from vfio_ims.pci import Bar, BarKind, ConfigSource, PciAddress, ims_hint
-from vfio_ims.sysfs import Function, IommuGroup, Irq, Link, interrupt_remapping
+from vfio_ims.pci import BarKind, BaseAddress, ConfigSource, PciAddress, ims_hint
+from vfio_ims.sysfs import Function, IommuGroup, Irq, PcieLink, interrupt_remapping
 
 BDF = PciAddress.parse("0000:6a:01.0")
 
@@ -76,8 +76,8 @@ def test_bars_have_addresses_from_config_and_sizes_from_the_resource_file(tree: 
     function = dsa(tree)
     assert function.bar_sizes == {0: 0x10000, 1: 0, 2: 0x20000, 3: 0, 4: 0, 5: 0}
     assert function.bars == (
-        Bar(0, BarKind.MEM64, True, 0x20CC_FF00_0000, 0x10000),
-        Bar(2, BarKind.MEM64, True, 0x20CC_FF10_0000, 0x20000),
+        BaseAddress(0, BarKind.MEM64, True, 0x20CC_FF00_0000, 0x10000),
+        BaseAddress(2, BarKind.MEM64, True, 0x20CC_FF10_0000, 0x20000),
     )
     first = function.resources[0]
     assert (first.index, first.size, first.is_memory, first.is_io, first.wide, first.prefetchable) == (
@@ -172,7 +172,7 @@ def test_power_link_and_virtual_functions(tree: Tree) -> None:
     ):
         (home / name).write_text(f"{text}\n")
     link = function.fresh().link
-    assert link == Link(16.0, 8, 32.0, 8)
+    assert link == PcieLink(16.0, 8, 32.0, 8)
     assert link.reduced
     assert str(link) == "16 GT/s x8 of 32 GT/s x8"
     (home / "physfn").symlink_to("../0000:6a:00.0")

@@ -9,7 +9,7 @@ import os
 import pytest
 
 from tests.faults.limits import at_most
-from vfio_ims.backends.kernel.access import in_words
+from vfio_ims.backends.kernel.access import translate_errno
 from vfio_ims.errors import DeviceError, SetupError
 from vfio_ims.ports.values import IrqIndex, IrqSet
 from vfio_ims.vfio_user.messages import IRQ_SET
@@ -37,7 +37,10 @@ def test_a_client_without_descriptors_says_so_and_goes_on(link):
 
 @pytest.mark.parametrize(("code", "remedy"), [(errno.EMFILE, "ulimit -n"), (errno.ENFILE, "fs.file-max")])
 def test_the_kernels_nodes_say_so_too(code, remedy):
-    with pytest.raises(SetupError) as caught, in_words(lambda code: DeviceError("open x", device="d", errno=code)):
+    with (
+        pytest.raises(SetupError) as caught,
+        translate_errno(lambda code: DeviceError("open x", device="d", errno=code)),
+    ):
         raise OSError(code, "full")
     assert str(caught.value).startswith(f"d: open x: {os.strerror(code)}")
     assert remedy in caught.value.hint

@@ -51,7 +51,7 @@ def install(group: str, any_device: bool, dry_run: bool) -> int:
     from vfio_ims.host import Machine
     from vfio_ims.host.rules_place import install as put
 
-    put(Machine(), _text(group, any_device), group, told=echo, dry_run=dry_run)
+    put(Machine(), _text(group, any_device), group, on_action=echo, dry_run=dry_run)
     echo(f"Next, for each user: sudo usermod -aG {group} USER, and log in again. Then: vfio-ims udev check")
     return exits.OK
 
@@ -64,7 +64,7 @@ def remove(group: str, dry_run: bool) -> int:
     from vfio_ims.host import Machine
     from vfio_ims.host.rules_place import remove as take
 
-    if take(Machine(), group, told=echo, dry_run=dry_run):
+    if take(Machine(), group, on_action=echo, dry_run=dry_run):
         return exits.OK
     echo("There are none in /etc.", err=True)
     return exits.NOTHING

@@ -55,7 +55,7 @@ def _check_free(function: Function) -> None:
     """Raise DeviceBusy where somebody uses the function: a write behind his back would surprise him."""
     from vfio_ims.backends.kernel.claim import claimed_by
     from vfio_ims.host import Machine
-    from vfio_ims.host.uses import Uses
+    from vfio_ims.host.in_use import Uses
 
     uses = list(Uses(Machine()).of(function))
     owner = claimed_by(str(function))

@@ -21,7 +21,7 @@ from vfio_ims.sysfs import Function
 
 __all__ = ["Binder", "Restored"]
 
-Told = Callable[[Step], None]
+OnStep = Callable[[Step], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Restored:
 
 
 class Binder:
-    """Binds, unbinds, restores. ``state``: where the journal is. ``told`` hears of each write before it is made."""
+    """Binds, unbinds, restores. ``state``: where the journal is. ``on_step`` hears of each write before it is made."""
 
     def __init__(
         self,
@@ -42,13 +42,13 @@ class Binder:
         *,
         state: Path | None = None,
         writer: Writer | None = None,
-        told: Told | None = None,
+        on_step: OnStep | None = None,
     ) -> None:
         self.machine = machine or Machine()
         self.journal = Journal((state or self.machine.run) / "bindings")
         self._planner = Planner(self.machine)
         self._writer = writer or Writer(self.machine)
-        self._told = told or (lambda step: None)
+        self._on_step = on_step or (lambda step: None)
 
     # --- planning -----------------------------------------------------------------------------------------------------
 
@@ -96,7 +96,7 @@ class Binder:
         """Bring one function to ``wanted`` from wherever it is, reading back after each write."""
         address = str(function)
         for step in steps_between(address, Binding.of(function), wanted):
-            self._told(step)
+            self._on_step(step)
             try:
                 self._writer.write(step.path, step.text, address)
             except VfioImsError as refusal:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from vfio_ims.ims.verdict import ImsVerdict, Link, hint_links
-from vfio_ims.pci import Bar, Capabilities, ConfigSpace, decode
+from vfio_ims.pci import BaseAddress, Capabilities, ConfigSpace, decode
 from vfio_ims.ports.values import Evidence, IrqFlags, IrqIndex
 from vfio_ims.sysfs.remapping import interrupt_remapping
 
@@ -27,7 +27,7 @@ class Description:
     name: str
     config: ConfigSpace
     capabilities: Capabilities
-    bars: tuple[Bar, ...]
+    bars: tuple[BaseAddress, ...]
     interrupts: tuple[tuple[str, str], ...]
     verdict: ImsVerdict
     facts: tuple[tuple[str, str], ...] = field(default=())

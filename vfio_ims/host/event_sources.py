@@ -16,7 +16,7 @@ from vfio_ims.pci import PciAddress
 if TYPE_CHECKING:
     from vfio_ims.host.machine import Machine
 
-__all__ = ["EventSource", "LookingSource", "UdevSource", "best_source"]
+__all__ = ["EventSource", "PollingSource", "UdevSource", "best_source"]
 
 _BUFFER = 16 << 20
 INTERVAL = 1.0
@@ -97,7 +97,7 @@ class UdevSource:
         self._monitor = None  # its finaliser closes the socket
 
 
-class LookingSource:
+class PollingSource:
     """No events at all, as in containers: everything is looked at every second."""
 
     def __init__(self, interval: float = INTERVAL) -> None:
@@ -113,11 +113,11 @@ class LookingSource:
         """Nothing to close."""
 
 
-def best_source(machine: Machine) -> UdevSource | LookingSource:
+def best_source(machine: Machine) -> UdevSource | PollingSource:
     """udev's events where udevd runs, the kernel's where only it does, else looking."""
     if not machine.live or context() is None:
-        return LookingSource()
+        return PollingSource()
     try:
         return UdevSource("udev" if udev_running() else "kernel")
     except OSError:  # a sandbox without netlink
-        return LookingSource()
+        return PollingSource()

@@ -12,8 +12,8 @@ from vfio_ims.host.binding import Binding, Step, steps_between
 from vfio_ims.host.denylist import WAY_OUT, denied
 from vfio_ims.host.guest import NO_IOMMU_SWITCH, iommu_on, no_iommu_mode
 from vfio_ims.host.holders import Holders
+from vfio_ims.host.in_use import Uses
 from vfio_ims.host.state import bridge
-from vfio_ims.host.uses import Uses
 from vfio_ims.pci import PciAddress
 from vfio_ims.sysfs import Function
 from vfio_ims.sysfs.attributes import entries as names_in

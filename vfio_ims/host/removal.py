@@ -29,12 +29,12 @@ if TYPE_CHECKING:
 __all__ = ["GRACE", "RemovalWatch"]
 
 GRACE = 2.0
-"""Seconds that an application has, after it was told, to end by itself."""
+"""Seconds that an application has, after it was notified, to end by itself."""
 
 _SAMPLE = 16
 """Slots whose entries are looked at each time: a reset loses all of them."""
 
-Told = Callable[[RemovedError], object]
+OnRemoval = Callable[[RemovedError], object]
 
 _log = logging.getLogger(__name__)
 
@@ -42,16 +42,16 @@ _log = logging.getLogger(__name__)
 class RemovalWatch:
     """Watches one open device, in a thread of its own, until it or the device is closed.
 
-    When the host asks for the device, ``told`` is called with the reason, in a thread of its own. When it has returned
-    (True: not before the application has closed the device itself), and ``grace`` seconds after the request at the
-    latest, every wait for an interrupt raises RemovedError and the owner is closed: the function is given back within
-    ``grace`` and what closing takes.
+    When the host asks for the device, ``on_removal`` is called with the reason, in a thread of its own. When it has
+    returned (True: not before the application has closed the device itself), and ``grace`` seconds after the request
+    at the latest, every wait for an interrupt raises RemovedError and the owner is closed: the function is given back
+    within ``grace`` and what closing takes.
 
     Where the device is lost without being asked for (``alive`` says no, seen every ``interval`` seconds): the same, at
     once. ``alive`` reads something that a live device never answers with all ones; without it the vendor id in config
     space is read. A loss is not always seen there: a driver that knows an identity register should be asked.
 
-    Where a driver's device is still there and not as it was started (reset behind our back, asleep, memory decoding
+    Where a driver's device is still there and not as it was started (reset by another party, asleep, memory decoding
     off: its domain's ``check``), every wait raises DeviceError, ``faulty`` is called once with it, in a thread of its
     own, and the device stays open: the driver's ``reset`` puts it right, in ``faulty`` or elsewhere.
 
@@ -63,7 +63,7 @@ class RemovalWatch:
     def __init__(
         self,
         owner: Driver | Device,
-        told: Told | None = None,
+        on_removal: OnRemoval | None = None,
         *,
         grace: float = GRACE,
         alive: Callable[[], bool] | None = None,
@@ -73,7 +73,7 @@ class RemovalWatch:
     ) -> None:
         self._owner = owner
         self.device = owner if isinstance(owner, Device) else owner.device
-        self._told, self._grace, self._interval = told, grace, interval
+        self._on_removal, self._grace, self._interval = on_removal, grace, interval
         self._alive = alive or self._answers
         self._faulty, self._on_error = faulty, on_error
         self.fault: DeviceError | None = None
@@ -108,13 +108,13 @@ class RemovalWatch:
 
     def _watch(self, descriptor: int, errors: int) -> None:
         try:
-            self._look(descriptor, errors)
+            self._watch_until_stopped(descriptor, errors)
         finally:
             for one in (descriptor, errors):
                 if one >= 0:
                     os.close(one)
 
-    def _look(self, descriptor: int, errors: int) -> None:
+    def _watch_until_stopped(self, descriptor: int, errors: int) -> None:
         poll = select.poll()
         poll.register(self._stop.fileno(), select.POLLIN)
         for one in (descriptor, errors):
@@ -145,7 +145,7 @@ class RemovalWatch:
         error = ReportedError.of(self.device.name, report)
         _log.warning("%s", error)
         if self._on_error is not None:
-            threading.Thread(target=self._tell, args=(self._on_error, error, []), daemon=True).start()
+            threading.Thread(target=self._notify, args=(self._on_error, error, []), daemon=True).start()
 
     def _still_there(self) -> bool:
         try:
@@ -171,17 +171,17 @@ class RemovalWatch:
                 self.fault = fault
                 _log.warning("%s", fault)
                 if self._faulty is not None:
-                    threading.Thread(target=self._tell, args=(self._faulty, fault, []), daemon=True).start()
+                    threading.Thread(target=self._notify, args=(self._faulty, fault, []), daemon=True).start()
         return True
 
     def _leave(self, reason: RemovedError, grace: float) -> None:
         deadline = time.monotonic() + grace
         self.reason = reason
-        if self._told is not None:
+        if self._on_removal is not None:
             answer: list[bool] = []
-            teller = threading.Thread(target=self._tell, args=(self._told, reason, answer), daemon=True)
-            teller.start()
-            teller.join(max(grace, 0.1))
+            notifier = threading.Thread(target=self._notify, args=(self._on_removal, reason, answer), daemon=True)
+            notifier.start()
+            notifier.join(max(grace, 0.1))
             while any(answer) and not self._owner.closed and time.monotonic() < deadline:
                 time.sleep(0.02)
         with contextlib.suppress(VfioImsError):
@@ -193,9 +193,9 @@ class RemovalWatch:
             _log.info("closing a device that is going: %s", error)
         self.given_back.set()
 
-    def _tell(self, told: Callable[[Any], object], reason: DeviceError, answer: list[bool]) -> None:
+    def _notify(self, callback: Callable[[Any], object], reason: DeviceError, answer: list[bool]) -> None:
         try:
-            answer.append(bool(told(reason)))
+            answer.append(bool(callback(reason)))
         except Exception:  # noqa: BLE001 - a stranger's code; the device is given back all the same
             _log.exception("the application's callback on removal failed")
 

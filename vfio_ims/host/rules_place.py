@@ -28,7 +28,7 @@ _PLACES = (
     "lib/udev/rules.d",
 )
 
-Told = Callable[[str], None]
+OnAction = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,30 +84,30 @@ def group_of(machine: Machine, name: str) -> tuple[int | None, list[str]]:
     return None, []
 
 
-def install(machine: Machine, text: str, group: str = GROUP, *, told: Told, dry_run: bool = False) -> None:
+def install(machine: Machine, text: str, group: str = GROUP, *, on_action: OnAction, dry_run: bool = False) -> None:
     """Write the rules and the sysusers file, make the group where it is missing, have udevd apply them."""
     for place, content in (
         (machine.etc / "udev/rules.d" / RULES_NAME, text),
         (machine.etc / "sysusers.d" / SYSUSERS_NAME, make_sysusers(group)),
     ):
-        told(f"write {place}")
+        on_action(f"write {place}")
         if not dry_run:
             _write(place, content)
     if group_of(machine, group)[0] is None:
         maker = (
             ("systemd-sysusers", SYSUSERS_NAME) if shutil.which("systemd-sysusers") else ("groupadd", "--system", group)
         )
-        _run(maker, told, dry_run)
-    _apply(told, dry_run)
+        _run(maker, on_action, dry_run)
+    _apply(on_action, dry_run)
 
 
-def remove(machine: Machine, group: str = GROUP, *, told: Told, dry_run: bool = False) -> bool:
+def remove(machine: Machine, group: str = GROUP, *, on_action: OnAction, dry_run: bool = False) -> bool:
     """Take both files away; False: there were none. The group stays: files may belong to it."""
     found = False
     for place in (machine.etc / "udev/rules.d" / RULES_NAME, machine.etc / "sysusers.d" / SYSUSERS_NAME):
         if place.exists():
             found = True
-            told(f"remove {place}")
+            on_action(f"remove {place}")
             if not dry_run:
                 try:
                     place.unlink()
@@ -115,8 +115,8 @@ def remove(machine: Machine, group: str = GROUP, *, told: Told, dry_run: bool = 
                     hint = "the same command with sudo"
                     raise AccessDenied(f"remove {place}", hint=hint, errno=error.errno) from error
     if found:
-        _apply(told, dry_run)
-        told(f"the group {group} stays; nodes that exist keep their group until they are made anew")
+        _apply(on_action, dry_run)
+        on_action(f"the group {group} stays; nodes that exist keep their group until they are made anew")
     return found
 
 
@@ -133,16 +133,16 @@ def _write(place: Path, content: str) -> None:
         raise SetupError(f"write {place}", errno=error.errno) from error
 
 
-def _apply(told: Told, dry_run: bool) -> None:
+def _apply(on_action: OnAction, dry_run: bool) -> None:
     if shutil.which("udevadm") is None:
-        told("no udevadm here: the rules are applied where udevd runs")
+        on_action("no udevadm here: the rules are applied where udevd runs")
         return
-    _run(("udevadm", "control", "--reload"), told, dry_run)
-    _run(TRIGGER, told, dry_run)
+    _run(("udevadm", "control", "--reload"), on_action, dry_run)
+    _run(TRIGGER, on_action, dry_run)
 
 
-def _run(command: Sequence[str], told: Told, dry_run: bool) -> None:
-    told("run " + " ".join(command))
+def _run(command: Sequence[str], on_action: OnAction, dry_run: bool) -> None:
+    on_action("run " + " ".join(command))
     if dry_run:
         return
     done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -13,10 +13,10 @@ from vfio_ims.host.denylist import denied
 from vfio_ims.host.guest import iommu_on
 from vfio_ims.host.holders import Holders, nodes_of
 from vfio_ims.host.idnames import names_of
+from vfio_ims.host.in_use import Uses
 from vfio_ims.host.machine import Machine
 from vfio_ims.host.selection import Selection
 from vfio_ims.host.state import State, bridge
-from vfio_ims.host.uses import Uses
 from vfio_ims.pci.capabilities import Diagnosis
 from vfio_ims.pci.capabilities.walk import walk_extended
 from vfio_ims.pci.config import ConfigSpace

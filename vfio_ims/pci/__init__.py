@@ -2,7 +2,7 @@
 """PCI functions on paper: addresses, config space, capabilities, the hint at IMS. Decoding and building, no I/O."""
 
 from vfio_ims.pci.address import PciAddress
-from vfio_ims.pci.bars import Bar, BarKind
+from vfio_ims.pci.bars import BarKind, BaseAddress
 from vfio_ims.pci.builder import ConfigBuilder
 from vfio_ims.pci.capabilities import Capabilities, decode, is_model
 from vfio_ims.pci.config import ConfigSource, ConfigSpace
@@ -13,8 +13,8 @@ from vfio_ims.pci.siov import ims_hint, pasid_hint
 from vfio_ims.pci.spelling import ConfigRegister
 
 __all__ = [
-    "Bar",
     "BarKind",
+    "BaseAddress",
     "Capabilities",
     "Command",
     "ConfigBuilder",

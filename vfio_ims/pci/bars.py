@@ -10,7 +10,7 @@ from enum import StrEnum
 
 from vfio_ims.pci.header import Header, HeaderType
 
-__all__ = ["BAR_OFFSET", "BAR_SLOTS", "Bar", "BarKind", "bar_flags", "decode_bars"]
+__all__ = ["BAR_OFFSET", "BAR_SLOTS", "BarKind", "BaseAddress", "bar_flags", "decode_bars"]
 
 BAR_OFFSET = 0x10
 BAR_SLOTS = {HeaderType.NORMAL: 6, HeaderType.BRIDGE: 2, HeaderType.CARDBUS: 1}
@@ -40,7 +40,7 @@ def bar_flags(kind: BarKind, prefetchable: bool) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class Bar:
+class BaseAddress:
     """One BAR. ``address`` 0: not assigned. ``size`` in bytes; None: not probed."""
 
     index: int
@@ -69,7 +69,7 @@ def _size_from_mask(mask: int, kind: BarKind) -> int | None:
 
 def decode_bars(
     header: Header, sizes: Mapping[int, int] | None = None, masks: Mapping[int, int] | None = None
-) -> tuple[Bar, ...]:
+) -> tuple[BaseAddress, ...]:
     """The BARs in use, by number.
 
     ``sizes``: bytes by BAR number, as the resource file in sysfs or VFIO's region info have them; 0 is a BAR not there.
@@ -91,6 +91,6 @@ def decode_bars(
         if kind is not None and valid and (size if size is not None else low):
             high = header.u32(BAR_OFFSET + 4 * index + 4) if wide else 0
             address = (low & (~0x3 if kind is BarKind.IO else ~0xF)) | high << 32
-            bars.append(Bar(index, kind, kind is not BarKind.IO and bool(low & _PREFETCH), address, size))
+            bars.append(BaseAddress(index, kind, kind is not BarKind.IO and bool(low & _PREFETCH), address, size))
         index += 2 if wide else 1
     return tuple(bars)

@@ -4,7 +4,7 @@
 from typing import Self
 
 from vfio_ims.errors import UsageError
-from vfio_ims.pci.bars import BAR_OFFSET, Bar, BarKind, bar_flags
+from vfio_ims.pci.bars import BAR_OFFSET, BarKind, BaseAddress, bar_flags
 from vfio_ims.pci.capabilities.base import Capability
 from vfio_ims.pci.capabilities.interrupts import Msix
 from vfio_ims.pci.config import EXTENDED_START, FULL_SIZE, HEADER_SIZE, STANDARD_SIZE
@@ -51,7 +51,7 @@ class ConfigBuilder:
         self._data = bytearray(FULL_SIZE)
         self._writable = bytearray(FULL_SIZE)
         self._w1c = bytearray(FULL_SIZE)
-        self._bars: dict[int, Bar] = {}
+        self._bars: dict[int, BaseAddress] = {}
         self._capabilities: list[tuple[Capability, int | None]] = []
         for name, value, offset, size in (
             ("vendor", vendor, 0x00, 2),
@@ -91,7 +91,7 @@ class ConfigBuilder:
         if index < 0 or slots.stop > 6 or taken.intersection(slots):
             raise _refuse(f"BAR{index} as {kind} must fit in free registers out of 0 to 5")
         offset, width = BAR_OFFSET + 4 * index, 4 * shape.slots
-        self._bars[index] = Bar(index, shape, prefetchable, 0, size)
+        self._bars[index] = BaseAddress(index, shape, prefetchable, 0, size)
         self._set(self._data, offset, width, bar_flags(shape, prefetchable))
         self._set(self._writable, offset, width, (1 << 8 * width) - size)
         self._set(self._writable, 0x04, 2, Command.IO if shape is BarKind.IO else Command.MEMORY)

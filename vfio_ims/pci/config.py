@@ -7,7 +7,7 @@ from enum import StrEnum
 from functools import cached_property
 
 from vfio_ims.errors import UsageError
-from vfio_ims.pci.bars import Bar, decode_bars
+from vfio_ims.pci.bars import BaseAddress, decode_bars
 from vfio_ims.pci.header import Header
 
 __all__ = ["EXTENDED_START", "FULL_SIZE", "HEADER_SIZE", "STANDARD_SIZE", "ConfigSource", "ConfigSpace"]
@@ -85,6 +85,8 @@ class ConfigSpace:
         """Whether nothing answered: every byte of the ids is one, as after a removal or in reset."""
         return self.header.vendor == 0xFFFF
 
-    def bars(self, sizes: Mapping[int, int] | None = None, masks: Mapping[int, int] | None = None) -> tuple[Bar, ...]:
+    def bars(
+        self, sizes: Mapping[int, int] | None = None, masks: Mapping[int, int] | None = None
+    ) -> tuple[BaseAddress, ...]:
         """The base address registers in use, by number; see ``decode_bars``."""
         return decode_bars(self.header, sizes, masks)

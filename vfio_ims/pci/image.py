@@ -4,7 +4,7 @@
 from dataclasses import dataclass
 
 from vfio_ims.errors import UsageError
-from vfio_ims.pci.bars import Bar
+from vfio_ims.pci.bars import BaseAddress
 from vfio_ims.pci.config import ConfigSource, ConfigSpace
 
 __all__ = ["ConfigImage"]
@@ -21,7 +21,7 @@ class ConfigImage:
     data: bytes
     writable: bytes
     w1c: bytes
-    bars: tuple[Bar, ...] = ()
+    bars: tuple[BaseAddress, ...] = ()
 
     def write(self, state: bytearray, offset: int, data: bytes) -> None:
         """Apply a driver's write to ``state``. BAR sizing needs nothing more: address bits below the size are fixed."""

@@ -6,7 +6,7 @@ from vfio_ims.sysfs.enumerate import find, functions, select
 from vfio_ims.sysfs.function import Function
 from vfio_ims.sysfs.groups import IommuGroup, ReservedRegion
 from vfio_ims.sysfs.irqs import Irq
-from vfio_ims.sysfs.link import Link
+from vfio_ims.sysfs.link import PcieLink
 from vfio_ims.sysfs.remapping import interrupt_remapping
 from vfio_ims.sysfs.resources import Resource
 
@@ -14,7 +14,7 @@ __all__ = [
     "Function",
     "IommuGroup",
     "Irq",
-    "Link",
+    "PcieLink",
     "ReservedRegion",
     "Resource",
     "address_of",

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from vfio_ims.pci import Bar, Capabilities, ConfigSource, ConfigSpace, PciAddress, decode
+from vfio_ims.pci import BaseAddress, Capabilities, ConfigSource, ConfigSpace, PciAddress, decode
 from vfio_ims.pci.config import HEADER_SIZE
 from vfio_ims.sysfs.aliases import names_below
 from vfio_ims.sysfs.attributes import SYS, entries, link_name, read_bytes, read_int, read_text
 from vfio_ims.sysfs.groups import IommuGroup
 from vfio_ims.sysfs.irqs import Irq, read_msi_irqs
-from vfio_ims.sysfs.link import Link, read_link
+from vfio_ims.sysfs.link import PcieLink, read_link
 from vfio_ims.sysfs.resources import Resource, bar_sizes, parse_resources
 
 __all__ = ["Function"]
@@ -152,7 +152,7 @@ class Function:
         return None if self.config is None else decode(self.config)
 
     @cached_property
-    def bars(self) -> tuple[Bar, ...]:
+    def bars(self) -> tuple[BaseAddress, ...]:
         """Its BARs with their sizes."""
         return () if self.config is None else self.config.bars(sizes=self.bar_sizes)
 
@@ -195,7 +195,7 @@ class Function:
         return None if text in (None, "", "unknown", "error") else text
 
     @cached_property
-    def link(self) -> Link | None:
+    def link(self) -> PcieLink | None:
         """The state of its link, if it has one."""
         return read_link(self.path)
 

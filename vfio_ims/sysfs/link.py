@@ -9,11 +9,11 @@ from pathlib import Path
 
 from vfio_ims.sysfs.attributes import read_int, read_text
 
-__all__ = ["Link", "read_link"]
+__all__ = ["PcieLink", "read_link"]
 
 
 @dataclass(frozen=True, slots=True)
-class Link:
+class PcieLink:
     """Speeds in GT/s, widths in lanes; None where the kernel says unknown."""
 
     speed: float | None
@@ -44,12 +44,12 @@ def _width(path: Path) -> int | None:
     return width if width and width < 255 else None  # 255 is what a link that is not there reads as
 
 
-def read_link(device: Path) -> Link | None:
+def read_link(device: Path) -> PcieLink | None:
     """The link's state, or None: no link, as in a function integrated in the root complex."""
-    link = Link(
+    link = PcieLink(
         _speed(device / "current_link_speed"),
         _width(device / "current_link_width"),
         _speed(device / "max_link_speed"),
         _width(device / "max_link_width"),
     )
-    return None if link == Link(None, None, None, None) else link
+    return None if link == PcieLink(None, None, None, None) else link

@@ -8,8 +8,8 @@ from itertools import groupby
 from typing import NoReturn
 
 from vfio_ims.interruption import uninterrupted
-from vfio_ims.vfio_user.ask import Asker
 from vfio_ims.vfio_user.messages import REGION_ACCESS, REGION_MESSAGE, WRITE_COUNT, WRITE_ONE
+from vfio_ims.vfio_user.requester import Requester
 from vfio_ims.vfio_user.version import Capabilities
 from vfio_ims.vfio_user.wire import COMMAND, MAX_TRANSFER, NO_REPLY, Command, WireError, malformed
 
@@ -22,10 +22,10 @@ _HEAD = REGION_ACCESS.size
 
 
 class Accesses:
-    """Accesses to what ``asker`` talks to, whose server can take what ``server`` says."""
+    """Accesses to what ``requester`` talks to, whose server can take what ``server`` says."""
 
-    def __init__(self, asker: Asker, server: Capabilities) -> None:
-        self._asker, self._multi = asker, server.write_multiple
+    def __init__(self, requester: Requester, server: Capabilities) -> None:
+        self._requester, self._multi = requester, server.write_multiple
         self._most = min(server.max_data_xfer_size, MAX_TRANSFER)
 
     def read(self, region: int, offset: int, size: int) -> bytes:
@@ -33,7 +33,7 @@ class Accesses:
             half = size // 2
             return self.read(region, offset, half) + self.read(region, offset + half, size - half)
         request = REGION_ACCESS.pack(offset, region, size)
-        payload = self._asker.ask(Command.REGION_READ, request).payload
+        payload = self._requester.request(Command.REGION_READ, request).payload
         if len(payload) != _HEAD + size or not payload.startswith(request):
             self._unlike(Command.REGION_READ, request, payload, size)
         return payload[_HEAD:]
@@ -44,7 +44,7 @@ class Accesses:
                 self.write(region, offset + at, data[at : at + self._most])
             return
         request = REGION_ACCESS.pack(offset, region, len(data))
-        payload = self._asker.ask(Command.REGION_WRITE, request + data).payload
+        payload = self._requester.request(Command.REGION_WRITE, request + data).payload
         if not payload.startswith(request):
             self._unlike(Command.REGION_WRITE, request, payload, 0)
 
@@ -57,7 +57,7 @@ class Accesses:
                     malformed(field, f"{asked}, as asked", value)
             malformed("data", f"{data} bytes", len(payload) - _HEAD)
         except WireError as error:
-            raise self._asker.lie(command, error) from error
+            raise self._requester.wrong_answer(command, error) from error
 
     def write_many(self, region: int, writes: _Writes) -> None:
         """In order, with as few messages and as little waiting as the server allows."""
@@ -79,12 +79,12 @@ class Accesses:
             body = WRITE_COUNT.pack(len(part)) + b"".join(
                 WRITE_ONE.pack(offset, region, len(data), data) for offset, data in part
             )
-            calls.append((self._asker.channel.begin(Command.REGION_WRITE_MULTI, body), len(part)))
+            calls.append((self._requester.channel.begin(Command.REGION_WRITE_MULTI, body), len(part)))
         for call, count in calls:
-            reply = self._asker.wait(call)
-            (done,) = self._asker.believe(reply, WRITE_COUNT.unpack)
+            reply = self._requester.wait(call)
+            (done,) = self._requester.decode(reply, WRITE_COUNT.unpack)
             if done != count:
-                raise self._asker.lie(reply.command, WireError("wr_cnt", f"{count}, as asked", done))
+                raise self._requester.wrong_answer(reply.command, WireError("wr_cnt", f"{count}, as asked", done))
 
     def _write_posted(self, region: int, writes: _Writes) -> None:
         """Posted writes, the last one answered. What else the server refuses is not told: as on hardware."""
@@ -96,8 +96,8 @@ class Accesses:
             )
             batch += data
             if len(batch) >= _BYTES_A_POST:
-                self._asker.channel.post(batch)
+                self._requester.channel.post(batch)
                 batch = bytearray()
         if batch:
-            self._asker.channel.post(batch)
+            self._requester.channel.post(batch)
         self.write(region, *writes[-1])

@@ -219,7 +219,7 @@ class Channel:
         return self._error(why, "see whether the server hangs, or serves another client")
 
     def _broken(self, why: str) -> RemovedError:
-        return self._error(f"the server breaks the protocol: {why}", "mend the server: nothing it says is believed now")
+        return self._error(f"the server breaks the protocol: {why}", "fix the server: nothing it says is trusted now")
 
     @staticmethod
     def _again(failure: VfioImsError) -> VfioImsError:

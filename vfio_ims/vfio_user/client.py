@@ -15,12 +15,12 @@ from vfio_ims.lifetime import Owner, close_at_exit
 from vfio_ims.ports.values import DeviceInfo, IrqFlags, IrqIndex, IrqInfo, IrqSet, RegionInfo
 from vfio_ims.vfio_user.accesses import Accesses
 from vfio_ims.vfio_user.answering import Answering
-from vfio_ims.vfio_user.ask import Asker
 from vfio_ims.vfio_user.channel import Channel
 from vfio_ims.vfio_user.dial import dial
 from vfio_ims.vfio_user.forked import dropped_in_child
 from vfio_ims.vfio_user.infos import decode_device_info, decode_irq_info, decode_region_info
 from vfio_ims.vfio_user.messages import DEVICE_INFO, DMA_MAP, DMA_UNMAP, IRQ_INFO, IRQ_SET, REGION_INFO, DmaFlags
+from vfio_ims.vfio_user.requester import Requester
 from vfio_ims.vfio_user.transport import MAX_FDS, close_all
 from vfio_ims.vfio_user.watcher import VectorEvents, Watcher
 from vfio_ims.vfio_user.wire import MAX_TRANSFER, Command, WireError, malformed
@@ -60,8 +60,8 @@ class SocketLink(Owner):
         super().__init__(name)
         close_at_exit(self)
         self._events = VectorEvents(watcher, self._interrupt)
-        self._asker = Asker(self._channel, name)
-        self._accesses = Accesses(self._asker, self._server)
+        self._requester = Requester(self._channel, name)
+        self._accesses = Accesses(self._requester, self._server)
         self._files: dict[int, int] = {}
         self._automasked = False
         self._lock = threading.Lock()
@@ -99,13 +99,13 @@ class SocketLink(Owner):
 
     def device_info(self) -> DeviceInfo:
         self.check_open("device info")
-        reply = self._asker.ask(Command.DEVICE_GET_INFO, DEVICE_INFO.pack(DEVICE_INFO.size, 0, 0, 0))
-        return self._asker.believe(reply, decode_device_info)
+        reply = self._requester.request(Command.DEVICE_GET_INFO, DEVICE_INFO.pack(DEVICE_INFO.size, 0, 0, 0))
+        return self._requester.decode(reply, decode_device_info)
 
     def irq_info(self, index: int) -> IrqInfo:
         self.check_open("IRQ info")
-        reply = self._asker.ask(Command.DEVICE_GET_IRQ_INFO, IRQ_INFO.pack(IRQ_INFO.size, 0, index, 0))
-        info = self._asker.believe(reply, lambda payload: decode_irq_info(payload, index))
+        reply = self._requester.request(Command.DEVICE_GET_IRQ_INFO, IRQ_INFO.pack(IRQ_INFO.size, 0, index, 0))
+        info = self._requester.decode(reply, lambda payload: decode_irq_info(payload, index))
         if index == IrqIndex.INTX:
             self._automasked = IrqFlags.AUTOMASKED in info.flags
         return info
@@ -117,13 +117,13 @@ class SocketLink(Owner):
             info, missing = self._region_info(index, missing)
         if missing:
             error = WireError("argsz", "the same twice", missing)
-            raise self._asker.lie(Command.DEVICE_GET_REGION_INFO, error)
+            raise self._requester.wrong_answer(Command.DEVICE_GET_REGION_INFO, error)
         return info
 
     def _region_info(self, index: int, room: int) -> tuple[RegionInfo, int]:
         """The region, and 0; or the room that its full description needs. The file of a mappable one is kept."""
         request = REGION_INFO.pack(room, 0, index, 0, 0, 0)
-        reply = self._asker.ask(Command.DEVICE_GET_REGION_INFO, request, takes_fds=True)
+        reply = self._requester.request(Command.DEVICE_GET_REGION_INFO, request, takes_fds=True)
         fds = list(reply.fds)
         try:
             info, full = decode_region_info(reply.payload, index)
@@ -135,7 +135,7 @@ class SocketLink(Owner):
                 self._keep_file(info, fds)
             return info, 0
         except WireError as error:
-            raise self._asker.lie(reply.command, error) from error
+            raise self._requester.wrong_answer(reply.command, error) from error
         finally:
             close_all(fds)
 
@@ -229,7 +229,7 @@ class SocketLink(Owner):
     ) -> None:
         flags = data | action
         request = IRQ_SET.pack(IRQ_SET.size, flags, index, vectors.start, len(vectors))
-        self._asker.ask(Command.DEVICE_SET_IRQS, request, fds)
+        self._requester.request(Command.DEVICE_SET_IRQS, request, fds)
 
     def map(self, iova: int, size: int, fd: int, offset: int, *, read: bool, write: bool) -> None:
         self.check_open("map")
@@ -237,12 +237,12 @@ class SocketLink(Owner):
             fd = -1
         flags = (DmaFlags.READ if read else 0) | (DmaFlags.WRITE if write else 0)
         request = DMA_MAP.pack(DMA_MAP.size, flags, offset if fd >= 0 else 0, iova, size)
-        self._asker.ask(Command.DMA_MAP, request, (fd,) if fd >= 0 else ())
+        self._requester.request(Command.DMA_MAP, request, (fd,) if fd >= 0 else ())
 
     def unmap(self, iova: int, size: int) -> None:
         self.check_open("unmap")
-        self._asker.ask(Command.DMA_UNMAP, DMA_UNMAP.pack(DMA_UNMAP.size, 0, iova, size))
+        self._requester.request(Command.DMA_UNMAP, DMA_UNMAP.pack(DMA_UNMAP.size, 0, iova, size))
 
     def reset(self) -> None:
         self.check_open("reset")
-        self._asker.ask(Command.DEVICE_RESET, b"")
+        self._requester.request(Command.DEVICE_RESET, b"")

@@ -216,7 +216,7 @@ def test_a_reset_is_tried_again_while_the_function_is_locked(
         kernel.fail["DEVICE_RESET"] = deque([errno.EAGAIN] * 3)
         port.reset()
         assert kernel.asked[-4:] == ["DEVICE_RESET"] * 4
-        monkeypatch.setattr(kernel_device, "RESET_PATIENCE", 0.05)
+        monkeypatch.setattr(kernel_device, "RESET_TIMEOUT", 0.05)
         kernel.fail["DEVICE_RESET"] = deque([errno.EAGAIN] * 1000)
         with pytest.raises(DeviceBusy, match="another reset"):
             port.reset()

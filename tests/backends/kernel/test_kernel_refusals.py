@@ -33,7 +33,7 @@ SIBLING = "0000:6a:01.1"
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kernel_access.patiently, "__defaults__", (0.0,))
+    monkeypatch.setattr(kernel_access.retry, "__defaults__", (0.0,))
 
 
 def function(kernel: Any, bdf: str = BDF) -> Function:

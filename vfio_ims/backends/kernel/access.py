@@ -23,16 +23,16 @@ from vfio_ims.native.failure import failed
 from vfio_ims.native.window import Piece
 from vfio_ims.ports.values import RegionInfo
 
-__all__ = ["OPEN_PATIENCE", "access_refused", "in_words", "irqs_refused", "patiently", "pieces_of"]
+__all__ = ["OPEN_TIMEOUT", "access_refused", "irqs_refused", "pieces_of", "retry", "translate_errno"]
 
-OPEN_PATIENCE = 1.0
+OPEN_TIMEOUT = 1.0
 _PAUSE = 0.02
 
 T = TypeVar("T")
 
 
 @contextmanager
-def in_words(refusal: Callable[[int], VfioImsError]) -> Iterator[None]:
+def translate_errno(refusal: Callable[[int], VfioImsError]) -> Iterator[None]:
     """Turn an errno of the kernel's into the error that ``refusal`` makes of it; our own errors pass."""
     try:
         yield
@@ -45,12 +45,12 @@ def in_words(refusal: Callable[[int], VfioImsError]) -> Iterator[None]:
         raise refused from error
 
 
-def patiently(action: Callable[[], T], code: int, patience: float = OPEN_PATIENCE) -> T:
-    """Do it again while it fails with ``code``, for ``patience`` seconds. Raises OSError.
+def retry(action: Callable[[], T], code: int, timeout: float = OPEN_TIMEOUT) -> T:
+    """Do it again while it fails with ``code``, for ``timeout`` seconds. Raises OSError.
 
     A group that was closed a moment ago is still EBUSY; a reset that meets another one is EAGAIN.
     """
-    deadline = time.monotonic() + patience
+    deadline = time.monotonic() + timeout
     while True:
         try:
             return action()

@@ -11,7 +11,7 @@ import os
 from collections.abc import Collection
 from pathlib import Path
 
-from vfio_ims.backends.kernel.access import in_words
+from vfio_ims.backends.kernel.access import translate_errno
 from vfio_ims.errors import AccessDenied, DeviceError, UnsupportedError, UsageError, VfioImsError
 from vfio_ims.ports.values import Affinity, IrqIndex
 from vfio_ims.sysfs import Function
@@ -56,7 +56,7 @@ def write_affinity(function: Function, index: int, vector: int, cpus: Collection
     def refused(code: int) -> VfioImsError:
         return _refused(code, operation, str(function.address), path, cpus)
 
-    with in_words(refused):
+    with translate_errno(refused):
         descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
         try:
             os.write(descriptor, format_cpus(cpus).encode())

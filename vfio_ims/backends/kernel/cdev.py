@@ -9,7 +9,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from uuid import UUID
 
-from vfio_ims.backends.kernel.access import in_words, patiently
+from vfio_ims.backends.kernel.access import retry, translate_errno
 from vfio_ims.backends.kernel.device import KernelDevice
 from vfio_ims.backends.kernel.ioas import IoasSpace, Iommufd
 from vfio_ims.backends.kernel.refusals import attach_refused, bind_refused, node_refused
@@ -72,7 +72,10 @@ class CdevDevice(KernelDevice):
         with self._lock:
             if pasid in self._pasids:
                 raise DeviceBusy(operation, device=self.label, why="it is attached already", hint="detach it first")
-            with ExitStack() as undo, in_words(lambda code: attach_refused(code, "iommufd", self.function, operation)):
+            with (
+                ExitStack() as undo,
+                translate_errno(lambda code: attach_refused(code, "iommufd", self.function, operation)),
+            ):
                 space.tag(self, pasid, lambda: self.detach_pasid(pasid))
                 undo.callback(space.untag, self, pasid)
                 self._table(self._space, operation)
@@ -122,13 +125,13 @@ class CdevDevice(KernelDevice):
 
 
 def _open(node: Path, function: Function) -> int:
-    with in_words(lambda code: node_refused(code, node, function)):
-        return patiently(lambda: os.open(node, os.O_RDWR | os.O_CLOEXEC), errno.EBUSY)
+    with translate_errno(lambda code: node_refused(code, node, function)):
+        return retry(lambda: os.open(node, os.O_RDWR | os.O_CLOEXEC), errno.EBUSY)
 
 
 def _space(function: Function, dev: Path, kind: type[IoasSpace]) -> IoasSpace:
     iommu = Iommufd(_open(dev / "iommu", function), "iommufd")
-    with in_words(lambda code: node_refused(code, dev / "iommu", function)):
+    with translate_errno(lambda code: node_refused(code, dev / "iommu", function)):
         return kind(iommu, f"address space of {function.address}")
 
 
@@ -156,9 +159,9 @@ def open_cdev(
         undo.callback(joined.leave)
         device = Descriptor(_open(node, function), str(function.address))
         undo.callback(device.close)
-        with in_words(lambda code: bind_refused(code, function, with_token=token is not None)):
-            number = patiently(lambda: vfio.bind_iommufd(device.fileno(), joined.iommu.fileno(), token), errno.EBUSY)
-        with in_words(lambda code: attach_refused(code, "iommufd", function, "attach to the address space")):
+        with translate_errno(lambda code: bind_refused(code, function, with_token=token is not None)):
+            number = retry(lambda: vfio.bind_iommufd(device.fileno(), joined.iommu.fileno(), token), errno.EBUSY)
+        with translate_errno(lambda code: attach_refused(code, "iommufd", function, "attach to the address space")):
             vfio.attach_pt(device.fileno(), joined.id)
         opened = CdevDevice(function, device, joined, number)
         undo.pop_all()

@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
-from vfio_ims.backends.kernel.access import access_refused, in_words, irqs_refused, patiently, pieces_of
+from vfio_ims.backends.kernel.access import access_refused, irqs_refused, pieces_of, retry, translate_errno
 from vfio_ims.backends.kernel.affinity import read_affinity, write_affinity
 from vfio_ims.backends.kernel.hot_reset import affected_functions, hot_reset_refused
 from vfio_ims.backends.kernel.trap import PreadTrap
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 __all__ = ["KernelDevice"]
 
 SETTLE = 0.2
-RESET_PATIENCE = 5.0
+RESET_TIMEOUT = 5.0
 
 T = TypeVar("T")
 
@@ -58,7 +58,7 @@ class KernelDevice(Owner):
         self._lock = make_rlock()
         self._regions: dict[int, RegionInfo] = {}
         name = str(function.address)
-        with in_words(lambda code: access_refused(code, "read the device's information", name)):
+        with translate_errno(lambda code: access_refused(code, "read the device's information", name)):
             self._info = vfio.device_info(device.fileno())
         super().__init__(name)
 
@@ -89,7 +89,7 @@ class KernelDevice(Owner):
         the function has not: VGA, or ERR of one without PCI Express.
         """
         self.check_open(operation)
-        with in_words(lambda code: access_refused(code, operation, self.label)):
+        with translate_errno(lambda code: access_refused(code, operation, self.label)):
             try:
                 return verb(self.device.fileno(), argument)
             except OSError as error:
@@ -139,7 +139,7 @@ class KernelDevice(Owner):
 
     def read_region(self, index: int, offset: int, size: int) -> bytes:
         info, operation = self._within(index, offset, size, "read")
-        with in_words(lambda code: access_refused(code, operation, self.label)):
+        with translate_errno(lambda code: access_refused(code, operation, self.label)):
             data = os.pread(self.device.fileno(), size, info.offset + offset)
         if len(data) != size:
             why = f"the kernel gave {len(data)} of {size} bytes"
@@ -148,7 +148,7 @@ class KernelDevice(Owner):
 
     def write_region(self, index: int, offset: int, data: bytes) -> None:
         info, operation = self._within(index, offset, len(data), "write")
-        with in_words(lambda code: access_refused(code, operation, self.label)):
+        with translate_errno(lambda code: access_refused(code, operation, self.label)):
             done = os.pwrite(self.device.fileno(), data, info.offset + offset)
         if done != len(data):
             why = f"the kernel took {done} of {len(data)} bytes"
@@ -168,7 +168,7 @@ class KernelDevice(Owner):
         if min(index, start, count) < 0 or max(index, start, count) >= 1 << 32:
             why = f"index, start and count must be 0..2**32-1, not {index}, {start}, {count}"
             raise UsageError(operation, device=self.label, why=why)
-        with in_words(lambda code: irqs_refused(code, operation, self.label)):
+        with translate_errno(lambda code: irqs_refused(code, operation, self.label)):
             vfio.set_irqs(self.device.fileno(), index, flags, start, count, data)
 
     def reset(self) -> None:
@@ -176,13 +176,13 @@ class KernelDevice(Owner):
         self.check_open("reset")
         if not self._info.flags & DeviceFlags.RESET:
             raise UnsupportedError("reset", device=self.label, why="the function has no reset that works")
-        with in_words(self._reset_refused):
-            patiently(lambda: vfio.reset(self.device.fileno()), errno.EAGAIN, RESET_PATIENCE)
+        with translate_errno(self._reset_refused):
+            retry(lambda: vfio.reset(self.device.fileno()), errno.EAGAIN, RESET_TIMEOUT)
 
     def _reset_refused(self, code: int) -> VfioImsError:
         if code != errno.EAGAIN:
             return access_refused(code, "reset", self.label)
-        why = f"another reset or a configuration access has held it for {RESET_PATIENCE:g} seconds"
+        why = f"another reset or a configuration access has held it for {RESET_TIMEOUT:g} seconds"
         return DeviceBusy("reset", device=self.label, why=why, hint="try again", errno=code)
 
     def _groups(self) -> dict[int, int]:
@@ -192,7 +192,7 @@ class KernelDevice(Owner):
     def hot_reset_scope(self) -> tuple[AffectedFunction, ...]:
         operation = "read what a hot reset takes along"
         self.check_open(operation)
-        with in_words(lambda code: hot_reset_refused(code, operation, self.function, lambda: ())):
+        with translate_errno(lambda code: hot_reset_refused(code, operation, self.function, lambda: ())):
             return affected_functions(hot_reset.hot_reset_info(self.device.fileno()), self._groups())
 
     def hot_reset(self) -> None:
@@ -202,17 +202,15 @@ class KernelDevice(Owner):
         if groups:
             concerned = {one.group for one in self.hot_reset_scope()}
             groups = {number: fd for number, fd in groups.items() if number in concerned}
-        with in_words(lambda code: hot_reset_refused(code, "hot reset", self.function, self.hot_reset_scope)):
-            patiently(
-                lambda: hot_reset.hot_reset(self.device.fileno(), list(groups.values())), errno.EAGAIN, RESET_PATIENCE
-            )
+        with translate_errno(lambda code: hot_reset_refused(code, "hot reset", self.function, self.hot_reset_scope)):
+            retry(lambda: hot_reset.hot_reset(self.device.fileno(), list(groups.values())), errno.EAGAIN, RESET_TIMEOUT)
 
     def feature(self, flags: int, data: bytes = b"") -> bytes:
         number = flags & 0xFFFF
         known = number in DeviceFeature.__members__.values()
         operation = f"use feature {DeviceFeature(number).name if known else number}"
         self.check_open(operation)
-        with in_words(lambda code: access_refused(code, operation, self.label)):
+        with translate_errno(lambda code: access_refused(code, operation, self.label)):
             return vfio.feature(self.device.fileno(), flags, data)
 
     def error_counts(self) -> Mapping[str, int]:

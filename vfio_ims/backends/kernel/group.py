@@ -8,7 +8,7 @@ import os
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
-from vfio_ims.backends.kernel.access import in_words, patiently
+from vfio_ims.backends.kernel.access import retry, translate_errno
 from vfio_ims.backends.kernel.device import KernelDevice
 from vfio_ims.backends.kernel.refusals import attach_refused, group_refused, node_refused, open_refused
 from vfio_ims.backends.kernel.space import Type1Space
@@ -98,7 +98,7 @@ class GroupSpace(Type1Space):
 
     def _contain(self, function: Function, group: Group) -> None:
         step = "read the group's status"
-        with in_words(lambda code: attach_refused(code, self.interface, function, step)):
+        with translate_errno(lambda code: attach_refused(code, self.interface, function, step)):
             if not vfio.group_status(group.fileno()) & _VIABLE:
                 raise group_refused(function)
             step = "put the group into a container"
@@ -128,8 +128,8 @@ class GroupDevice(KernelDevice):
 
 
 def _open(node: Path, function: Function) -> int:
-    with in_words(lambda code: node_refused(code, node, function)):
-        return patiently(lambda: os.open(node, os.O_RDWR | os.O_CLOEXEC), errno.EBUSY)
+    with translate_errno(lambda code: node_refused(code, node, function)):
+        return retry(lambda: os.open(node, os.O_RDWR | os.O_CLOEXEC), errno.EBUSY)
 
 
 def open_container(function: Function, dev: Path = Path("/dev"), kind: type[GroupSpace] = GroupSpace) -> GroupSpace:
@@ -146,7 +146,7 @@ def container_of(function: Function, fd: int, what: str, kind: type[GroupSpace] 
     """
     container = Descriptor(fd, "VFIO container")
     try:
-        with in_words(lambda code: node_refused(code, Path(what), function)):
+        with translate_errno(lambda code: node_refused(code, Path(what), function)):
             version = vfio.api_version(container.fileno())
             if version != 0 or not vfio.check_extension(container.fileno(), kind.kind):
                 name = "type1v2 IOMMU" if kind is GroupSpace else "mode without an IOMMU"
@@ -190,8 +190,8 @@ def open_group(
         undo.callback(joined.depart, group)
         bdf = str(function.address)
         spelled = bdf if vf_token is None else f"{bdf} vf_token={vf_token}"
-        with in_words(lambda code: open_refused(code, function)):
-            fd = patiently(lambda: vfio.group_device_fd(group.fileno(), spelled), errno.EBUSY)
+        with translate_errno(lambda code: open_refused(code, function)):
+            fd = retry(lambda: vfio.group_device_fd(group.fileno(), spelled), errno.EBUSY)
         device = Descriptor(fd, bdf)
         undo.callback(device.close)
         opened = GroupDevice(function, device, joined, group)

@@ -9,7 +9,7 @@ import os
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from vfio_ims.backends.kernel.access import in_words
+from vfio_ims.backends.kernel.access import translate_errno
 from vfio_ims.backends.kernel.peer import dma_buf_of, file_refused
 from vfio_ims.backends.kernel.space import KernelSpace
 from vfio_ims.errors import VfioImsError
@@ -98,7 +98,7 @@ class IoasSpace(KernelSpace):
         def refused(code: int) -> VfioImsError:
             return file_refused(code, operation, self.label) or self._refused(code, iova, size)
 
-        with self._lock, in_words(refused):
+        with self._lock, translate_errno(refused):
             iommufd.ioas_map_file(self.iommu.fileno(), self.id, iova, fd, offset, size, read=read, write=write)
             self._mapped[iova] = size
 

@@ -12,7 +12,7 @@ import mmap
 import warnings
 from pathlib import Path
 
-from vfio_ims.backends.kernel.access import in_words
+from vfio_ims.backends.kernel.access import translate_errno
 from vfio_ims.backends.kernel.cdev import node_of, open_cdev
 from vfio_ims.backends.kernel.device import KernelDevice
 from vfio_ims.backends.kernel.group import GroupSpace, open_group
@@ -123,7 +123,7 @@ class NoIommuGroupSpace(_Physical, GroupSpace):
         operation = f"find {size:#x} bytes in physical memory"
         self.check_open(operation)
         touch(address, size)
-        with in_words(self._hidden):
+        with translate_errno(self._hidden):
             found = frames(address, size)
             movable = [frame for frame in found[:: _HUGE // mmap.PAGESIZE] if not is_hugepage(frame)]
         if movable:
@@ -170,7 +170,7 @@ class NoIommuIoasSpace(_Physical, IoasSpace):
     def pin(self, address: int, size: int, *, read: bool = True, write: bool = True) -> int:
         operation = f"find {size:#x} bytes in physical memory"
         self.check_open(operation)
-        with self._lock, in_words(lambda code: self._hidden(code, size)):
+        with self._lock, translate_errno(lambda code: self._hidden(code, size)):
             key = self._next
             iommufd.ioas_map(self.iommu.fileno(), self.id, key, address, size, read=read, write=write)
             try:

@@ -14,7 +14,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
-from vfio_ims.backends.kernel.access import in_words, patiently
+from vfio_ims.backends.kernel.access import retry, translate_errno
 from vfio_ims.backends.kernel.cdev import CdevDevice
 from vfio_ims.backends.kernel.claim import claim
 from vfio_ims.backends.kernel.device import KernelDevice
@@ -131,9 +131,9 @@ def _by_node(function: Function, passed: Passed, dev: Path) -> KernelDevice:
         if passed.iommufd is not None:
             fd = _copy(passed.iommufd)
         else:
-            with in_words(lambda code: node_refused(code, dev / "iommu", function)):
+            with translate_errno(lambda code: node_refused(code, dev / "iommu", function)):
                 fd = os.open(dev / "iommu", os.O_RDWR | os.O_CLOEXEC)
-        with in_words(lambda code: attach_refused(code, "iommufd", function, "use the iommufd")):
+        with translate_errno(lambda code: attach_refused(code, "iommufd", function, "use the iommufd")):
             space = IoasSpace(Iommufd(fd, "iommufd"), f"address space of {bdf}")
         space.join()
         undo.callback(space.leave)
@@ -146,7 +146,9 @@ def _by_node(function: Function, passed: Passed, dev: Path) -> KernelDevice:
             if error.errno != errno.EINVAL:
                 raise bind_refused(error.errno or 0, function) from error
             # Bound already, by who passed it: PASIDs would need its number there, which nothing tells.
-        with in_words(lambda code: _not_there(code, function) or attach_refused(code, "iommufd", function, "attach")):
+        with translate_errno(
+            lambda code: _not_there(code, function) or attach_refused(code, "iommufd", function, "attach")
+        ):
             vfio.attach_pt(device.fileno(), space.id)
         opened = CdevDevice(function, device, space, number)
         undo.pop_all()
@@ -168,7 +170,7 @@ def _by_group(function: Function, passed: Passed, dev: Path) -> KernelDevice:
     with ExitStack() as undo:
         group = Group(_copy(passed.group), number)
         undo.callback(group.close)
-        with in_words(lambda code: attach_refused(code, "type1", function, "read the group's status")):
+        with translate_errno(lambda code: attach_refused(code, "type1", function, "read the group's status")):
             contained = bool(vfio.group_status(group.fileno()) & _CONTAINED)
         if contained and passed.container is None:
             why = "the group is in a container already, which must be passed too"
@@ -187,8 +189,8 @@ def _by_group(function: Function, passed: Passed, dev: Path) -> KernelDevice:
         if passed.device is not None:
             fd = _copy(passed.device)
         else:
-            with in_words(lambda code: open_refused(code, function)):
-                fd = patiently(lambda: vfio.group_device_fd(group.fileno(), bdf), errno.EBUSY)
+            with translate_errno(lambda code: open_refused(code, function)):
+                fd = retry(lambda: vfio.group_device_fd(group.fileno(), bdf), errno.EBUSY)
         device = Descriptor(fd, bdf)
         undo.callback(device.close)
         opened = GroupDevice(function, device, space, group)

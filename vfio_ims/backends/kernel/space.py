@@ -7,7 +7,7 @@ import mmap
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from vfio_ims.backends.kernel.access import in_words
+from vfio_ims.backends.kernel.access import translate_errno
 from vfio_ims.backends.kernel.limits import Locked, map_refused, unmap_refused
 from vfio_ims.backends.kernel.peer import map_bar, region_refused
 from vfio_ims.errors import DeviceBusy, UnsupportedError, UsageError, VfioImsError
@@ -102,14 +102,14 @@ class KernelSpace(Owner):
         """Raises UsageError, DeviceBusy where something is mapped, SetupError where memory may not be locked."""
         self.check_open(f"map {size:#x} bytes at IOVA {iova:#x}")
         self._whole(f"map {size:#x} bytes at IOVA {iova:#x}", iova, address, size)
-        with in_words(lambda code: self._refused(code, iova, size)):
+        with translate_errno(lambda code: self._refused(code, iova, size)):
             self._map(iova, address, size, read, write)
 
     def unmap(self, iova: int, size: int) -> int:
         """Raises UsageError for a range that cuts a mapping."""
         self.check_open(f"unmap {size:#x} bytes at IOVA {iova:#x}")
         self._whole(f"unmap {size:#x} bytes at IOVA {iova:#x}", iova, 0, size)
-        with in_words(lambda code: unmap_refused(code, self.label, iova, size)):
+        with translate_errno(lambda code: unmap_refused(code, self.label, iova, size)):
             return self._unmap(iova, size)
 
     def map_file(self, iova: int, fd: int, offset: int, size: int, *, read: bool = True, write: bool = True) -> None:
@@ -134,7 +134,7 @@ class KernelSpace(Owner):
 
     def unmap_all(self) -> int:
         self.check_open("unmap everything")
-        with in_words(lambda code: unmap_refused(code, self.label, 0, 0)):
+        with translate_errno(lambda code: unmap_refused(code, self.label, 0, 0)):
             return self._unmap_all()
 
     def _refused(self, code: int, iova: int, size: int) -> VfioImsError:
@@ -217,7 +217,7 @@ class Type1Space(KernelSpace):
             return known or self._refused(code, iova, size)
 
         try:
-            with in_words(refused):
+            with translate_errno(refused):
                 self._map(iova, address_of(seen), size, read, write)
         except BaseException:
             seen.close()

@@ -7,7 +7,7 @@ import os
 import time
 from typing import TYPE_CHECKING
 
-from vfio_ims.backends.kernel.access import access_refused, in_words
+from vfio_ims.backends.kernel.access import access_refused, translate_errno
 from vfio_ims.errors import DeviceError, UnsupportedError
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class PreadTrap:
     def load(self, offset: int, width: int) -> int:
         """One register."""
         operation = f"read {width} bytes at {offset:#x} of region {self._region.index}"
-        with in_words(lambda code: access_refused(code, operation, self._name)):
+        with translate_errno(lambda code: access_refused(code, operation, self._name)):
             data = os.pread(self._device.fileno(), width, self._region.offset + offset)
         if len(data) != width:
             raise DeviceError(operation, device=self._name, why=f"the kernel gave {len(data)} of {width} bytes")
@@ -45,7 +45,7 @@ class PreadTrap:
     def store(self, offset: int, width: int, value: int) -> None:
         """One register."""
         operation = f"write {width} bytes at {offset:#x} of region {self._region.index}"
-        with in_words(lambda code: access_refused(code, operation, self._name)):
+        with translate_errno(lambda code: access_refused(code, operation, self._name)):
             done = os.pwrite(self._device.fileno(), value.to_bytes(width, "little"), self._region.offset + offset)
         if done != width:
             raise DeviceError(operation, device=self._name, why=f"the kernel took {done} of {width} bytes")

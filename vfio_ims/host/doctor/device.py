@@ -11,8 +11,8 @@ from vfio_ims.host.doctor.access import who_may
 from vfio_ims.host.doctor.result import Result, Status
 from vfio_ims.host.guest import NO_IOMMU_SWITCH, iommu_on, remapping_on
 from vfio_ims.host.holders import Holders, nodes_of
+from vfio_ims.host.in_use import Uses
 from vfio_ims.host.state import bridge
-from vfio_ims.host.uses import Uses
 from vfio_ims.sysfs.kernel_drivers import group_blockers, is_vfio_driver
 
 if TYPE_CHECKING:

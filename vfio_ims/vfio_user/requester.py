@@ -13,21 +13,22 @@ from vfio_ims.vfio_user.channel import Call, Channel
 from vfio_ims.vfio_user.transport import Message, close_all
 from vfio_ims.vfio_user.wire import ERROR, Command, WireError, explain_errno, name_of
 
-__all__ = ["Asker"]
+__all__ = ["Requester"]
 
 T = TypeVar("T")
 
 
-class Asker:
-    """Asks over ``channel`` for the device ``name``."""
+class Requester:
+    """Sends requests over ``channel`` for the device ``name``."""
 
     def __init__(self, channel: Channel, name: str) -> None:
         self.channel, self.name = channel, name
 
-    def ask(self, command: Command, payload: bytes, fds: Sequence[int] = (), *, takes_fds: bool = False) -> Message:
-        """Ask and wait. Raises DeviceError where the server refuses, RemovedError where it is gone, SetupError
+    def request(self, command: Command, payload: bytes, fds: Sequence[int] = (), *, takes_fds: bool = False) -> Message:
+        """Send a request and wait for its reply.
 
-        where this process may open no more descriptors.
+        Raises DeviceError where the server refuses, RemovedError where it is gone, SetupError where this process may
+        open no more descriptors.
         """
         return self._granted(self.channel.call(command, payload, fds, takes_fds=takes_fds))
 
@@ -44,13 +45,13 @@ class Asker:
             raise failed(errno.EMFILE, name_of(message.command), self.name, message.fault)
         return message
 
-    def believe(self, message: Message, decode: Callable[[bytes], T]) -> T:
+    def decode(self, message: Message, decoder: Callable[[bytes], T]) -> T:
         """What the payload says; DeviceError, naming the field, where that cannot be."""
         try:
-            return decode(message.payload)
+            return decoder(message.payload)
         except WireError as error:
-            raise self.lie(message.command, error) from error
+            raise self.wrong_answer(message.command, error) from error
 
-    def lie(self, command: int, error: WireError) -> DeviceError:
+    def wrong_answer(self, command: int, error: WireError) -> DeviceError:
         why = f"the server's answer is wrong: {error}"
-        return DeviceError(name_of(command), device=self.name, why=why, hint="mend the server")
+        return DeviceError(name_of(command), device=self.name, why=why, hint="fix the server")
