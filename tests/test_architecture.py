@@ -152,6 +152,37 @@ def test_a_driver_does_not_import_its_model() -> None:
     assert not [problems for family in families if (problems := folder_problems(family))]
 
 
+def test_driver_and_model_share_hardware_only() -> None:
+    """In a family's packages, by every import in the text: a user with silicon never loads a model."""
+    may = {"hardware": {"hardware"}, "driver": {"driver", "hardware"}, "model": {"model", "hardware"}}
+    wrong = []
+    for side, allowed in may.items():
+        files = sorted((ROOT / "drivers").glob(f"*/{side}/**/*.py"))
+        assert files
+        for path in files:
+            family, *around = path.relative_to(ROOT / "drivers").parts[:-1]
+            for name in inside_family(ast.parse(path.read_text()), family, around):
+                if name.partition(".")[0] not in allowed:
+                    wrong.append(f"{path.relative_to(ROOT)} imports {name}")
+    assert not wrong, "\n".join(wrong)
+
+
+def inside_family(tree: ast.Module, family: str, around: list[str]) -> Iterator[str]:
+    """What a module of the family's package ``around`` imports of the family, as names below the family's folder."""
+    package = ["vfio_ims", "drivers", family]
+    for node in ast.walk(tree):
+        names: list[str] = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            inside = [*package, *around]
+            start = inside[: len(inside) + 1 - node.level] if node.level else []
+            base = [*start, *([node.module] if node.module else [])]
+            names = [".".join([*base, alias.name]) for alias in node.names]
+        prefix = ".".join(package) + "."
+        yield from (name.removeprefix(prefix) for name in names if name.startswith(prefix))
+
+
 def test_driver_folders_do_not_know_each_other() -> None:
     wrong = []
     for found in all_imports():

@@ -16,9 +16,9 @@ from typing import Any, NamedTuple
 import pytest
 
 import vfio_ims
-from vfio_ims.drivers.intel_idxd.descriptors import DESCRIPTOR, DsaOpcode, Flag
 from vfio_ims.drivers.intel_idxd.driver import Dsa
-from vfio_ims.drivers.intel_idxd.many import ManyOperations
+from vfio_ims.drivers.intel_idxd.driver.many import ManyOperations
+from vfio_ims.drivers.intel_idxd.hardware.descriptors import DESCRIPTOR, DsaOpcode, Flag
 from vfio_ims.native.access import collect, fill
 from vfio_ims.native.memory import SharedMemory
 from vfio_ims.native.rows import RowColumns
@@ -50,7 +50,7 @@ def stage() -> Iterator[Stage]:
         portals, records = (stack.enter_context(SharedMemory(size)) for size in (PORTALS, COUNT * RECORD))
         window = stack.enter_context(MappedWindow(PORTALS, [Piece(portals.fd, 0, 0, PORTALS)]))
         bar, queue = dsa.device.bar(2), dsa.queues[0]
-        queue._portals, queue.size = type(bar)(dsa.device, 2, window, pieces=True), 2 * COUNT
+        queue._portals, queue.size = type(bar)(bar.port, bar.owner, 2, window, pieces=True), 2 * COUNT
         numbers = array("Q", range(COUNT)), array("Q", range(COUNT)), array("I", [64] * COUNT)
         yield Stage(dsa, portals, window, records, *numbers)
 

@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 
 import vfio_ims
 from vfio_ims.cli.main import cli
-from vfio_ims.drivers.intel_idxd.registers import Bar0
+from vfio_ims.drivers.intel_idxd.hardware.registers import Bar0
 from vfio_ims.errors import DeviceError, UsageError
 from vfio_ims.host.resetting import Before, affected, attempt, verify
 from vfio_ims.ports.values import AffectedFunction, ResetMethod

@@ -11,7 +11,7 @@ from tests.fuzz.budget import Budget
 from tests.fuzz.mutate import damaged, number
 from tests.intel_idxd.conftest import model_of, mounted
 from tests.intel_idxd.memory import PAGE, arena
-from vfio_ims.drivers.intel_idxd.registers import Bar0
+from vfio_ims.drivers.intel_idxd.hardware.registers import Bar0
 
 
 @pytest.mark.parametrize("device", ["intel-dsa", "intel-iaa"])

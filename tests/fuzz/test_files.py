@@ -12,7 +12,7 @@ from tests.host.box import Box
 from tests.host.conftest import box as box
 from tests.intel_idxd.conftest import mounted
 from tests.intel_idxd.test_accel_config import PROFILE
-from vfio_ims.drivers.intel_idxd.accel_config import load, save
+from vfio_ims.drivers.intel_idxd.driver.accel_config import load, save
 from vfio_ims.errors import VfioImsError
 from vfio_ims.host.description import describe
 from vfio_ims.host.doctor import diagnose

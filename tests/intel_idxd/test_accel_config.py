@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from tests.intel_idxd.conftest import Opener
 from tests.intel_idxd.memory import arena
-from vfio_ims.drivers.intel_idxd.accel_config import bitmap_text, load, save
-from vfio_ims.drivers.intel_idxd.capabilities import Capabilities
-from vfio_ims.drivers.intel_idxd.configuration import Configuration, Group, Queue
 from vfio_ims.drivers.intel_idxd.driver import Dsa
-from vfio_ims.drivers.intel_idxd.registers import Bar0
+from vfio_ims.drivers.intel_idxd.driver.accel_config import bitmap_text, load, save
+from vfio_ims.drivers.intel_idxd.driver.capabilities import Capabilities
+from vfio_ims.drivers.intel_idxd.driver.configuration import Configuration, Group, Queue
+from vfio_ims.drivers.intel_idxd.hardware.registers import Bar0
 from vfio_ims.errors import UsageError
 
 # The shape of accel-config's own contrib/configs/app_profile.conf.

@@ -5,11 +5,17 @@ import pytest
 
 from tests.intel_idxd.conftest import Opener, model_of
 from vfio_ims.driver import FireReport
-from vfio_ims.drivers.intel_idxd.commands import COMMAND_ERRORS, IMS_HANDLE, Command, CommandError, queue_operand
-from vfio_ims.drivers.intel_idxd.configuration import queue_entry
 from vfio_ims.drivers.intel_idxd.driver import Dsa
-from vfio_ims.drivers.intel_idxd.registers import Bar0, ResetNeeded, State
-from vfio_ims.drivers.intel_idxd.tables import GroupConfig, QueueState
+from vfio_ims.drivers.intel_idxd.driver.configuration import queue_entry
+from vfio_ims.drivers.intel_idxd.hardware.commands import (
+    COMMAND_ERRORS,
+    IMS_HANDLE,
+    Command,
+    CommandError,
+    queue_operand,
+)
+from vfio_ims.drivers.intel_idxd.hardware.registers import Bar0, ResetNeeded, State
+from vfio_ims.drivers.intel_idxd.hardware.tables import GroupConfig, QueueState
 from vfio_ims.errors import DeviceBusy, DeviceError, DeviceTimeout, UnsupportedError, UsageError
 from vfio_ims.ims import FireStatus
 

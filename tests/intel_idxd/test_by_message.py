@@ -13,10 +13,10 @@ import pytest
 from tests.intel_idxd.memory import PAGE, arena, hole
 from vfio_ims.backends.software.device import SoftwareDevice
 from vfio_ims.device import Device
-from vfio_ims.drivers.intel_idxd.completion import OperationError
 from vfio_ims.drivers.intel_idxd.driver import Dsa
+from vfio_ims.drivers.intel_idxd.driver.operation_error import OperationError
+from vfio_ims.drivers.intel_idxd.hardware.registers import Bar0
 from vfio_ims.drivers.intel_idxd.model import DsaModel
-from vfio_ims.drivers.intel_idxd.registers import Bar0
 from vfio_ims.platform import Platform
 from vfio_ims.vfio_user import Server, SocketLink
 

@@ -12,7 +12,7 @@ from dataclasses import replace
 import pytest
 
 from tests.intel_idxd.conftest import Opener
-from vfio_ims.drivers.intel_idxd.configuration import Configuration
+from vfio_ims.drivers.intel_idxd.driver.configuration import Configuration
 from vfio_ims.errors import DeviceTimeout
 from vfio_ims.ims import FireStatus
 from vfio_ims.interruption import uninterrupted
@@ -127,7 +127,7 @@ def test_a_fire_that_is_broken_off_leaves_its_entry_to_the_device(
     dsa = opened()
     irq = dsa.ims.allocate()
     firing = dsa.firing
-    import vfio_ims.drivers.intel_idxd.firing as module
+    import vfio_ims.drivers.intel_idxd.driver.firing as module
 
     def press(*arguments: object) -> int:
         raise KeyboardInterrupt

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from tests.intel_idxd import oracles
 from tests.intel_idxd.conftest import everywhere
 from tests.intel_idxd.memory import PAGE, Arena, arena, hole
-from vfio_ims.drivers.intel_idxd.completion import OperationError
-from vfio_ims.drivers.intel_idxd.descriptors import Flag
 from vfio_ims.drivers.intel_idxd.driver import Dsa
-from vfio_ims.drivers.intel_idxd.status import Status
+from vfio_ims.drivers.intel_idxd.driver.operation_error import OperationError
+from vfio_ims.drivers.intel_idxd.hardware.descriptors import Flag
+from vfio_ims.drivers.intel_idxd.hardware.status import Status
 
 SIZE = 8 * PAGE
 

@@ -20,17 +20,17 @@ import vfio_ims
 from tests.intel_idxd.conftest import Opener, model_of
 from tests.intel_idxd.memory import PAGE, arena
 from vfio_ims.dma import AddressSpace
-from vfio_ims.drivers.intel_idxd.commands import Command
-from vfio_ims.drivers.intel_idxd.completion import Completion
-from vfio_ims.drivers.intel_idxd.configuration import Configuration, queue_entry
-from vfio_ims.drivers.intel_idxd.descriptors import DsaOpcode, Flag
-from vfio_ims.drivers.intel_idxd.dif import DestinationFlag, DifTags, SourceFlag
 from vfio_ims.drivers.intel_idxd.driver import Dsa
-from vfio_ims.drivers.intel_idxd.events import decode_event
-from vfio_ims.drivers.intel_idxd.operations import Request
-from vfio_ims.drivers.intel_idxd.registers import Bar0, State
-from vfio_ims.drivers.intel_idxd.status import Status, status_text
-from vfio_ims.drivers.intel_idxd.tables import GroupConfig, QueueState
+from vfio_ims.drivers.intel_idxd.driver.configuration import Configuration, queue_entry
+from vfio_ims.drivers.intel_idxd.driver.operations import Request
+from vfio_ims.drivers.intel_idxd.hardware.commands import Command
+from vfio_ims.drivers.intel_idxd.hardware.completion import Completion
+from vfio_ims.drivers.intel_idxd.hardware.descriptors import DsaOpcode, Flag
+from vfio_ims.drivers.intel_idxd.hardware.dif import DestinationFlag, DifTags, SourceFlag
+from vfio_ims.drivers.intel_idxd.hardware.events import decode_event
+from vfio_ims.drivers.intel_idxd.hardware.registers import Bar0, State
+from vfio_ims.drivers.intel_idxd.hardware.status import Status, status_text
+from vfio_ims.drivers.intel_idxd.hardware.tables import GroupConfig, QueueState
 from vfio_ims.errors import DeviceBusy, DeviceError, VfioImsError
 
 ENGINE, HERE = "test_engine_cases", "test_conformance"
@@ -325,7 +325,7 @@ ORACLES = {
 
 
 def operations_of(name: str) -> set[str]:
-    cls = getattr(vfio_ims.drivers.intel_idxd.queue_session, name)
+    cls = getattr(vfio_ims.drivers.intel_idxd.driver.queue_session, name)
     known = {"close", "submit_many", "start", "retire", "again", "copied"}
     return {one for one in dir(cls) if callable(getattr(cls, one)) and not one.startswith("_") and one not in known}
 

@@ -12,11 +12,11 @@ import pytest
 
 import vfio_ims
 from tests.intel_idxd.memory import Arena, arena
-from vfio_ims.drivers.intel_idxd.descriptors import Flag
 from vfio_ims.drivers.intel_idxd.driver import Dsa
-from vfio_ims.drivers.intel_idxd.operation import Operation
-from vfio_ims.drivers.intel_idxd.queue_session import DsaQueue
-from vfio_ims.drivers.intel_idxd.status import Status
+from vfio_ims.drivers.intel_idxd.driver.operation import Operation
+from vfio_ims.drivers.intel_idxd.driver.queue_session import DsaQueue
+from vfio_ims.drivers.intel_idxd.hardware.descriptors import Flag
+from vfio_ims.drivers.intel_idxd.hardware.status import Status
 
 COPY, BURST = 1024, 32
 NOWHERE = 0x7000_0000

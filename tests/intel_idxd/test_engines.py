@@ -14,14 +14,14 @@ import pytest
 
 from tests.intel_idxd.conftest import Opener, model_of
 from tests.intel_idxd.memory import arena
-from vfio_ims.drivers.intel_idxd.commands import Command, queue_operand
-from vfio_ims.drivers.intel_idxd.configuration import Configuration, Group
-from vfio_ims.drivers.intel_idxd.descriptors import Flag
 from vfio_ims.drivers.intel_idxd.driver import Dsa
+from vfio_ims.drivers.intel_idxd.driver.configuration import Configuration, Group
+from vfio_ims.drivers.intel_idxd.driver.operation import Operation
+from vfio_ims.drivers.intel_idxd.driver.queue_session import DsaQueue
+from vfio_ims.drivers.intel_idxd.hardware.commands import Command, queue_operand
+from vfio_ims.drivers.intel_idxd.hardware.descriptors import Flag
+from vfio_ims.drivers.intel_idxd.hardware.status import Status
 from vfio_ims.drivers.intel_idxd.model.engines import Work
-from vfio_ims.drivers.intel_idxd.operation import Operation
-from vfio_ims.drivers.intel_idxd.queue_session import DsaQueue
-from vfio_ims.drivers.intel_idxd.status import Status
 from vfio_ims.errors import DeviceTimeout, UsageError
 
 LONG = 8192  # beyond what is done at once; an engine that gets so much work here stops until it is let go

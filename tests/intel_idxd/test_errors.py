@@ -7,12 +7,12 @@ import pytest
 
 from tests.intel_idxd.conftest import Opener, model_of
 from tests.intel_idxd.memory import arena
-from vfio_ims.drivers.intel_idxd.commands import Command, queue_operand
-from vfio_ims.drivers.intel_idxd.descriptors import Flag, encode
 from vfio_ims.drivers.intel_idxd.driver import Dsa
-from vfio_ims.drivers.intel_idxd.registers import Cause
-from vfio_ims.drivers.intel_idxd.software_error import acknowledge, describe
-from vfio_ims.drivers.intel_idxd.work_queue import wait_for_record
+from vfio_ims.drivers.intel_idxd.driver.work_queue import wait_for_record
+from vfio_ims.drivers.intel_idxd.hardware.commands import Command, queue_operand
+from vfio_ims.drivers.intel_idxd.hardware.descriptors import Flag, encode
+from vfio_ims.drivers.intel_idxd.hardware.registers import Cause
+from vfio_ims.drivers.intel_idxd.hardware.software_error import acknowledge, describe
 from vfio_ims.errors import DeviceError, DeviceTimeout
 from vfio_ims.native.access import load
 

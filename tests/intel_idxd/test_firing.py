@@ -8,11 +8,11 @@ import threading
 import pytest
 
 from tests.intel_idxd.conftest import Opener, model_of
-from vfio_ims.drivers.intel_idxd.commands import Command, queue_operand
-from vfio_ims.drivers.intel_idxd.descriptors import Flag, encode
 from vfio_ims.drivers.intel_idxd.driver import Dsa
-from vfio_ims.drivers.intel_idxd.registers import Cause
-from vfio_ims.drivers.intel_idxd.tables import Permission
+from vfio_ims.drivers.intel_idxd.hardware.commands import Command, queue_operand
+from vfio_ims.drivers.intel_idxd.hardware.descriptors import Flag, encode
+from vfio_ims.drivers.intel_idxd.hardware.registers import Cause
+from vfio_ims.drivers.intel_idxd.hardware.tables import Permission
 from vfio_ims.errors import DeviceError, UsageError
 from vfio_ims.ims import FireStatus
 from vfio_ims.native.access import load, store

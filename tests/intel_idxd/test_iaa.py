@@ -14,15 +14,15 @@ from hypothesis import strategies as st
 from tests.intel_idxd import oracles
 from tests.intel_idxd.conftest import Opener, everywhere
 from tests.intel_idxd.memory import PAGE, Arena, arena, hole
-from vfio_ims.drivers.intel_idxd.aecs import COMPRESS_SIZE, CompressState
-from vfio_ims.drivers.intel_idxd.completion import OperationError
-from vfio_ims.drivers.intel_idxd.descriptors import Flag, IaaOpcode
 from vfio_ims.drivers.intel_idxd.driver import Iaa
-from vfio_ims.drivers.intel_idxd.iaa_flags import CompressFlag
-from vfio_ims.drivers.intel_idxd.iaa_operations import CRC64_ECMA
-from vfio_ims.drivers.intel_idxd.operations import Request
-from vfio_ims.drivers.intel_idxd.queue_session import IaaQueue
-from vfio_ims.drivers.intel_idxd.status import IaaError, IaaStatus, Status
+from vfio_ims.drivers.intel_idxd.driver.iaa_operations import CRC64_ECMA
+from vfio_ims.drivers.intel_idxd.driver.operation_error import OperationError
+from vfio_ims.drivers.intel_idxd.driver.operations import Request
+from vfio_ims.drivers.intel_idxd.driver.queue_session import IaaQueue
+from vfio_ims.drivers.intel_idxd.hardware.aecs import COMPRESS_SIZE, CompressState
+from vfio_ims.drivers.intel_idxd.hardware.descriptors import Flag, IaaOpcode
+from vfio_ims.drivers.intel_idxd.hardware.iaa_flags import CompressFlag
+from vfio_ims.drivers.intel_idxd.hardware.status import IaaError, IaaStatus, Status
 from vfio_ims.errors import UsageError
 
 SIZE = 64 * PAGE

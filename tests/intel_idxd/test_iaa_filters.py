@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 
 from tests.intel_idxd.conftest import everywhere
 from tests.intel_idxd.memory import PAGE, Arena, arena
-from vfio_ims.drivers.intel_idxd.aecs import FILTER_SIZE, FilterState, filter_state
 from vfio_ims.drivers.intel_idxd.driver import Iaa
-from vfio_ims.drivers.intel_idxd.iaa_flags import DecompressFlag, FilterFlags
-from vfio_ims.drivers.intel_idxd.iaa_operations import INFLATE
-from vfio_ims.drivers.intel_idxd.queue_session import IaaQueue
-from vfio_ims.drivers.intel_idxd.status import IaaError, IaaStatus, Status
+from vfio_ims.drivers.intel_idxd.driver.iaa_operations import INFLATE
+from vfio_ims.drivers.intel_idxd.driver.queue_session import IaaQueue
+from vfio_ims.drivers.intel_idxd.hardware.aecs import FILTER_SIZE, FilterState, filter_state
+from vfio_ims.drivers.intel_idxd.hardware.iaa_flags import DecompressFlag, FilterFlags
+from vfio_ims.drivers.intel_idxd.hardware.status import IaaError, IaaStatus, Status
 
 SIZE = 64 * PAGE
 IN, OUT, STATE = 0, 32 * PAGE, 60 * PAGE

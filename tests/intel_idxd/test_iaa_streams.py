@@ -15,16 +15,17 @@ from tests.intel_idxd import oracles
 from tests.intel_idxd.conftest import everywhere
 from tests.intel_idxd.memory import PAGE, Arena, arena
 from tests.intel_idxd.test_iaa import inflate, texts
-from vfio_ims.drivers.intel_idxd.aecs import CompressState, FilterState
-from vfio_ims.drivers.intel_idxd.completion import Completion, OperationError
-from vfio_ims.drivers.intel_idxd.descriptors import Flag
 from vfio_ims.drivers.intel_idxd.driver import Iaa
-from vfio_ims.drivers.intel_idxd.iaa_flags import CompressFlag, DecompressFlag
-from vfio_ims.drivers.intel_idxd.iaa_operations import INFLATE
-from vfio_ims.drivers.intel_idxd.iaa_streams import DecompressStream
-from vfio_ims.drivers.intel_idxd.inflate_state import BlockState, InflateState
-from vfio_ims.drivers.intel_idxd.queue_session import IaaQueue
-from vfio_ims.drivers.intel_idxd.status import IaaError, IaaStatus, Status
+from vfio_ims.drivers.intel_idxd.driver.iaa_operations import INFLATE
+from vfio_ims.drivers.intel_idxd.driver.iaa_streams import DecompressStream
+from vfio_ims.drivers.intel_idxd.driver.operation_error import OperationError
+from vfio_ims.drivers.intel_idxd.driver.queue_session import IaaQueue
+from vfio_ims.drivers.intel_idxd.hardware.aecs import CompressState, FilterState
+from vfio_ims.drivers.intel_idxd.hardware.completion import Completion
+from vfio_ims.drivers.intel_idxd.hardware.descriptors import Flag
+from vfio_ims.drivers.intel_idxd.hardware.iaa_flags import CompressFlag, DecompressFlag
+from vfio_ims.drivers.intel_idxd.hardware.inflate_state import BlockState, InflateState
+from vfio_ims.drivers.intel_idxd.hardware.status import IaaError, IaaStatus, Status
 from vfio_ims.errors import UsageError
 
 IN, OUT, HALF = 0, 24 * PAGE, 24 * PAGE

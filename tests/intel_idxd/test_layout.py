@@ -4,9 +4,9 @@
 import pytest
 
 from vfio_ims.drivers.intel_idxd import family
-from vfio_ims.drivers.intel_idxd.descriptors import DESCRIPTOR, Descriptor, DsaOpcode, Flag, encode
-from vfio_ims.drivers.intel_idxd.registers import Bar0
-from vfio_ims.drivers.intel_idxd.tables import SLOTS, GroupConfig, Permission, QueueConfig, queue_stride
+from vfio_ims.drivers.intel_idxd.hardware.descriptors import DESCRIPTOR, Descriptor, DsaOpcode, Flag, encode
+from vfio_ims.drivers.intel_idxd.hardware.registers import Bar0
+from vfio_ims.drivers.intel_idxd.hardware.tables import SLOTS, GroupConfig, Permission, QueueConfig, queue_stride
 from vfio_ims.messages import Message, Slot
 
 OFFSETS = {

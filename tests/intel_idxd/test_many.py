@@ -14,11 +14,11 @@ import pytest
 from tests.intel_idxd import oracles
 from tests.intel_idxd.conftest import Opener, model_of
 from tests.intel_idxd.memory import arena
-from vfio_ims.drivers.intel_idxd.completion import OperationError
-from vfio_ims.drivers.intel_idxd.configuration import Configuration
-from vfio_ims.drivers.intel_idxd.descriptors import DESCRIPTOR, DsaOpcode
 from vfio_ims.drivers.intel_idxd.driver import Dsa
-from vfio_ims.drivers.intel_idxd.work_queue import Rows, WorkQueue
+from vfio_ims.drivers.intel_idxd.driver.configuration import Configuration
+from vfio_ims.drivers.intel_idxd.driver.operation_error import OperationError
+from vfio_ims.drivers.intel_idxd.driver.work_queue import Rows, WorkQueue
+from vfio_ims.drivers.intel_idxd.hardware.descriptors import DESCRIPTOR, DsaOpcode
 from vfio_ims.errors import DeviceTimeout, UnsupportedError, UsageError
 from vfio_ims.native.memory import SharedMemory
 from vfio_ims.native.window import MappedWindow, Piece
@@ -114,7 +114,7 @@ def test_on_a_mapped_portal_many_are_one_compiled_call(dsa: Dsa) -> None:
         window = MappedWindow(0x4000, [Piece(page.fd, 0, 0, 0x4000)])
         with window:
             bar = dsa.device.bar(2)
-            mapped = type(bar)(dsa.device, 2, window, pieces=True)
+            mapped = type(bar)(bar.port, bar.owner, 2, window, pieces=True)
             queue = WorkQueue(mapped, dsa.regs, 0, 16, dedicated=True)
             rows = Rows()
             rows.pattern, rows.count = DESCRIPTOR.pack(0, 3 << 24, 0, 0, 0, 64, 0, 0, b""), count
@@ -197,7 +197,7 @@ def test_a_posted_store_to_a_shared_queue_is_lost_and_reported(dsa: Dsa) -> None
 def test_enqcmd_is_refused_where_it_would_kill_the_process(dsa: Dsa) -> None:
     """Hardware's windows are mapped ones: they refuse, with the reason."""
     with SharedMemory(0x4000) as page, MappedWindow(0x4000, [Piece(page.fd, 0, 0, 0x4000)]) as window:
-        bar = type(dsa.device.bar(2))(dsa.device, 2, window, pieces=False)
+        bar = type(dsa.device.bar(2))(dsa.device.port, dsa.device, 2, window, pieces=False)
         queue = WorkQueue(bar, dsa.regs, 0, 16, dedicated=False)
         with pytest.raises(UnsupportedError, match="ENQCMD behind VFIO kills the process"):
             queue.submit(bytes(64), dsa.records.take(), ims=False)

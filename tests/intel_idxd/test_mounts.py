@@ -18,14 +18,15 @@ import pytest
 from tests.intel_idxd import oracles
 from tests.intel_idxd.memory import PAGE, arena
 from vfio_ims.driver import Driver
-from vfio_ims.drivers.intel_idxd.aecs import CompressState, filter_state
-from vfio_ims.drivers.intel_idxd.completion import Completion, OperationError
-from vfio_ims.drivers.intel_idxd.descriptors import DsaOpcode, Flag
-from vfio_ims.drivers.intel_idxd.dif import DifTags
 from vfio_ims.drivers.intel_idxd.driver import Dsa, Iaa
-from vfio_ims.drivers.intel_idxd.iaa_flags import FilterFlags
-from vfio_ims.drivers.intel_idxd.iaa_operations import CRC64_ECMA
-from vfio_ims.drivers.intel_idxd.iaa_streams import DecompressStream
+from vfio_ims.drivers.intel_idxd.driver.iaa_operations import CRC64_ECMA
+from vfio_ims.drivers.intel_idxd.driver.iaa_streams import DecompressStream
+from vfio_ims.drivers.intel_idxd.driver.operation_error import OperationError
+from vfio_ims.drivers.intel_idxd.hardware.aecs import CompressState, filter_state
+from vfio_ims.drivers.intel_idxd.hardware.completion import Completion
+from vfio_ims.drivers.intel_idxd.hardware.descriptors import DsaOpcode, Flag
+from vfio_ims.drivers.intel_idxd.hardware.dif import DifTags
+from vfio_ims.drivers.intel_idxd.hardware.iaa_flags import FilterFlags
 from vfio_ims.ims import FireStatus
 
 pytestmark = pytest.mark.vfio(model="intel-dsa", mount=("mock", "vfio-user"))

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 
 from tests.intel_idxd.conftest import Opener, everywhere
 from tests.intel_idxd.memory import PAGE, Arena, arena, hole
-from vfio_ims.drivers.intel_idxd.batch import split
-from vfio_ims.drivers.intel_idxd.completion import OperationError
-from vfio_ims.drivers.intel_idxd.descriptors import Flag
 from vfio_ims.drivers.intel_idxd.driver import Dsa
-from vfio_ims.drivers.intel_idxd.operations import Request
-from vfio_ims.drivers.intel_idxd.status import Status
+from vfio_ims.drivers.intel_idxd.driver.batch import split
+from vfio_ims.drivers.intel_idxd.driver.operation_error import OperationError
+from vfio_ims.drivers.intel_idxd.driver.operations import Request
+from vfio_ims.drivers.intel_idxd.hardware.descriptors import Flag
+from vfio_ims.drivers.intel_idxd.hardware.status import Status
 from vfio_ims.errors import ClosedError, UsageError
 
 SIZE = 4 * PAGE

@@ -13,16 +13,16 @@ import pytest
 import vfio_ims
 from tests.intel_idxd.conftest import Opener
 from tests.intel_idxd.memory import PAGE, Arena, arena, hole
-from vfio_ims.drivers.intel_idxd.completion import OperationError
-from vfio_ims.drivers.intel_idxd.configuration import Configuration
-from vfio_ims.drivers.intel_idxd.descriptors import DsaOpcode, Flag, IaaOpcode, encode
-from vfio_ims.drivers.intel_idxd.dif import DifTags
 from vfio_ims.drivers.intel_idxd.driver import Dsa, Iaa, Idxd
-from vfio_ims.drivers.intel_idxd.iaa_flags import CompressFlag, DecompressFlag, FilterFlags
-from vfio_ims.drivers.intel_idxd.operations import Request
-from vfio_ims.drivers.intel_idxd.queue_session import DsaQueue, IaaQueue
-from vfio_ims.drivers.intel_idxd.software_error import acknowledge
-from vfio_ims.drivers.intel_idxd.status import IaaStatus, Status, status_text
+from vfio_ims.drivers.intel_idxd.driver.configuration import Configuration
+from vfio_ims.drivers.intel_idxd.driver.operation_error import OperationError
+from vfio_ims.drivers.intel_idxd.driver.operations import Request
+from vfio_ims.drivers.intel_idxd.driver.queue_session import DsaQueue, IaaQueue
+from vfio_ims.drivers.intel_idxd.hardware.descriptors import DsaOpcode, Flag, IaaOpcode, encode
+from vfio_ims.drivers.intel_idxd.hardware.dif import DifTags
+from vfio_ims.drivers.intel_idxd.hardware.iaa_flags import CompressFlag, DecompressFlag, FilterFlags
+from vfio_ims.drivers.intel_idxd.hardware.software_error import acknowledge
+from vfio_ims.drivers.intel_idxd.hardware.status import IaaStatus, Status, status_text
 from vfio_ims.errors import UsageError
 from vfio_ims.native.access import load
 

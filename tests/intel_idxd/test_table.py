@@ -15,12 +15,12 @@ import pytest
 import vfio_ims
 import vfio_ims.drivers.intel_idxd as folder
 from tests.intel_idxd.memory import PAGE, arena
-from vfio_ims.drivers.intel_idxd.aecs import CompressState
-from vfio_ims.drivers.intel_idxd.descriptors import DsaOpcode, IaaOpcode
 from vfio_ims.drivers.intel_idxd.driver import Dsa, Iaa
-from vfio_ims.drivers.intel_idxd.iaa_flags import DecompressFlag
-from vfio_ims.drivers.intel_idxd.operations import Request
-from vfio_ims.drivers.intel_idxd.status import IaaStatus, Status
+from vfio_ims.drivers.intel_idxd.driver.operations import Request
+from vfio_ims.drivers.intel_idxd.hardware.aecs import CompressState
+from vfio_ims.drivers.intel_idxd.hardware.descriptors import DsaOpcode, IaaOpcode
+from vfio_ims.drivers.intel_idxd.hardware.iaa_flags import DecompressFlag
+from vfio_ims.drivers.intel_idxd.hardware.status import IaaStatus, Status
 
 VERSIONS = 1, 2, 3
 

@@ -16,10 +16,11 @@ import vfio_ims
 import vfio_ims.drivers.intel_idxd as folder
 from tests.intel_idxd.conftest import Opener, model_of
 from tests.intel_idxd.memory import PAGE, arena
-from vfio_ims.drivers.intel_idxd.completion import Completion, OperationError
 from vfio_ims.drivers.intel_idxd.driver import Dsa, Iaa
-from vfio_ims.drivers.intel_idxd.queue_session import DsaQueue
-from vfio_ims.drivers.intel_idxd.registers import Cause, ResetNeeded, State
+from vfio_ims.drivers.intel_idxd.driver.operation_error import OperationError
+from vfio_ims.drivers.intel_idxd.driver.queue_session import DsaQueue
+from vfio_ims.drivers.intel_idxd.hardware.completion import Completion
+from vfio_ims.drivers.intel_idxd.hardware.registers import Cause, ResetNeeded, State
 from vfio_ims.errors import ClosedError, UsageError, VfioImsError
 
 EXAMPLES = re.findall(r"```python\n(.*?)```", (Path(folder.__file__).parent / "README.md").read_text(), re.DOTALL)

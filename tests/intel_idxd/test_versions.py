@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 from tests.intel_idxd import oracles
 from tests.intel_idxd.conftest import Opener, model_of
 from tests.intel_idxd.memory import PAGE, arena
-from vfio_ims.drivers.intel_idxd.completion import OperationError
-from vfio_ims.drivers.intel_idxd.configuration import Configuration
-from vfio_ims.drivers.intel_idxd.descriptors import DsaOpcode, Flag, encode
-from vfio_ims.drivers.intel_idxd.dif import DifTags
 from vfio_ims.drivers.intel_idxd.driver import Dsa
-from vfio_ims.drivers.intel_idxd.events import Event, decode_event, encode_event, entry_size
-from vfio_ims.drivers.intel_idxd.registers import Cause, ResetNeeded
-from vfio_ims.drivers.intel_idxd.status import Status
+from vfio_ims.drivers.intel_idxd.driver.configuration import Configuration
+from vfio_ims.drivers.intel_idxd.driver.operation_error import OperationError
+from vfio_ims.drivers.intel_idxd.hardware.descriptors import DsaOpcode, Flag, encode
+from vfio_ims.drivers.intel_idxd.hardware.dif import DifTags
+from vfio_ims.drivers.intel_idxd.hardware.events import Event, decode_event, encode_event, entry_size
+from vfio_ims.drivers.intel_idxd.hardware.registers import Cause, ResetNeeded
+from vfio_ims.drivers.intel_idxd.hardware.status import Status
 from vfio_ims.errors import DeviceBusy, UnsupportedError, UsageError
 
 RECORDED = Flag.RECORD_VALID | Flag.RECORD_ALWAYS

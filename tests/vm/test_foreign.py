@@ -20,13 +20,12 @@ from tests.vm.lab import Guest, Result
 from tests.vm.pieces import find, need_vm
 from tests.vm.platforms import INTEL_SCALABLE
 from tests.vm.served import SCENARIOS
-from vfio_ims.drivers.intel_idxd import accel_config
-from vfio_ims.drivers.intel_idxd.capabilities import Capabilities
-from vfio_ims.drivers.intel_idxd.configuration import Configuration
-from vfio_ims.drivers.intel_idxd.driver import Idxd
+from vfio_ims.drivers.intel_idxd.driver import Idxd, accel_config
+from vfio_ims.drivers.intel_idxd.driver.capabilities import Capabilities
+from vfio_ims.drivers.intel_idxd.driver.configuration import Configuration
+from vfio_ims.drivers.intel_idxd.hardware.registers import Bar0, ResetNeeded, State
+from vfio_ims.drivers.intel_idxd.hardware.tables import QueueConfig
 from vfio_ims.drivers.intel_idxd.model import DsaModel, IaaModel, IdxdModel
-from vfio_ims.drivers.intel_idxd.registers import Bar0, ResetNeeded, State
-from vfio_ims.drivers.intel_idxd.tables import QueueConfig
 from vfio_ims.vfio_user import Server
 
 DSA, IAA = "intel-dsa", "intel-iaa"

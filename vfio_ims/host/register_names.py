@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING
@@ -65,14 +66,13 @@ class Write:
 
 
 def blocks_of(family: Family | None) -> dict[int, type[Block]]:
-    """The registers that a family declares: the classes Bar0 to Bar5 of its ``registers`` module."""
-    if family is None:
-        return {}
-    try:
-        module = import_module(f"{family.package}.registers")
-    except ImportError:
-        return {}
-    found = {number: getattr(module, f"Bar{number}", None) for number in range(6)}
+    """The registers that a family declares: Bar0 to Bar5 of its ``registers`` module, or of ``hardware.registers``."""
+    modules = []
+    for name in ("registers", "hardware.registers"):
+        if family is not None:
+            with suppress(ImportError):
+                modules.append(import_module(f"{family.package}.{name}"))
+    found = {number: getattr(module, f"Bar{number}", None) for module in modules for number in range(6)}
     return {number: one for number, one in found.items() if isinstance(one, type) and issubclass(one, Block)}
 
 

@@ -27,7 +27,7 @@ def folder_problems(family: Family) -> str:
                 return f"family {family.name}: the driver must not import the model: {' -> '.join(path)}"
             if path[-1] not in seen:
                 seen.add(path[-1])
-                paths += [[*path, name] for name in _siblings(folder, path[-1], family.package)]
+                paths += [[*path, name] for name in _imports(folder, path[-1], family.package)]
     return ""
 
 
@@ -39,19 +39,33 @@ def _folder(family: Family) -> Path:
     return Path(file).parent
 
 
-def _siblings(folder: Path, module: str, package: str) -> list[str]:
-    """Modules of the folder that ``module`` imports when it runs."""
-    file = folder / f"{module.replace('.', '/')}.py"
-    if not file.is_file():
+def _source(folder: Path, module: str) -> Path | None:
+    """The file of a module or package inside the folder."""
+    path = folder.joinpath(*module.split("."))
+    return next((file for file in (path.with_suffix(".py"), path / "__init__.py") if file.is_file()), None)
+
+
+def _imports(folder: Path, module: str, package: str) -> list[str]:
+    """Modules and packages of the folder that ``module`` imports when it runs, those around them included."""
+    file = _source(folder, module)
+    if file is None:
         return []
-    found: list[str] = []
+    inside = [package, *module.split(".")]
+    around = inside if file.name == "__init__.py" else inside[:-1]
+    wanted: list[str] = []
     for node in _running(ast.parse(file.read_text())):
         if isinstance(node, ast.ImportFrom):
-            inside = (node.module or "").removeprefix(package).lstrip(".")
-            if node.level == 1 or (node.module or "").startswith(package):
-                found += [inside] if inside else [alias.name for alias in node.names]
+            start = around[: len(around) + 1 - node.level] if node.level else []
+            base = ".".join([*start, *([node.module] if node.module else [])])
+            wanted += [base, *(f"{base}.{alias.name}" for alias in node.names)]
         elif isinstance(node, ast.Import):
-            found += [alias.name.removeprefix(f"{package}.") for alias in node.names if alias.name.startswith(package)]
+            wanted += [alias.name for alias in node.names]
+    found: list[str] = []
+    for name in wanted:
+        if name.startswith(f"{package}."):
+            parts = name.removeprefix(f"{package}.").split(".")
+            outward = (".".join(parts[:depth]) for depth in range(1, len(parts) + 1))
+            found += [one for one in outward if _source(folder, one) is not None]
     return found
 
 

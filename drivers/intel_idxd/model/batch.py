@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ..descriptors import DESCRIPTOR_SIZE, Descriptor, Flag
-from ..status import Status
+from ..hardware.descriptors import DESCRIPTOR_SIZE, Descriptor, Flag
+from ..hardware.status import Status
 from .memory import Memory, PageFault
 from .result import Result
 from .work import Work

@@ -10,9 +10,9 @@ from functools import partial
 from vfio_ims.models import Worker
 from vfio_ims.registers import RegisterValue
 
-from ..commands import Command, CommandError
-from ..registers import Bar0, Cause, State
-from ..tables import QueueState
+from ..hardware.commands import Command, CommandError
+from ..hardware.registers import Bar0, Cause, State
+from ..hardware.tables import QueueState
 from .engines import Engines
 from .groups import check_groups, members
 from .interrupt_handles import InterruptHandles

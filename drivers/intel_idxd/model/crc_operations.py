@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from struct import Struct
 
-from ..descriptors import Descriptor, Flag
-from ..status import Status
+from ..hardware.descriptors import Descriptor, Flag
+from ..hardware.status import Status
 from .checksums import CRC32C, crc, reflected
 from .memory import Memory, PageFault
 from .result import Result, faulted, overlap, pieces

@@ -6,7 +6,7 @@ from __future__ import annotations
 import contextlib
 from functools import lru_cache
 
-from ..aecs import canonical_codes
+from ..hardware.aecs import canonical_codes
 
 __all__ = ["BitReader", "Short", "SymbolTable", "symbol_table"]
 

@@ -13,11 +13,20 @@ from vfio_ims.errors import UsageError
 from vfio_ims.models import Bar, DeviceModel, Msix, Option, SlotStore, on_read, on_write
 from vfio_ims.registers import Register, RegisterValue
 
-from ..commands import Command
-from ..descriptors import DsaOpcode, IaaOpcode
-from ..registers import Bar0, Cause, ResetNeeded, State
-from ..status import IaaStatus, Status
-from ..tables import GROUPS_AT, QUEUES_AT, SLOTS, SLOTS_PER_UNIT, LongQueueConfig, QueueConfig, QueueState, queue_stride
+from ..hardware.commands import Command
+from ..hardware.descriptors import DsaOpcode, IaaOpcode
+from ..hardware.registers import Bar0, Cause, ResetNeeded, State
+from ..hardware.status import IaaStatus, Status
+from ..hardware.tables import (
+    GROUPS_AT,
+    QUEUES_AT,
+    SLOTS,
+    SLOTS_PER_UNIT,
+    LongQueueConfig,
+    QueueConfig,
+    QueueState,
+    queue_stride,
+)
 from .commands import Commands
 from .dsa_operations import DSA, Operation
 from .engines import Engines

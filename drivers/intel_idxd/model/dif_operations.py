@@ -5,9 +5,9 @@ from __future__ import annotations
 
 from struct import Struct
 
-from ..descriptors import Descriptor
-from ..dif import BLOCK_SIZES, FIELD_SIZE, DestinationFlag, DifError, DifFlag, DifTags, SourceFlag
-from ..status import Status
+from ..hardware.descriptors import Descriptor
+from ..hardware.dif import BLOCK_SIZES, FIELD_SIZE, DestinationFlag, DifError, DifFlag, DifTags, SourceFlag
+from ..hardware.status import Status
 from .checksums import CRC16_T10, crc
 from .memory import Memory, PageFault
 from .result import Result, faulted, overlap

@@ -6,8 +6,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from ..descriptors import Descriptor, DsaOpcode, Flag
-from ..status import Status
+from ..hardware.descriptors import Descriptor, DsaOpcode, Flag
+from ..hardware.status import Status
 from .compare_operations import apply_delta, compare, compare_pattern, create_delta
 from .crc_operations import copy_crc, generate_crc
 from .dif_operations import dif_check, dif_insert, dif_strip, dif_update, dix_generate

@@ -11,7 +11,7 @@ from itertools import count
 
 from vfio_ims.models import Worker
 
-from ..descriptors import Descriptor, DsaOpcode
+from ..hardware.descriptors import Descriptor, DsaOpcode
 from .executor import Executor
 from .memory import Defer
 from .occupancy import Occupancy

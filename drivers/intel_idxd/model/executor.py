@@ -10,10 +10,10 @@ from dataclasses import replace
 from vfio_ims.errors import BusFault
 from vfio_ims.models import Outcome
 
-from ..descriptors import RECORD_SIZE, Descriptor, DsaOpcode, Flag
-from ..events import Event
-from ..status import FAULT_WAS_WRITE, STATUS_CODE, Status
-from ..tables import Permission
+from ..hardware.descriptors import RECORD_SIZE, Descriptor, DsaOpcode, Flag
+from ..hardware.events import Event
+from ..hardware.status import FAULT_WAS_WRITE, STATUS_CODE, Status
+from ..hardware.tables import Permission
 from .batch import run_batch
 from .dsa_operations import DRAIN_FLAGS, EVERY_FIELD, Operation
 from .injected_failures import InjectedFailures

@@ -9,7 +9,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Sequence
 
-from ..status import IaaError, IaaStatus
+from ..hardware.status import IaaError, IaaStatus
 from .iaa_output import Refused
 
 __all__ = ["pack", "pack_high", "run_lengths", "unpack", "unpack_high"]

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 
 from vfio_ims.models.register_file import View
 
-from ..commands import CommandError
-from ..tables import GroupConfig
+from ..hardware.commands import CommandError
+from ..hardware.tables import GroupConfig
 
 __all__ = ["check_groups", "members", "traffic_classes"]
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 
-from ..aecs import FILTER_SIZE, FilterState
-from ..descriptors import Descriptor, Flag, IaaOpcode
-from ..iaa_flags import IAA_SPECIFIC, DecompressFlag, FilterFlags, IaaOutcome, IaaSpecific
-from ..status import IaaError, IaaStatus, Status
+from ..hardware.aecs import FILTER_SIZE, FilterState
+from ..hardware.descriptors import Descriptor, Flag, IaaOpcode
+from ..hardware.iaa_flags import IAA_SPECIFIC, DecompressFlag, FilterFlags, IaaOutcome, IaaSpecific
+from ..hardware.status import IaaError, IaaStatus, Status
 from .filter_elements import pack, pack_high, run_lengths, unpack, unpack_high
 from .iaa_output import Refused, check_decompress_flags, checksums, decompressed, deliver
 from .memory import Memory, PageFault

@@ -9,11 +9,19 @@ from __future__ import annotations
 from dataclasses import replace
 from struct import Struct
 
-from ..aecs import COMPRESS_SIZE, FILTER_SIZE, CompressState, FilterState
-from ..descriptors import Descriptor, DsaOpcode, Flag, IaaOpcode
-from ..iaa_flags import END_MASK, IAA_SPECIFIC, CompressFlag, Crc64Flag, DecompressFlag, IaaOutcome, IaaSpecific
-from ..inflate_state import INFLATE_SIZE, INFLATE_SIZE_WITHOUT_HISTORY, InflateState
-from ..status import IaaError, IaaStatus, Status
+from ..hardware.aecs import COMPRESS_SIZE, FILTER_SIZE, CompressState, FilterState
+from ..hardware.descriptors import Descriptor, DsaOpcode, Flag, IaaOpcode
+from ..hardware.iaa_flags import (
+    END_MASK,
+    IAA_SPECIFIC,
+    CompressFlag,
+    Crc64Flag,
+    DecompressFlag,
+    IaaOutcome,
+    IaaSpecific,
+)
+from ..hardware.inflate_state import INFLATE_SIZE, INFLATE_SIZE_WITHOUT_HISTORY, InflateState
+from ..hardware.status import IaaError, IaaStatus, Status
 from .checksums import crc, reflected
 from .deflate import BitWriter, Codes, histogram, tokens
 from .dsa_operations import DSA, EVERY_FIELD, Handler, Operation, memmove

@@ -6,10 +6,10 @@ from __future__ import annotations
 import zlib
 from typing import NamedTuple
 
-from ..descriptors import Descriptor, Flag
-from ..iaa_flags import DecompressFlag, IaaOutcome
-from ..inflate_state import InflateState
-from ..status import IaaError, IaaStatus, Status
+from ..hardware.descriptors import Descriptor, Flag
+from ..hardware.iaa_flags import DecompressFlag, IaaOutcome
+from ..hardware.inflate_state import InflateState
+from ..hardware.status import IaaError, IaaStatus, Status
 from .checksums import CRC32C, crc
 from .inflate import Damaged, inflate
 from .memory import Memory, PageFault

@@ -13,15 +13,8 @@ import vfio_ims.pci.capabilities as pci
 from vfio_ims.models import Msix
 from vfio_ims.pci.builder import ConfigBuilder
 
-from ..registers import TABLE_UNIT, Bar0
-from ..tables import (
-    GROUPS_AT,
-    PERFMON_AT,
-    PERMISSIONS_AT,
-    QUEUES_AT,
-    SLOTS,
-    QueueConfig,
-)
+from ..hardware.registers import TABLE_UNIT, Bar0
+from ..hardware.tables import GROUPS_AT, PERFMON_AT, PERMISSIONS_AT, QUEUES_AT, SLOTS, QueueConfig
 from .layout import GROUPS, QUEUES
 from .state import ModelState
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..iaa_flags import DecompressFlag
-from ..inflate_state import BlockState, InflateState
-from ..status import IaaError
+from ..hardware.iaa_flags import DecompressFlag
+from ..hardware.inflate_state import BlockState, InflateState
+from ..hardware.status import IaaError
 from .deflate import DISTANCE_EXTRA, DISTANCES, LENGTH_EXTRA, LENGTHS
 from .deflate_bits import BitReader, Short, SymbolTable, symbol_table
 

@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from ..descriptors import Descriptor
-from ..status import Status
+from ..hardware.descriptors import Descriptor
+from ..hardware.status import Status
 from .dsa_operations import reads_back
 
 __all__ = ["InjectedFailures"]

@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from ..commands import IMS_HANDLE, CommandError
-from ..registers import Cause
+from ..hardware.commands import IMS_HANDLE, CommandError
+from ..hardware.registers import Cause
 from .layout import VECTORS
 from .reporter import Reporter
 from .state import ModelState

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from vfio_ims.registers import Repeat
 
-from ..registers import Bar0
-from ..tables import (
+from ..hardware.registers import Bar0
+from ..hardware.tables import (
     GROUP_STRIDE,
     GROUPS_AT,
     PERMISSION_STRIDE,

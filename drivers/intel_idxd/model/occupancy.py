@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from ..registers import Cause
-from ..tables import Permission, QueueConfig
+from ..hardware.registers import Cause
+from ..hardware.tables import Permission, QueueConfig
 from .interrupt_handles import InterruptHandles
 from .reporter import Reporter
 from .state import ModelState

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from vfio_ims.errors import BusFault
 
-from ..events import Event, encode_event, entry_size
-from ..registers import Bar0, Cause
+from ..hardware.events import Event, encode_event, entry_size
+from ..hardware.registers import Bar0, Cause
 from .state import ModelState
 
 __all__ = ["Reporter"]

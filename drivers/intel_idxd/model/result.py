@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from struct import Struct
 
-from ..descriptors import Flag
-from ..status import FAULT_WAS_WRITE, Status
+from ..hardware.descriptors import Flag
+from ..hardware.status import FAULT_WAS_WRITE, Status
 from .memory import Memory, PageFault
 
 __all__ = ["READS", "WRITES", "Result", "faulted", "overlap", "pieces"]

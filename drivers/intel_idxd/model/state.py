@@ -13,8 +13,8 @@ from vfio_ims.models.register_file import RegisterFile, View
 from vfio_ims.ports.model import Bus
 from vfio_ims.registers import RegisterValue
 
-from ..registers import Bar0, State
-from ..tables import LongQueueConfig
+from ..hardware.registers import Bar0, State
+from ..hardware.tables import LongQueueConfig
 from .layout import GROUPS, QUEUES, VECTORS, ModelBar0
 
 __all__ = ["Characteristics", "ModelState"]

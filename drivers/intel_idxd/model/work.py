@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..descriptors import Descriptor
+from ..hardware.descriptors import Descriptor
 
 __all__ = ["EnabledQueue", "Work"]
 

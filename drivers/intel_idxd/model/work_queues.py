@@ -6,11 +6,11 @@ from __future__ import annotations
 from vfio_ims.models.register_file import View
 from vfio_ims.registers import RegisterValue
 
-from ..descriptors import DESCRIPTOR_SIZE, Descriptor
-from ..events import Event
-from ..software_error import NOT_ENABLED, OVERRUN, WRONG_STORE
-from ..tables import QueueConfig, QueueState
-from ..work_queue import IMS_PORTAL, LIMITED_PORTAL, QUEUE_PORTALS
+from ..hardware.descriptors import DESCRIPTOR_SIZE, Descriptor
+from ..hardware.events import Event
+from ..hardware.portals import IMS_PORTAL, LIMITED_PORTAL, QUEUE_PORTALS
+from ..hardware.software_error import NOT_ENABLED, OVERRUN, WRONG_STORE
+from ..hardware.tables import QueueConfig, QueueState
 from .engines import Engines
 from .groups import traffic_classes
 from .reporter import Reporter

@@ -5,17 +5,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .aecs import COMPRESS_SIZE, CompressState
-from .descriptors import Flag
-from .iaa_flags import CompressFlag, DecompressFlag
+from ..hardware.aecs import COMPRESS_SIZE, CompressState
+from ..hardware.descriptors import Flag
+from ..hardware.iaa_flags import CompressFlag, DecompressFlag
+from ..hardware.inflate_state import INFLATE_SIZE
 from .iaa_operations import INFLATE
-from .inflate_state import INFLATE_SIZE
 from .operations import iova_of
 
 if TYPE_CHECKING:
     from vfio_ims.dma import Buffer
 
-    from .completion import Completion
+    from ..hardware.completion import Completion
     from .queue_session import IaaQueue
 
 __all__ = ["CompressStream", "DecompressStream"]

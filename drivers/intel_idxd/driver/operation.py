@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 from vfio_ims.interruption import uninterrupted
 from vfio_ims.native.access import load
 
-from .completion import Completion, OperationError
-from .status import Status
+from ..hardware.completion import Completion
+from ..hardware.status import Status
+from .operation_error import OperationError
 
 if TYPE_CHECKING:
     from .operations import Request

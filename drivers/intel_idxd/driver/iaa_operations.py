@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, TypeVar
 
 from vfio_ims.errors import UsageError
 
-from .aecs import COMPRESS_SIZE, FILTER_SIZE
-from .descriptors import Flag, IaaOpcode
-from .iaa_flags import IAA_SPECIFIC, CompressFlag, Crc64Flag, DecompressFlag, FilterFlags, IaaSpecific
-from .inflate_state import INFLATE_SIZE
+from ..hardware.aecs import COMPRESS_SIZE, FILTER_SIZE
+from ..hardware.descriptors import Flag, IaaOpcode
+from ..hardware.iaa_flags import IAA_SPECIFIC, CompressFlag, Crc64Flag, DecompressFlag, FilterFlags, IaaSpecific
+from ..hardware.inflate_state import INFLATE_SIZE
 from .operations import Operations, Request, fields, iova_of
 
 if TYPE_CHECKING:

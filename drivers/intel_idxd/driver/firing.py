@@ -14,16 +14,16 @@ from vfio_ims.interruption import uninterrupted
 from vfio_ims.locks import make_lock
 from vfio_ims.native.access import load, store
 
-from .commands import Command, queue_operand
-from .descriptors import DESCRIPTOR, RECORD_SIZE, DsaOpcode, Flag
+from ..hardware.commands import Command, queue_operand
+from ..hardware.descriptors import DESCRIPTOR, RECORD_SIZE, DsaOpcode, Flag
+from ..hardware.software_error import acknowledge, describe, has_error
+from ..hardware.status import STATUS_CODE, Status, status_text
+from ..hardware.tables import SLOTS
 from .records import Record
-from .software_error import acknowledge, describe, has_error
-from .status import STATUS_CODE, Status, status_text
-from .tables import SLOTS
 from .work_queue import wait_for_record
 
 if TYPE_CHECKING:
-    from .driver import Idxd
+    from .idxd import Idxd
     from .work_queue import WorkQueue
 
 __all__ = ["Firing"]

@@ -9,15 +9,15 @@ from vfio_ims.errors import UsageError
 from vfio_ims.ims import ImsInterrupt
 from vfio_ims.interrupts.vector import VectorInterrupt
 
-from .commands import Command, queue_operand
+from ..hardware.commands import Command, queue_operand
 from .configuration import queue_entry, queue_mode
 
 if TYPE_CHECKING:
+    from ..hardware.registers import Bar0
     from .capabilities import Capabilities
     from .commander import Commander
     from .configuration import Configuration
     from .handles import Handles
-    from .registers import Bar0
     from .tracker import Tracker
     from .work_queue import WorkQueue
 

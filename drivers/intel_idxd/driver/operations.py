@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
 from vfio_ims.errors import UsageError
 
-from .descriptors import DsaOpcode, encode
+from ..hardware.descriptors import DsaOpcode, encode
 
 if TYPE_CHECKING:
     from vfio_ims.dma import Buffer

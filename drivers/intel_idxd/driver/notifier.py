@@ -13,12 +13,12 @@ from vfio_ims.interruption import break_off
 from vfio_ims.interrupts.vector import VectorInterrupt
 from vfio_ims.native.access import load
 
-from .descriptors import Flag
-from .software_error import describe
+from ..hardware.descriptors import Flag
+from ..hardware.software_error import describe
 from .work_queue import wait_for_record
 
 if TYPE_CHECKING:
-    from .driver import Idxd
+    from .idxd import Idxd
     from .operation import Operation
 
 __all__ = ["Interrupting", "Notifier", "Polling", "notifier_for"]

@@ -12,11 +12,12 @@ from vfio_ims.interruption import uninterrupted
 from vfio_ims.native.access import collect
 from vfio_ims.native.memory import view_of
 
-from .completion import Completion, OperationError
-from .descriptors import Flag
+from ..hardware.completion import Completion
+from ..hardware.descriptors import Flag
+from ..hardware.software_error import describe
+from ..hardware.status import STATUS_CODE, Status
+from .operation_error import OperationError
 from .operations import Request, described
-from .software_error import describe
-from .status import STATUS_CODE, Status
 from .work_queue import Rows
 
 if TYPE_CHECKING:

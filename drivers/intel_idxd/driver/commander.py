@@ -9,9 +9,9 @@ from functools import lru_cache
 from vfio_ims.errors import DeviceBusy, DeviceError, DeviceTimeout
 from vfio_ims.locks import make_lock
 
-from .commands import Command, CommandError, error_text
-from .registers import Bar0
-from .software_error import describe
+from ..hardware.commands import Command, CommandError, error_text
+from ..hardware.registers import Bar0
+from ..hardware.software_error import describe
 
 __all__ = ["Commander"]
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from vfio_ims.errors import UsageError
 
-from .registers import Bar0
-from .tables import GROUP_STRIDE, GroupConfig, QueueConfig
+from ..hardware.registers import Bar0
+from ..hardware.tables import GROUP_STRIDE, GroupConfig, QueueConfig
 
 if TYPE_CHECKING:
     from .capabilities import Capabilities

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Self
 from vfio_ims.errors import VfioImsError
 from vfio_ims.native.memory import view_of
 
-from .completion import Completion, OperationError
-from .descriptors import DESCRIPTOR_SIZE, DsaOpcode, Flag
+from ..hardware.completion import Completion
+from ..hardware.descriptors import DESCRIPTOR_SIZE, DsaOpcode, Flag
+from ..hardware.status import Status
 from .dsa_operations import DsaOperations
+from .operation_error import OperationError
 from .operations import Request, described
 from .records import Record
-from .status import Status
 
 if TYPE_CHECKING:
     from .operation import Operation
@@ -167,7 +168,7 @@ class BatchRun:
                 found.append(completion)
                 continue
             for _ in range(count):
-                found.append(Completion.read(next(records), session.record_size))
+                found.append(Completion.read(next(records).address, session.record_size))
         self._release()
         self._whole, self._completions = whole, found
         self._batch.completions = found

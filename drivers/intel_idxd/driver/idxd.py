@@ -17,23 +17,24 @@ from vfio_ims.errors import DeviceError, UnsupportedError, UsageError, VfioImsEr
 from vfio_ims.ims import SlotArray
 from vfio_ims.locks import made, made_once
 
+from ..hardware.commands import Command, queue_operand
+from ..hardware.descriptors import RECORD_SIZE
+from ..hardware.events import Event
+from ..hardware.portals import PORTAL_BAR
+from ..hardware.registers import Bar0, ResetNeeded, State
+from ..hardware.software_error import acknowledge
+from ..hardware.tables import PERMISSION_STRIDE, Permission
 from .capabilities import Capabilities, find_slots
 from .commander import Commander
-from .commands import Command, queue_operand
 from .configuration import Configuration
-from .descriptors import RECORD_SIZE
 from .event_log import EventLog
-from .events import Event
 from .firing import Firing
 from .handles import Handles
 from .pasids import Pasids
 from .queue_control import QueueControl
 from .queue_session import DsaQueue, IaaQueue
 from .records import ListPool, RecordPool
-from .registers import Bar0, ResetNeeded, State
 from .report import describe_details, describe_status
-from .software_error import acknowledge
-from .tables import PERMISSION_STRIDE, Permission
 from .tracker import Tracker
 from .work_queue import WorkQueue
 
@@ -42,7 +43,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Dsa", "Iaa", "Idxd"]
 
-_PORTAL_BAR = 2
 _EVERYTHING = 0xFFFF_FFFF
 
 
@@ -137,7 +137,7 @@ class Idxd(QueueControl, Driver):
         self.tracker.clear()
         for queue in self.queues.values():
             queue.clear()
-        portals = self.device.bar(_PORTAL_BAR)
+        portals = self.device.bar(PORTAL_BAR)
         self.queues = {
             queue.index: self._kept(queue.index, queue.size, queue.dedicated)
             or WorkQueue(portals, self.regs, queue.index, queue.size, dedicated=queue.dedicated)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 from vfio_ims.errors import UsageError
 
-from .descriptors import DsaOpcode, Flag
-from .dif import FIELD_SIZE, DifTags, block_code
+from ..hardware.descriptors import DsaOpcode, Flag
+from ..hardware.dif import FIELD_SIZE, DifTags, block_code
 from .operations import Operations, Request, fields, iova_of, repeated
 
 if TYPE_CHECKING:

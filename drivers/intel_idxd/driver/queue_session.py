@@ -12,9 +12,9 @@ from vfio_ims.errors import ClosedError, DeviceBusy, UsageError, VfioImsError
 from vfio_ims.interruption import uninterrupted
 from vfio_ims.native.access import store
 
+from ..hardware.completion import Completion
+from ..hardware.descriptors import RECORD_SIZE, Flag
 from .batch import Batch
-from .completion import Completion
-from .descriptors import RECORD_SIZE, Flag
 from .dsa_operations import DsaOperations
 from .iaa_operations import IaaOperations
 from .iaa_streams import CompressStream, DecompressStream
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
     from vfio_ims.dma import Buffer
 
-    from .aecs import CompressState
-    from .driver import Idxd
+    from ..hardware.aecs import CompressState
+    from .idxd import Idxd
     from .work_queue import WorkQueue
 
 __all__ = ["DsaQueue", "DsaSubmitter", "IaaQueue", "IaaSubmitter", "QueueSession", "Submitter"]
@@ -182,7 +182,7 @@ class QueueSession(Operations[Completion]):
         """Take the completion out of the record and give that back; called once the device has written it."""
         record = operation.record
         with uninterrupted():
-            completion = Completion.read(record, self.record_size)
+            completion = Completion.read(record.address, self.record_size)
             if self._in_flight.pop(record.address, None) is not None:
                 self.queue.retire(record)
                 if self.notifier.slot is not None:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from vfio_ims.errors import DeviceError
 from vfio_ims.registers import SlotLayout
 
-from .commands import Command
-from .registers import TABLE_UNIT, Bar0
-from .tables import SLOTS, SLOTS_PER_UNIT, queue_stride
+from ..hardware.commands import Command
+from ..hardware.registers import TABLE_UNIT, Bar0
+from ..hardware.tables import SLOTS, SLOTS_PER_UNIT, queue_stride
 
 if TYPE_CHECKING:
     from vfio_ims.registers import RegisterValue

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A work queue as its submitters see it: the portal, and how many descriptors are in flight.
 
-Portals are in BAR 2, four pages of 4 KiB a queue: unlimited/MSI-X, limited/MSI-X, unlimited/IMS, limited/IMS (Linux
-idxd patches of 2020-21). Address bits 11:6 do not matter to the device (SPDK walks through the page), so that stores
-that arrive in pieces stay apart.
+Stores walk through a portal's page (address bits 11:6 do not matter to the device), so that stores that arrive in
+pieces stay apart.
 """
 
 from __future__ import annotations
@@ -20,21 +19,20 @@ from vfio_ims.locks import make_rlock
 from vfio_ims.native.access import collect, fill, load, poll_any, poll_memory
 from vfio_ims.native.rows import RowColumns
 
-from .descriptors import DESCRIPTOR_SIZE
-from .software_error import describe
+from ..hardware.descriptors import DESCRIPTOR_SIZE
+from ..hardware.portals import IMS_PORTAL, LIMITED_PORTAL, PORTAL_PAGE, QUEUE_PORTALS
+from ..hardware.software_error import describe
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
     from vfio_ims.device import Bar
 
+    from ..hardware.registers import Bar0
     from .records import Record
-    from .registers import Bar0
 
-__all__ = ["IMS_PORTAL", "LIMITED_PORTAL", "PORTAL_PAGE", "QUEUE_PORTALS", "Rows", "WorkQueue", "wait_for_record"]
+__all__ = ["Rows", "WorkQueue", "wait_for_record"]
 
-PORTAL_PAGE, QUEUE_PORTALS = 0x1000, 0x4000
-LIMITED_PORTAL, IMS_PORTAL = 0x1000, 0x2000
 _RECORD_AT = 0x08  # in a descriptor: the address of its completion record
 _SLICE = 0.05  # seconds of waiting between two looks at the error registers
 

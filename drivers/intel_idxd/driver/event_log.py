@@ -9,12 +9,12 @@ from vfio_ims.errors import UsageError
 from vfio_ims.locks import make_lock
 from vfio_ims.native.memory import view_of
 
-from .events import Event, decode_event, entry_size
+from ..hardware.events import Event, decode_event, entry_size
 
 if TYPE_CHECKING:
     from vfio_ims.dma import AddressSpace
 
-    from .registers import Bar0
+    from ..hardware.registers import Bar0
 
 __all__ = ["EventLog"]
 

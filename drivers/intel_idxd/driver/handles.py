@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 from vfio_ims.errors import DeviceError
 from vfio_ims.locks import make_lock
 
+from ..hardware.commands import IMS_HANDLE, Command, CommandError, error_text
 from .commander import Commander
-from .commands import IMS_HANDLE, Command, CommandError, error_text
 
 if TYPE_CHECKING:
-    from .registers import Bar0
+    from ..hardware.registers import Bar0
 
 __all__ = ["Handles"]
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ..hardware.commands import error_text
+from ..hardware.descriptors import DsaOpcode, IaaOpcode
+from ..hardware.registers import Bar0, Cause, State
+from ..hardware.software_error import describe
+from ..hardware.tables import GROUP_STRIDE, GroupConfig, QueueState
 from .accel_config import bitmap_text
-from .commands import error_text
 from .configuration import queue_entry
-from .descriptors import DsaOpcode, IaaOpcode
-from .registers import Bar0, Cause, State
-from .software_error import describe
-from .tables import GROUP_STRIDE, GroupConfig, QueueState
 
 if TYPE_CHECKING:
-    from .driver import Idxd
+    from .idxd import Idxd
 
 __all__ = ["describe_details", "describe_status"]
 

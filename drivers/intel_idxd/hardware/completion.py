@@ -4,19 +4,14 @@
 from __future__ import annotations
 
 from struct import unpack_from
-from typing import TYPE_CHECKING
 
-from vfio_ims.errors import DeviceError
 from vfio_ims.native.memory import view_of
 
 from .dif import DifError, DifTags
 from .iaa_flags import IaaOutcome
 from .status import FAULT_WAS_WRITE, STATUS_CODE, IaaError, IaaStatus, Status, status_text
 
-if TYPE_CHECKING:
-    from .records import Record
-
-__all__ = ["Completion", "OperationError"]
+__all__ = ["Completion"]
 
 _FINE = (Status.SUCCESS, Status.FALSE_PREDICATE)
 _FAULTS = (
@@ -37,9 +32,9 @@ class Completion:
         self.data = data
 
     @classmethod
-    def read(cls, record: Record, size: int) -> Completion:
-        """The record that the device has written."""
-        return cls(view_of(record.address, size).tobytes())
+    def read(cls, address: int, size: int) -> Completion:
+        """The record of ``size`` bytes that the device has written to ``address``."""
+        return cls(view_of(address, size).tobytes())
 
     @property
     def status(self) -> int:
@@ -127,15 +122,3 @@ class Completion:
 
     def __repr__(self) -> str:
         return f"<Completion {self}>"
-
-
-class OperationError(DeviceError):
-    """An operation that the device could not do; ``completion`` is its record."""
-
-    completion: Completion
-
-    @classmethod
-    def of(cls, operation: str, device: str, completion: Completion) -> OperationError:
-        error = cls(operation, device=device, why=str(completion))
-        error.completion = completion
-        return error

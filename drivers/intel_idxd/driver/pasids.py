@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 from vfio_ims.errors import DeviceBusy, UsageError
 from vfio_ims.locks import make_lock
 
-from .tables import PERMISSION_STRIDE, Permission
+from ..hardware.tables import PERMISSION_STRIDE, Permission
 
 if TYPE_CHECKING:
-    from .driver import Idxd
+    from .idxd import Idxd
     from .work_queue import WorkQueue
 
 __all__ = ["Pasids"]
