@@ -55,7 +55,7 @@ def test_the_backends_on_a_real_kernel(platform: Platform) -> None:
 
 REFUSED = """
 import sys
-from vfio_ims.backends.kernel import open_kernel
+from vfio_ims.backends.kernel.opening import open_kernel
 from vfio_ims.errors import SetupError
 for interface in ("type1", "iommufd"):
     try:
