@@ -23,7 +23,7 @@ from vfio_ims.messages import Message, MessageLimits, Slot
 from vfio_ims.models import Bar, DeviceModel
 from vfio_ims.platform import Platform
 from vfio_ims.registers import SlotLayout
-from vfio_ims.selftest import check_quiet
+from vfio_ims.selftest import check_idle
 from vfio_ims.testing import silent
 
 MASKLESS = replace(SLOTS, mask=None, pending=None, control=None, stride=12)
@@ -226,7 +226,7 @@ def test_slots_of_every_shape_are_quiet_after_the_last_one_closed(layout: SlotLa
         assert domain.table.read_many(range(size)) == opened
         if not layout.has_mask:
             driver.device.dma.find(opened[0].message.address)  # a word of ours, or this raises
-        assert check_quiet(driver) == ()
+        assert check_idle(driver) == ()
 
 
 @pytest.mark.parametrize("layout", EVERY.values(), ids=EVERY)
@@ -315,4 +315,4 @@ def test_a_pending_bit_goes_to_the_donor_where_the_table_takes_no_memory_address
             driver.fire(3)
             assert irq.pending
         assert not driver.ims.table.pending(3)
-        assert check_quiet(driver) == ()
+        assert check_idle(driver) == ()
