@@ -141,7 +141,7 @@ def test_the_report_as_json_and_as_text() -> None:
     with open_model(make_model(4, 2)).driver as driver:
         report = run(driver, options=FAST)
     content = json.loads(json.dumps(report.to_json()))
-    assert content["schema"] == 1
+    assert content["schema"] == 2
     assert content["verdict"] == "passed"
     assert content["slots"] == 4
     for name in ("fired", "delivered", "lost", "duplicated", "misrouted", "withheld", "unexpected"):

@@ -12,7 +12,7 @@ from vfio_ims.selftest.findings import Finding, Kind
 __all__ = ["SCHEMA", "Outcome", "Report", "Rung", "Step"]
 
 _NONE = Counts()
-SCHEMA = 1
+SCHEMA = 2
 """Raised when a field of the JSON changes its meaning or goes."""
 
 
