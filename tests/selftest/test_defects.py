@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Callable, Sequence
-from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -37,6 +37,54 @@ def names(report: Report) -> list[tuple[Kind, str]]:
     return [(finding.kind, finding.text) for finding in report.findings]
 
 
+class Echoes:
+    """Sends messages again: after five others, or as soon as the self-test leaves the device alone.
+
+    Real echoes come by the clock. Here messages and pauses are the clock, so that a busy machine changes nothing.
+    """
+
+    known: ClassVar[list[Echoes]] = []
+
+    def __init__(self, _delay: float, emit: Callable[[int, Any], None]) -> None:
+        self._emit, self._messages = emit, 0
+        self._due: deque[tuple[int, int, Any]] = deque()
+        self.known.append(self)
+
+    def message(self) -> None:
+        self._messages += 1
+        self._send(self._messages)
+
+    def after(self, index: int, slot: Any) -> None:
+        self.message()
+        self._due.append((self._messages + 5, index, slot))
+
+    def pause(self) -> None:
+        self._send(math.inf)
+
+    def _send(self, due: float) -> None:
+        while self._due and self._due[0][0] <= due:
+            self._emit(*self._due.popleft()[1:])
+
+    def close(self) -> None:
+        self._due.clear()
+
+
+@pytest.fixture
+def echoes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """``Echoes`` for all who send again later."""
+    pause = Context.pause
+
+    def pause_with_echoes(self: Context, seconds: float) -> None:
+        for each in Echoes.known:
+            each.pause()
+        pause(self, seconds)
+
+    monkeypatch.setattr(Echoes, "known", [])
+    monkeypatch.setattr(Context, "pause", pause_with_echoes)
+    monkeypatch.setattr("vfio_ims.models.defects.Echo", Echoes)
+
+
+@pytest.mark.usefixtures("echoes")
 @pytest.mark.parametrize(
     ("defect", "kind", "text"),
     [
@@ -134,45 +182,24 @@ def test_one_slot_that_ignores_its_mask() -> None:
 
 
 class EchoingSlot(SlotStore):
-    """Slot 7 fires again later: after five other messages, or once the self-test leaves the device alone.
-
-    Real echoes come by the clock. Here the next fires and the pauses are the clock, so that a busy machine changes
-    nothing.
-    """
-
-    after = 5
+    """Slot 7 sends each message again."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
-        self.echoes: list[tuple[int, Callable[[], None]]] = []
-        self.messages = 0
         super().__init__(*args, **options)
+        self.echoes = Echoes(0.001, super().emit)
 
     def emit(self, index: int, slot: Any) -> None:
-        self.messages += 1
-        if index == 7:
-            self.echoes.append((self.messages + self.after, partial(super().emit, index, slot)))
         super().emit(index, slot)
-        self.echo(self.messages)
-
-    def echo(self, until: float) -> None:
-        """Send the echoes that are due after ``until`` messages."""
-        while self.echoes and self.echoes[0][0] <= until:
-            self.echoes.pop(0)[1]()
+        if index == 7:
+            self.echoes.after(index, slot)
+        else:
+            self.echoes.message()
 
 
+@pytest.mark.usefixtures("echoes")
 @pytest.mark.parametrize("vectors", [1, 4])
-def test_one_slot_that_fires_again_later(vectors: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    opened = open_model(with_store(EchoingSlot, 24, vectors))
-    store, pause = opened.model.slots, Context.pause
-    assert isinstance(store, EchoingSlot)
-
-    def pause_with_echoes(self: Context, seconds: float) -> None:
-        store.echo(math.inf)
-        pause(self, seconds)
-
-    monkeypatch.setattr(Context, "pause", pause_with_echoes)
-    with opened.driver:
-        report = run(opened.driver, options=FAST)
+def test_one_slot_that_fires_again_later(vectors: int) -> None:
+    report = failing(with_store(EchoingSlot, 24, vectors))
     assert names(report) == [(Kind.TWICE, "slot 7 fires twice")]
     assert report.counts.duplicated >= 2
     assert report.counts.lost == report.counts.misrouted == report.counts.unexpected == 0
