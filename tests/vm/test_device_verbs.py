@@ -37,10 +37,11 @@ done
 
 @dataclass
 class Ran:
-    """What the guest's commands said. ``bus``: of the functions behind the port."""
+    """What the guest's commands said. ``shell``: `vfio-ims reset`. ``bus``: of the functions behind the port."""
 
     kinds: Done
     verbs: dict[str, Any]
+    shell: dict[str, dict[str, Done]]
     bus: str
 
 
@@ -66,6 +67,11 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ran]:
         assert bound.returncode == 0, bound
         names = [f"{lab['edu']},iommu={interface}" for interface in INTERFACES]
         alone = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "NO_COLOR": "1"}
+        hot = [["vfio-ims", "reset", nic, "--iommu", each, "--method", "hot", "--json"] for each in INTERFACES]
+        any_way = [["vfio-ims", "reset", lab["legacy"], "--iommu", each, "--json"] for each in INTERFACES]
+        refused = [["vfio-ims", "reset", lab["edu"], "--iommu", each, "--method", "hot"] for each in INTERFACES]
+        done = iter(lab.run_all([*hot, *any_way, *refused], jobs=1))
+        shell = {name: dict(zip(INTERFACES, done, strict=False)) for name in ("hot", "any way", "refused")}
         kinds = lab.run([str(SCENARIOS / "standard_kinds.py"), *names], timeout=200, env=alone)
 
         def inject() -> None:
@@ -87,7 +93,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ran]:
         arguments = [str(guest.rwdir), nic, lab["legacy"], lab["edu"]]
         verbs = lab.scenario("device_verbs", *arguments, timeout=200)
         injecting.join(10)
-        yield Ran(kinds, verbs, bus)
+        yield Ran(kinds, verbs, shell, bus)
     model.close()
 
 
@@ -115,6 +121,21 @@ def test_a_hot_reset_takes_the_slot_along(ran: Ran, interface: str) -> None:
     assert found["memory"]
     assert found["message kept"]
     assert found["arrives"]
+
+
+@pytest.mark.parametrize("interface", INTERFACES)
+def test_a_reset_from_the_shell(ran: Ran, interface: str) -> None:
+    """Hot, with its neighbour named; in the first way that the kernel does; and refused, with the kernel's reason."""
+    hot = ran.shell["hot"][interface].check().json
+    assert hot["attempts"] == [{"method": "hot reset", "done": True, "why": ""}]
+    assert [(one["address"], one["owned"]) for one in hot["hot_reset_takes_along"]] == [(f"{ran.bus}:00.1", True)]
+    any_way = ran.shell["any way"][interface].check().json
+    assert any_way["attempts"] == [{"method": "function reset", "done": True, "why": ""}]
+    for answer in (hot, any_way):
+        assert [one["ok"] for one in answer["findings"]] == [True, True, None], "ids, BARs; no driver knows registers"
+    refused = ran.shell["refused"][interface].check(status=1)
+    assert refused.stdout.startswith("hot reset: refused: ")
+    assert "neither its slot nor its bus can be reset" in refused.stdout
 
 
 @pytest.mark.parametrize("interface", INTERFACES)

@@ -15,6 +15,8 @@ from tests.vm.platforms import INTEL, NO_IOMMU, Function, Platform
 from vfio_ims.testing.server import ServedModel
 
 HERE = Path(__file__).parent
+SECONDS = 500
+pytestmark = pytest.mark.timeout(SECONDS + 100)
 EDU = {"driver": "edu", "dma_mask": (1 << 64) - 1}
 
 
@@ -27,7 +29,7 @@ def run(platform: Platform, functions: Sequence[Function], script: str) -> Resul
     with Guest(platform, functions) as guest:
         suite = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "pytest_timeout"]
         alone = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}  # plug-ins are slow to import under emulation
-        return guest.run([*suite, str(HERE / script)], env=alone, timeout=500)
+        return guest.run([*suite, str(HERE / script)], env=alone, timeout=SECONDS)
 
 
 def check(result: Result) -> None:
