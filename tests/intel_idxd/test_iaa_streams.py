@@ -382,7 +382,7 @@ def test_bad_states(wq: IaaQueue, memory: Arena, states: Arena) -> None:
     assert run(InflateState(), keep=both).invalid_flags == both
     assert run(InflateState(), how=1 << 10).status == IaaStatus.COMPRESS_FLAGS  # indexing
     with pytest.raises(UsageError, match="at most the buffer's"):
-        wq.compress_stream(wq.driver.device.dma.allocate(100))
+        wq.compress_stream(wq.copied(bytes(100)))
 
 
 states_of = st.builds(

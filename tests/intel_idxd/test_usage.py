@@ -74,7 +74,7 @@ WRONG: list[tuple[Callable[[DsaQueue], object], str]] = [
     (lambda wq: wq.crc(0x1000, 8, 1 << 32), "does not fit its field: 0x100000000"),
     (lambda wq: wq.dualcast(0x1000, -1, 0x2000, 8), "does not fit its field: -0x1"),
     (lambda wq: wq.apply_delta(0x1000, 0x2000, -10, 8), "does not fit its field: -0xa"),
-    (lambda wq: wq.memmove(arena(wq.driver).buffer, 0x2000, "8"), "size must be a number of 32 bits, not '8'"),  # type: ignore[arg-type]
+    (lambda wq: wq.memmove(wq.copied(bytes(PAGE)), 0x2000, "8"), "size must be a number of 32 bits, not '8'"),  # type: ignore[arg-type]
     (lambda wq: wq.compare(0x1000, 0x2000, 8, expect=2), "expect must be None, 0 or 1, not 2"),
     (lambda wq: wq.dif_insert(0x1000, 0x2000, 512, 512, 5), "tags must be DifTags, not 5"),  # type: ignore[arg-type]
     (lambda wq: wq.drain(readback=0x1000), "readback must be a list of places, not 4096"),  # type: ignore[arg-type]
@@ -90,13 +90,16 @@ WRONG: list[tuple[Callable[[DsaQueue], object], str]] = [
     ),
     (lambda wq: wq.submit_many(3, size=array("Q", [1])), "numbers of 4 bytes"),
     (lambda wq: wq.submit_many("3", size=array("I", [1])), "opcode and flags must be numbers, not '3'"),  # type: ignore[arg-type]
-    (lambda wq: wq.driver.wq(1, timeout=None), "timeout must be seconds, not None"),  # type: ignore[arg-type]
-    (lambda wq: wq.driver.wq(1, timeout=-1), "timeout must be seconds, not -1"),
-    (lambda wq: wq.driver.wq(1, pasid="5"), "pasid must be None or a number, not '5'"),  # type: ignore[arg-type]
-    (lambda wq: wq.driver.drain(queue=8), "enabled are 0, 1, 2"),
-    (lambda wq: wq.driver.abort(queue=-1), "enabled are 0, 1, 2"),
-    (lambda wq: wq.driver.occupancy(8), "enabled are 0, 1, 2"),
-    (lambda wq: wq.driver.watch_occupancy(0, 4), "there must be an interrupt to raise"),
+]
+
+WRONG_OF_THE_DRIVER: list[tuple[Callable[[Dsa], object], str]] = [
+    (lambda dsa: dsa.wq(1, timeout=None), "timeout must be seconds, not None"),  # type: ignore[arg-type]
+    (lambda dsa: dsa.wq(1, timeout=-1), "timeout must be seconds, not -1"),
+    (lambda dsa: dsa.wq(1, pasid="5"), "pasid must be None or a number, not '5'"),  # type: ignore[arg-type]
+    (lambda dsa: dsa.drain(queue=8), "enabled are 0, 1, 2"),
+    (lambda dsa: dsa.abort(queue=-1), "enabled are 0, 1, 2"),
+    (lambda dsa: dsa.occupancy(8), "enabled are 0, 1, 2"),
+    (lambda dsa: dsa.watch_occupancy(0, 4), "there must be an interrupt to raise"),
 ]
 
 
@@ -107,6 +110,10 @@ def test_what_cannot_be_is_told_before_the_device_sees_it(dsa: Dsa) -> None:
                 run(wq)
             assert wq.nop().ok
             assert dsa.queues[0].in_flight == 0
+        for ask, words in WRONG_OF_THE_DRIVER:
+            with pytest.raises(UsageError, match=re.escape(words)):
+                ask(dsa)
+            assert wq.nop().ok
     assert dsa.status() == ""
 
 

@@ -20,7 +20,7 @@ from .records import Record
 
 if TYPE_CHECKING:
     from .operation import Operation
-    from .queue_session import QueueSession
+    from .session import Session
 
 __all__ = ["Batch", "BatchRun", "split"]
 
@@ -47,7 +47,7 @@ def split(count: int, most: int) -> list[int]:
 class Batch(DsaOperations[int]):
     """Collects operations: each returns its number. ``Flag.FENCE`` on one: it starts when all before it succeeded."""
 
-    def __init__(self, session: QueueSession) -> None:
+    def __init__(self, session: Session) -> None:
         self._session = session
         self._requests: list[Request] = []
         self.completions: list[Completion] = []
@@ -87,13 +87,13 @@ class Batch(DsaOperations[int]):
 class BatchRun:
     """Batches in flight. More operations than a batch may have go in several; a single one goes without a batch."""
 
-    def __init__(self, session: QueueSession, requests: list[Request], batch: Batch) -> None:
+    def __init__(self, session: Session, requests: list[Request], batch: Batch) -> None:
         self._session, self._batch = session, batch
         self._names = [request.name for request in requests]
         self._records: list[Record] = []
         self._parts: list[tuple[Operation, int, int]] = []
         self._completions: list[Completion] | None = None
-        self._lists = [session.driver.lists.take(DESCRIPTOR_SIZE * len(requests))] if len(requests) > 1 else []
+        self._lists = [session.resources.lists.take(DESCRIPTOR_SIZE * len(requests))] if len(requests) > 1 else []
         try:
             self._start_all(requests)
         except BaseException:
@@ -102,7 +102,7 @@ class BatchRun:
 
     def _start_all(self, requests: list[Request]) -> None:
         first = 0
-        for count in split(len(requests), self._session.driver.capabilities.max_batch):
+        for count in split(len(requests), self._session.resources.capabilities.max_batch):
             if count == 1:
                 self._parts.append((self._session.start(requests[first]), first, 1))
             else:
@@ -120,16 +120,16 @@ class BatchRun:
 
     def _release(self) -> None:
         for record in self._records:
-            self._session.driver.records.give_back(record)
+            self._session.resources.records.give_back(record)
         for place in self._lists:
-            self._session.driver.lists.give_back(place)
+            self._session.resources.lists.give_back(place)
 
     def _start(self, requests: list[Request], first: int) -> Operation:
         session = self._session
         place = self._lists[0]
         descriptors = bytearray()
         for request in requests:
-            record = session.driver.records.take()
+            record = session.resources.records.take()
             self._records.append(record)
             descriptors += described(request, session.label, _COMPLETES, record.iova)
         at = DESCRIPTOR_SIZE * first
@@ -156,9 +156,9 @@ class BatchRun:
         return self._result(True)
 
     def _check_process(self) -> None:
-        driver = self._session.driver
-        if driver.forked:
-            driver.check_open("batch")
+        owner = self._session.resources.owner
+        if owner.forked:
+            owner.check_open("batch")
 
     def _collect(self, whole: list[Completion]) -> None:
         session, records = self._session, iter(self._records)

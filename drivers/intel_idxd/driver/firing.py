@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,7 @@ from vfio_ims.locks import make_lock
 from vfio_ims.native.access import load, store
 
 from ..hardware.commands import Command, queue_operand
-from ..hardware.descriptors import DESCRIPTOR, RECORD_SIZE, DsaOpcode, Flag
+from ..hardware.descriptors import DESCRIPTOR, DsaOpcode, Flag
 from ..hardware.software_error import acknowledge, describe, has_error
 from ..hardware.status import STATUS_CODE, Status, status_text
 from ..hardware.tables import SLOTS
@@ -23,7 +23,8 @@ from .records import Record
 from .work_queue import wait_for_record
 
 if TYPE_CHECKING:
-    from .idxd import Idxd
+    from ..hardware.events import Event
+    from .resources import Resources
     from .work_queue import WorkQueue
 
 __all__ = ["Firing"]
@@ -39,34 +40,44 @@ _SETTLE = 0.001  # seconds in which a masked slot's pending bit follows the comp
 
 
 class Firing:
-    """One completion record a slot. Different slots fire at once from several threads; one slot's fires take turns."""
+    """One completion record a slot. Different slots fire at once from several threads; one slot's fires take turns.
 
-    def __init__(self, driver: Idxd) -> None:
-        self._driver, self._tagged = driver, make_lock()
-        self._regs = driver.regs
-        layout = driver.capabilities.slot_layout
+    ``queues``: the dedicated ones, as the driver has them after each reset. ``event_about`` takes the event log's entry
+    about a bad handle.
+    """
+
+    def __init__(
+        self,
+        resources: Resources,
+        queues: Sequence[WorkQueue],
+        event_about: Callable[[int, int], Event | None],
+    ) -> None:
+        self._resources, self._queues, self._event_about = resources, queues, event_about
+        self._handles, self._tracker, self._tagged = resources.handles, resources.tracker, make_lock()
+        self._regs = resources.regs
+        layout = resources.capabilities.slot_layout
         self._layout, self._slots = layout or SLOTS, 0 if layout is None else layout.count
-        self._size = RECORD_SIZE[driver.kind]
-        vectors = driver.device.interrupts.msix.count
-        self._buffer = driver.device.dma.allocate((self._slots + vectors) * self._size)
+        self._size = resources.records.size
+        vectors = resources.device.interrupts.msix.count
+        self._buffer = resources.device.dma.allocate((self._slots + vectors) * self._size)
         self._memory: memoryview | None = self._buffer.view
-        self._late: dict[int, WorkQueue] = {}  # by place: no-ops that nobody waits for, and whose records they are
+        self._late: dict[int, WorkQueue] = {}  # by place: no-ops that no call waits for, and the queue of each
         self._locks = [make_lock() for _ in range(_LOCKS)]
-        self._bar = driver.device.bar(self._layout.bar)
+        self._bar = resources.device.bar(self._layout.bar)
 
     def fire(self, slot: int) -> FireReport:
         self._check(slot)
-        driver = self._driver
+        handles, tracker = self._handles, self._tracker
         with uninterrupted(), self._locks[slot % _LOCKS]:
             record = self._record(slot)
             self._await_late(record)
-            driver.tracker.begin(slot, record)
-            status = self._run(driver.handles.slot(slot), record, slot, ims=True)
-            if status & STATUS_CODE == Status.INTERRUPT_HANDLE and driver.handles.request and self._revoked():
-                driver.tracker.begin(slot, record)
-                status = self._run(driver.handles.slot(slot), record, slot, ims=True)
+            tracker.begin(slot, record)
+            status = self._run(handles.slot(slot), record, slot, ims=True)
+            if status & STATUS_CODE == Status.INTERRUPT_HANDLE and handles.request and self._revoked():
+                tracker.begin(slot, record)
+                status = self._run(handles.slot(slot), record, slot, ims=True)
             if status != Status.SUCCESS:
-                driver.tracker.forget(record)
+                tracker.forget(record)
                 return FireReport(FireStatus.REFUSED, status_text(status), status)
             return self._sent(slot)
 
@@ -74,12 +85,12 @@ class Firing:
         """The record of a slot, or of a vector behind the slots; one of the locks is held."""
         at = number * self._size
         if self._memory is None:
-            self._driver.check_open("fire")
+            self._resources.owner.check_open("fire")
             raise AssertionError("closed with its driver")
         return Record(self._buffer.address + at, self._buffer.iova + at, self._memory)
 
     def _check(self, slot: int) -> None:
-        check_index(slot, self._slots, "slot", "fire a slot", self._driver.label)
+        check_index(slot, self._slots, "slot", "fire a slot", self._resources.label)
 
     def _sent(self, slot: int) -> FireReport:
         """The record says that the interrupt was raised; the slot's control word, whether it was held back."""
@@ -91,8 +102,7 @@ class Firing:
 
     def _run(self, handle: int, record: Record, number: int, *, ims: bool) -> int:
         """A no-op that completes into ``record``; its status byte."""
-        queues = self._driver.dedicated
-        queue = queues[number % len(queues)]
+        queue = self._queues[number % len(self._queues)]
         store(record.address, 8, 0)
         descriptor = DESCRIPTOR.pack(0, _RECORDED, record.iova, 0, 0, 0, handle, 0, _NOTHING)
         queue.submit(descriptor, record, ims=ims)
@@ -117,33 +127,31 @@ class Firing:
 
     def _revoked(self) -> bool:
         """Whether the device has taken all interrupt handles back; then they are requested anew."""
-        return self._driver.handles.renew(self._regs)
+        return self._handles.renew(self._regs)
 
     def fire_vector(self, vector: int) -> None:
-        driver = self._driver
         with uninterrupted(), self._locks[vector % _LOCKS]:
             record = self._record(self._slots + vector)
             self._await_late(record)
-            status = self._run(driver.handles.vector(vector), record, vector, ims=False)
+            status = self._run(self._handles.vector(vector), record, vector, ims=False)
         if status != Status.SUCCESS:
-            raise DeviceError(f"fire vector {vector}", device=driver.label, why=status_text(status))
+            raise DeviceError(f"fire vector {vector}", device=self._resources.label, why=status_text(status))
 
     # --- with a PASID -------------------------------------------------------------------------------------------------
 
     def fire_tagged(self, slot: int, pasid: int) -> FireReport:
-        """Give one queue ``pasid``, send a no-op without a record, drain the queue, and look where errors are told."""
+        """Give one queue ``pasid``, send a no-op without a record, drain the queue, and read the reported error."""
         self._check(slot)
-        check_index(pasid, 1 << 20, "pasid", f"fire slot {slot}", self._driver.label)
-        driver = self._driver
+        check_index(pasid, 1 << 20, "pasid", f"fire slot {slot}", self._resources.label)
         with uninterrupted(), self._tagged:
-            queue = driver.dedicated[-1]
-            driver.tracker.open(slot)
+            queue = self._queues[-1]
+            self._tracker.open(slot)
             try:
                 refusal = self._send_tagged(queue, slot, pasid)
-                if refusal is not None and driver.handles.request and self._revoked():
+                if refusal is not None and self._handles.request and self._revoked():
                     refusal = self._send_tagged(queue, slot, pasid)
             finally:
-                driver.tracker.shut(slot)
+                self._tracker.shut(slot)
             return self._sent(slot) if refusal is None else refusal
 
     def _send_tagged(self, queue: WorkQueue, slot: int, pasid: int) -> FireReport | None:
@@ -151,18 +159,18 @@ class Firing:
 
         The queue keeps the PASID until it is wanted for other work: giving it back costs more than the fire.
         """
-        driver, regs = self._driver, self._regs
-        handle = driver.handles.slot(slot)
+        regs, settings = self._regs, self._resources.settings
+        handle = self._handles.slot(slot)
         with queue.lock:
             acknowledge(regs)
             if queue.loan is None or queue.loan[0] != pasid:
-                driver.set_pasid(queue, pasid)
-                queue.loan = pasid, lambda: driver.set_pasid(queue, queue.pasid)
+                settings.set_pasid(queue, pasid)
+                queue.loan = pasid, lambda: settings.set_pasid(queue, queue.pasid)
             descriptor = DESCRIPTOR.pack(0, _UNRECORDED, 0, 0, 0, 0, handle, 0, _NOTHING)
             queue.submit_unrecorded(descriptor, ims=True)
-            driver.commander.run(Command.DRAIN_QUEUE, queue_operand(queue.index))
+            self._resources.commander.run(Command.DRAIN_QUEUE, queue_operand(queue.index))
             error = regs.SWERR.read() if has_error(regs) else None
-            event = driver.event_about(queue.index, handle)
+            event = self._event_about(queue.index, handle)
         if event is not None:
             return FireReport(FireStatus.REFUSED, str(event), event.error)
         if error is None:

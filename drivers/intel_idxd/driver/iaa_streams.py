@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from vfio_ims.dma import Buffer
 
     from ..hardware.completion import Completion
-    from .queue_session import IaaQueue
+    from .iaa_operations import IaaOperations
+    from .operation import Operation
 
 __all__ = ["CompressStream", "DecompressStream"]
 
@@ -31,8 +32,8 @@ class CompressStream:
 
     SIZE = 2 * COMPRESS_SIZE
 
-    def __init__(self, wq: IaaQueue, states: Buffer, start: CompressState | None = None) -> None:
-        self._wq, self._states, self._second = wq, states, False
+    def __init__(self, queue: IaaOperations[Completion], states: Buffer, start: CompressState | None = None) -> None:
+        self._queue, self._states, self._second = queue, states, False
         iova_of(states, self.SIZE)
         states.view[: self.SIZE] = (start or CompressState()).packed() * 2  # the device writes no codes
 
@@ -43,7 +44,7 @@ class CompressStream:
         if last:
             how |= CompressFlag.FLUSH | CompressFlag.END_OF_BLOCK
         flags = Flag.IAA_STATE_SECOND if self._second else 0
-        completion = self._wq.compress(dst, most, src, size, self._states, how=how, keep=not last, flags=flags)
+        completion = self._queue.compress(dst, most, src, size, self._states, how=how, keep=not last, flags=flags)
         self._second = not self._second
         return completion
 
@@ -56,8 +57,8 @@ class DecompressStream:
 
     SIZE = 2 * INFLATE_SIZE
 
-    def __init__(self, wq: IaaQueue, states: Buffer) -> None:
-        self._wq, self._states, self._second, self._first = wq, states, False, True
+    def __init__(self, submitter: IaaOperations[Operation], states: Buffer) -> None:
+        self._submitter, self._states, self._second, self._first = submitter, states, False, True
         iova_of(states, self.SIZE)
 
     def feed(
@@ -70,7 +71,7 @@ class DecompressStream:
         how = how if last else how & ~_ENDS
         flags = Flag.IAA_STATE_SECOND if self._second else 0
         keep = Flag.IAA_WRITE_AT_OVERFLOW if last else Flag.IAA_WRITE_SOURCE2
-        operation = self._wq.submit.decompress(
+        operation = self._submitter.decompress(
             dst, most, src, size, how=how, state=self._states, resume=not self._first, keep=keep, flags=flags
         )
         completion = operation.wait(check=False)

@@ -33,8 +33,10 @@ from .handles import Handles
 from .pasids import Pasids
 from .queue_control import QueueControl
 from .queue_session import DsaQueue, IaaQueue
+from .queue_settings import QueueSettings
 from .records import ListPool, RecordPool
 from .report import describe_details, describe_status
+from .resources import Resources
 from .tracker import Tracker
 from .work_queue import WorkQueue
 
@@ -58,8 +60,6 @@ class Idxd(QueueControl, Driver):
 
     capabilities: Capabilities
     regs: Bar0
-    active: Configuration
-    """What was written."""
 
     def __init__(self, device: Device) -> None:
         super().__init__(device)
@@ -132,7 +132,7 @@ class Idxd(QueueControl, Driver):
 
     def _renew(self, chosen: Configuration) -> None:
         """What we know of queues, handles and work in flight, after a reset of the device."""
-        self.active = chosen
+        self.settings.active = chosen
         self.handles.forget()
         self.tracker.clear()
         for queue in self.queues.values():
@@ -144,7 +144,7 @@ class Idxd(QueueControl, Driver):
             for queue in chosen.queues
             if queue.size
         }
-        self.dedicated = [queue for queue in self.queues.values() if queue.dedicated]
+        self.dedicated[:] = [queue for queue in self.queues.values() if queue.dedicated]
         assert self.firing is not None  # made here, before several threads ask for it
 
     def _kept(self, index: int, size: int, dedicated: bool) -> WorkQueue | None:
@@ -231,12 +231,40 @@ class Idxd(QueueControl, Driver):
         return ListPool(self.device.dma)
 
     @made_once
+    def settings(self) -> QueueSettings:
+        """The configuration that the device has, and how a queue gets another PASID."""
+        return QueueSettings(self.regs, self.capabilities, self.commander)
+
+    @property
+    def active(self) -> Configuration:
+        """The configuration that was written."""
+        return self.settings.active
+
+    @made_once
     def pasids(self) -> Pasids:
-        return Pasids(self)
+        return Pasids(self.device.port, self.regs, self.capabilities, self.settings)
+
+    @made_once
+    def resources(self) -> Resources:
+        """What sessions and fires are given."""
+        return Resources(
+            owner=self,
+            device=self.device,
+            regs=self.regs,
+            capabilities=self.capabilities,
+            settings=self.settings,
+            commander=self.commander,
+            handles=self.handles,
+            pasids=self.pasids,
+            tracker=self.tracker,
+            records=self.records,
+            lists=self.lists,
+            allocate=lambda pasid: self.ims.allocate(pasid=pasid),
+        )
 
     @made_once
     def firing(self) -> Firing:
-        return Firing(self)
+        return Firing(self.resources, self.dedicated, self.event_about)
 
     # --- the contract -------------------------------------------------------------------------------------------------
 
@@ -282,7 +310,7 @@ class Idxd(QueueControl, Driver):
             self.handles.release_slot(slot)
 
     def status(self) -> str:
-        return describe_status(self)
+        return describe_status(self.device.bar(0).bind(Bar0))
 
     def fault(self) -> str:
         """A device that somebody else has reset or disabled, or that has halted."""
@@ -291,7 +319,7 @@ class Idxd(QueueControl, Driver):
 
     def details(self) -> list[tuple[str, str]]:
         """Capabilities, groups, queues and errors, by the names that accel-config has for them."""
-        return describe_details(self)
+        return describe_details(self.regs, self.capabilities, self.kind)
 
     # --- work ---------------------------------------------------------------------------------------------------------
 
@@ -319,7 +347,7 @@ class Dsa(Idxd):
         are tagged with that, for this session only; a slot given must be allocated for it. ``timeout``: seconds that
         one operation may take.
         """
-        return DsaQueue(self, self._queue(index), completion, timeout, pasid)
+        return DsaQueue(self.resources, self._queue(index), completion, timeout, pasid)
 
 
 class Iaa(Idxd):
@@ -331,4 +359,4 @@ class Iaa(Idxd):
         self, index: int = 0, completion: object = "poll", *, pasid: int | None = None, timeout: float = 10.0
     ) -> IaaQueue:
         """Work on queue ``index``; the arguments are ``Dsa.wq``'s."""
-        return IaaQueue(self, self._queue(index), completion, timeout, pasid)
+        return IaaQueue(self.resources, self._queue(index), completion, timeout, pasid)

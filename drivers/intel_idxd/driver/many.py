@@ -13,7 +13,7 @@ from vfio_ims.native.access import collect
 from vfio_ims.native.memory import view_of
 
 from ..hardware.completion import Completion
-from ..hardware.descriptors import Flag
+from ..hardware.descriptors import DsaOpcode, Flag
 from ..hardware.software_error import describe
 from ..hardware.status import STATUS_CODE, Status
 from .operation_error import OperationError
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
     from .operation import Operation
-    from .queue_session import QueueSession
+    from .session import Session
 
 __all__ = ["Column", "ManyOperations"]
 
@@ -37,6 +37,7 @@ _PLACES = tuple(tuple(column for bit, column in enumerate(_COLUMNS) if shape >> 
 _COMPLETES = Flag.RECORD_VALID | Flag.RECORD_ALWAYS
 _GOOD = bytes((Status.SUCCESS, Status.FALSE_PREDICATE))
 _SUCCESS = bytes((Status.SUCCESS,))
+_DRAIN = Request(DsaOpcode.DRAIN, name="drain")
 
 
 class ManyOperations(Rows):
@@ -49,7 +50,7 @@ class ManyOperations(Rows):
 
     def __init__(
         self,
-        session: QueueSession,
+        session: Session,
         opcode: int,
         source: Column,
         destination: Column,
@@ -88,9 +89,9 @@ class ManyOperations(Rows):
         step = self.step = session.record_size
         request = Request(opcode, flags, source, destination, size, specific=specific, name=self.name)
         self.pattern = described(request, session.label, _COMPLETES, 0, pasid=session.pasid or 0)
-        driver, notifier = session.driver, session.notifier
+        lists, notifier = session.resources.lists, session.notifier
         with uninterrupted():
-            place = self._place = driver.lists.take(count * step)
+            place = self._place = lists.take(count * step)
             self.records, self.iova = place.address, place.iova
             self._closed = False
             session.many_in_flight.append(self)
@@ -99,10 +100,10 @@ class ManyOperations(Rows):
             except UsageError:  # nothing was stored
                 session.many_in_flight.remove(self)
                 self._closed = True
-                driver.lists.give_back(place)
+                lists.give_back(place)
                 raise
             if notifier.flags:
-                self._last = session.submit.drain()
+                self._last = session.start(_DRAIN)
 
     def _check_column(self, column: Any, width: int) -> None:
         """UsageError unless it is a buffer of whole numbers of ``width`` bytes, or of bytes."""
@@ -139,7 +140,7 @@ class ManyOperations(Rows):
         self._check_process()
         if self._statuses is None:
             if self._last is None:
-                self._last = self._session.submit.drain()
+                self._last = self._session.start(_DRAIN)
             yield from self._last.__await__()
             self._harvest(self._session.timeout)
         return self._result(True)
@@ -148,7 +149,7 @@ class ManyOperations(Rows):
         found = collect(self.records, self.step, self.count, timeout)
         if len(found) < self.count:
             session = self._session
-            error = describe(session.driver.regs.SWERR.read())
+            error = describe(session.resources.regs.SWERR.read())
             why = f"{len(found)} of {self.count} have completed in turn" + (f"; {error}" if error else "")
             raise DeviceTimeout(self.name, device=session.label, why=why)
         with uninterrupted():
@@ -180,9 +181,9 @@ class ManyOperations(Rows):
         return whole[offset // 4 :: self.step // 4].tolist()
 
     def _check_process(self) -> None:
-        driver = self._session.driver
-        if driver.forked:
-            driver.check_open(self.name)
+        owner = self._session.resources.owner
+        if owner.forked:
+            owner.check_open(self.name)
 
     def _check(self) -> None:
         self._check_process()
@@ -194,7 +195,7 @@ class ManyOperations(Rows):
         """Give the records back; they are the next one's. Safe to call again."""
         if not self._closed and self._statuses is not None:
             self._closed = True
-            self._session.driver.lists.give_back(self._place)
+            self._session.resources.lists.give_back(self._place)
 
     def __del__(self) -> None:
         self.close()

@@ -18,8 +18,11 @@ from ..hardware.software_error import describe
 from .work_queue import wait_for_record
 
 if TYPE_CHECKING:
-    from .idxd import Idxd
-    from .operation import Operation
+    from ..hardware.registers import Bar0
+    from .handles import Handles
+    from .pasids import Pasids
+    from .records import Record
+    from .resources import Resources
 
 __all__ = ["Interrupting", "Notifier", "Polling", "notifier_for"]
 
@@ -35,8 +38,8 @@ class Notifier(Protocol):
     slot: int | None
 
     def handle(self) -> int: ...
-    def wait(self, operation: Operation, timeout: float) -> None: ...
-    async def wait_async(self, operation: Operation) -> None: ...
+    def wait(self, record: Record, timeout: float, operation: str) -> None: ...
+    async def wait_async(self, record: Record) -> None: ...
     def close(self) -> None: ...
 
 
@@ -46,19 +49,18 @@ class Polling:
     flags, ims = 0, False
     slot: int | None = None
 
-    def __init__(self, driver: Idxd) -> None:
-        self._driver = driver
+    def __init__(self, regs: Bar0) -> None:
+        self._regs = regs
 
     def handle(self) -> int:
         return 0
 
-    def wait(self, operation: Operation, timeout: float) -> None:
-        record = operation.record
-        wait_for_record(self._driver.regs, record, timeout, operation.name)
+    def wait(self, record: Record, timeout: float, operation: str) -> None:
+        wait_for_record(self._regs, record, timeout, operation)
 
-    async def wait_async(self, operation: Operation) -> None:
+    async def wait_async(self, record: Record) -> None:
         pause = 0.0
-        while not load(operation.record.address, 1):
+        while not load(record.address, 1):
             await asyncio.sleep(pause)
             pause = min(pause + _NAP / 20, _NAP)
 
@@ -76,47 +78,55 @@ class Interrupting:
     flags: int = Flag.INTERRUPT
 
     def __init__(
-        self, driver: Idxd, interrupt: ImsInterrupt | VectorInterrupt, pasid: int | None, *, owned: bool
+        self,
+        interrupt: ImsInterrupt | VectorInterrupt,
+        regs: Bar0,
+        handles: Handles,
+        pasids: Pasids,
+        pasid: int | None,
+        *,
+        owned: bool,
     ) -> None:
-        self._driver, self._interrupt, self._owned = driver, interrupt, owned
+        self._interrupt, self._regs, self._handles, self._pasids = interrupt, regs, handles, pasids
+        self._owned = owned
         self.ims = isinstance(interrupt, ImsInterrupt)
         self.slot = interrupt.slot if isinstance(interrupt, ImsInterrupt) else None
         self._pasid = pasid
         if pasid is not None and isinstance(interrupt, VectorInterrupt):
-            driver.pasids.allow(interrupt.vector, pasid)
+            pasids.allow(interrupt.vector, pasid)
         self._waiting: dict[asyncio.Future[None], int] = {}
         self._reader: asyncio.Task[None] | None = None
 
     def handle(self) -> int:
         if isinstance(self._interrupt, ImsInterrupt):
-            return self._driver.handles.slot(self._interrupt.slot)
-        return self._driver.handles.vector(self._interrupt.vector)
+            return self._handles.slot(self._interrupt.slot)
+        return self._handles.vector(self._interrupt.vector)
 
-    def wait(self, operation: Operation, timeout: float) -> None:
+    def wait(self, record: Record, timeout: float, operation: str) -> None:
         deadline = time.monotonic() + timeout
-        record = operation.record.address
+        address = record.address
 
         def completed() -> bool:
-            self._tell()  # the interrupt may have been another's, whose task this thread's look has taken it from
-            return load(record, 1) != 0
+            self._resume_completed()  # it may have been another's interrupt, whose task this thread took it from
+            return load(address, 1) != 0
 
-        while not load(record, 1):
+        while not load(address, 1):
             left = deadline - time.monotonic()
             if left <= 0:
                 raise self._late(operation, timeout)
             self._interrupt.wait_until(completed, min(left, _TURN))
             break_off()
 
-    def _late(self, operation: Operation, timeout: float) -> DeviceTimeout:
-        text = describe(self._driver.regs.SWERR.read())
+    def _late(self, operation: str, timeout: float) -> DeviceTimeout:
+        text = describe(self._regs.SWERR.read())
         why = f"no completion after {timeout:.3g} s" + (f"; {text}" if text else "")
-        return DeviceTimeout(operation.name, device=self._driver.label, why=why)
+        return DeviceTimeout(operation, device=self._regs.label, why=why)
 
-    async def wait_async(self, operation: Operation) -> None:
+    async def wait_async(self, record: Record) -> None:
         loop = asyncio.get_running_loop()
-        while not load(operation.record.address, 1):
+        while not load(record.address, 1):
             future = loop.create_future()
-            self._waiting[future] = operation.record.address
+            self._waiting[future] = record.address
             if self._reader is None or self._reader.done():
                 self._reader = loop.create_task(self._read())
             try:
@@ -130,9 +140,9 @@ class Interrupting:
     async def _read(self) -> None:
         while True:
             await self._interrupt
-            self._tell()
+            self._resume_completed()
 
-    def _tell(self) -> None:
+    def _resume_completed(self) -> None:
         """Resume the tasks whose records are there."""
         for future, record in list(self._waiting.items()):
             if load(record, 1):
@@ -142,7 +152,7 @@ class Interrupting:
 
     def close(self) -> None:
         if self._pasid is not None and isinstance(self._interrupt, VectorInterrupt):
-            self._driver.pasids.allow(self._interrupt.vector, None)
+            self._pasids.allow(self._interrupt.vector, None)
         if self._owned:
             self._interrupt.close()
 
@@ -152,20 +162,25 @@ def _resume(future: asyncio.Future[None]) -> None:
         future.set_result(None)
 
 
-def notifier_for(driver: Idxd, completion: object, pasid: int | None = None) -> Notifier:
+def notifier_for(resources: Resources, completion: object, pasid: int | None = None) -> Notifier:
     """What ``Idxd.wq``'s argument means, for work tagged ``pasid``."""
+    interrupts, regs = resources.device.interrupts, resources.regs
+
+    def interrupting(interrupt: ImsInterrupt | VectorInterrupt, *, owned: bool) -> Interrupting:
+        return Interrupting(interrupt, regs, resources.handles, resources.pasids, pasid, owned=owned)
+
     if completion == "poll":
-        return Polling(driver)
+        return Polling(regs)
     if completion == "ims":
-        return Interrupting(driver, driver.ims.allocate(pasid=pasid), pasid, owned=True)
+        return interrupting(resources.allocate(pasid), owned=True)
     if completion == "msix":
-        msix = driver.device.interrupts.msix
+        msix = interrupts.msix
         free = [n for n in range(1, msix.count) if n not in msix.attached]
         if not free:
             why = "every vector is taken as a donor of IMS slots, or by others"
-            raise UsageError("complete by MSI-X", device=driver.label, why=why, hint='completion="ims"')
-        return Interrupting(driver, driver.device.interrupts.open_msix(free[-1]), pasid, owned=True)
+            raise UsageError("complete by MSI-X", device=resources.label, why=why, hint='completion="ims"')
+        return interrupting(interrupts.open_msix(free[-1]), owned=True)
     if isinstance(completion, (ImsInterrupt, VectorInterrupt)):
-        return Interrupting(driver, completion, pasid, owned=False)
+        return interrupting(completion, owned=False)
     why = f'completion must be "poll", "ims", "msix" or an interrupt, not {completion!r}'
-    raise UsageError("use a work queue", device=driver.label, why=why)
+    raise UsageError("use a work queue", device=resources.label, why=why)

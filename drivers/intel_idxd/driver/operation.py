@@ -15,8 +15,8 @@ from .operation_error import OperationError
 
 if TYPE_CHECKING:
     from .operations import Request
-    from .queue_session import QueueSession
     from .records import Record
+    from .session import Session
 
 __all__ = ["Operation"]
 
@@ -26,7 +26,7 @@ class Operation:
 
     __slots__ = ("_completion", "_session", "handle", "record", "request")
 
-    def __init__(self, session: QueueSession, request: Request, record: Record) -> None:
+    def __init__(self, session: Session, request: Request, record: Record) -> None:
         self._session, self.request, self.record = session, request, record
         self.handle = -1
         """The interrupt handle that it was submitted with."""
@@ -54,7 +54,7 @@ class Operation:
             limit = self._session.timeout if timeout is None else timeout
             while True:
                 if not load(self.record.address, 1):
-                    self._session.notifier.wait(self, limit)
+                    self._session.notifier.wait(self.record, limit, self.name)
                 if not self._again():
                     break
             self._finish()
@@ -65,16 +65,16 @@ class Operation:
             self._check_process()
             while True:
                 if not load(self.record.address, 1):
-                    yield from self._session.notifier.wait_async(self).__await__()
+                    yield from self._session.notifier.wait_async(self.record).__await__()
                 if not self._again():
                     break
             self._finish()
         return self._result(True)
 
     def _check_process(self) -> None:
-        driver = self._session.driver
-        if driver.forked:
-            driver.check_open(self.name)
+        owner = self._session.resources.owner
+        if owner.forked:
+            owner.check_open(self.name)
 
     def _again(self) -> bool:
         """Whether it failed because its interrupt handle was revoked, and was submitted again with another."""
@@ -93,6 +93,6 @@ class Operation:
         return completion
 
     def __repr__(self) -> str:
-        if self._completion is None and self._session.driver.forked:
+        if self._completion is None and self._session.resources.owner.forked:
             return f"<Operation {self.name}: of another process>"
         return f"<Operation {self.name}: {self._completion or ('done' if self.done else 'in flight')}>"

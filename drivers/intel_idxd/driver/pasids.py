@@ -11,17 +11,25 @@ from vfio_ims.locks import make_lock
 from ..hardware.tables import PERMISSION_STRIDE, Permission
 
 if TYPE_CHECKING:
-    from .idxd import Idxd
+    from vfio_ims.ports.device import DevicePort
+
+    from ..hardware.registers import Bar0
+    from .capabilities import Capabilities
+    from .queue_settings import QueueSettings
     from .work_queue import WorkQueue
 
 __all__ = ["Pasids"]
 
 
 class Pasids:
-    """Which PASIDs are attached for whom. A PASID's requests go through the device's own address space."""
+    """The PASIDs that are attached, and how many sessions use each.
 
-    def __init__(self, driver: Idxd) -> None:
-        self._driver = driver
+    A PASID's requests go through the device's own address space.
+    """
+
+    def __init__(self, port: DevicePort, regs: Bar0, capabilities: Capabilities, settings: QueueSettings) -> None:
+        self._port, self._regs, self._capabilities, self._settings = port, regs, capabilities, settings
+        self._label = regs.label
         self._lock = make_lock()
         self._users: dict[int, int] = {}
 
@@ -35,20 +43,19 @@ class Pasids:
         with self._lock:
             if queue.dedicated and queue.sessions:
                 why, hint = "other sessions use the queue without it", "use another queue, or close them first"
-                raise DeviceBusy(operation, device=self._driver.label, why=why, hint=hint)
-            if not queue.dedicated and self._driver.active.queue(queue.index).pasid is None:
+                raise DeviceBusy(operation, device=self._label, why=why, hint=hint)
+            if not queue.dedicated and self._settings.active.queue(queue.index).pasid is None:
                 why = "the shared queue was configured without PASIDs"
                 hint = "configure it with pasid=0: each request of a shared queue then has its own"
-                raise UsageError(operation, device=self._driver.label, why=why, hint=hint)
+                raise UsageError(operation, device=self._label, why=why, hint=hint)
             if pasid not in self._users:
-                port = self._driver.device.port
-                port.attach_pasid(pasid, port.space)
+                self._port.attach_pasid(pasid, self._port.space)
             self._users[pasid] = self._users.get(pasid, 0) + 1
             if not queue.dedicated:
                 return
             queue.pasid = pasid
             try:
-                self._driver.set_pasid(queue, pasid)
+                self._settings.set_pasid(queue, pasid)
             except BaseException:
                 self._drop(queue, pasid)
                 raise
@@ -58,7 +65,7 @@ class Pasids:
         with self._lock:
             try:
                 if queue.dedicated:
-                    self._driver.set_pasid(queue, None)
+                    self._settings.set_pasid(queue, None)
             finally:
                 self._drop(queue, pasid)
 
@@ -68,11 +75,10 @@ class Pasids:
         self._users[pasid] -= 1
         if not self._users[pasid]:
             del self._users[pasid]
-            self._driver.device.port.detach_pasid(pasid)
+            self._port.detach_pasid(pasid)
 
     def allow(self, vector: int, pasid: int | None) -> None:
         """Let work for ``pasid`` raise MSI-X ``vector``."""
-        driver = self._driver
-        at = driver.capabilities.table("permissions") + vector * PERMISSION_STRIDE
-        entry = Permission(driver.regs.window, at, driver.label).ENTRY
+        at = self._capabilities.table("permissions") + vector * PERMISSION_STRIDE
+        entry = Permission(self._regs.window, at, self._label).ENTRY
         entry.write(pasid_enable=pasid is not None, pasid=pasid or 0)

@@ -10,13 +10,12 @@ from vfio_ims.ims import ImsInterrupt
 from vfio_ims.interrupts.vector import VectorInterrupt
 
 from ..hardware.commands import Command, queue_operand
-from .configuration import queue_entry, queue_mode
+from .configuration import queue_entry
 
 if TYPE_CHECKING:
     from ..hardware.registers import Bar0
     from .capabilities import Capabilities
     from .commander import Commander
-    from .configuration import Configuration
     from .handles import Handles
     from .tracker import Tracker
     from .work_queue import WorkQueue
@@ -29,7 +28,6 @@ class QueueControl:
 
     regs: Bar0
     capabilities: Capabilities
-    active: Configuration
     label: str
 
     if TYPE_CHECKING:
@@ -90,12 +88,3 @@ class QueueControl:
         else:
             entry.OCCUPANCY_INTERRUPT.write(handle=self.handles.vector(interrupt.vector))
         entry.OCCUPANCY_LIMIT.write(entries=limit, enable=1)
-
-    def set_pasid(self, queue: WorkQueue, pasid: int | None) -> None:
-        """Give a dedicated queue another PASID. It is disabled meanwhile: what is in flight completes first."""
-        with queue.lock:
-            queue.loan = None
-            self.commander.run(Command.DISABLE_QUEUE, queue_operand(queue.index))
-            chosen = self.active.with_queue(queue.index, pasid=pasid).queue(queue.index)
-            queue_entry(self.regs, self.capabilities, queue.index).MODE.write(queue_mode(chosen))
-            self.commander.run(Command.ENABLE_QUEUE, queue.index)

@@ -14,14 +14,13 @@ from .accel_config import bitmap_text
 from .configuration import queue_entry
 
 if TYPE_CHECKING:
-    from .idxd import Idxd
+    from .capabilities import Capabilities
 
 __all__ = ["describe_details", "describe_status"]
 
 
-def describe_status(driver: Idxd) -> str:
+def describe_status(regs: Bar0) -> str:
     """What is wrong, a line each; "" where the device is enabled and reports nothing. Clears nothing."""
-    regs = driver.device.bar(0).bind(Bar0)
     state = regs.GENSTS.read()
     if state == 0xFFFF_FFFF:
         return "GENSTS reads all ones: no device answers"
@@ -43,20 +42,18 @@ def describe_status(driver: Idxd) -> str:
     return "\n".join(lines)
 
 
-def _operations(driver: Idxd) -> str:
-    known = DsaOpcode if driver.kind == "dsa" else IaaOpcode
-    bits = driver.capabilities.operations
+def _operations(kind: str, bits: int) -> str:
+    known = DsaOpcode if kind == "dsa" else IaaOpcode
     names = [one.name.lower().replace("_", " ") for one in known if bits >> one & 1]
     return f"{', '.join(names)} ({bitmap_text(bits)})"
 
 
-def describe_details(driver: Idxd) -> list[tuple[str, str]]:
+def describe_details(regs: Bar0, capabilities: Capabilities, kind: str) -> list[tuple[str, str]]:
     """Name and text of each: capabilities, groups, queues as the device has them now, errors."""
-    capabilities = driver.capabilities
     general, queues = capabilities.general, capabilities.queue
     found = [
         ("version", f"{int(capabilities.version):#x}"),
-        ("state", f"{driver.regs.GENSTS.read()!r}"),
+        ("state", f"{regs.GENSTS.read()!r}"),
         ("gen_cap", f"{int(general):#x}"),
         ("max_transfer_size", str(capabilities.max_transfer)),
         ("max_batch_size", str(capabilities.max_batch)),
@@ -66,24 +63,24 @@ def describe_details(driver: Idxd) -> list[tuple[str, str]]:
         ("max_engines", str(capabilities.engine.engines)),
         ("max_read_buffers", str(capabilities.group.read_buffers)),
         ("interrupt handles", "requested by command" if capabilities.wants_handles else "the table's indices"),
-        ("op_cap", _operations(driver)),
+        ("op_cap", _operations(kind, capabilities.operations)),
     ]
     for index in range(capabilities.group.groups):
         at = capabilities.table("groups") + index * GROUP_STRIDE
-        entry = GroupConfig(driver.regs.window, at, driver.label)
+        entry = GroupConfig(regs.window, at, regs.label)
         members, engines, flags = entry.QUEUES0.read(), entry.ENGINES.read(), entry.FLAGS.read()
         if members or engines:
             text = f"work queues {_numbers(members)}, engines {_numbers(engines)}"
             found.append((f"group {index}", f"{text}, read buffers {flags.read_buffers_allowed}"))
     for index in range(queues.queues):
-        queue = queue_entry(driver.regs, capabilities, index)
+        queue = queue_entry(regs, capabilities, index)
         size, mode, status = queue.SIZE.read().entries, queue.MODE.read(), queue.STATUS.read()
         if size:
             state = QueueState(status.state).name.lower() if status.state < len(QueueState) else "unknown"
             words = f"{'dedicated' if mode.dedicated else 'shared'}, size {size}, priority {mode.priority}, {state}"
             tag = f", PASID {mode.pasid}" if mode.pasid_enable else ""
             found.append((f"work queue {index}", f"{words}, occupancy {status.occupancy}{tag}"))
-    errors = describe_status(driver)
+    errors = describe_status(regs)
     return [*found, ("errors", errors.replace("\n", "; ") or "none")]
 
 
