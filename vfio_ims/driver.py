@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, ClassVar, Self
 from vfio_ims.errors import ClosedError, DeviceError, DeviceTimeout, UnsupportedError
 from vfio_ims.families import family_for
 from vfio_ims.ims import FireReport, ImsDomain, ImsTable, ImsVerdict
-from vfio_ims.ims.parking import Parking
 from vfio_ims.ims.verdict import judge
 from vfio_ims.interruption import uninterrupted
 from vfio_ims.lifetime import Owner
-from vfio_ims.locks import made, made_once, make_rlock
+from vfio_ims.locks import make_rlock
 from vfio_ims.names import Name, open_device
 
 if TYPE_CHECKING:
@@ -30,6 +29,9 @@ class Driver(Owner, ABC):
 
     Each callback's guarantee is what the conformance suite tests.
     """
+
+    ims: ImsDomain
+    """The domain of the slot table: allocate interrupts here. Made before ``start``."""
 
     reserved_vectors: ClassVar[tuple[int, ...]] = ()
     """MSI-X vectors that the device needs for itself: they are never donors."""
@@ -126,19 +128,11 @@ class Driver(Owner, ABC):
 
     def _bring_up(self) -> None:
         self.device.config.memory = True
-        table = self.ims_table()
-        parking = Parking(self.device, table)
-        parking.quiesce(range(table.size))  # a former user's slots would fire as soon as the device masters the bus
+        # Quiesces the slots: a former user's would fire as soon as the device masters the bus.
+        self.ims = ImsDomain(self.device, self.ims_table(), self, reserved=self.reserved_vectors)
         self.device.config.bus_master = True
         self._started = True  # or half: stopping works from any state
         self.start()
-        parking.close()
-
-    @made_once
-    def ims(self) -> ImsDomain:
-        """The domain of the slot table: allocate interrupts here."""
-        self.check_open("use IMS")
-        return ImsDomain(self.device, self.ims_table(), self, reserved=self.reserved_vectors)
 
     @property
     def verdict(self) -> ImsVerdict:
@@ -153,20 +147,17 @@ class Driver(Owner, ABC):
         over. Where it fails half-way every wait and allocation raises DeviceError until a reset succeeds.
         """
         self.check_open("reset")
-        domain = made(self, "ims")
+        domain = self.ims
         with uninterrupted():
             try:
-                if domain is not None:
-                    with contextlib.suppress(DeviceError, DeviceTimeout):  # it may be lost: then nothing leaves it
-                        domain.parking.quiesce(range(domain.table.size))
+                with contextlib.suppress(DeviceError, DeviceTimeout):  # it may be lost: then nothing leaves it
+                    domain.quiesce(range(domain.table.size))
                 with self._quiet():
                     self._reset()
-                if domain is not None:
-                    domain.resync()
+                domain.resync()
             except BaseException as error:
-                if domain is not None:
-                    why = f"its last reset was not completed: {str(error) or type(error).__name__}"
-                    domain.fail(DeviceError("use the device", device=self.label, why=why, hint="reset it again"))
+                why = f"its last reset was not completed: {str(error) or type(error).__name__}"
+                domain.fail(DeviceError("use the device", device=self.label, why=why, hint="reset it again"))
                 raise
 
     def _reset(self) -> None:
@@ -193,9 +184,8 @@ class Driver(Owner, ABC):
             stack.callback(self.device.close)
             if self._started:
                 stack.callback(self._halt)
-            domain = made(self, "ims")
-            if domain is not None:
-                stack.callback(domain.close)
+            if "ims" in self.__dict__:  # or opening it failed before
+                stack.callback(self.ims.close)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.label}{' closed' if self.closed else ''}>"

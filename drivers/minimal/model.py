@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The example device in software."""
 
-from vfio_ims.models import Bar, DeviceModel, Msix, Outcome, on_write
+from vfio_ims.messages import FireStatus
+from vfio_ims.models import Bar, DeviceModel, Msix, on_write
 
 from .registers import SLOTS, Bar0
 
@@ -17,7 +18,7 @@ class MinimalModel(DeviceModel):
     def fire(self, slot: int) -> None:
         bad = slot >= SLOTS.count
         outcome = None if bad else self.slots.fire(slot)  # masked: pending; else the bus carries address and data
-        self.registers().set(Bar0.STATUS, pended=outcome is Outcome.PENDING, bad_slot=bad)
+        self.registers().set(Bar0.STATUS, pended=outcome is FireStatus.PENDING, bad_slot=bad)
 
     @on_write(Bar0.FIRE_VECTOR)
     def fire_vector(self, vector: int) -> None:

@@ -121,7 +121,7 @@ WRONG: list[tuple[Callable[[Any, ImsInterrupt], object], str]] = [
     (lambda d, irq: d.ims.allocate(pasid="x"), f"pasid {NUMBER}1048575"),
     (lambda d, irq: d.ims.allocate(exclusive="yes"), "exclusive must be True or False, not 'yes'"),
     (lambda d, irq: d.ims.allocate(masked="no"), "masked must be True or False, not 'no'"),
-    (lambda d, irq: d.ims.allocate(ignore=1), "ignore must be True or False, not 1"),
+    (lambda d, irq: d.ims.allocate(any_pasid=1), "any_pasid must be True or False, not 1"),
     (lambda d, irq: d.ims.allocate_group("4"), "count must be a number, 1 or more, not '4'"),
     (lambda d, irq: d.ims.allocate_group(1.5), "count must be a number, 1 or more, not 1.5"),
     (lambda d, irq: d.ims.allocate_group(2, cookies=5), "cookies must be a list of 2, one a slot, not 5"),
@@ -144,7 +144,7 @@ def test_a_value_of_the_wrong_kind(model: str) -> None:
                 what(driver, irq)
         driver.fire(irq.slot)
         assert irq.wait(timeout=math.inf)  # for ever is a time, and nothing above has done any harm
-        assert driver.ims.records.allocated == [irq.slot]
+        assert driver.ims.allocated == [irq.slot]
 
 
 def test_a_domain_says_what_it_is() -> None:

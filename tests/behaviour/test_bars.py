@@ -103,7 +103,7 @@ def test_an_access_outside_the_bar_is_refused(words: Words, width: int) -> None:
     for offset in (bar.size, -(width // 8), 1 << 40):
         with pytest.raises(UsageError) as caught:
             getattr(bar, f"read{width}")(offset)
-        assert bar.device.name in str(caught.value)
+        assert bar.port.name in str(caught.value)
         with pytest.raises(UsageError):
             getattr(bar, f"write{width}")(offset, 0)
 

@@ -59,9 +59,9 @@ def works(driver: Driver) -> None:
 def agree(domain: ImsDomain) -> None:
     """What is allocated reads back as it is recorded, and nothing else is armed."""
     report = domain.report()
-    assert {entry.slot for entry in report.slots} == set(domain.records.allocated)
+    assert {entry.slot for entry in report.slots} == set(domain.allocated)
     for entry in report.slots:
-        assert domain.table.read(entry.slot) == domain.records.slot(entry.slot)
+        assert domain.table.read(entry.slot) == domain.expected(entry.slot)
 
 
 def test_a_fire_and_a_wait(ims_driver: Driver) -> None:
@@ -109,10 +109,10 @@ def test_allocating_and_closing(ims_driver: Driver) -> None:
 
     def check() -> None:
         agree(domain)
-        for slot in domain.records.allocated:  # an owner that was broken off before it had its slot has lost it
+        for slot in domain.allocated:  # an owner that was broken off before it had its slot has lost it
             if slot != keep.slot:
                 domain.interrupt(slot).close()
-        assert domain.records.allocated == [keep.slot]
+        assert domain.allocated == [keep.slot]
         in_time(lambda: delivered(ims_driver, keep))
 
     assert sweep(act, check)

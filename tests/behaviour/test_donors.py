@@ -16,14 +16,14 @@ pytestmark = EVERYWHERE
 
 
 def donors_of(driver: Driver) -> int:
-    return len(driver.ims.pool.eligible)
+    return len(driver.ims.eligible_vectors)
 
 
 def check_spread(driver: Driver) -> None:
     """A group of two slots for each donor is spread over all of them, and each slot is delivered."""
     count = min(2 * donors_of(driver), driver.ims.table.size)
     with driver.ims.allocate_group(count) as irqs:
-        assert {irq.donor for irq in irqs} == set(driver.ims.pool.eligible)
+        assert {irq.donor for irq in irqs} == set(driver.ims.eligible_vectors)
         assert all(delivered(driver, irq) for irq in irqs)
 
 
@@ -76,7 +76,7 @@ def test_a_slot_that_is_written_with_another_donors_message_ends_its_exclusive_u
 
 def test_the_least_loaded_donor_is_taken(ims_driver: Driver) -> None:
     domain = ims_driver.ims
-    first, second, *others = domain.pool.eligible
+    first, second, *others = domain.eligible_vectors
     for vector in (first, first, first, second):
         domain.allocate(vector=vector)
     for vector in others:
@@ -92,7 +92,7 @@ def test_the_least_loaded_donor_is_taken(ims_driver: Driver) -> None:
 
 def test_an_idle_donor_is_given_up_for_msix(ims_driver: Driver) -> None:
     interrupts = ims_driver.device.interrupts
-    vectors = ims_driver.ims.pool.eligible
+    vectors = ims_driver.ims.eligible_vectors
     for _ in range(2):
         ims_driver.ims.allocate_group(len(vectors)).close()
         opened = [interrupts.open_msix(vector) for vector in vectors]
@@ -157,7 +157,7 @@ def test_a_vector_that_slots_cannot_leave_is_refused_with_their_number(ims_drive
     ) as caught:
         interrupts.open_msix(alone.donor)
     assert "close that slot" in caught.value.hint
-    vector = next(vector for vector in domain.pool.eligible if vector != alone.donor)
+    vector = next(vector for vector in domain.eligible_vectors if vector != alone.donor)
     pinned = [domain.allocate(vector=vector) for _ in range(2)]
     with pytest.raises(DeviceBusy, match=rf"donor of 2 slots \({pinned[0].slot}, {pinned[1].slot}\), and .* asked for"):
         interrupts.open_msix(vector)
@@ -170,7 +170,7 @@ def test_a_vector_that_slots_cannot_leave_is_refused_with_their_number(ims_drive
 
 def test_the_last_shared_donor_is_not_taken_from_its_slots(ims_driver: Driver) -> None:
     domain, interrupts = ims_driver.ims, ims_driver.device.interrupts
-    *most, last = domain.pool.eligible
+    *most, last = domain.eligible_vectors
     opened = [interrupts.open_msix(vector) for vector in most]
     with domain.allocate() as irq:
         assert irq.donor == last
@@ -185,7 +185,7 @@ def test_the_last_shared_donor_is_not_taken_from_its_slots(ims_driver: Driver) -
 
 def test_reserved_vectors_are_no_donors_until_they_are_released(ims_driver: Driver) -> None:
     domain, interrupts = ims_driver.ims, ims_driver.device.interrupts
-    first, second, *others = domain.pool.eligible
+    first, second, *others = domain.eligible_vectors
     with domain.allocate_group(donors_of(ims_driver)) as irqs:
         with interrupts.reserve_msix(first, second) as reserved:
             assert reserved.vectors == (first, second)

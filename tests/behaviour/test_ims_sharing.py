@@ -37,7 +37,7 @@ def test_owners_on_other_donors_sleep_on(ims_driver: Driver) -> None:
 
 
 def test_the_source_tells_apart_those_on_one_donor(ims_driver: Driver) -> None:
-    donor = ims_driver.ims.pool.eligible[0]
+    donor = ims_driver.ims.eligible_vectors[0]
     irqs = [ims_driver.ims.allocate(vector=donor) for _ in range(3)]
     assert delivered(ims_driver, irqs[1])
     if ims_driver.fired([irq.slot for irq in irqs]) is None:
@@ -48,7 +48,7 @@ def test_the_source_tells_apart_those_on_one_donor(ims_driver: Driver) -> None:
 
 
 def test_fires_of_several_on_one_donor_wake_them_all(ims_driver: Driver) -> None:
-    donor = ims_driver.ims.pool.eligible[0]
+    donor = ims_driver.ims.eligible_vectors[0]
     irqs = [ims_driver.ims.allocate(vector=donor) for _ in range(4)]
     for irq in irqs:
         fire(ims_driver, irq)
@@ -56,7 +56,7 @@ def test_fires_of_several_on_one_donor_wake_them_all(ims_driver: Driver) -> None
 
 
 def test_a_masked_slot_does_not_wake_with_its_donor_when_the_source_tells(ims_driver: Driver) -> None:
-    donor = ims_driver.ims.pool.eligible[0]
+    donor = ims_driver.ims.eligible_vectors[0]
     awake, asleep = ims_driver.ims.allocate(vector=donor), ims_driver.ims.allocate(vector=donor, masked=True)
     ims_driver.fire(asleep.slot)
     assert delivered(ims_driver, awake)
@@ -90,7 +90,7 @@ def test_the_report_counts_events_never_above_fires(ims_driver: Driver) -> None:
             fires += 1
         report = ims_driver.ims.report()
         assert 1 <= sum(donor.events for donor in report.donors) <= fires
-        assert {donor.vector for donor in report.donors} <= set(ims_driver.ims.pool.eligible)
+        assert {donor.vector for donor in report.donors} <= set(ims_driver.ims.eligible_vectors)
         assert [slot.slot for slot in report.slots] == sorted(irqs.slots)
         assert all(slot.in_order for slot in report.slots)
         assert f"{len(irqs)} of {report.size} slots in use" in str(report)
@@ -109,7 +109,7 @@ def test_slots_can_change_their_donor(ims_driver: Driver) -> None:
     domain = ims_driver.ims
     with domain.allocate_group(3) as irqs:
         assert all(delivered(ims_driver, irq) for irq in irqs)
-        targets = [domain.pool.eligible[-1], domain.pool.eligible[0], domain.pool.eligible[-1]]
+        targets = [domain.eligible_vectors[-1], domain.eligible_vectors[0], domain.eligible_vectors[-1]]
         domain.retarget(irqs.slots, targets)
         assert [irq.donor for irq in irqs] == targets
         assert all(delivered(ims_driver, irq) for irq in irqs)
@@ -129,7 +129,7 @@ def test_a_group_is_the_whole_table_if_you_like(ims_driver: Driver) -> None:
         for irq in (irqs[0], irqs[size // 2], irqs[-1]):
             assert delivered(ims_driver, irq)
     assert all(is_quiet(domain.table, slot) for slot in (0, size // 2, size - 1))
-    assert domain.records.free == size
+    assert domain.allocated == []
 
 
 def test_a_group_is_all_or_none(ims_driver: Driver) -> None:

@@ -120,7 +120,7 @@ def test_exclusive_donors_run_out_with_a_reason(ims_driver: Driver) -> None:
 def test_a_slot_and_a_vector_can_be_asked_for(ims_driver: Driver) -> None:
     domain = ims_driver.ims
     last = domain.table.size - 1
-    vector = domain.pool.eligible[-1]
+    vector = domain.eligible_vectors[-1]
     with domain.allocate(slot=last, vector=vector) as irq:
         assert (irq.slot, irq.donor) == (last, vector)
         assert delivered(ims_driver, irq)
@@ -219,7 +219,7 @@ def test_a_former_owners_pending_interrupt_is_nobodys(ims_driver: Driver) -> Non
 def test_a_former_owners_wakeup_is_nobodys(ims_driver: Driver) -> None:
     with ims_driver.ims.allocate() as former:
         fire(ims_driver, former)
-    with ims_driver.ims.allocate(slot=former.slot, vector=ims_driver.ims.pool.eligible[-1]) as irq:
+    with ims_driver.ims.allocate(slot=former.slot, vector=ims_driver.ims.eligible_vectors[-1]) as irq:
         assert silent(irq)
 
 

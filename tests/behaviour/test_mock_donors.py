@@ -21,6 +21,7 @@ from vfio_ims.drivers.minimal.model import MinimalModel
 from vfio_ims.drivers.minimal.registers import SLOTS, Bar0
 from vfio_ims.errors import DeviceBusy, DeviceError
 from vfio_ims.ims import ImsDomain, ImsInterrupt, SlotArray
+from vfio_ims.ims.quiesce import Quiescer
 from vfio_ims.messages import MessageLimits
 from vfio_ims.models import Bar
 from vfio_ims.platform import Platform
@@ -211,7 +212,7 @@ def test_a_vector_whose_slot_could_not_be_quiesced_stays_attached(monkeypatch: p
     with vfio_ims.open_driver("mock:minimal") as driver:
         irq = driver.ims.allocate()
         with monkeypatch.context() as patch:
-            patch.setattr(driver.ims.parking, "quiesce", lambda *_: (_ for _ in ()).throw(DeviceError("quiesce")))
+            patch.setattr(Quiescer, "quiesce", lambda *_: (_ for _ in ()).throw(DeviceError("quiesce")))
             with pytest.raises(DeviceError):
                 irq.close()
         with pytest.raises(DeviceBusy, match="could not be quiesced") as caught:

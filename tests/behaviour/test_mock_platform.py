@@ -83,7 +83,7 @@ def test_the_verdict_says_that_nothing_remaps(bare_host: Driver) -> None:
 
 def test_check_notices_a_moved_vector_and_repairs_its_slots(bare_host: Driver) -> None:
     domain = bare_host.ims
-    donor = domain.pool.eligible[0]
+    donor = domain.eligible_vectors[0]
     irqs = [domain.allocate(vector=donor) for _ in range(3)]
     bystander = domain.allocate(exclusive=True)
     assert domain.check() == []

@@ -53,7 +53,7 @@ def test_a_group_is_programmed_ten_times_faster_than_by_single_writes(race: Any,
     layout = table.layout  # type: ignore[attr-defined]
     bar = dsa.device.bar(layout.bar)
     domain.allocate_group(8).close()  # the donors are attached now
-    donors = sorted(domain.pool.donors.values(), key=lambda donor: donor.vector)
+    donors = sorted(domain.donors.values(), key=lambda donor: donor.vector)
 
     def singly() -> None:
         write, owners = bar.write32, {}
@@ -69,7 +69,7 @@ def test_a_group_is_programmed_ten_times_faster_than_by_single_writes(race: Any,
             owners[slot] = donor
 
     def forget() -> None:
-        domain.records.give_back(domain.records.allocated)  # giving back is not what is measured
+        domain.release(domain.allocated, "the benchmark")  # giving back is not what is measured
 
     race(
         f"allocate, program, unmask {SLOTS} as one group",

@@ -52,7 +52,7 @@ def test_a_masked_slot_pends_and_is_delivered_once(dsa: Dsa) -> None:
 
 
 def test_work_without_the_slots_pasid_is_refused(dsa: Dsa) -> None:
-    with dsa.ims.allocate(pasid=7) as tagged, dsa.ims.allocate() as plain, dsa.ims.allocate(ignore=True) as anyone:
+    with dsa.ims.allocate(pasid=7) as tagged, dsa.ims.allocate() as plain, dsa.ims.allocate(any_pasid=True) as anyone:
         for slot, pasid in ((tagged, None), (tagged, 8), (plain, 7)):
             report = dsa.fire(slot.slot, pasid=pasid)
             assert (report.status, report.code) == (FireStatus.REFUSED, INVALID_HANDLE)

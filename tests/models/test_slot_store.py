@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 import vfio_ims
-from vfio_ims.models import Outcome, SlotStore
+from vfio_ims.messages import FireStatus
+from vfio_ims.models import SlotStore
 from vfio_ims.registers import SlotLayout
 
 LAYOUT = SlotLayout(bar=0, offset=0, count=8, ignore=2, pasid_enable=3)
@@ -56,10 +57,10 @@ class Slots(RuleBasedStateMachine):
     def fire(self, index: int) -> None:
         outcome = self.store.fire(index)
         if self.masked[index]:
-            assert outcome is Outcome.PENDING
+            assert outcome is FireStatus.PENDING
             self.pending[index] = True
         else:
-            assert outcome is Outcome.SENT
+            assert outcome is FireStatus.SENT
             self.expected.append(self.message[index])
 
     @rule()
@@ -82,20 +83,20 @@ TestSlots = Slots.TestCase
 @pytest.mark.parametrize(
     ("control", "pasid", "outcome"),
     [
-        (PASID_ENABLE | 5 << 12, 5, Outcome.SENT),
-        (PASID_ENABLE | 5 << 12, 6, Outcome.REFUSED),
-        (PASID_ENABLE | 5 << 12, None, Outcome.REFUSED),
-        (5 << 12, None, Outcome.SENT),
-        (5 << 12, 5, Outcome.REFUSED),
-        (IGNORE, 7, Outcome.SENT),
+        (PASID_ENABLE | 5 << 12, 5, FireStatus.SENT),
+        (PASID_ENABLE | 5 << 12, 6, FireStatus.REFUSED),
+        (PASID_ENABLE | 5 << 12, None, FireStatus.REFUSED),
+        (5 << 12, None, FireStatus.SENT),
+        (5 << 12, 5, FireStatus.REFUSED),
+        (IGNORE, 7, FireStatus.SENT),
     ],
 )
-def test_a_slot_fires_only_for_its_pasid(control: int, pasid: int | None, outcome: Outcome) -> None:
+def test_a_slot_fires_only_for_its_pasid(control: int, pasid: int | None, outcome: FireStatus) -> None:
     sent: list[int] = []
     store = SlotStore(LAYOUT, lambda address, data: sent.append(data))
     store.store(12, word(control))
     assert store.fire(0, pasid) is outcome
-    assert len(sent) == (outcome is Outcome.SENT)
+    assert len(sent) == (outcome is FireStatus.SENT)
 
 
 def test_a_pending_slot_unmasked_through_a_mapping_is_sent_within_milliseconds() -> None:
@@ -131,7 +132,7 @@ def test_a_mapped_table_with_many_pending_slots_sends_those_that_are_unmasked() 
 
         for index in range(layout.count):
             write(index, layout.data, index)
-            assert store.fire(index) is Outcome.PENDING
+            assert store.fire(index) is FireStatus.PENDING
         assert store.watch()
         assert sent == []
         for index in (0, 7, 1024, 2047):

@@ -12,7 +12,7 @@ from vfio_ims.backends.software.in_process import InProcessLink
 from vfio_ims.device import Device
 from vfio_ims.driver import Driver, FireReport
 from vfio_ims.ims import FireStatus, SlotArray
-from vfio_ims.models import Bar, DeviceModel, Msix, Outcome, on_write
+from vfio_ims.models import Bar, DeviceModel, Msix, on_write
 from vfio_ims.platform import Platform
 from vfio_ims.registers import Block, Register, SlotLayout, bit, bits
 
@@ -35,7 +35,7 @@ class TestedModel(DeviceModel):
     id = "1234:7e57"
     layout: SlotLayout
 
-    def raise_slot(self, slot: int, pasid: int | None) -> Outcome:
+    def raise_slot(self, slot: int, pasid: int | None) -> FireStatus:
         """What a test's broken device does otherwise."""
         return self.slots.fire(slot, pasid)
 
@@ -43,7 +43,7 @@ class TestedModel(DeviceModel):
     def fire(self, slot: int) -> None:
         tag = self.registers().get(Registers.PASID)
         outcome = self.raise_slot(slot, tag.number if tag.enable else None)
-        refused, pended = outcome is Outcome.REFUSED, outcome is Outcome.PENDING
+        refused, pended = outcome is FireStatus.REFUSED, outcome is FireStatus.PENDING
         self.registers().set(Registers.STATUS, refused=refused, pended=pended)
 
     @on_write(Registers.VECTOR)

@@ -14,7 +14,6 @@ import vfio_ims
 from tests.selftest.devices import PASIDS, TestedDriver, TestedModel, make_model, open_model
 from vfio_ims.driver import FireReport
 from vfio_ims.ims import FireStatus
-from vfio_ims.models import Outcome as Fate
 from vfio_ims.models.defects import DroppingSlots
 from vfio_ims.models.slot_store import SlotStore
 from vfio_ims.registers import SlotLayout
@@ -134,7 +133,7 @@ def test_every_count_of_a_blind_mask_and_of_lost_slots() -> None:
 class OneAlias(SlotStore):
     """Entry 64 is entry 0: by its messages only, it reads back well."""
 
-    def fire(self, index: int, pasid: int | None = None) -> Fate:
+    def fire(self, index: int, pasid: int | None = None) -> FireStatus:
         return super().fire(0 if index == 64 else index, pasid)
 
 
@@ -167,10 +166,10 @@ def test_one_alias_is_told_by_its_sequence_of_donors_alone() -> None:
 
 
 class BlindSlot(SlotStore):
-    def fire(self, index: int, pasid: int | None = None) -> Fate:
+    def fire(self, index: int, pasid: int | None = None) -> FireStatus:
         if index == 3 and self.slot(3).masked:
             self.emit(3, self.slot(3))
-            return Fate.SENT
+            return FireStatus.SENT
         return super().fire(index, pasid)
 
 
@@ -225,10 +224,10 @@ def test_one_lost_message() -> None:
 class Crossed(TestedModel):
     """Slot 5 raises vector 0 whatever it holds."""
 
-    def raise_slot(self, slot: int, pasid: int | None) -> Fate:
+    def raise_slot(self, slot: int, pasid: int | None) -> FireStatus:
         if slot == 5 and not self.slots.slot(5).masked and self.slots.slot(5).message.address >= 0xFEE0_0000:
             self.raise_vector(0)
-            return Fate.SENT
+            return FireStatus.SENT
         return super().raise_slot(slot, pasid)
 
 
@@ -243,12 +242,12 @@ def test_a_slot_on_the_wrong_vector() -> None:
 class Lax(TestedModel):
     """Does not compare slot 2's PASID, and says nothing of refusing slot 4."""
 
-    def raise_slot(self, slot: int, pasid: int | None) -> Fate:
+    def raise_slot(self, slot: int, pasid: int | None) -> FireStatus:
         own = self.slots.slot(slot).pasid
         if slot == 2 and own is not None:
             return super().raise_slot(slot, own)
         fate = super().raise_slot(slot, pasid)
-        return Fate.SENT if slot == 4 and fate is Fate.REFUSED else fate
+        return FireStatus.SENT if slot == 4 and fate is FireStatus.REFUSED else fate
 
 
 def test_pasids_that_are_not_compared_or_not_reported() -> None:
@@ -281,8 +280,8 @@ def test_pending_bits_not_shown_or_not_sent() -> None:
 class Unwilling(TestedModel):
     """Refuses slot 3 once the table is in use."""
 
-    def raise_slot(self, slot: int, pasid: int | None) -> Fate:
-        return Fate.REFUSED if slot == 3 else super().raise_slot(slot, pasid)
+    def raise_slot(self, slot: int, pasid: int | None) -> FireStatus:
+        return FireStatus.REFUSED if slot == 3 else super().raise_slot(slot, pasid)
 
 
 def test_a_refusal_is_told_in_the_devices_words() -> None:
@@ -306,9 +305,9 @@ def test_a_source_that_does_not_name_its_slot() -> None:
 class Scattered(TestedModel):
     """Each fire of slot 1 raises vector 3 beside its own."""
 
-    def raise_slot(self, slot: int, pasid: int | None) -> Fate:
+    def raise_slot(self, slot: int, pasid: int | None) -> FireStatus:
         fate = super().raise_slot(slot, pasid)
-        if slot == 1 and fate is Fate.SENT:
+        if slot == 1 and fate is FireStatus.SENT:
             self.raise_vector(3)
         return fate
 
@@ -320,8 +319,8 @@ def test_a_slot_that_raises_another_vector_as_well() -> None:
 
 
 class Dead(TestedModel):
-    def raise_slot(self, slot: int, pasid: int | None) -> Fate:
-        return Fate.SENT if slot > 2 else super().raise_slot(slot, pasid)
+    def raise_slot(self, slot: int, pasid: int | None) -> FireStatus:
+        return FireStatus.SENT if slot > 2 else super().raise_slot(slot, pasid)
 
 
 def test_a_dead_table_is_not_waited_for_slot_by_slot() -> None:

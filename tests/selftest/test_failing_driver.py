@@ -39,7 +39,7 @@ def failing_at(number: int, **members: Any) -> type[TestedDriver]:
 def quiet_after(opened: Opened) -> None:
     """Before the close as far as it can be seen, and after it on the other side."""
     driver = opened.driver
-    assert driver.ims.records.allocated == []
+    assert driver.ims.allocated == []
     assert check_idle(driver, 0.01) == ()
     port: Any = driver.device.port
     vectors = port.irqs.msix.vectors

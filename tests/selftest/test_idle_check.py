@@ -9,6 +9,7 @@ import pytest
 
 from tests.selftest.devices import make_model, open_model
 from vfio_ims.errors import BusFault
+from vfio_ims.ims.quiesce import Quiescer
 from vfio_ims.messages import Slot
 from vfio_ims.selftest import Options, check_idle, run
 
@@ -38,14 +39,14 @@ def test_after_the_self_test_and_the_close_nothing_can_fire(flr: bool) -> None:
 def test_entries_awake_loaded_or_pending_are_seen() -> None:
     opened = open_model(make_model(8, 2))
     driver, table = opened.driver, opened.driver.ims.table
-    scratch = driver.ims.parking.scratch
+    scratch = driver.ims.scratch
     table.write(2, Slot(scratch))
     table.write(3, Slot(scratch))
     driver.fire(3)
     table.write(7, Slot(scratch, masked=False))
     assert check_idle(driver, 0.005) == ("slot 7 not masked", "slots 2-3, 7 not zero", "slot 3 pending")
-    driver.ims.parking.quiesce(range(8))
-    driver.ims.parking.discharge(range(8))
+    driver.ims.quiesce(range(8))
+    Quiescer(driver.device, table).discharge(range(8))
     assert check_idle(driver, 0.005) == ()
 
 
@@ -54,7 +55,7 @@ def test_slots_in_use_and_events_of_nobody_are_seen() -> None:
     driver = opened.driver
     with driver.ims.allocate(masked=True) as interrupt:
         assert check_idle(driver, 0.005)[0] == "slot 0 allocated"
-    real, donor = driver.ims.hub.drain, driver.ims.pool.donors[0]
+    real, donor = driver.ims.hub.drain, driver.ims.donors[0]
     drains = iter([0, 1])
 
     def drain() -> int:
@@ -70,5 +71,5 @@ def test_a_table_without_masks_is_parked() -> None:
     opened = open_model(make_model(4, 2, mask=None, pending=None, control=None))
     assert run(opened.driver, options=FAST).passed
     assert check_idle(opened.driver, 0.005) == ()
-    word = opened.driver.ims.parking.scratch
+    word = opened.driver.ims.scratch
     assert {opened.model.slots.slot(index).message for index in range(4)} == {word}

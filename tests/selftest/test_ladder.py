@@ -10,8 +10,7 @@ import pytest
 
 from tests.selftest.devices import TestedDriver, TestedModel, make_model, open_model
 from vfio_ims.errors import DeviceError
-from vfio_ims.messages import INTERRUPT_RANGE, MessageLimits
-from vfio_ims.models import Outcome as Fate
+from vfio_ims.messages import INTERRUPT_RANGE, FireStatus, MessageLimits
 from vfio_ims.platform import Platform
 from vfio_ims.selftest import Kind, Options, Outcome, Report, run
 
@@ -89,10 +88,10 @@ def test_a_message_on_another_vector_is_told() -> None:
 def only(allowed: Callable[[int], bool]) -> type[TestedModel]:
     """A device that sends messages to some addresses only."""
 
-    def raise_slot(model: TestedModel, slot: int, pasid: int | None) -> Fate:
+    def raise_slot(model: TestedModel, slot: int, pasid: int | None) -> FireStatus:
         if allowed(model.slots.slot(slot).message.address):
             return model.slots.fire(slot, pasid)
-        return Fate.SENT
+        return FireStatus.SENT
 
     return type("Choosy", (TestedModel,), {"raise_slot": raise_slot})
 
@@ -131,8 +130,8 @@ def test_a_device_whose_slots_raise_no_interrupt() -> None:
 
 
 class Refuses(TestedModel):
-    def raise_slot(self, slot: int, pasid: int | None) -> Fate:
-        return Fate.REFUSED
+    def raise_slot(self, slot: int, pasid: int | None) -> FireStatus:
+        return FireStatus.REFUSED
 
 
 def test_a_device_that_refuses_says_why() -> None:

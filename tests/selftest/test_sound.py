@@ -34,7 +34,7 @@ def test_the_example_device_passes_and_every_fire_is_counted() -> None:
         assert 0 < report.latency.p50 <= report.latency.p99 <= report.latency.max < 1e6
         assert report.timeout == 0.2
         assert report.quiet == ()
-        assert driver.ims.records.allocated == []
+        assert driver.ims.allocated == []
         with driver.ims.allocate() as interrupt:  # and the driver goes on working
             driver.fire(interrupt.slot)
             assert interrupt.wait(timeout=1)

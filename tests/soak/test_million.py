@@ -80,7 +80,7 @@ def test_every_fire_is_found_by_its_owner(merge: str) -> None:
         assert len(donors) == 8
         for turn, idle in enumerate(donors):  # one donor's slots rest: nothing may move it
             fires = FIRES // len(donors) // THREADS
-            before = {vector: domain.pool.donors[vector].count for vector in donors}
+            before = {vector: domain.donors[vector].count for vector in donors}
             owners = []
             for number in range(THREADS):
                 own = [each for each in group if each.slot % THREADS == number and vectors[each.slot] != idle]
@@ -98,10 +98,10 @@ def test_every_fire_is_found_by_its_owner(merge: str) -> None:
             turns = sum((owner.fired for owner in owners), Counter[int]())
             for vector in donors:
                 here = sum(count for slot, count in turns.items() if vectors[slot] == vector)
-                events = domain.pool.donors[vector].count - before[vector]
+                events = domain.donors[vector].count - before[vector]
                 assert events == here if merge == "never" else events <= here
                 assert (events > 0) == (here > 0)
-            assert domain.pool.donors[idle].count == before[idle]
+            assert domain.donors[idle].count == before[idle]
             fired += turns
         assert fired == sent
-        assert sum(donor.count for donor in domain.pool.donors.values()) <= fired.total()
+        assert sum(donor.count for donor in domain.donors.values()) <= fired.total()

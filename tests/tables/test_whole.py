@@ -94,10 +94,10 @@ def test_a_table_that_clears_a_neighbour_is_named_by_the_self_test(table: str) -
 
 def test_a_shared_address_that_goes_with_one_slot_is_named_by_the_self_test(monkeypatch: pytest.MonkeyPatch) -> None:
     """The first version's fault: closing one slot zeroed the address of all, and the self-test passed."""
-    from vfio_ims.ims.parking import Parking
+    from vfio_ims.ims.quiesce import Quiescer
 
-    quiet = Parking.quiet
-    monkeypatch.setattr(Parking, "quiet", lambda self, neighbour=None: quiet(self))
+    quiet = Quiescer.quiet
+    monkeypatch.setattr(Quiescer, "quiet", lambda self, neighbour=None: quiet(self))
     with vfio_ims.open_driver("mock:test-shared-address") as driver:
         report = run(driver, options=FAST)
     assert named(report) == [Kind.DISTURBED]
@@ -113,7 +113,7 @@ def test_an_engine_that_stops_whole_for_one_slot_is_named_by_the_self_test() -> 
 
         def quiesce(self, slot: int) -> None:
             super().quiesce(slot)
-            self.off = len(self.ims.records.allocated) > 1
+            self.off = len(self.ims.allocated) > 1
 
         def fire(self, slot: int, *, pasid: int | None = None) -> FireReport:
             return FireReport(FireStatus.SENT) if self.off else super().fire(slot, pasid=pasid)

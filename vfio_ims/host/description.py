@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from vfio_ims.ims.verdict import ImsVerdict, Link, hint_links
+from vfio_ims.ims.verdict import ImsVerdict, VerdictLink, hint_links
 from vfio_ims.pci import BaseAddress, Capabilities, ConfigSpace, decode
 from vfio_ims.ports.values import Evidence, IrqFlags, IrqIndex
 from vfio_ims.sysfs.remapping import interrupt_remapping
@@ -147,18 +147,18 @@ def _verdict_on_paper(function: Function, capabilities: Capabilities) -> ImsVerd
     hopeless = msix is None and capabilities.config.standard_readable
     unasked = Evidence(None, _UNASKED.text) if hopeless else _UNASKED
     for name in ("slot table", "MSI-X table mappable", "dynamic MSI-X"):
-        links.append(Link(name, unasked, required=name != "dynamic MSI-X", asked=False))
+        links.append(VerdictLink(name, unasked, required=name != "dynamic MSI-X", asked=False))
     if msix is not None:
         text = f"up to {msix.vectors} MSI-X vectors: its driver knows how many of them its slot table can use"
-        links.append(Link("donors", Evidence(True, text, "vfio-ims show --live"), required=True))
+        links.append(VerdictLink("donors", Evidence(True, text, "vfio-ims show --live"), required=True))
     elif capabilities.config.standard_readable:
-        links.append(Link("donors", Evidence(False, "the function has no MSI-X"), required=True))
+        links.append(VerdictLink("donors", Evidence(False, "the function has no MSI-X"), required=True))
     else:
         unseen = Evidence(
             None, f"only {len(capabilities.config)} bytes of config space could be read", "reading it as root"
         )
-        links.append(Link("donors", unseen, required=True))
-    links.append(Link("interrupt remapping", interrupt_remapping(function)))
+        links.append(VerdictLink("donors", unseen, required=True))
+    links.append(VerdictLink("interrupt remapping", interrupt_remapping(function)))
     return ImsVerdict(str(function), tuple(links))
 
 

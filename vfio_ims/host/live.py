@@ -70,16 +70,16 @@ class DriverView:
         driver = self._driver
         if driver.closed:
             return Sample("closed")
-        domain = driver.__dict__.get("ims")
+        domain = driver.ims
         vectors: dict[str, int] = {}
         slots: dict[int, int] = {}
-        if domain is not None and not domain.closed:
-            donors = list(domain.pool.donors.values())
+        if not domain.closed:
+            donors = list(domain.donors.values())
             vectors = {f"MSI-X {donor.vector}": donor.count for donor in donors}
-            for slot in domain.records.allocated:
-                donor = domain.records.donor[slot]
-                alone = donor is not None and (donor.exclusive or donor.load == 1)
-                slots[slot] = donor.count if alone else self._fires[slot]
+            slots = {slot: self._fires[slot] for slot in domain.allocated}
+            for donor in donors:
+                if donor.exclusive or donor.load == 1:
+                    slots |= dict.fromkeys(donor.slots(), donor.count)
         try:
             status = driver.status()
         except VfioImsError as error:

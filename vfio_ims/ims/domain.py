@@ -8,25 +8,25 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from vfio_ims.errors import UnsupportedError, UsageError, VfioImsError, check_index
-from vfio_ims.ims import upkeep
+from vfio_ims.ims.allocator import SlotAllocator
+from vfio_ims.ims.dispatch import Dispatcher
 from vfio_ims.ims.donors import Donor, TableDonors
 from vfio_ims.ims.group import ImsGroup
-from vfio_ims.ims.health import fault_of
+from vfio_ims.ims.health import find_fault
 from vfio_ims.ims.interrupt import ImsInterrupt
-from vfio_ims.ims.parking import Parking
 from vfio_ims.ims.polled import PolledSlot, PolledWords
+from vfio_ims.ims.quiesce import Quiescer
 from vfio_ims.ims.records import SlotRecords
 from vfio_ims.ims.report import DomainReport, report_of
 from vfio_ims.ims.request import Request
+from vfio_ims.ims.resync import SlotWriter
 from vfio_ims.ims.table import ImsTable
-from vfio_ims.ims.waking import Waking
-from vfio_ims.interruption import break_off
 from vfio_ims.lifetime import Owner
-from vfio_ims.messages import Message
+from vfio_ims.messages import Message, Slot
 
 if TYPE_CHECKING:
     from vfio_ims.device import Device
-    from vfio_ims.ims.source import ImsSource
+    from vfio_ims.ims.driver_callbacks import DriverCallbacks
     from vfio_ims.interrupts import Wakeup
 
 __all__ = ["ImsDomain"]
@@ -40,33 +40,35 @@ class ImsDomain(Owner):
     with each, entries are written masked and unmasked last, a closed slot is left masked and zeroed.
     """
 
-    def __init__(self, device: Device, table: ImsTable, source: ImsSource, *, reserved: Collection[int] = ()) -> None:
-        self.device, self.table, self.source = device, table, source
+    def __init__(
+        self, device: Device, table: ImsTable, callbacks: DriverCallbacks, *, reserved: Collection[int] = ()
+    ) -> None:
+        self.device, self.table = device, table
         self.hub = device.interrupts.hub
-        self.records = SlotRecords(table.size, device.name)
+        self._callbacks = callbacks
         self._lock = device.interrupts.donors.lock  # the device's: one table's slots are moved for another's sake
-        self.waking = Waking(self, table.size)
-        self.keeps: bool | None = None
-        """Whether entries read back as they were written; None until the first was."""
-        self.fault: VfioImsError | None = None
-        """What ``check`` found wrong with the device; None while nothing is, and after ``resync``."""
-        self.parking = Parking(device, table)
-        self._words = PolledWords(device)
+        self._records = SlotRecords(table.size, device.name)
+        self._dispatcher = Dispatcher(self._records, callbacks, self.hub)
+        self._quiescer, self._words = Quiescer(device, table), PolledWords(device)
         try:
-            self.parking.quiesce(range(table.size))
+            self._quiescer.quiesce(range(table.size))
         except BaseException:
-            self.parking.close()
+            self._quiescer.close()
             raise
-        self.pool = TableDonors(
+        self._pool = TableDonors(
             device.interrupts.donors,
             table,
-            self.waking.arrived,
+            self._dispatcher.dispatch,
             reserved=reserved,
-            others=self.records.message.values,
-            move=self._copy,
-            rewrite=lambda slots: upkeep.rewrite(self, slots),
+            others=self._records.message.values,
+            move=lambda slots, donors: self._writer.copy(slots, donors),
+            rewrite=lambda slots: self._writer.rewrite(slots),
             fail=self.fail,
             device=device.name,
+        )
+        self._writer = SlotWriter(table, self._records, self._dispatcher, self._pool)
+        self._allocator = SlotAllocator(
+            device.name, table, self._records, self._pool, self._dispatcher, self._quiescer, self._words
         )
         super().__init__(device.name, device)  # whole: from now on the device closes it
 
@@ -79,18 +81,19 @@ class ImsDomain(Owner):
         masked: bool = False,
         cookie: object = None,
         pasid: int | None = None,
-        ignore: bool = False,
+        any_pasid: bool = False,
         slot: int | None = None,
         vector: int | None = None,
     ) -> ImsInterrupt:
-        """One slot with a donor's message in it, unmasked last unless ``masked``.
+        """Allocate one slot with a donor's message in it, unmasked last unless ``masked``.
 
         ``exclusive``: a donor that no other slot copies, so that ``fileno()`` can be had. ``pasid``: whose work may
-        raise it; ``ignore``: anybody's. ``slot``, ``vector``: exactly these. DeviceBusy when there is none left,
+        raise it; ``any_pasid``: all work. ``slot``, ``vector``: exactly these. DeviceBusy when there is none left,
         UnsupportedError where no donor can be had (the verdict says why).
         """
-        request = Request(1, exclusive, masked, (cookie,), pasid, ignore, slot, vector)
-        return self._allocate(request)[0]
+        request = Request(1, exclusive, masked, (cookie,), pasid, any_pasid, slot, vector)
+        with self._lock:
+            return self._make_interrupt(self._allocate(request)[0])
 
     def allocate_group(
         self,
@@ -99,89 +102,50 @@ class ImsDomain(Owner):
         masked: bool = False,
         cookies: Sequence[object] | None = None,
         pasid: int | None = None,
-        ignore: bool = False,
+        any_pasid: bool = False,
     ) -> ImsGroup:
-        """``count`` slots or none, spread over the shared donors, written in one compiled call.
+        """Allocate ``count`` slots or none, spread over the shared donors, written in one compiled call.
 
         ``cookies``: one each. Interrupt objects are made when they are asked for.
         """
-        return self._allocate(Request(count, False, masked, cookies or (), pasid, ignore))
+        return ImsGroup(self, self._allocate(Request(count, False, masked, cookies or (), pasid, any_pasid)))
 
-    def _allocate(self, request: Request) -> ImsGroup:
+    def _allocate(self, request: Request) -> Sequence[int]:
         self.check_open("allocate slots")
-        if self.fault is not None:
-            raise self.fault
+        if self._dispatcher.fault is not None:
+            raise self._dispatcher.fault
         request.check(self.table, self.label, self.device.interrupts.msix.count)
         with self._lock:
-            slots = self.records.take(request.count, request.slot)
-            try:
-                self._set_up(slots, self._donors_for(request), request)
-                if request.vector is not None:
-                    self.pool.pinned.update(slots)
-                break_off()  # Ctrl-C: rather now than when nobody has the slots yet
-            except BaseException:
-                self._take_back(slots)
-                raise
-        return ImsGroup(self, slots)
-
-    def _donors_for(self, request: Request) -> list[Donor]:
-        if request.vector is not None:
-            return [self.pool.vector(request.vector)]
-        return [self.pool.exclusive()] if request.exclusive else self.pool.shared(request.count)
-
-    def _set_up(self, slots: Sequence[int], donors: Sequence[Donor], request: Request) -> None:
-        """Record, then write: masked, the message, unmasked last."""
-        records, neighbour = self.records, self._neighbour(slots)
-        self._check_address(slots, donors[0].message, neighbour)
-        self.parking.discharge(slots, neighbour, donors[0].message)
-        records.set_donors(slots, donors)
-        records.set_masked(slots, request.masked)
-        records.set_owners(slots, request.cookies, request.pasid, ignore=request.ignore)
-        self.waking.born(slots)
-        self.table.write_pattern(slots, [records.slot(index) for index in slots[: len(donors)]])
-        if self.keeps is None:  # what the device does not keep at first tells nothing later
-            self.keeps = self.table.read(slots[0]) == records.slot(slots[0])
-
-    def _neighbour(self, slots: Sequence[int]) -> Message | None:
-        """Where all entries share one address: the message of a slot beside ``slots`` that is in use, if one is."""
-        beside = self.records.message_beside(slots) if self.table.limits.one_address else None
-        return None if beside is None else beside[1]
-
-    def _check_address(self, slots: Sequence[int], message: Message, neighbour: Message | None) -> None:
-        """UnsupportedError where ``message`` would change the address that slots in use share, or cannot be held."""
-        why = self.table.limits.refusal(message, () if neighbour is None else (neighbour,))
-        if why is not None:
-            hint = "" if neighbour is None else "close the other slots first"
-            raise UnsupportedError(f"point slot {slots[0]} at {message}", device=self.label, why=why, hint=hint)
+            return self._allocator.allocate(request)
 
     def allocate_polled(self, *, slot: int | None = None, pasid: int | None = None) -> PolledSlot:
-        """A slot that points at a word of our DMA memory: no interrupt, no donor, as many as the table has slots.
+        """Allocate a slot that points at a word of our DMA memory: no interrupt, no donor, as many as there are slots.
 
         That silicon accepts such an address is inferred; the self-test finds out.
         """
         self.check_open("allocate a polled slot")
         Request(slot=slot, pasid=pasid).check(self.table, self.label, 0)
         with self._lock:
-            slots = self.records.take(1, slot)
-            try:
-                word, neighbour = self._words.take(), self._neighbour(slots)
-                self.records.message[slots[0]] = word.message
-                self._check_address(slots, word.message, neighbour)
-                self.parking.discharge(slots, neighbour)
-                self.records.set_masked(slots, False)
-                if pasid is not None:
-                    self.records.pasid[slots[0]] = pasid
-                self.table.write(slots[0], self.records.slot(slots[0]))
-            except BaseException:
-                self._take_back(slots)
-                raise
-        return PolledSlot(self, slots[0], word)
+            return PolledSlot(self, *self._allocator.allocate_polled(slot, pasid))
+
+    # --- allocated slots ----------------------------------------------------------------------------------------------
+
+    def interrupt(self, slot: int) -> ImsInterrupt:
+        """Return the interrupt of an allocated slot: always the same object."""
+        with self._lock:
+            return self._dispatcher.interrupt(slot) or self._make_interrupt(slot)
+
+    def _make_interrupt(self, slot: int) -> ImsInterrupt:
+        donor = self.donor_of(slot)
+        made = ImsInterrupt(self, slot, self.hub.wakeup())
+        self._dispatcher.add(made, donor)
+        return made
 
     def write(self, slot: int, message: Message, *, unsafe: bool = False) -> None:
         """Put ``message`` into an allocated slot, in its donor's place.
 
         It must be one of this device's own donors', or a write to its own DMA memory, else UsageError. ``unsafe`` takes
-        any: the device may then write wherever the IOMMU lets it, and raise anybody's interrupt.
+        any: the device may then write wherever the IOMMU lets it, and raise any interrupt of the host.
         """
         self.check_open("write a slot")
         with self._lock:
@@ -190,7 +154,7 @@ class ImsDomain(Owner):
             if not isinstance(message, Message):
                 why = f"message must be a Message(address, data), not {message!r}"
                 raise UsageError("write a slot", device=self.label, why=why)
-            if not 0 <= slot < self.table.size or self.records.is_free(slot):
+            if not 0 <= slot < self.table.size or self._records.is_free(slot):
                 raise UsageError("write a slot", device=self.label, why=f"slot {slot} is not allocated")
             if not unsafe and not self._is_ours(message):
                 raise UsageError(
@@ -199,36 +163,11 @@ class ImsDomain(Owner):
                     why=f"{message} is neither of a vector of this device nor of its DMA memory",
                     hint="unsafe=True lets the device write there all the same",
                 )
-            self._check_address([slot], message, self._neighbour([slot]))
-            before = self.records.donor[slot]
-            copied = next((donor for donor in self.pool.donors.values() if donor.message == message), None)
-            if copied is not None:
-                self._copy([slot], [copied])  # it is that donor's slot from now on, and follows it
-                return
-            self.records.donor[slot] = None
-            self.records.message[slot] = message
-            self.table.write(slot, self.records.slot(slot))
-            if before is not None:
-                before.leave([slot])
-                self.pool.settle()
-
-    def _copy(self, slots: Sequence[int], donors: Sequence[Donor]) -> None:
-        """Let the n-th of these slots copy donor n modulo their number: rewritten masked, their owners woken."""
-        before = self.records.donors_of(slots)
-        self.records.set_donors(slots, donors)
-        for slot in slots:
-            self.records.message.pop(slot, None)
-        for donor in before:
-            donor.leave([slot for slot in slots if self.records.donor[slot] is not donor])
-        for slot in slots:
-            donor_now = self.records.donor[slot]
-            if donor_now is not None:
-                self.waking.rejoin(slot, donor_now)
-        upkeep.rewrite(self, slots)
-        self.pool.settle()
+            self._allocator.check_address(slot, message)
+            self._writer.put(slot, message)
 
     def _is_ours(self, message: Message) -> bool:
-        if any(message == donor.message for donor in self.pool.donors.values()):
+        if any(message == donor.message for donor in self._pool.donors.values()):
             return True
         try:
             buffer, offset = self.device.dma.find(message.address)
@@ -242,82 +181,121 @@ class ImsDomain(Owner):
         for slot in slots:
             check_index(slot, self.table.size, "slot", "retarget slots", self.label)
         with self._lock:
-            donors = {vector: self.pool.vector(vector) for vector in set(vectors)}
-            groups: dict[int, list[int]] = {}
-            for slot, vector in zip(slots, vectors, strict=True):
-                groups.setdefault(vector, []).append(slot)
-            before = self.records.donors_of(slots)
-            for vector, members in groups.items():
-                self.records.set_donors(members, [donors[vector]])
-                for slot in members:
-                    self.waking.rejoin(slot, donors[vector])
-            for donor in before:
-                donor.leave([slot for slot in slots if self.records.donor[slot] is not donor])
-            self.table.write_many([(slot, self.records.slot(slot)) for slot in slots])
-            self.pool.pinned.update(slots)
-            self.pool.settle()
+            self._writer.retarget(slots, vectors)
 
-    # --- what interrupts and groups call ------------------------------------------------------------------------------
-
-    def interrupt(self, slot: int) -> ImsInterrupt:
-        """The interrupt of an allocated slot."""
+    def set_masked(self, slot: int, masked: bool) -> None:
+        """Mask or unmask an allocated slot; UnsupportedError where the table's entries have no mask."""
+        if not self.table.has_mask:
+            raise UnsupportedError(f"mask slot {slot}", device=self.label, why="the table's entries have no mask")
         with self._lock:
-            return self.waking.interrupt(slot)
+            self._records.set_masked((slot,), masked)
+            self.table.write_control(slot, self._records.slot(slot))
+            if masked:
+                self._dispatcher.masked((slot,))
+
+    def set_all_masked(self, slots: Sequence[int], masked: bool) -> None:
+        """Mask or unmask allocated slots in one compiled call; UnsupportedError where entries have no mask."""
+        if not self.table.has_mask:
+            raise UnsupportedError("mask slots", device=self.label, why="the table's entries have no mask")
+        with self._lock:
+            self._records.set_masked(slots, masked)
+            self.table.write_many([(slot, self._records.slot(slot)) for slot in slots])
+            if masked:
+                self._dispatcher.masked(slots)
+
+    def release(self, slots: Sequence[int], who: str) -> None:
+        """Quiesce these slots, those still allocated, and give them back; nothing happens in a forked child.
+
+        ``who`` is named in the ClosedError that their owners get.
+        """
+        with self._lock:
+            if self.closed or self.forked:
+                return
+            slots = [slot for slot in slots if not self._records.is_free(slot)]
+            for slot in slots:
+                self._callbacks.quiesce(slot)
+            self._allocator.take_back(slots, who)
+
+    # --- what is recorded ---------------------------------------------------------------------------------------------
+
+    @property
+    def allocated(self) -> list[int]:
+        """The slots in use, ascending."""
+        return self._records.allocated
+
+    @property
+    def donors(self) -> dict[int, Donor]:
+        """The attached donors that this table may use, by vector, with the table's slots on each."""
+        return self._pool.donors
+
+    @property
+    def eligible_vectors(self) -> tuple[int, ...]:
+        """The MSI-X vectors that may be donors of this table: all but the driver's reserved ones."""
+        return self._pool.eligible
+
+    def expected(self, slot: int) -> Slot:
+        """Return what the entry of ``slot`` must hold now, as recorded."""
+        return self._records.slot(slot)
 
     def donor_of(self, slot: int) -> Donor:
-        donor = self.records.donor[slot]
+        """Return the donor that ``slot`` copies; UsageError where it copies none."""
+        donor = self._records.donor[slot]
         if donor is None:
             raise UsageError(f"look up slot {slot}", device=self.label, why="it copies no donor")
         return donor
 
-    def set_masked(self, slot: int, masked: bool) -> None:
-        if not self.table.has_mask:
-            raise UnsupportedError(f"mask slot {slot}", device=self.label, why="the table's entries have no mask")
+    def message_of(self, slot: int) -> Message | None:
+        """Return the message that ``slot`` holds instead of a donor's; None where it holds none."""
+        return self._records.message.get(slot)
+
+    def cookie_of(self, slot: int) -> object:
+        """Return what the caller gave when it allocated ``slot``."""
+        return self._records.cookie.get(slot)
+
+    def pasid_of(self, slot: int) -> int | None:
+        """Return the PASID whose work may raise ``slot``; None: work without one."""
+        return self._records.pasid.get(slot)
+
+    def is_masked(self, slot: int) -> bool:
+        """Whether ``slot`` is masked, as recorded."""
+        return bool(self._records.masked[slot])
+
+    def is_pending(self, slot: int) -> bool:
+        """Whether the entry of ``slot`` holds an interrupt back: one read of the device."""
+        return self.table.pending(slot)
+
+    @property
+    def settle(self) -> float:
+        """Seconds after which an interrupt that has not arrived on this mount will not."""
+        return self.device.port.settle
+
+    # --- quiescing ----------------------------------------------------------------------------------------------------
+
+    @property
+    def quiet_entry(self) -> Slot:
+        """What an entry holds while its slot is not in use: masked and zero, or ``scratch`` where it has no mask."""
+        return self._quiescer.quiet()
+
+    @property
+    def scratch(self) -> Message:
+        """A message that reaches only a word of DMA memory which is never read; maps it at first use."""
+        return self._quiescer.scratch
+
+    def quiesce(self, slots: Sequence[int]) -> None:
+        """Write ``quiet_entry`` to these slots and read it back: DeviceError where one did not take it.
+
+        The record stays: ``resync`` writes allocated slots again.
+        """
+        self.check_open("quiesce slots")
         with self._lock:
-            self.records.set_masked((slot,), masked)
-            self.table.write_control(slot, self.records.slot(slot))
-            if masked:
-                self.waking.masked((slot,))
+            self._quiescer.quiesce(slots)
 
-    def set_all_masked(self, slots: Sequence[int], masked: bool) -> None:
-        if not self.table.has_mask:
-            raise UnsupportedError("mask slots", device=self.label, why="the table's entries have no mask")
-        with self._lock:
-            self.records.set_masked(slots, masked)
-            self.table.write_many([(slot, self.records.slot(slot)) for slot in slots])
-            if masked:
-                self.waking.masked(slots)
+    @property
+    def fault(self) -> VfioImsError | None:
+        """What every wait and allocation raises until the driver's ``reset``; None while nothing is wrong."""
+        return self._dispatcher.fault
 
-    def release(self, slots: Sequence[int], who: str) -> None:
-        """Quiesce these slots, those still allocated, and give them back. In a forked child nothing happens."""
-        with self._lock:
-            if self.closed or self.forked:
-                return
-            slots = [slot for slot in slots if not self.records.is_free(slot)]
-            for slot in slots:
-                self.source.quiesce(slot)
-            self._take_back(slots, who)
-
-    def _take_back(self, slots: Sequence[int], who: str = "a failed allocation") -> None:
-        if not slots:
-            return
-        neighbour = self._neighbour(slots)
-        try:
-            self.parking.discharge(slots, neighbour, self.records.slot(slots[0]).message or None)
-            self.parking.quiesce(slots, neighbour)
-        except BaseException:
-            self.pool.not_quiesced(donor.vector for donor in self.records.donors_of(slots))
-            raise
-        finally:
-            self.waking.forget(slots, who)
-            for message in (self.records.message.get(slot) for slot in slots):
-                if message is not None:
-                    self._words.give_back(message)
-            self.records.give_back(slots)
-            self.pool.pinned.difference_update(slots)
-            self.pool.settle()
-
-    # --- upkeep -------------------------------------------------------------------------------------------------------
+    # --- checks -------------------------------------------------------------------------------------------------------
 
     @property
     def needs_checks(self) -> bool:
@@ -329,7 +307,10 @@ class ImsDomain(Owner):
         return self.device.interrupts.donors.needs_checks
 
     def recheck(self, wakeup: Wakeup) -> bool:
-        """Before a timeout is reported: where nothing remaps interrupts, a moved vector may have left a slot stale."""
+        """Check the donors before a timeout is reported, and return whether ``wakeup`` was raised.
+
+        Where nothing remaps interrupts, a moved vector may have left a slot stale.
+        """
         if not self.needs_checks:
             return False
         self.check_open("check donors")
@@ -339,61 +320,57 @@ class ImsDomain(Owner):
     def fail(self, error: VfioImsError) -> None:
         """Every wait and allocation raises ``error`` from now on, until a ``resync``: the slots are in doubt."""
         with self._lock:
-            if self.fault is None and not self.closed:
-                self.fault = error
-                self.waking.fail(error)
+            if not self.closed:
+                self._dispatcher.fail(error)
 
     def check(self, *, most: int | None = None) -> list[int]:
-        """See whether the device is still as it was started, and compare every donor's message with its slots'; rewrite
+        """See whether the device is as it was started, and rewrite the slots of donors whose message has changed.
 
-        those of donors that changed, together, and wake their owners once. Returns the vectors that had moved. Raises
-        DeviceError where the device was reset, sleeps or is lost, says how that shows, and fails every wait with it,
-        until the driver's ``reset``. ``most``: look at so many slots' entries only, where it is asked often.
+        Their owners are woken once; returns the vectors that had moved. Raises DeviceError where the device was reset,
+        sleeps or is lost, says how that shows, and fails every wait with it, until the driver's ``reset``. ``most``:
+        look at so many slots' entries only, where it is asked often.
         """
         self.check_open("check the device")
         with self._lock:
-            found = fault_of(self, most)
+            keeps = self._allocator.keeps
+            found = find_fault(self.device, self.table, self._records, self._callbacks, keeps=keeps, most=most)
             if found is not None:
-                if self.fault is None:
-                    self.fault = found
-                    self.waking.fail(found)
+                self._dispatcher.fail(found)
                 raise found
-            self._recover()
+            self._dispatcher.recover()
             return self.device.interrupts.donors.refresh()
 
-    def _recover(self) -> None:
-        if self.fault is not None:
-            self.waking.recover(self.fault)
-            self.fault = None
-
     def resync(self) -> None:
-        """After a reset: the device has lost its slots. Write them all from our record, then wake every waiter once."""
+        """Write every slot from the record after a reset, in which the device lost them, and wake every owner once."""
         self.check_open("resync")
         with self._lock:
-            self._recover()
-            upkeep.resync(self)
+            self._dispatcher.recover()
+            self.device.interrupts.donors.refresh()
+            self._quiescer.quiesce(range(self.table.size))
+            self._pool.quiesced()
+            self._writer.rewrite(self._records.allocated)
 
     def report(self) -> DomainReport:
         """Every donor and every allocated slot, as recorded and as the device has it."""
         self.check_open("report")
         with self._lock:
-            return report_of(self)
+            return report_of(self.label, self._records, self.table, self._pool.donors.values())
 
     def __repr__(self) -> str:
         if self.closed:
             return f"<ImsDomain of {self.label}, closed>"
-        used, size, donors = len(self.records.allocated), self.table.size, len(self.pool.donors)
+        used, size, donors = len(self.allocated), self.table.size, len(self.donors)
         return f"<ImsDomain of {self.label}: {used} of {size} slots allocated, {donors} donors>"
 
     def _release(self) -> None:
         with self._lock:
-            slots = self.records.allocated
+            slots = self._records.allocated
             with ExitStack() as steps:  # last in, first out; each runs, whatever the one before it raised
-                steps.callback(self.parking.close)
+                steps.callback(self._quiescer.close)
                 steps.callback(self._words.close)
-                steps.callback(self.pool.close)
-                steps.callback(self.waking.forget, slots, self._closed_by or "its domain")
-                steps.callback(self.parking.quiesce, range(self.table.size))
-                steps.callback(self.parking.discharge, slots)
+                steps.callback(self._pool.close)
+                steps.callback(self._dispatcher.forget, slots, self._closed_by or "its domain")
+                steps.callback(self._quiescer.quiesce, range(self.table.size))
+                steps.callback(self._quiescer.discharge, slots)
                 for slot in slots:
-                    steps.callback(self.source.quiesce, slot)
+                    steps.callback(self._callbacks.quiesce, slot)

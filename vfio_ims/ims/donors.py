@@ -30,8 +30,8 @@ class Donor:
         self.attached, self._table = attached, table
         self.vector = attached.vector
         self.arrived = partial(arrived, self)
-        self.told_all_at = 0
-        """The last event, by the domain's count, for which the driver could not tell whose it was."""
+        self.all_notified_at = 0
+        """The last event, by the dispatcher's count, of which the driver could not say which slot had fired."""
         self._slots: set[int] = set()
         self._unmasked: Sequence[int] | None = None
         self._wakeups: dict[int, Wakeup] = {}
@@ -100,6 +100,10 @@ class Donor:
             if slots is None:
                 return list(self._wakeups.values())
             return [self._wakeups[slot] for slot in slots if slot in self._wakeups]
+
+    def hand_out(self) -> int:
+        """Return the event descriptor, which the hub leaves alone from now on: for an exclusive donor's owner."""
+        return self._table.hand_out(self)
 
     def plan_move(self, taker: DonorTable | None) -> Callable[[], None]:
         """Find other donors for these slots; returns what moves them. DeviceBusy says why they must stay."""
@@ -324,7 +328,11 @@ class TableDonors:
             )
         self._move(slots, targets)
 
-    # --- giving back --------------------------------------------------------------------------------------------------
+    # --- handing out and giving back ----------------------------------------------------------------------------------
+
+    def hand_out(self, donor: Donor) -> int:
+        """The event descriptor of an exclusive donor, for a loop of its owner's own."""
+        return self._pool.hand_out(donor.attached)
 
     def not_quiesced(self, vectors: Iterable[int]) -> None:
         """A slot on one of ``vectors`` was given back though it may hold the message: the vector stays attached."""

@@ -5,19 +5,32 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Self, overload
+from typing import TYPE_CHECKING, Protocol, Self, overload
+
+from vfio_ims.ims.slot_owner import SlotOwner
 
 if TYPE_CHECKING:
-    from vfio_ims.ims.domain import ImsDomain
     from vfio_ims.ims.interrupt import ImsInterrupt
 
 __all__ = ["ImsGroup"]
 
 
+class GroupOwner(SlotOwner, Protocol):
+    """What a group asks of its domain beyond what single slots do."""
+
+    def interrupt(self, slot: int) -> ImsInterrupt:
+        """The interrupt of an allocated slot."""
+        ...
+
+    def set_all_masked(self, slots: Sequence[int], masked: bool) -> None:
+        """Mask or unmask every one of ``slots``, in one compiled call."""
+        ...
+
+
 class ImsGroup(Sequence["ImsInterrupt"]):
     """A sequence of interrupts, each made when it is first asked for. Closing it closes them all."""
 
-    def __init__(self, domain: ImsDomain, slots: Sequence[int]) -> None:
+    def __init__(self, domain: GroupOwner, slots: Sequence[int]) -> None:
         self.domain, self.slots = domain, slots
 
     def __len__(self) -> int:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Self
 from vfio_ims.errors import ClosedError, UsageError
 
 if TYPE_CHECKING:
-    from vfio_ims.ims.domain import ImsDomain
+    from vfio_ims.ims.slot_owner import SlotOwner
     from vfio_ims.interrupts import Wakeup
     from vfio_ims.messages import Message
 
@@ -18,14 +18,14 @@ __all__ = ["ImsInterrupt"]
 
 
 class ImsInterrupt:
-    """Slot ``slot`` of a domain. Its owner is woken at least once after each fire; wake-ups merge, are never counts,
+    """Slot ``slot`` of a domain, whose owner is woken at least once after each fire.
 
-    and may be spurious. The domain closes what its owner forgot.
+    Wake-ups merge, are never counts, and may be spurious. The domain closes what its owner forgot.
     """
 
     __slots__ = ("__weakref__", "_closed_by", "domain", "slot", "wakeup")
 
-    def __init__(self, domain: ImsDomain, slot: int, wakeup: Wakeup) -> None:
+    def __init__(self, domain: SlotOwner, slot: int, wakeup: Wakeup) -> None:
         self.domain, self.slot, self.wakeup = domain, slot, wakeup
         self._closed_by: str | None = None
 
@@ -52,22 +52,22 @@ class ImsInterrupt:
     @property
     def cookie(self) -> object:
         """What the owner gave at allocation: a queue, a PASID, anything."""
-        return self.domain.records.cookie.get(self.slot)
+        return self.domain.cookie_of(self.slot)
 
     @property
     def pasid(self) -> int | None:
         """The PASID whose work may raise the slot; None: work without one."""
-        return self.domain.records.pasid.get(self.slot)
+        return self.domain.pasid_of(self.slot)
 
     @property
     def masked(self) -> bool:
-        return bool(self.domain.records.masked[self.slot])
+        return self.domain.is_masked(self.slot)
 
     @property
     def pending(self) -> bool:
         """Whether the entry holds an interrupt back: one read of the device."""
         self._open("read the pending bit of")
-        return self.domain.table.pending(self.slot)
+        return self.domain.is_pending(self.slot)
 
     def mask(self) -> None:
         """Hold interrupts back. When this returns no message leaves the slot; one already sent may still be seen."""
@@ -82,7 +82,7 @@ class ImsInterrupt:
     @property
     def settle(self) -> float:
         """Seconds after which an interrupt that has not arrived on this mount will not."""
-        return self.domain.device.port.settle
+        return self.domain.settle
 
     def wait(self, timeout: float | None = None) -> bool:
         """Block until woken; False after ``timeout`` seconds (None: for ever). ClosedError if closed meanwhile."""
@@ -124,7 +124,7 @@ class ImsInterrupt:
                 why=f"its donor, vector {donor.vector}, is shared by {donor.load} slots",
                 hint="allocate(exclusive=True), or wait on domain.hub.fileno() and call domain.hub.drain()",
             )
-        return self.domain.device.interrupts.donors.hand_out(donor.attached)
+        return donor.hand_out()
 
     @property
     def closed(self) -> bool:

@@ -14,7 +14,7 @@ from vfio_ims.native.access import load, poll_memory, store
 if TYPE_CHECKING:
     from vfio_ims.device import Device
     from vfio_ims.dma import Buffer
-    from vfio_ims.ims.domain import ImsDomain
+    from vfio_ims.ims.slot_owner import SlotOwner
 
 __all__ = ["PolledSlot", "PolledWord", "PolledWords"]
 
@@ -69,7 +69,7 @@ class PolledWords:
 class PolledSlot:
     """A level flag that its owner clears: it says that the slot fired, not how often."""
 
-    def __init__(self, domain: ImsDomain, slot: int, word: PolledWord) -> None:
+    def __init__(self, domain: SlotOwner, slot: int, word: PolledWord) -> None:
         self.domain, self.slot, self._word = domain, slot, word
         self._closed = False
 
@@ -77,7 +77,7 @@ class PolledSlot:
         if self._closed:
             raise ClosedError(f"{operation} slot {self.slot}", device=self.domain.label, why="closed by its owner")
         self.domain.check_open(operation)
-        if self.domain.records.message.get(self.slot) is not self._word.message:
+        if self.domain.message_of(self.slot) is not self._word.message:
             raise DeviceBusy(
                 f"{operation} slot {self.slot}", device=self.domain.label, why="it was given to another owner"
             )
@@ -93,9 +93,9 @@ class PolledSlot:
         return load(self._word.address, 4)
 
     def poll(self) -> bool:
-        """Whether the slot fired since it was last asked; clears the flag. A fire between look and clear is kept: the
+        """Whether the slot fired since it was last asked; clears the flag.
 
-        flag is cleared before the owner looks at what happened.
+        A fire between look and clear is kept: the flag is cleared before the owner looks at what happened.
         """
         self._open("poll")
         if not load(self._word.address, 4):
@@ -106,7 +106,7 @@ class PolledSlot:
     @property
     def settle(self) -> float:
         """Seconds after which an interrupt that has not arrived on this mount will not."""
-        return self.domain.device.port.settle
+        return self.domain.settle
 
     def wait(self, timeout: float) -> bool:
         """Poll in one compiled loop; False after ``timeout`` seconds."""

@@ -24,7 +24,7 @@ class SlotRecords:
         self.donor: list[Donor | None] = [None] * size
         self.message: dict[int, Message] = {}  # slots that hold a message of no donor: polled, unsafe
         self.pasid: dict[int, int] = {}
-        self.ignore: set[int] = set()
+        self.any_pasid: set[int] = set()
         self.cookie: dict[int, object] = {}
 
     @property
@@ -96,13 +96,15 @@ class SlotRecords:
         for donor in self.donors_of(slots):
             donor.mask_changed()
 
-    def set_owners(self, slots: Sequence[int], cookies: Sequence[object], pasid: int | None, *, ignore: bool) -> None:
+    def set_owners(
+        self, slots: Sequence[int], cookies: Sequence[object], pasid: int | None, *, any_pasid: bool
+    ) -> None:
         """What goes with each slot: a cookie, and whose work may raise it."""
         self.cookie.update((slot, one) for slot, one in zip(slots, cookies, strict=False) if one is not None)
         if pasid is not None:
             self.pasid.update(dict.fromkeys(slots, pasid))
-        if ignore:
-            self.ignore.update(slots)
+        if any_pasid:
+            self.any_pasid.update(slots)
 
     def slot(self, index: int) -> Slot:
         """What entry ``index`` must hold now."""
@@ -110,7 +112,7 @@ class SlotRecords:
         message = self.message.get(index) if donor is None else donor.message
         if message is None:
             return Slot()
-        return Slot(message, bool(self.masked[index]), self.pasid.get(index), index in self.ignore)
+        return Slot(message, bool(self.masked[index]), self.pasid.get(index), index in self.any_pasid)
 
     def message_beside(self, slots: Sequence[int]) -> tuple[int, Message] | None:
         """An allocated slot that is none of ``slots`` and has a message, with that; None where there is none."""
@@ -125,10 +127,10 @@ class SlotRecords:
             donor.leave(slots)
         for slot in slots:
             self.donor[slot] = None
-        if self.message or self.pasid or self.cookie or self.ignore:
+        if self.message or self.pasid or self.cookie or self.any_pasid:
             for slot in slots:
                 self.message.pop(slot, None)
                 self.pasid.pop(slot, None)
                 self.cookie.pop(slot, None)
-                self.ignore.discard(slot)
+                self.any_pasid.discard(slot)
         self._mark(slots, _FREE)

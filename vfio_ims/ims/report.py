@@ -9,7 +9,11 @@ from typing import TYPE_CHECKING
 from vfio_ims.messages import Message, Slot
 
 if TYPE_CHECKING:
-    from vfio_ims.ims.domain import ImsDomain
+    from collections.abc import Iterable
+
+    from vfio_ims.ims.donors import Donor
+    from vfio_ims.ims.records import SlotRecords
+    from vfio_ims.ims.table import ImsTable
 
 __all__ = ["DomainReport", "DonorReport", "SlotReport"]
 
@@ -66,13 +70,10 @@ class DomainReport:
         return "\n  ".join([*lines, *map(str, self.donors), *map(str, self.slots)])
 
 
-def report_of(domain: ImsDomain) -> DomainReport:
-    records = domain.records
-    donors = tuple(
-        DonorReport(donor.vector, donor.message, donor.exclusive, donor.load, donor.count)
-        for donor in sorted(domain.pool.donors.values(), key=lambda donor: donor.vector)
-    )
-    held = set(domain.table.pending_among(records.allocated))
+def report_of(device: str, records: SlotRecords, table: ImsTable, donors: Iterable[Donor]) -> DomainReport:
+    """Read the allocated entries of ``table``, and put them beside what is recorded."""
+    allocated = records.allocated
+    held = set(table.pending_among(allocated))
     slots = tuple(
         SlotReport(
             slot=index,
@@ -82,6 +83,10 @@ def report_of(domain: ImsDomain) -> DomainReport:
             pending=index in held,
             cookie=records.cookie.get(index),
         )
-        for index, found in zip(records.allocated, domain.table.read_many(records.allocated), strict=True)
+        for index, found in zip(allocated, table.read_many(allocated), strict=True)
     )
-    return DomainReport(domain.label, records.size, donors, slots)
+    reports = tuple(
+        DonorReport(donor.vector, donor.message, donor.exclusive, donor.load, donor.count)
+        for donor in sorted(donors, key=lambda donor: donor.vector)
+    )
+    return DomainReport(device, records.size, reports, slots)

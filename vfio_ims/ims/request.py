@@ -21,7 +21,7 @@ class Request:
     masked: bool = False
     cookies: Sequence[object] = ()
     pasid: int | None = None
-    ignore: bool = False
+    any_pasid: bool = False
     slot: int | None = None
     vector: int | None = None
 
@@ -40,7 +40,7 @@ class Request:
     def _check_kinds(self, table: ImsTable, device: str, vectors: int) -> None:
         """Whether each thing is of the kind that it must be."""
         operation = "allocate slots" if self.slot is None else "allocate a slot"
-        for name, flag in (("exclusive", self.exclusive), ("masked", self.masked), ("ignore", self.ignore)):
+        for name, flag in (("exclusive", self.exclusive), ("masked", self.masked), ("any_pasid", self.any_pasid)):
             check_flag(flag, name, operation, device)
         if not isinstance(self.count, int):
             why = f"count must be a number, 1 or more, not {self.count!r}"

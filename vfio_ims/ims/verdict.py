@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from vfio_ims.ims.table import ImsTable
     from vfio_ims.pci.capabilities import Capabilities
 
-__all__ = ["ImsVerdict", "Link", "hint_links", "judge"]
+__all__ = ["ImsVerdict", "VerdictLink", "hint_links", "judge"]
 
 
 @dataclass(frozen=True, slots=True)
-class Link:
+class VerdictLink:
     """One link of the chain. ``asked`` False: nobody looked. ``required``: without it IMS interrupts cannot work."""
 
     name: str
@@ -48,7 +48,7 @@ class ImsVerdict:
     """
 
     device: str
-    links: tuple[Link, ...]
+    links: tuple[VerdictLink, ...]
     slots: int = 0
     donors: int = 0
 
@@ -61,13 +61,13 @@ class ImsVerdict:
         return None if None in answers or not answers else True
 
     @property
-    def broken(self) -> tuple[Link, ...]:
+    def broken(self) -> tuple[VerdictLink, ...]:
         """The required links that do not hold or are not known."""
         return tuple(
             link for link in self.links if link.required and (not link.asked or link.evidence.answer is not True)
         )
 
-    def link(self, name: str) -> Link:
+    def link(self, name: str) -> VerdictLink:
         return next(link for link in self.links if link.name == name)
 
     def __str__(self) -> str:
@@ -80,7 +80,7 @@ class ImsVerdict:
         return "IMS unknown: " + "; ".join(map(str, self.broken or self.links))
 
 
-def hint_links(capabilities: Capabilities) -> list[Link]:
+def hint_links(capabilities: Capabilities) -> list[VerdictLink]:
     """What config space says: the DVSEC and its bit. A hint: a driver that knows better may say so."""
     dvsec = capabilities.siov_dvsec
     hint = ims_hint(capabilities)
@@ -92,7 +92,7 @@ def hint_links(capabilities: Capabilities) -> list[Link]:
         present = Evidence(False, f"{among} (read from {capabilities.source})")
     else:
         present = Evidence(None, hint.text, hint.would_tell)
-    return [Link("SIOV DVSEC", present), Link("IMS bit", hint)]
+    return [VerdictLink("SIOV DVSEC", present), VerdictLink("IMS bit", hint)]
 
 
 def judge(device: Device, table: ImsTable | None, reserved: Collection[int] = ()) -> ImsVerdict:
@@ -100,7 +100,7 @@ def judge(device: Device, table: ImsTable | None, reserved: Collection[int] = ()
     links = hint_links(device.capabilities)
     size = 0 if table is None else table.size
     told = Evidence(size > 0, f"the driver read a table of {size} slots" if size else "the driver found no slot table")
-    links.append(Link("slot table", told, required=True))
+    links.append(VerdictLink("slot table", told, required=True))
     msix = device.interrupts.msix
     if msix.count:
         mappable = msix.readable
@@ -111,17 +111,17 @@ def judge(device: Device, table: ImsTable | None, reserved: Collection[int] = ()
         )
     else:
         mappable, text = False, "the function has no MSI-X"
-    links.append(Link("MSI-X table mappable", Evidence(mappable, text, "Linux 4.16 or later"), required=True))
+    links.append(VerdictLink("MSI-X table mappable", Evidence(mappable, text, "Linux 4.16 or later"), required=True))
     kept = set(reserved)
     eligible = [vector for vector in range(msix.count) if vector not in kept]
     donors, text = _usable_donors(device, eligible, MessageLimits() if table is None else table.limits, mappable)
     kept_text = f", {len(kept)} reserved by the driver" if kept else ""
     links.append(
-        Link("donors", Evidence(donors > 0, f"{donors} of {msix.count} vectors{kept_text}{text}"), required=True)
+        VerdictLink("donors", Evidence(donors > 0, f"{donors} of {msix.count} vectors{kept_text}{text}"), required=True)
     )
-    links.append(Link("interrupt remapping", device.port.interrupt_remapping()))
+    links.append(VerdictLink("interrupt remapping", device.port.interrupt_remapping()))
     growth = "vectors are added one at a time" if msix.dynamic else "all vectors are taken up front (NORESIZE)"
-    links.append(Link("dynamic MSI-X", Evidence(msix.dynamic, growth, "Linux 6.5 or later")))
+    links.append(VerdictLink("dynamic MSI-X", Evidence(msix.dynamic, growth, "Linux 6.5 or later")))
     return ImsVerdict(device.name, tuple(links), size, donors)
 
 

@@ -5,7 +5,7 @@ from vfio_ims.models.bar import Bar, Msix
 from vfio_ims.models.hooks import on_read, on_write
 from vfio_ims.models.model import DeviceModel
 from vfio_ims.models.options import Option
-from vfio_ims.models.slot_store import Outcome, SlotStore
+from vfio_ims.models.slot_store import SlotStore
 from vfio_ims.models.worker import Worker
 
-__all__ = ["Bar", "DeviceModel", "Msix", "Option", "Outcome", "SlotStore", "Worker", "on_read", "on_write"]
+__all__ = ["Bar", "DeviceModel", "Msix", "Option", "SlotStore", "Worker", "on_read", "on_write"]

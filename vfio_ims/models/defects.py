@@ -8,8 +8,8 @@ import threading
 import time
 from collections.abc import Callable
 
-from vfio_ims.messages import Slot
-from vfio_ims.models.slot_store import Outcome, SlotStore
+from vfio_ims.messages import FireStatus, Slot
+from vfio_ims.models.slot_store import SlotStore
 
 __all__ = ["DEFECTS", "shown_by"]
 
@@ -28,20 +28,20 @@ class AliasedSlots(SlotStore):
         index, word = divmod(offset, self.layout.stride)
         return super().load((index & ~self._line()) * self.layout.stride + word, size)
 
-    def fire(self, index: int, pasid: int | None = None) -> Outcome:
+    def fire(self, index: int, pasid: int | None = None) -> FireStatus:
         return super().fire(index & ~self._line(), pasid)
 
 
 class MaskBlindSlots(SlotStore):
     """Sends although the slot is masked. The PASID is compared."""
 
-    def fire(self, index: int, pasid: int | None = None) -> Outcome:
+    def fire(self, index: int, pasid: int | None = None) -> FireStatus:
         outcome = super().fire(index, pasid)
-        if outcome is not Outcome.PENDING:
+        if outcome is not FireStatus.PENDING:
             return outcome
         self._unset_pending(index)
         self.emit(index, self.slot(index))
-        return Outcome.SENT
+        return FireStatus.SENT
 
 
 class TwiceSlots(SlotStore):
@@ -110,10 +110,10 @@ class ForgettingSlots(SlotStore):
     def store(self, offset: int, data: bytes) -> list[int]:
         return [] if self._lost(offset // self.layout.stride) else super().store(offset, data)
 
-    def fire(self, index: int, pasid: int | None = None) -> Outcome:
+    def fire(self, index: int, pasid: int | None = None) -> FireStatus:
         self._worked = True
         # A client's stores to a mapped table cannot be kept from it: there the entry is there, and sends nothing.
-        return Outcome.SENT if self._lost(index) else super().fire(index, pasid)
+        return FireStatus.SENT if self._lost(index) else super().fire(index, pasid)
 
     def _lost(self, index: int) -> bool:
         return self._dead and index >= self.layout.count // 2

@@ -6,29 +6,20 @@ from __future__ import annotations
 import mmap
 import os
 from collections.abc import Callable
-from enum import Enum
 from struct import Struct
 
 from vfio_ims.errors import UsageError
-from vfio_ims.messages import Slot
+from vfio_ims.messages import FireStatus, Slot
 from vfio_ims.models.slot_beside import Beside
 from vfio_ims.native.access import change
 from vfio_ims.native.memory import address_of, sealed_file
 from vfio_ims.registers import SlotLayout
 
-__all__ = ["Outcome", "SlotStore"]
+__all__ = ["SlotStore"]
 
 _WORD, _HALF = Struct("<I"), Struct("<H")
 _CLEAR = [bytes(not byte >> bit & 1 for byte in range(256)) for bit in range(8)]
 """By bit: for each byte 1 where the bit is 0."""
-
-
-class Outcome(Enum):
-    """What became of a fire."""
-
-    SENT = "sent"
-    PENDING = "pending"
-    REFUSED = "refused"
 
 
 def _limited_words(layout: SlotLayout) -> dict[int, tuple[int, int]]:
@@ -177,16 +168,16 @@ class SlotStore:
         for at in range(offset & ~1, end, 2):
             _HALF.pack_into(self._memory, at, _HALF.unpack_from(self._memory, at)[0] & mask)
 
-    def fire(self, index: int, pasid: int | None = None) -> Outcome:
+    def fire(self, index: int, pasid: int | None = None) -> FireStatus:
         """The device raises slot ``index`` for work tagged ``pasid``."""
         slot = self.slot(index)
         if not slot.ignore and self.layout.has_pasid and slot.pasid != pasid:
-            return Outcome.REFUSED
+            return FireStatus.REFUSED
         if slot.masked:
             self._set_pending(index)
-            return Outcome.PENDING
+            return FireStatus.PENDING
         self.emit(index, slot)
-        return Outcome.SENT
+        return FireStatus.SENT
 
     def emit(self, index: int, slot: Slot) -> None:
         """Send the slot's message."""

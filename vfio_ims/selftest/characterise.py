@@ -77,14 +77,14 @@ def _control_word(context: Context, notes: list[str]) -> ControlWord | None:
     try:
         for slot in _probes(context):
             at = table.layout.at(slot) + table.layout.control
-            table.write(slot, Slot(context.domain.parking.scratch))
+            table.write(slot, Slot(context.domain.scratch))
             bar.write32(at, _ALL)
             ones = bar.read32(at)
             bar.write32(at, 0)
             zeros = bar.read32(at)
             found.append((ones & ~zeros, ones & zeros))
     finally:
-        context.domain.parking.quiesce(_probes(context))
+        context.domain.quiesce(_probes(context))
     return ControlWord(_probes(context), *found[0], alike=len(set(found)) == 1)
 
 
@@ -108,7 +108,7 @@ def _with_reset_values(context: Context, control: ControlWord) -> ControlWord:
 def _mark(context: Context) -> Slot:
     """Put a masked message into the probed slots, to see what becomes of it."""
     table = context.domain.table
-    entry = Slot(context.domain.parking.scratch, masked=table.has_mask)
+    entry = Slot(context.domain.scratch, masked=table.has_mask)
     table.write_many([(slot, entry) for slot in _probes(context)])
     return entry
 
@@ -181,7 +181,7 @@ def _pasid_bits(context: Context) -> tuple[Trial, ...]:
         return ()
     number, trials = context.options.pasid, []
     for ignore, entry in ((False, "entry without PASID"), (True, "entry that ignores PASIDs")):
-        with context.domain.allocate(ignore=ignore) as interrupt:
+        with context.domain.allocate(any_pasid=ignore) as interrupt:
             trials.append(_raises(context, f"{entry}, work without PASID", interrupt))
             trials.append(_raises(context, f"{entry}, work with PASID {number}", interrupt, number))
     return tuple(trials)

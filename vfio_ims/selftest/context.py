@@ -45,8 +45,8 @@ class Context:
         self._silences = self._silent_refires = 0
         self._step = ""
         self._reported_at = 0.0
-        if self.domain.records.allocated:
-            why = f"{len(self.domain.records.allocated)} slots of its table are in use"
+        if self.domain.allocated:
+            why = f"{len(self.domain.allocated)} slots of its table are in use"
             raise UsageError("test", device=driver.label, why=why, hint="close your interrupts first")
 
     # --- firing -------------------------------------------------------------------------------------------------------
@@ -74,7 +74,7 @@ class Context:
 
     def donors(self) -> list[Donor]:
         """The donors that slots may share, by vector; last those whose message does not fit beside the slots in use."""
-        found = [donor for donor in self.domain.pool.donors.values() if not donor.exclusive]
+        found = [donor for donor in self.domain.donors.values() if not donor.exclusive]
         fitting = set(self._fitting(found))
         return sorted(found, key=lambda donor: (donor not in fitting, donor.vector))
 

@@ -24,11 +24,11 @@ def check_idle(driver: Driver, settle: float | None = None) -> tuple[str, ...]:
     """
     domain = driver.ims
     table, problems = domain.table, []
-    allocated = domain.records.allocated
+    allocated = domain.allocated
     if allocated:
         problems.append(f"{name_slots(allocated)} allocated")
     awake, loaded, pending = [], [], table.pending_among(range(table.size))
-    quiet = domain.parking.quiet()
+    quiet = domain.quiet_entry
     for slot, entry in enumerate(table.read_many(range(table.size))):
         if quiet.masked and not entry.masked:
             awake.append(slot)
@@ -38,12 +38,12 @@ def check_idle(driver: Driver, settle: float | None = None) -> tuple[str, ...]:
         if slots:
             problems.append(f"{name_slots(slots, table.size)} {state}")
     domain.hub.drain()  # what came before is not asked about
-    before = {vector: donor.count for vector, donor in domain.pool.donors.items()}
+    before = {vector: donor.count for vector, donor in domain.donors.items()}
     deadline = time.monotonic() + (driver.device.port.settle if settle is None else settle)
     while (left := deadline - time.monotonic()) > 0:
         time.sleep(min(left, 0.01))
         domain.hub.drain()
-    for vector, donor in domain.pool.donors.items():
+    for vector, donor in domain.donors.items():
         if donor.count > before.get(vector, 0):
             problems.append(
                 f"vector {vector} got {donor.count - before.get(vector, 0)} events though no slot is in use"

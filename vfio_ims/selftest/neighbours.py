@@ -76,7 +76,7 @@ def _fire(context: Context, evidence: SlotEvidence, tally: Tally, kept: Sequence
         tally.lost += 1
         tally.refires += 1
         if slot not in evidence.unnamed and not _arrives(context, evidence, interrupt):
-            entry, wanted = context.domain.table.read(slot), context.domain.records.slot(slot)
+            entry, wanted = context.domain.table.read(slot), context.domain.expected(slot)
             evidence.disturbed[slot] = done, "" if entry == wanted else f"{entry} instead of {wanted}"
         else:
             evidence.lost[slot] += 1

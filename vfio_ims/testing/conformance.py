@@ -339,7 +339,7 @@ def test_several_threads_may_fire(ims_driver: Driver) -> None:
 
 
 def test_fire_vector_raises_the_devices_own_vector(ims_driver: Driver) -> None:
-    free = ims_driver.ims.pool.eligible[0]
+    free = ims_driver.ims.eligible_vectors[0]
     with ims_driver.device.interrupts.open_msix(free) as vector:
         try:
             ims_driver.fire_vector(free)

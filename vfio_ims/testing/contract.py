@@ -85,7 +85,7 @@ def neighbours_arrive(driver: Driver, kept: Sequence[ImsInterrupt], callback: st
     for irq in kept:
         irq.wait(0)
         status = driver.fire(irq.slot).status
-        expected = driver.ims.records.slot(irq.slot)
+        expected = driver.ims.expected(irq.slot)
         found = f"slot {irq.slot} fell silent when {done}; it was {expected} and is {table.read(irq.slot)}"
         assert status is FireStatus.SENT, breach(driver, callback, promise, f"{found}; fire says {status}")
         assert arrives(irq), breach(driver, callback, promise, found)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from vfio_ims.errors import BusFault
-from vfio_ims.models import Outcome
+from vfio_ims.messages import FireStatus
 
 from ..hardware.descriptors import RECORD_SIZE, Descriptor, DsaOpcode, Flag
 from ..hardware.events import Event
@@ -217,5 +217,5 @@ class Executor:
             return
         if not work.ims:
             self._state.raise_vector(index)
-        elif self._state.slots.fire(index, work.pasid) is not Outcome.REFUSED:
+        elif self._state.slots.fire(index, work.pasid) is not FireStatus.REFUSED:
             self._handles.fired()

@@ -2,7 +2,8 @@
 """The device in software."""
 
 from vfio_ims.errors import BusFault
-from vfio_ims.models import Bar, DeviceModel, Msix, Outcome, SlotStore, on_write
+from vfio_ims.messages import FireStatus
+from vfio_ims.models import Bar, DeviceModel, Msix, SlotStore, on_write
 
 from .registers import ENTRY, Bar0
 
@@ -31,8 +32,8 @@ class ContextModel(DeviceModel):
         self.contexts.discharge(slot)
         return True
 
-    def _answer(self, good: bool, outcome: Outcome | None = None) -> None:
-        pended, refused = outcome is Outcome.PENDING, outcome is Outcome.REFUSED or not good
+    def _answer(self, good: bool, outcome: FireStatus | None = None) -> None:
+        pended, refused = outcome is FireStatus.PENDING, outcome is FireStatus.REFUSED or not good
         self.registers().set(Bar0.STATUS, enabled=self.enabled, fault=not good, pended=pended, refused=refused)
 
     @on_write(Bar0.ENABLE)

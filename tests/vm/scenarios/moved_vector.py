@@ -39,9 +39,9 @@ with vfio_ims.open_driver(name) as driver:
         cpu = Path(f"/proc/irq/{number}/effective_affinity_list").read_text().strip()
         Path(f"/proc/irq/{number}/smp_affinity_list").write_text("0" if cpu == "1" else "1")
         for _ in range(2):
-            before = domain.pool.donors[0].count
+            before = domain.donors[0].count
             driver.fire_vector(0)
-            while domain.pool.donors[0].count == before:
+            while domain.donors[0].count == before:
                 domain.hub.drain()
         assert Path(f"/proc/irq/{number}/effective_affinity_list").read_text().strip() != cpu
         time.sleep(OLD_VECTOR_LINGERS)
@@ -61,10 +61,10 @@ with vfio_ims.open_driver(name) as driver:
             assert domain.donor_of(irq.slot).count > before, f"{irq}: woken by a rewrite, not by an event"
 
     def is_stale(irq: ImsInterrupt) -> None:
-        before = domain.pool.donors[0].count
+        before = domain.donors[0].count
         fire(irq)
         assert not irq.wakeup.wait(STALE), "the slot still reaches us: the vector has not moved"
-        assert domain.pool.donors[0].count == before
+        assert domain.donors[0].count == before
 
     arrives(first, second, alone)
 
@@ -85,9 +85,9 @@ with vfio_ims.open_driver(name) as driver:
 
     move()
     fire(second)
-    began = domain.pool.donors[0].count
+    began = domain.donors[0].count
     facts["before_a_timeout"] = second.wait(STALE)
-    assert domain.pool.donors[0].count == began
+    assert domain.donors[0].count == began
     arrives(first, second, alone)
 
     move()

@@ -5,18 +5,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Protocol
 
-__all__ = ["FireReport", "FireStatus", "ImsSource"]
+from vfio_ims.messages import FireStatus
 
-
-class FireStatus(StrEnum):
-    """What the device says of a fire, independent of the interrupt."""
-
-    SENT = "sent"
-    PENDING = "pending"
-    REFUSED = "refused"
+__all__ = ["DriverCallbacks", "FireReport"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +24,7 @@ class FireReport:
         return self.status.value + (f" ({self.detail})" if self.detail else "")
 
 
-class ImsSource(Protocol):
+class DriverCallbacks(Protocol):
     """The part of a driver that the domain calls."""
 
     def fired(self, slots: Sequence[int]) -> Sequence[int] | None:

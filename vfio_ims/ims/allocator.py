@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Takes slots of a table into use and gives them back: the record, the entry, the donor."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from vfio_ims.errors import UnsupportedError
+from vfio_ims.interruption import break_off
+
+if TYPE_CHECKING:
+    from vfio_ims.ims.dispatch import Dispatcher
+    from vfio_ims.ims.donors import Donor, TableDonors
+    from vfio_ims.ims.polled import PolledWord, PolledWords
+    from vfio_ims.ims.quiesce import Quiescer
+    from vfio_ims.ims.records import SlotRecords
+    from vfio_ims.ims.request import Request
+    from vfio_ims.ims.table import ImsTable
+    from vfio_ims.messages import Message
+
+__all__ = ["SlotAllocator"]
+
+
+class SlotAllocator:
+    """All or none: what fails half-way is given back. Called with the domain's lock held."""
+
+    def __init__(
+        self,
+        device: str,
+        table: ImsTable,
+        records: SlotRecords,
+        donors: TableDonors,
+        dispatcher: Dispatcher,
+        quiescer: Quiescer,
+        words: PolledWords,
+    ) -> None:
+        self._device, self._table, self._records, self._donors = device, table, records, donors
+        self._dispatcher, self._quiescer, self._words = dispatcher, quiescer, words
+        self.keeps: bool | None = None
+        """Whether entries read back as they were written; None until the first was."""
+
+    def allocate(self, request: Request) -> Sequence[int]:
+        """Take slots and let them copy donors, as ``request`` asks; returns the slots."""
+        slots = self._records.take(request.count, request.slot)
+        try:
+            self._set_up(slots, self._choose(request), request)
+            if request.vector is not None:
+                self._donors.pinned.update(slots)
+            break_off()  # Ctrl-C: rather now than when the caller does not have the slots yet
+        except BaseException:
+            self.take_back(slots, "a failed allocation")
+            raise
+        return slots
+
+    def _choose(self, request: Request) -> list[Donor]:
+        if request.vector is not None:
+            return [self._donors.vector(request.vector)]
+        return [self._donors.exclusive()] if request.exclusive else self._donors.shared(request.count)
+
+    def _set_up(self, slots: Sequence[int], donors: Sequence[Donor], request: Request) -> None:
+        """Record, then write: masked, the message, unmasked last."""
+        records, neighbour = self._records, self._neighbour(slots)
+        self._check_address(slots, donors[0].message, neighbour)
+        self._quiescer.discharge(slots, neighbour, donors[0].message)
+        records.set_donors(slots, donors)
+        records.set_masked(slots, request.masked)
+        records.set_owners(slots, request.cookies, request.pasid, any_pasid=request.any_pasid)
+        self._dispatcher.allocated(slots)
+        entries = [records.slot(index) for index in slots[: len(donors)]]
+        self._table.write_pattern(slots, entries)
+        if self.keeps is None:  # where the device does not keep the first, a later difference shows nothing
+            self.keeps = self._table.read(slots[0]) == entries[0]
+
+    def allocate_polled(self, slot: int | None, pasid: int | None) -> tuple[int, PolledWord]:
+        """Take one slot, or exactly ``slot``, and point it at a word of DMA memory; returns both."""
+        slots = self._records.take(1, slot)
+        try:
+            word, neighbour = self._words.take(), self._neighbour(slots)
+            self._records.message[slots[0]] = word.message
+            self._check_address(slots, word.message, neighbour)
+            self._quiescer.discharge(slots, neighbour)
+            self._records.set_masked(slots, False)
+            if pasid is not None:
+                self._records.pasid[slots[0]] = pasid
+            self._table.write(slots[0], self._records.slot(slots[0]))
+        except BaseException:
+            self.take_back(slots, "a failed allocation")
+            raise
+        return slots[0], word
+
+    def check_address(self, slot: int, message: Message) -> None:
+        """Raise UnsupportedError where ``slot`` cannot hold ``message`` beside the slots in use."""
+        self._check_address([slot], message, self._neighbour([slot]))
+
+    def _neighbour(self, slots: Sequence[int]) -> Message | None:
+        """Where all entries share one address: the message of a slot beside ``slots`` that is in use, if one is."""
+        beside = self._records.message_beside(slots) if self._table.limits.one_address else None
+        return None if beside is None else beside[1]
+
+    def _check_address(self, slots: Sequence[int], message: Message, neighbour: Message | None) -> None:
+        """UnsupportedError where ``message`` would change the address that slots in use share, or cannot be held."""
+        why = self._table.limits.refusal(message, () if neighbour is None else (neighbour,))
+        if why is not None:
+            hint = "" if neighbour is None else "close the other slots first"
+            raise UnsupportedError(f"point slot {slots[0]} at {message}", device=self._device, why=why, hint=hint)
+
+    def take_back(self, slots: Sequence[int], who: str) -> None:
+        """Quiesce ``slots``, whose source is off, and free them; waits for them raise ClosedError naming ``who``."""
+        if not slots:
+            return
+        records, neighbour = self._records, self._neighbour(slots)
+        try:
+            self._quiescer.discharge(slots, neighbour, records.slot(slots[0]).message or None)
+            self._quiescer.quiesce(slots, neighbour)
+        except BaseException:
+            self._donors.not_quiesced(donor.vector for donor in records.donors_of(slots))
+            raise
+        finally:
+            self._dispatcher.forget(slots, who)
+            for message in [records.message[slot] for slot in slots if slot in records.message]:
+                self._words.give_back(message)
+            records.give_back(slots)
+            self._donors.pinned.difference_update(slots)
+            self._donors.settle()

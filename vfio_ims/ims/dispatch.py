@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Dispatches the events of donors to the interrupts of the slots that copy them."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from vfio_ims.errors import VfioImsError
+    from vfio_ims.ims.donors import Donor
+    from vfio_ims.ims.driver_callbacks import DriverCallbacks
+    from vfio_ims.ims.interrupt import ImsInterrupt
+    from vfio_ims.ims.records import SlotRecords
+    from vfio_ims.interrupts import EventHub
+
+__all__ = ["Dispatcher"]
+
+
+class Dispatcher:
+    """The interrupt objects that exist, and what has fired for slots that have none yet.
+
+    ``dispatch`` runs in whatever thread drains the hub, under the hub's lock: it takes no lock of the domain's. Its
+    cost grows with events and waiters, not with slots. The other methods are called with the domain's lock held.
+    """
+
+    def __init__(self, records: SlotRecords, callbacks: DriverCallbacks, hub: EventHub) -> None:
+        self._records, self._callbacks, self._hub = records, callbacks, hub
+        self.fault: VfioImsError | None = None
+        """What every wait raises now; None while nothing is wrong with the device."""
+        self._interrupts: dict[int, ImsInterrupt] = {}
+        self._events = 0
+        self._allocated_at = array("Q", bytes(8 * records.size))  # by slot: how many events there had been by then
+        self._undelivered: set[int] = set()  # fired before their interrupt object was made
+
+    def allocated(self, slots: Sequence[int]) -> None:
+        """These slots are being allocated: what arrived before is not theirs."""
+        if isinstance(slots, range) and slots.step == 1:
+            self._allocated_at[slots.start : slots.stop] = array("Q", [self._events]) * len(slots)
+        else:
+            for slot in slots:
+                self._allocated_at[slot] = self._events
+
+    def dispatch(self, donor: Donor, count: int) -> None:
+        """Wake the owners of a donor's slots: one or more of them may have fired."""
+        self._events += 1
+        try:
+            fired = None if donor.exclusive else self._callbacks.fired(donor.unmasked(self._records.masked))
+            if fired is None:
+                donor.all_notified_at = self._events
+            else:
+                self._undelivered.update(slot for slot in fired if slot not in self._interrupts)
+            for wakeup in donor.wakeups(fired):
+                wakeup.wake()
+        except BaseException:  # Ctrl-C, or the driver: what it has reported once it does not report again
+            donor.all_notified_at = self._events
+            for wakeup in donor.wakeups():
+                wakeup.wake()
+            raise
+
+    def masked(self, slots: Sequence[int]) -> None:
+        """Ask the driver which of these slots, masked just now, had fired before, and wake their owners.
+
+        Such a slot has a message under way, and when that arrives a masked slot is not asked about.
+        """
+        self._deliver(self._callbacks.fired(array("I", slots)) or ())
+
+    def _deliver(self, slots: Sequence[int]) -> None:
+        for slot in slots:
+            interrupt = self._interrupts.get(slot)
+            if interrupt is not None:
+                interrupt.wakeup.wake()
+            else:
+                self._undelivered.add(slot)
+
+    def interrupt(self, slot: int) -> ImsInterrupt | None:
+        """The interrupt object of ``slot``; None where none was made yet."""
+        return self._interrupts.get(slot)
+
+    def add(self, interrupt: ImsInterrupt, donor: Donor) -> None:
+        """Wake the new ``interrupt`` object from now on, and at once if its slot may have fired already."""
+        slot, wakeup = interrupt.slot, interrupt.wakeup
+        self._interrupts[slot] = interrupt
+        donor.watch(slot, wakeup)
+        if self.fault is not None:
+            wakeup.fail(self.fault)
+        if slot in self._undelivered or donor.all_notified_at > self._allocated_at[slot]:
+            self._undelivered.discard(slot)
+            wakeup.wake()
+
+    def rejoin(self, slot: int, donor: Donor) -> None:
+        """``slot`` copies ``donor`` now."""
+        interrupt = self._interrupts.get(slot)
+        if interrupt is not None:
+            donor.watch(slot, interrupt.wakeup)
+
+    def wake(self, slots: Sequence[int]) -> None:
+        """Wake the owners of ``slots`` without an event; those without an interrupt object as soon as it is made."""
+        self._deliver(slots)
+        self._hub.kick()
+
+    def fail(self, reason: VfioImsError) -> None:
+        """Let every wait, under way or to come, raise ``reason`` until ``recover``. The first reason stays."""
+        if self.fault is None:
+            self.fault = reason
+            for interrupt in self._interrupts.values():
+                interrupt.wakeup.fail(reason)
+            self._hub.kick()
+
+    def recover(self) -> None:
+        """What ``fail`` was given is over."""
+        reason, self.fault = self.fault, None
+        if reason is not None:
+            for interrupt in self._interrupts.values():
+                interrupt.wakeup.recover(reason)
+
+    def forget(self, slots: Sequence[int], who: str) -> None:
+        """These slots are given back: waits for them raise ClosedError."""
+        closed = [one for slot in slots if (one := self._interrupts.pop(slot, None)) is not None]
+        for interrupt in closed:
+            interrupt.mark_closed(who)
+        self._undelivered.difference_update(slots)
+        if closed:
+            self._hub.kick()
