@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-from vfio_ims.errors import UnsupportedError, UsageError, VfioImsError, check_index
+from vfio_ims.errors import UsageError, VfioImsError, check_index
 from vfio_ims.ims.allocator import SlotAllocator
 from vfio_ims.ims.dispatch import Dispatcher
 from vfio_ims.ims.donors import Donor, TableDonors
@@ -66,9 +66,11 @@ class ImsDomain(Owner):
             fail=self.fail,
             device=device.name,
         )
-        self._writer = SlotWriter(table, self._records, self._dispatcher, self._pool)
         self._allocator = SlotAllocator(
             device.name, table, self._records, self._pool, self._dispatcher, self._quiescer, self._words
+        )
+        self._writer = SlotWriter(
+            device, table, self._records, self._pool, self._dispatcher, self._allocator.check_address
         )
         super().__init__(device.name, device)  # whole: from now on the device closes it
 
@@ -126,7 +128,7 @@ class ImsDomain(Owner):
         self.check_open("allocate a polled slot")
         Request(slot=slot, pasid=pasid).check(self.table, self.label, 0)
         with self._lock:
-            return PolledSlot(self, *self._allocator.allocate_polled(slot, pasid))
+            return PolledSlot(self, self._records, *self._allocator.allocate_polled(slot, pasid))
 
     # --- allocated slots ----------------------------------------------------------------------------------------------
 
@@ -137,7 +139,7 @@ class ImsDomain(Owner):
 
     def _make_interrupt(self, slot: int) -> ImsInterrupt:
         donor = self.donor_of(slot)
-        made = ImsInterrupt(self, slot, self.hub.wakeup())
+        made = ImsInterrupt(self, self._records, slot, self.hub.wakeup())
         self._dispatcher.add(made, donor)
         return made
 
@@ -149,31 +151,7 @@ class ImsDomain(Owner):
         """
         self.check_open("write a slot")
         with self._lock:
-            if not isinstance(slot, int):
-                check_index(slot, self.table.size, "slot", "write a slot", self.label)
-            if not isinstance(message, Message):
-                why = f"message must be a Message(address, data), not {message!r}"
-                raise UsageError("write a slot", device=self.label, why=why)
-            if not 0 <= slot < self.table.size or self._records.is_free(slot):
-                raise UsageError("write a slot", device=self.label, why=f"slot {slot} is not allocated")
-            if not unsafe and not self._is_ours(message):
-                raise UsageError(
-                    f"write slot {slot}",
-                    device=self.label,
-                    why=f"{message} is neither of a vector of this device nor of its DMA memory",
-                    hint="unsafe=True lets the device write there all the same",
-                )
-            self._allocator.check_address(slot, message)
-            self._writer.put(slot, message)
-
-    def _is_ours(self, message: Message) -> bool:
-        if any(message == donor.message for donor in self._pool.donors.values()):
-            return True
-        try:
-            buffer, offset = self.device.dma.find(message.address)
-        except UsageError:
-            return False
-        return offset + 4 <= buffer.size
+            self._writer.put(slot, message, unsafe=unsafe)
 
     def retarget(self, slots: Sequence[int], vectors: Sequence[int]) -> None:
         """Let the n-th of these allocated slots copy the donor on ``vectors[n]``; one compiled call."""
@@ -185,23 +163,13 @@ class ImsDomain(Owner):
 
     def set_masked(self, slot: int, masked: bool) -> None:
         """Mask or unmask an allocated slot; UnsupportedError where the table's entries have no mask."""
-        if not self.table.has_mask:
-            raise UnsupportedError(f"mask slot {slot}", device=self.label, why="the table's entries have no mask")
         with self._lock:
-            self._records.set_masked((slot,), masked)
-            self.table.write_control(slot, self._records.slot(slot))
-            if masked:
-                self._dispatcher.masked((slot,))
+            self._writer.set_masked((slot,), masked)
 
     def set_all_masked(self, slots: Sequence[int], masked: bool) -> None:
         """Mask or unmask allocated slots in one compiled call; UnsupportedError where entries have no mask."""
-        if not self.table.has_mask:
-            raise UnsupportedError("mask slots", device=self.label, why="the table's entries have no mask")
         with self._lock:
-            self._records.set_masked(slots, masked)
-            self.table.write_many([(slot, self._records.slot(slot)) for slot in slots])
-            if masked:
-                self._dispatcher.masked(slots)
+            self._writer.set_masked(slots, masked)
 
     def release(self, slots: Sequence[int], who: str) -> None:
         """Quiesce these slots, those still allocated, and give them back; nothing happens in a forked child.
@@ -243,26 +211,6 @@ class ImsDomain(Owner):
         if donor is None:
             raise UsageError(f"look up slot {slot}", device=self.label, why="it copies no donor")
         return donor
-
-    def message_of(self, slot: int) -> Message | None:
-        """Return the message that ``slot`` holds instead of a donor's; None where it holds none."""
-        return self._records.message.get(slot)
-
-    def cookie_of(self, slot: int) -> object:
-        """Return what the caller gave when it allocated ``slot``."""
-        return self._records.cookie.get(slot)
-
-    def pasid_of(self, slot: int) -> int | None:
-        """Return the PASID whose work may raise ``slot``; None: work without one."""
-        return self._records.pasid.get(slot)
-
-    def is_masked(self, slot: int) -> bool:
-        """Whether ``slot`` is masked, as recorded."""
-        return bool(self._records.masked[slot])
-
-    def is_pending(self, slot: int) -> bool:
-        """Whether the entry of ``slot`` holds an interrupt back: one read of the device."""
-        return self.table.pending(slot)
 
     @property
     def settle(self) -> float:

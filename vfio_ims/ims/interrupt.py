@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Self
 from vfio_ims.errors import ClosedError, UsageError
 
 if TYPE_CHECKING:
+    from vfio_ims.ims.records import SlotRecords
     from vfio_ims.ims.slot_owner import SlotOwner
     from vfio_ims.interrupts import Wakeup
     from vfio_ims.messages import Message
@@ -23,10 +24,10 @@ class ImsInterrupt:
     Wake-ups merge, are never counts, and may be spurious. The domain closes what its owner forgot.
     """
 
-    __slots__ = ("__weakref__", "_closed_by", "domain", "slot", "wakeup")
+    __slots__ = ("__weakref__", "_closed_by", "_records", "domain", "slot", "wakeup")
 
-    def __init__(self, domain: SlotOwner, slot: int, wakeup: Wakeup) -> None:
-        self.domain, self.slot, self.wakeup = domain, slot, wakeup
+    def __init__(self, domain: SlotOwner, records: SlotRecords, slot: int, wakeup: Wakeup) -> None:
+        self.domain, self._records, self.slot, self.wakeup = domain, records, slot, wakeup
         self._closed_by: str | None = None
 
     def _open(self, operation: str) -> None:
@@ -52,22 +53,22 @@ class ImsInterrupt:
     @property
     def cookie(self) -> object:
         """What the owner gave at allocation: a queue, a PASID, anything."""
-        return self.domain.cookie_of(self.slot)
+        return self._records.cookie.get(self.slot)
 
     @property
     def pasid(self) -> int | None:
         """The PASID whose work may raise the slot; None: work without one."""
-        return self.domain.pasid_of(self.slot)
+        return self._records.pasid.get(self.slot)
 
     @property
     def masked(self) -> bool:
-        return self.domain.is_masked(self.slot)
+        return bool(self._records.masked[self.slot])
 
     @property
     def pending(self) -> bool:
         """Whether the entry holds an interrupt back: one read of the device."""
         self._open("read the pending bit of")
-        return self.domain.is_pending(self.slot)
+        return self.domain.table.pending(self.slot)
 
     def mask(self) -> None:
         """Hold interrupts back. When this returns no message leaves the slot; one already sent may still be seen."""

@@ -14,6 +14,7 @@ from vfio_ims.native.access import load, poll_memory, store
 if TYPE_CHECKING:
     from vfio_ims.device import Device
     from vfio_ims.dma import Buffer
+    from vfio_ims.ims.records import SlotRecords
     from vfio_ims.ims.slot_owner import SlotOwner
 
 __all__ = ["PolledSlot", "PolledWord", "PolledWords"]
@@ -69,15 +70,15 @@ class PolledWords:
 class PolledSlot:
     """A level flag that its owner clears: it says that the slot fired, not how often."""
 
-    def __init__(self, domain: SlotOwner, slot: int, word: PolledWord) -> None:
-        self.domain, self.slot, self._word = domain, slot, word
+    def __init__(self, domain: SlotOwner, records: SlotRecords, slot: int, word: PolledWord) -> None:
+        self.domain, self._records, self.slot, self._word = domain, records, slot, word
         self._closed = False
 
     def _open(self, operation: str) -> None:
         if self._closed:
             raise ClosedError(f"{operation} slot {self.slot}", device=self.domain.label, why="closed by its owner")
         self.domain.check_open(operation)
-        if self.domain.message_of(self.slot) is not self._word.message:
+        if self._records.message.get(self.slot) is not self._word.message:
             raise DeviceBusy(
                 f"{operation} slot {self.slot}", device=self.domain.label, why="it was given to another owner"
             )

@@ -3,15 +3,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from vfio_ims.errors import UnsupportedError, UsageError, check_index
+from vfio_ims.messages import Message
+
 if TYPE_CHECKING:
+    from vfio_ims.device import Device
     from vfio_ims.ims.dispatch import Dispatcher
     from vfio_ims.ims.donors import Donor, TableDonors
     from vfio_ims.ims.records import SlotRecords
     from vfio_ims.ims.table import ImsTable
-    from vfio_ims.messages import Message
 
 __all__ = ["SlotWriter"]
 
@@ -19,8 +22,17 @@ __all__ = ["SlotWriter"]
 class SlotWriter:
     """Keeps the table as the records say while both change. Called with the domain's lock held."""
 
-    def __init__(self, table: ImsTable, records: SlotRecords, dispatcher: Dispatcher, donors: TableDonors) -> None:
-        self._table, self._records, self._dispatcher, self._donors = table, records, dispatcher, donors
+    def __init__(
+        self,
+        device: Device,
+        table: ImsTable,
+        records: SlotRecords,
+        donors: TableDonors,
+        dispatcher: Dispatcher,
+        check_address: Callable[[int, Message], None],
+    ) -> None:
+        self._device, self._table, self._records, self._donors = device, table, records, donors
+        self._dispatcher, self._check_address = dispatcher, check_address
 
     def rewrite(self, slots: Sequence[int]) -> None:
         """Write ``slots`` masked with their message, unmask them, and wake every owner: no fire meanwhile is lost.
@@ -59,8 +71,27 @@ class SlotWriter:
         self._donors.pinned.update(slots)
         self._donors.settle()
 
-    def put(self, slot: int, message: Message) -> None:
-        """Put ``message`` into ``slot``: where a donor has it the slot copies that donor and follows it from now on."""
+    def set_masked(self, slots: Sequence[int], masked: bool) -> None:
+        """Mask or unmask ``slots``, several in one compiled call; UnsupportedError where entries have no mask."""
+        records = self._records
+        if not self._table.has_mask:
+            operation = f"mask slot {slots[0]}" if len(slots) == 1 else "mask slots"
+            why = "the table's entries have no mask"
+            raise UnsupportedError(operation, device=self._device.name, why=why)
+        records.set_masked(slots, masked)
+        if len(slots) == 1:
+            self._table.write_control(slots[0], records.slot(slots[0]))
+        else:
+            self._table.write_many([(slot, records.slot(slot)) for slot in slots])
+        if masked:
+            self._dispatcher.masked(slots)
+
+    def put(self, slot: int, message: Message, *, unsafe: bool) -> None:
+        """Put ``message`` into ``slot``: where a donor has it the slot copies that donor and follows it from now on.
+
+        UsageError where it is no message of this device's, unless ``unsafe``.
+        """
+        self._check(slot, message, unsafe)
         copied = next((donor for donor in self._donors.donors.values() if donor.message == message), None)
         if copied is not None:
             self.copy([slot], [copied])
@@ -72,6 +103,33 @@ class SlotWriter:
         if before is not None:
             before.leave([slot])
             self._donors.settle()
+
+    def _check(self, slot: int, message: Message, unsafe: bool) -> None:
+        name = self._device.name
+        if not isinstance(slot, int):
+            check_index(slot, self._table.size, "slot", "write a slot", name)
+        if not isinstance(message, Message):
+            why = f"message must be a Message(address, data), not {message!r}"
+            raise UsageError("write a slot", device=name, why=why)
+        if not 0 <= slot < self._table.size or self._records.is_free(slot):
+            raise UsageError("write a slot", device=name, why=f"slot {slot} is not allocated")
+        if not unsafe and not self._is_own(message):
+            raise UsageError(
+                f"write slot {slot}",
+                device=name,
+                why=f"{message} is neither of a vector of this device nor of its DMA memory",
+                hint="unsafe=True lets the device write there all the same",
+            )
+        self._check_address(slot, message)
+
+    def _is_own(self, message: Message) -> bool:
+        if any(message == donor.message for donor in self._donors.donors.values()):
+            return True
+        try:
+            buffer, offset = self._device.dma.find(message.address)
+        except UsageError:
+            return False
+        return offset + 4 <= buffer.size
 
     def _join(self, slots: Sequence[int], before: set[Donor]) -> None:
         """``slots`` have their new donors in the records: they are woken by these, then leave the old ones."""

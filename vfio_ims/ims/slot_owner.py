@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from vfio_ims.ims.donors import Donor
+    from vfio_ims.ims.table import ImsTable
     from vfio_ims.interrupts import Wakeup
-    from vfio_ims.messages import Message
 
 __all__ = ["SlotOwner"]
 
@@ -18,6 +18,7 @@ class SlotOwner(Protocol):
     """The narrow view of a domain that interrupts, polled slots and groups hold. ``ImsDomain`` is one."""
 
     label: str
+    table: ImsTable
 
     @property
     def usable(self) -> bool:
@@ -35,26 +36,6 @@ class SlotOwner(Protocol):
 
     def donor_of(self, slot: int) -> Donor:
         """The donor that the slot copies; UsageError where it copies none."""
-        ...
-
-    def message_of(self, slot: int) -> Message | None:
-        """The message that the slot holds instead of a donor's; None where it has none."""
-        ...
-
-    def cookie_of(self, slot: int) -> object:
-        """What the caller gave at allocation."""
-        ...
-
-    def pasid_of(self, slot: int) -> int | None:
-        """The PASID whose work may raise the slot; None: work without one."""
-        ...
-
-    def is_masked(self, slot: int) -> bool:
-        """Whether the slot is masked, as recorded."""
-        ...
-
-    def is_pending(self, slot: int) -> bool:
-        """Whether the entry holds an interrupt back: one read of the device."""
         ...
 
     def set_masked(self, slot: int, masked: bool) -> None:
