@@ -133,6 +133,8 @@ class Driver(Owner, ABC):
         self.device.config.bus_master = True
         self._started = True  # or half: stopping works from any state
         self.start()
+        # It may have reset the function: entries then hold the device's reset values, not masked with some devices.
+        self.ims.quiesce(range(self.ims.table.size))
 
     @property
     def verdict(self) -> ImsVerdict:

@@ -31,7 +31,7 @@ def test_vectors_keep_their_messages(vfio_device: Device) -> None:
         assert arrives(vector)
 
 
-def test_whoever_asked_is_told(vfio_device: Device) -> None:
+def test_the_callers_sink_is_notified(vfio_device: Device) -> None:
     told: list[int] = []
     vfio_device.after_reset(lambda: told.append(1))
     vfio_device.reset()
@@ -146,7 +146,7 @@ def all_is_well_after_a_reset(driver: Driver, *irqs: ImsInterrupt) -> None:
         assert delivered(driver, irq)
 
 
-def test_a_reset_behind_our_back_is_noticed(ims_driver: Driver) -> None:
+def test_a_reset_by_others_is_noticed(ims_driver: Driver) -> None:
     domain = ims_driver.ims
     irqs = list(domain.allocate_group(3))
     assert domain.check() == []
@@ -154,15 +154,15 @@ def test_a_reset_behind_our_back_is_noticed(ims_driver: Driver) -> None:
     with pytest.raises(DeviceError) as found:
         domain.check()
     assert "3 of 3 slots do not hold what was written" in str(found.value)
-    assert "the device was reset behind our back" in str(found.value)
+    assert "the device was reset, not by this driver" in str(found.value)
     assert "the driver's reset() starts the device again" in found.value.hint
     for use in (irqs[0].wait, domain.allocate, domain.check):
-        with pytest.raises(DeviceError, match="the device was reset behind our back"):
+        with pytest.raises(DeviceError, match="the device was reset, not by this driver"):
             use()
     all_is_well_after_a_reset(ims_driver, *irqs)
 
 
-def test_whoever_waits_is_woken_when_that_is_noticed(ims_driver: Driver) -> None:
+def test_waits_are_woken_when_that_is_noticed(ims_driver: Driver) -> None:
     irq = ims_driver.ims.allocate()
     seen: list[BaseException] = []
 
@@ -174,7 +174,7 @@ def test_whoever_waits_is_woken_when_that_is_noticed(ims_driver: Driver) -> None
 
     async def wait_in_a_task() -> None:
         other = ims_driver.ims.interrupt(irq.slot)
-        with pytest.raises(DeviceError, match="behind our back"):
+        with pytest.raises(DeviceError, match="not by this driver"):
             async with asyncio.timeout(PATIENCE):
                 await other
 
@@ -185,13 +185,13 @@ def test_whoever_waits_is_woken_when_that_is_noticed(ims_driver: Driver) -> None
     with pytest.raises(DeviceError):
         ims_driver.ims.check()
     waiter.join(PATIENCE)
-    assert "behind our back" in str(seen[0])
+    assert "not by this driver" in str(seen[0])
     asyncio.run(wait_in_a_task())
     all_is_well_after_a_reset(ims_driver, irq)
 
 
 @pytest.mark.parametrize(("switch", "says"), [("memory", "memory decoding is off"), ("bus_master", "bus mastering is")])
-def test_a_command_register_written_behind_our_back(ims_driver: Driver, switch: str, says: str) -> None:
+def test_a_command_register_written_by_others(ims_driver: Driver, switch: str, says: str) -> None:
     irq = ims_driver.ims.allocate()
     setattr(ims_driver.device.config, switch, False)
     with pytest.raises(DeviceError, match=says):
