@@ -1,23 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs of pytest inside tests."""
 
-from __future__ import annotations
-
-import pytest
+from tests.testing.conftest import impatient as impatient
+from tests.testing.conftest import inner as inner
 
 pytest_plugins = ["pytester"]
-
-
-@pytest.fixture
-def inner(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
-    """A directory for a run of pytest in this process, with the plug-in loaded and nothing in the environment."""
-    monkeypatch.delenv("VFIO_IMS_DEVICE", raising=False)
-    # Only our plug-in: an inner run imports anew what the outer one has not imported yet.
-    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
-    monkeypatch.setenv("PYTEST_ADDOPTS", "-p vfio_ims.testing.plugin")
-    import vfio_ims
-    from vfio_ims import families
-
-    vfio_ims.open_driver("mock:minimal").close()
-    monkeypatch.setattr(families, "_private", [])  # what the inner run loads goes with it
-    return pytester

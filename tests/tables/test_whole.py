@@ -210,11 +210,9 @@ def test_the_whole_conformance_suite(inner: pytest.Pytester, name: str, table: s
     assert outcomes["passed"] + outcomes["skipped"] >= 24
 
 
+@pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("table", TABLES)
-def test_a_table_that_clears_a_neighbour_is_named_by_the_conformance_suite(
-    inner: pytest.Pytester, table: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("vfio_ims.testing.contract.PATIENCE", 1.0)
+def test_a_table_that_clears_a_neighbour_is_named_by_the_conformance_suite(inner: pytest.Pytester, table: str) -> None:
     result = conform(inner, HERE / table, f"mock:{model(table)},defect=clears-neighbour,remapping=no")
     assert result.parseoutcomes()["failed"] == 1
     result.stdout.fnmatch_lines(
@@ -222,6 +220,7 @@ def test_a_table_that_clears_a_neighbour_is_named_by_the_conformance_suite(
     )
 
 
+@pytest.mark.usefixtures("impatient")
 def test_a_shared_address_that_goes_with_one_slot_is_named_by_the_conformance_suite(
     inner: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -229,7 +228,6 @@ def test_a_shared_address_that_goes_with_one_slot_is_named_by_the_conformance_su
 
     quiet = Parking.quiet
     monkeypatch.setattr(Parking, "quiet", lambda self, neighbour=None: quiet(self))
-    monkeypatch.setattr("vfio_ims.testing.contract.PATIENCE", 1.0)
     result = conform(inner, HERE / "shared_address", "mock:test-shared-address")
     assert result.parseoutcomes()["failed"] == 1
     result.stdout.fnmatch_lines(["*leaves its neighbours alone*", "*fell silent when slot * was closed*"])

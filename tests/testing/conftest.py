@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+
 import pytest
 
 pytest_plugins = ["pytester"]
@@ -21,3 +23,13 @@ def inner(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.
     vfio_ims.open_driver("mock:minimal").close()
     monkeypatch.setattr(families, "_private", [])  # what the inner run loads goes with it
     return pytester
+
+
+@pytest.fixture
+def impatient(inner: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The conformance suite gives up an interrupt after a second.
+
+    The module is looked up by name in ``sys.modules``, as the inner run does: an attribute of the package may be left
+    from the module of an earlier inner run.
+    """
+    monkeypatch.setattr(import_module("vfio_ims.testing.contract"), "PATIENCE", 1.0)

@@ -135,24 +135,24 @@ WRONG = {
         "test_stop_works_from_any_state",
         "Wrong.stop breaks*from any state*before any start it raised AttributeError*",
     ),
-    "tells strangers": (
+    "names slots that it was not asked of": (
         "def fired(self, slots): return [*slots, 15]",
         "test_a_slot_that_fired_is_told",
-        "Wrong.fired breaks*those of the slots that it was asked of*asked of ?0, 1, 2, 3? it told ?0, 1, 2, 3, 15?*",
+        "Wrong.fired breaks*those of the slots that it was asked of*asked of ?0, 1, 2, 3? it named ?0, 1, 2, 3, 15?*",
     ),
-    "tells too early": (
+    "names slots before any fire": (
         "def fired(self, slots): return slots",
         "test_a_slot_that_fired_is_told",
-        "Wrong.fired breaks*told before any fire*",
+        "Wrong.fired breaks*named before any fire*",
     ),
-    "forgets whom nobody asked of": (
+    "forgets slots that it was not asked of": (
         """last = ()
     def fire(self, slot, *, pasid=None):
         self.last = (*self.last, slot); return super().fire(slot)
     def fired(self, slots):
         last, self.last = self.last, (); return [slot for slot in slots if slot in last]""",
         "test_a_slot_that_fired_is_told",
-        "Wrong.fired breaks*also when it was not asked of at first*asked of ?0, 1, 2, 3? then, it told ??",
+        "Wrong.fired breaks*also when it was not asked of at first*asked of ?0, 1, 2, 3? then, it named ??",
     ),
     "waits in fired": (
         "def fired(self, slots): time.sleep(0.3); return []",
@@ -172,11 +172,11 @@ WRONG = {
 }
 
 
+@pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("wrong", WRONG)
-def test_a_breach_is_named(inner: pytest.Pytester, wrong: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_breach_is_named(inner: pytest.Pytester, wrong: str) -> None:
     body, test, says = WRONG[wrong]
     folder(inner.path, body)
-    monkeypatch.setattr("vfio_ims.testing.contract.PATIENCE", 1.0)
     result = conform(inner, "-k", test, device="mock:wrong,merge=never")
     assert result.parseoutcomes()["failed"] == 1
     text = " ".join(line.removeprefix("E").strip() for line in result.outlines)
