@@ -7,12 +7,16 @@ import subprocess
 import sys
 import threading
 import time
+from array import array
 from dataclasses import replace
+from itertools import count
 
 import pytest
 
 from tests.intel_idxd.conftest import Opener
 from vfio_ims.drivers.intel_idxd.driver.configuration import Configuration
+from vfio_ims.drivers.intel_idxd.hardware.descriptors import DsaOpcode
+from vfio_ims.drivers.intel_idxd.hardware.status import Status
 from vfio_ims.errors import DeviceTimeout
 from vfio_ims.ims import FireStatus
 from vfio_ims.interruption import uninterrupted
@@ -118,6 +122,33 @@ def test_what_a_shared_queue_refuses_is_not_counted(opened: Opener) -> None:
     assert queue.in_flight == 0
     with dsa.wq(3) as wq:
         wq.nop()
+
+
+@pytest.mark.parametrize("taken", [0, 3])
+def test_of_many_that_a_shared_queue_refuses_only_those_it_took_are_counted(opened: Opener, taken: int) -> None:
+    """The queue is usable once these have completed, and closing the session waits for no others."""
+    dsa = opened()
+    even = Configuration.even(dsa.capabilities)
+    queues = tuple(replace(q, dedicated=False, threshold=q.size) if q.index == 3 else q for q in even.queues)
+    dsa.configure(replace(even, queues=queues))
+    queue, calls = dsa.queues[3], count()
+    really = queue._portals.enqueue64
+
+    def enqueue(offset: int, data: bytes) -> bool:
+        return next(calls) < taken and really(offset, data)
+
+    with dsa.wq(3, timeout=0.05) as wq:
+        queue._portals.enqueue64 = enqueue  # type: ignore[method-assign]
+        try:
+            with pytest.raises(DeviceTimeout, match="answered retry"):
+                wq.submit_many(DsaOpcode.NOP, size=array("I", [8] * 6))
+        finally:
+            queue._portals.enqueue64 = really  # type: ignore[method-assign]
+        assert queue.in_flight == taken
+        with dsa.wq(3) as other:
+            assert other.nop().ok
+            assert list(other.submit_many(DsaOpcode.NOP, size=array("I", [8] * 6)).wait()) == [Status.SUCCESS] * 6
+    assert queue.in_flight == 0
 
 
 def test_a_fire_that_is_broken_off_leaves_its_entry_to_the_device(

@@ -97,10 +97,11 @@ class ManyOperations(Rows):
             session.many_in_flight.append(self)
             try:
                 session.queue.submit_rows(self, ims=notifier.ims, timeout=session.timeout)
-            except UsageError:  # nothing was stored
-                session.many_in_flight.remove(self)
-                self._closed = True
-                lists.give_back(place)
+            except BaseException as error:
+                if isinstance(error, UsageError) or not self.count:  # nothing was stored
+                    session.many_in_flight.remove(self)
+                    self._closed = True
+                    lists.give_back(place)
                 raise
             if notifier.flags:
                 self._last = session.start(_DRAIN)

@@ -185,7 +185,8 @@ class WorkQueue:
     def submit_rows(self, rows: Rows, *, ims: bool, timeout: float = 10.0) -> None:
         """Store many descriptors: where the portal is mapped in one compiled call, which keeps to the queue's size.
 
-        DeviceTimeout where they could not all be stored in ``timeout`` seconds: those that were are under way.
+        DeviceTimeout where they could not all be stored in ``timeout`` seconds, and what ENQCMD raises: ``rows.count``
+        is then how many were stored and are in flight.
         """
         with uninterrupted(), self.lock:
             if self.loan is not None:
@@ -216,9 +217,17 @@ class WorkQueue:
             finally:
                 columns.release()
             if stored < rows.count:
+                count = self._stored(rows, stored)
                 error = describe(self._regs.SWERR.read())
-                why = f"{stored} of {rows.count} were stored in {timeout:.3g} s" + (f"; {error}" if error else "")
+                why = f"{stored} of {count} were stored in {timeout:.3g} s" + (f"; {error}" if error else "")
                 raise DeviceTimeout(f"submit to work queue {self.index}", device=self._regs.label, why=why)
+
+    def _stored(self, rows: Rows, stored: int) -> int:
+        """Only the first ``stored`` of ``rows`` are in flight; returns how many there were to be."""
+        count, rows.count = rows.count, stored
+        if not stored:
+            self._blocks = [block for block in self._blocks if block is not rows]
+        return count
 
     def _store_singly(self, rows: Rows, ims: bool, depth: int, timeout: float) -> int:
         fill(rows.records, 0, rows.count * rows.step)
@@ -236,7 +245,11 @@ class WorkQueue:
                         return i
                 self._store(row, ims)
             else:
-                self._enqueue(bytes(row), ims, max(0.0, deadline - time.monotonic()))
+                try:
+                    self._enqueue(bytes(row), ims, max(0.0, deadline - time.monotonic()))
+                except BaseException:
+                    self._stored(rows, i)
+                    raise
         return rows.count
 
     def _settle(self, timeout: float) -> None:
