@@ -39,9 +39,10 @@ class Driver(Owner, ABC):
     def __init__(self, device: Device) -> None:
         self.device = device
         self.lock = make_rlock()
-        """For register sequences that must not interleave, and for ``fire``: every callback may come from several
+        """For register sequences that must not interleave, and for ``fire``.
 
-        threads, and ``reset`` holds it. Never taken in ``fired`` or ``quiesce``, which are called under other locks.
+        Every callback may come from several threads, and ``reset`` holds it. Never taken in ``fired`` or ``quiesce``,
+        which are called under other locks.
         """
         self._started = False
         super().__init__(device.name, device)  # a device that is closed under its driver stops it first
@@ -68,9 +69,9 @@ class Driver(Owner, ABC):
         """
 
     def fired(self, slots: Sequence[int]) -> Sequence[int] | None:
-        """Those of ``slots`` that have fired since this was last asked, in one compiled call; None: cannot tell.
+        """Those of ``slots`` that have fired since this was last asked, in one compiled call; None: not known.
 
-        Called while events are drained: it must not wait. A slot that fired is told at least once.
+        Called while events are drained: it must not wait. A slot that fired is reported at least once.
         """
         return None
 
@@ -82,9 +83,9 @@ class Driver(Owner, ABC):
         """On return nothing in the device refers to ``slot``: no queue, no work in flight raises it any more."""
 
     def stop(self) -> None:
-        """Leave the device disabled, from any state. On one that no longer answers it ends soon: DeviceError or
+        """Leave the device disabled, from any state.
 
-        DeviceTimeout, if it likes.
+        On a device that no longer answers it ends soon, and may raise DeviceError or DeviceTimeout.
         """
 
     def status(self) -> str:
@@ -94,12 +95,12 @@ class Driver(Owner, ABC):
     def fault(self) -> str:
         """What shows that the device is no longer as ``start`` left it, such as "it is disabled"; "" where it is.
 
-        The domain's ``check`` asks, which somebody may call every second: a read or two, and nothing is changed.
+        The domain's ``check`` asks, which may be called every second: a read or two, and nothing is changed.
         """
         return ""
 
     def details(self) -> Sequence[tuple[str, str]]:
-        """What ``show`` tells of a running device beside its slots: name and text of each. Reads, changes nothing."""
+        """What ``show`` prints of a running device beside its slots: name and text of each. Reads, changes nothing."""
         return ()
 
     # --- what every driver has ----------------------------------------------------------------------------------------

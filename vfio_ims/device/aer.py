@@ -26,7 +26,7 @@ class ErrorReport:
     words of the packet) belongs to; None where no status bit says so. ``counted``: the kernel's own counts by name,
     such as "fatal CmpltTO", since it found the function; empty where there is no kernel or it counts none.
 
-    The kernel that handles an error clears the status bits afterwards. Then the counts and the header log still tell.
+    The kernel that handles an error clears the status bits afterwards. The counts and the header log still show it.
     """
 
     uncorrectable: Uncorrectable

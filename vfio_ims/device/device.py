@@ -51,8 +51,8 @@ class Device(Owner):
         """Why the device is gone, where the mount has noticed."""
         super().__init__(port.name)
         close_at_exit(self)
-        told = weakref.WeakMethod(self._lost)  # a device that is forgotten is not kept by its port
-        port.on_lost(lambda reason: method(reason) if (method := told()) is not None else None)
+        on_loss = weakref.WeakMethod(self._lost)  # a device that is forgotten is not kept by its port
+        port.on_lost(lambda reason: method(reason) if (method := on_loss()) is not None else None)
 
     def _lost(self, reason: VfioImsError) -> None:
         """No interrupt will come any more: every wait, under way or to come, raises ``reason``."""
@@ -163,7 +163,7 @@ class Device(Owner):
         """Reset the function, then call what was registered by ``after_reset``.
 
         Vectors keep their messages and config space is as before, whichever the method; the device's own registers and
-        slots are gone. A hot reset resets every function of ``hot_reset_scope``, of whose devices nobody is notified.
+        slots are gone. A hot reset resets every function of ``hot_reset_scope``, whose owners are not notified.
         UnsupportedError where the function has no such reset, DeviceBusy where a hot reset would reach functions that
         are not the caller's: they are named.
         """

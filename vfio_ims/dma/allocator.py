@@ -15,7 +15,7 @@ __all__ = ["IovaAllocator"]
 class IovaAllocator:
     """First fit over sorted free ranges; neighbours join again when freed. Not thread-safe: its address space locks.
 
-    Page 0 is never handed out: a zeroed slot or descriptor must not point at anybody's memory.
+    Page 0 is never handed out: a zeroed slot or descriptor must not point at memory in use.
     """
 
     def __init__(self, ranges: Iterable[IovaRange], page: int) -> None:

@@ -16,7 +16,7 @@ __all__ = ["Buffer"]
 
 
 _STILL_MAPPED: list[object] = []
-"""Memory that could not be unmapped: a device may still write to it, so it must never become anybody else's."""
+"""Memory that could not be unmapped: a device may still write to it, so it must never be handed out again."""
 
 
 class Buffer(Owner):
@@ -35,9 +35,9 @@ class Buffer(Owner):
 
     @property
     def view(self) -> memoryview:
-        """The bytes, writable unless the memory is not. A memoryview's stores are not single accesses: for registers
+        """The bytes, writable unless the memory is not; UsageError for a BAR or dma-buf.
 
-        there are windows. UsageError for a BAR or dma-buf.
+        A memoryview's stores are not single accesses: for registers there are windows.
         """
         self.check_open("use a buffer")
         return self._memory.view[: self.size]

@@ -106,7 +106,7 @@ class NoMemory:
 
 
 def is_dma_buf(fd: int) -> bool:
-    """Whether a descriptor is a dma-buf's. False where that cannot be told."""
+    """Whether a descriptor is a dma-buf's. False where that cannot be read."""
     try:
         return os.readlink(f"/proc/self/fd/{fd}").startswith("/dmabuf:")
     except OSError:

@@ -105,8 +105,8 @@ class SlotAllocator:
             hint = "" if neighbour is None else "close the other slots first"
             raise UnsupportedError(f"point slot {slots[0]} at {message}", device=self._device, why=why, hint=hint)
 
-    def take_back(self, slots: Sequence[int], who: str) -> None:
-        """Quiesce ``slots``, whose source is off, and free them; waits for them raise ClosedError naming ``who``."""
+    def take_back(self, slots: Sequence[int], closed_by: str) -> None:
+        """Quiesce ``slots``, whose source is off, and free them; waits for them raise ClosedError naming ``closed_by``."""
         if not slots:
             return
         records, neighbour = self._records, self._neighbour(slots)
@@ -117,7 +117,7 @@ class SlotAllocator:
             self._donors.not_quiesced(donor.vector for donor in records.donors_of(slots))
             raise
         finally:
-            self._dispatcher.forget(slots, who)
+            self._dispatcher.forget(slots, closed_by)
             for message in [records.message[slot] for slot in slots if slot in records.message]:
                 self._words.give_back(message)
             records.give_back(slots)

@@ -115,11 +115,11 @@ class Dispatcher:
             for interrupt in self._interrupts.values():
                 interrupt.wakeup.recover(reason)
 
-    def forget(self, slots: Sequence[int], who: str) -> None:
+    def forget(self, slots: Sequence[int], closed_by: str) -> None:
         """These slots are given back: waits for them raise ClosedError."""
         closed = [one for slot in slots if (one := self._interrupts.pop(slot, None)) is not None]
         for interrupt in closed:
-            interrupt.mark_closed(who)
+            interrupt.mark_closed(closed_by)
         self._undelivered.difference_update(slots)
         if closed:
             self._hub.kick()

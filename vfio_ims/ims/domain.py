@@ -171,10 +171,10 @@ class ImsDomain(Owner):
         with self._lock:
             self._writer.set_masked(slots, masked)
 
-    def release(self, slots: Sequence[int], who: str) -> None:
+    def release(self, slots: Sequence[int], closed_by: str) -> None:
         """Quiesce these slots, those still allocated, and give them back; nothing happens in a forked child.
 
-        ``who`` is named in the ClosedError that their owners get.
+        ``closed_by`` is named in the ClosedError that their owners get.
         """
         with self._lock:
             if self.closed or self.forked:
@@ -182,7 +182,7 @@ class ImsDomain(Owner):
             slots = [slot for slot in slots if not self._records.is_free(slot)]
             for slot in slots:
                 self._callbacks.quiesce(slot)
-            self._allocator.take_back(slots, who)
+            self._allocator.take_back(slots, closed_by)
 
     # --- what is recorded ---------------------------------------------------------------------------------------------
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a driver tells the domain about the source of its slots' interrupts."""
+"""The callbacks of a driver that the domain calls, and the device's own report of a fire."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class DriverCallbacks(Protocol):
     """The part of a driver that the domain calls."""
 
     def fired(self, slots: Sequence[int]) -> Sequence[int] | None:
-        """Those of ``slots`` whose source has fired since it was last asked; None: this device cannot tell."""
+        """Those of ``slots`` whose source has fired since it was last asked; None: this device does not know."""
         ...
 
     def quiesce(self, slot: int) -> None:

@@ -136,10 +136,12 @@ class ImsInterrupt:
         if self._closed_by is None:
             self.domain.release([self.slot], "its owner")
 
-    def mark_closed(self, who: str) -> None:
+    def mark_closed(self, closed_by: str) -> None:
         """The domain has taken the slot back: waiters raise ClosedError."""
-        self._closed_by = who
-        self.wakeup.fail(ClosedError(f"wait for slot {self.slot}", device=self.domain.label, why=f"closed by {who}"))
+        self._closed_by = closed_by
+        self.wakeup.fail(
+            ClosedError(f"wait for slot {self.slot}", device=self.domain.label, why=f"closed by {closed_by}")
+        )
 
     def __enter__(self) -> Self:
         self._open("use")

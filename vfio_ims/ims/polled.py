@@ -26,7 +26,7 @@ _WORDS_A_PAGE = 1024
 class PolledWord:
     """A 32-bit word of DMA memory, and the message that sets it.
 
-    It holds the memory: who looks at it while another thread closes the device looks at a word that nobody sets.
+    It holds the memory: a read while another thread closes the device reads a word that is never set again.
     """
 
     def __init__(self, address: int, iova: int, memory: memoryview) -> None:

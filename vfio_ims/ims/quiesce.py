@@ -24,11 +24,11 @@ __all__ = ["Quiescer"]
 
 _WORDS = 1024
 _UNDER_WAY = 0.1  # seconds that a pending message may take to leave, once it is unmasked
-_PARKED = 0x7061726B  # "park": what a parked slot writes, for whoever finds it in a dump
+_PARKED = 0x7061726B  # "park": what a parked slot writes, to be recognised in a dump
 
 
 class Quiescer:
-    """Owns the scratch words: a page of DMA memory that nobody else reads, mapped when it is first needed."""
+    """Owns the scratch words: a page of DMA memory that nothing else reads, mapped when it is first needed."""
 
     def __init__(self, device: Device, table: ImsTable) -> None:
         self._device, self._table = device, table

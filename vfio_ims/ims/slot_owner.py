@@ -46,6 +46,6 @@ class SlotOwner(Protocol):
         """Whether a wake-up came after all, once the donors' messages were checked."""
         ...
 
-    def release(self, slots: Sequence[int], who: str) -> None:
-        """Quiesce these slots and take them back; ``who`` is named as what closed them."""
+    def release(self, slots: Sequence[int], closed_by: str) -> None:
+        """Quiesce these slots and take them back; ``closed_by`` is named as what closed them."""
         ...

@@ -22,7 +22,7 @@ __all__ = ["ImsVerdict", "VerdictLink", "hint_links", "judge"]
 
 @dataclass(frozen=True, slots=True)
 class VerdictLink:
-    """One link of the chain. ``asked`` False: nobody looked. ``required``: without it IMS interrupts cannot work."""
+    """One link of the chain. ``asked`` False: not looked at. ``required``: without it IMS interrupts cannot work."""
 
     name: str
     evidence: Evidence
@@ -36,8 +36,8 @@ class VerdictLink:
         return {True: "yes", False: "no", None: "unknown"}[self.evidence.answer]
 
     def __str__(self) -> str:
-        tell = f" (would tell: {self.evidence.would_tell})" if self.evidence.would_tell and self.word != "yes" else ""
-        return f"{self.name}: {self.word}, {self.evidence.text}{tell}"
+        hint = f" (to find out: {self.evidence.would_tell})" if self.evidence.would_tell and self.word != "yes" else ""
+        return f"{self.name}: {self.word}, {self.evidence.text}{hint}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +99,8 @@ def judge(device: Device, table: ImsTable | None, reserved: Collection[int] = ()
     """Ask an open ``device``, with the ``table`` that its driver found (None: the driver has no table)."""
     links = hint_links(device.capabilities)
     size = 0 if table is None else table.size
-    told = Evidence(size > 0, f"the driver read a table of {size} slots" if size else "the driver found no slot table")
-    links.append(VerdictLink("slot table", told, required=True))
+    found = Evidence(size > 0, f"the driver read a table of {size} slots" if size else "the driver found no slot table")
+    links.append(VerdictLink("slot table", found, required=True))
     msix = device.interrupts.msix
     if msix.count:
         mappable = msix.readable

@@ -156,7 +156,7 @@ class DonorPool:
         return [one for one in self.vectors.values() if not one.exclusive and not self._reserved[one.vector]]
 
     def free(self, eligible: Iterable[int]) -> list[int]:
-        """Those of ``eligible`` that are attached for nobody and not reserved by the application."""
+        """Those of ``eligible`` that are neither attached nor reserved by the application."""
         taken = self._msix.attached_set
         return [vector for vector in eligible if vector not in taken and not self._reserved[vector]]
 

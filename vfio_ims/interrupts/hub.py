@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One place where many event descriptors are drained, by whoever happens to wait: no thread of its own."""
+"""One place where many event descriptors are drained, by the threads and tasks that wait: no thread of its own."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class EventHub(Owner):
     def call_every(self, period: float, action: Callable[[], None]) -> None:
         """Run ``action`` every ``period`` seconds while a thread or a task waits here, or a caller drains.
 
-        No thread: a timer makes ``fileno()`` readable, and whoever drains it runs the action, without the hub's lock.
+        No thread: a timer makes ``fileno()`` readable, and its drain is followed by the action, without the hub's lock.
         """
         with self._lock:
             self.call_never()
@@ -150,9 +150,9 @@ class EventHub(Owner):
         return self.wait_until(wakeup.take, timeout)
 
     def wait_until(self, done: Callable[[], bool], timeout: float | None) -> bool:
-        """Block until ``done()`` is true; it is asked again after every drain and ``kick``. False after ``timeout``
+        """Block until ``done()`` is true; False after ``timeout`` seconds.
 
-        seconds. What it raises ends the wait.
+        It is asked again after every drain and ``kick``. What it raises ends the wait.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
         poller, ready = self._poller, True

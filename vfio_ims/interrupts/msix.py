@@ -98,7 +98,7 @@ class MsixVectors:
                 self.disable()
 
     def disable(self) -> None:
-        """Free every vector. Their remapping entries go to whoever asks next."""
+        """Free every vector. Their remapping entries go to the next that asks."""
         with self._lock:
             self._attached.clear()
             if self._enabled:

@@ -169,7 +169,7 @@ class Interrupts:
     def _interrupt(self, index: int, vector: int, event: EventFd, detach: Callable[[], None]) -> VectorInterrupt:
         made = VectorInterrupt(self._port, self._owner, index, vector, self.hub, event, detach)
         try:
-            break_off()  # Ctrl-C: rather now than when nobody has it yet
+            break_off()  # Ctrl-C: rather now than when the caller does not have it yet
         except BaseException:
             made.close()
             raise

@@ -83,7 +83,7 @@ class Wakeup:
         return self.take() or self.hub.wait_for(self, timeout)
 
     def wait_until(self, done: Callable[[], bool], timeout: float | None = None) -> bool:
-        """Block until ``done()``, which is asked after each drain of the hub; takes this wake-up, whoever it is for.
+        """Block until ``done()``, which is asked after each drain of the hub; takes this wake-up.
 
         Raises what ``fail`` was given.
         """

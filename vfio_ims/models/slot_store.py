@@ -200,9 +200,9 @@ class SlotStore:
         return bool(self.pending)
 
     def _touched(self) -> list[int]:
-        """The pending entries whose mask is off or whose pending bit was overwritten: thousands are looked through at
+        """The pending entries whose mask is off or whose pending bit was overwritten.
 
-        once, since this happens two thousand times a second.
+        Thousands are looked through at once, since this happens two thousand times a second.
         """
         layout, wanted = self.layout, int.from_bytes(self._held, "little")
         if not wanted or layout.control is None:
