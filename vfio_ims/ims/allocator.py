@@ -106,7 +106,7 @@ class SlotAllocator:
             raise UnsupportedError(f"point slot {slots[0]} at {message}", device=self._device, why=why, hint=hint)
 
     def take_back(self, slots: Sequence[int], closed_by: str) -> None:
-        """Quiesce ``slots``, whose source is off, and free them; waits for them raise ClosedError naming ``closed_by``."""
+        """Quiesce ``slots``, whose source is off, and free them; waits for them raise ClosedError."""
         if not slots:
             return
         records, neighbour = self._records, self._neighbour(slots)

@@ -31,7 +31,7 @@ class MessageLimits:
         """Why ``message`` cannot go into an entry beside ``others``; None where it can."""
         if message.data >> self.data_bits:
             return f"the table keeps {self.data_bits} bits of data, the message has {message.data:#x}"
-        kept = self.kept(message).address
+        kept = (message.address & self.address_mask | self.address_fixed & ~self.address_mask) & ~3
         if kept != message.address:
             return f"the table would keep {kept:#x} of address {message.address:#x}"
         if self.one_address:
