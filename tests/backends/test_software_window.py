@@ -91,7 +91,7 @@ def test_poll_returns_the_last_value(device, model) -> None:
     assert window.poll(0x80, 4, 0xF0, 0x10, 1.0) == 0x12
     started = time.monotonic()
     assert window.poll(0x80, 4, 0xF0, 0x20, 0.02) == 0x12
-    assert 0.015 < time.monotonic() - started < 1
+    assert 0.015 < time.monotonic() - started < 10
 
 
 def test_a_portal_takes_64_bytes_as_one_write(device, model) -> None:

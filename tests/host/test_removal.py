@@ -40,7 +40,7 @@ def test_the_application_is_told_and_the_device_given_back(driver: Driver) -> No
     told: list[RemovedError] = []
     with RemovalWatch(driver, told.append) as watch:
         ask_back(driver)
-        assert watch.given_back.wait(2)
+        assert watch.given_back.wait(20)
     assert driver.closed
     assert driver.device.closed
     with pytest.raises(ClosedError, match="closed by the removal watch: the host takes the device back"):
@@ -83,13 +83,13 @@ async def tasks_wake() -> None:
 
 
 def test_an_application_that_needs_time_has_the_grace_and_no_more(driver: Driver) -> None:
-    with RemovalWatch(driver, lambda reason: True, grace=0.6) as watch:
+    with RemovalWatch(driver, lambda reason: True, grace=2) as watch:
         began = time.monotonic()
         ask_back(driver)
         assert not watch.given_back.wait(0.3)
         assert driver.device.config.read(0, 2) == 0x1234  # it still works
-        assert watch.given_back.wait(2)
-        assert 0.5 < time.monotonic() - began < 2
+        assert watch.given_back.wait(20)
+        assert 1.9 < time.monotonic() - began < 20
     assert driver.closed
 
 
@@ -98,11 +98,11 @@ def test_an_application_may_close_it_itself(driver: Driver) -> None:
         threading.Timer(0.1, driver.close).start()
         return True
 
-    with RemovalWatch(driver, told, grace=5) as watch:
+    with RemovalWatch(driver, told, grace=60) as watch:
         began = time.monotonic()
         ask_back(driver)
-        assert watch.given_back.wait(3)
-        assert time.monotonic() - began < 2
+        assert watch.given_back.wait(30)
+        assert time.monotonic() - began < 30
 
 
 def test_a_callback_that_hangs_or_fails_delays_no_longer(driver: Driver, caplog: pytest.LogCaptureFixture) -> None:
@@ -111,13 +111,13 @@ def test_a_callback_that_hangs_or_fails_delays_no_longer(driver: Driver, caplog:
 
     with RemovalWatch(driver, broken) as watch:
         ask_back(driver)
-        assert watch.given_back.wait(2)
+        assert watch.given_back.wait(20)
     assert "callback on removal failed" in caplog.text
     other = vfio_ims.open_driver("mock:minimal")
     hang = threading.Event()
-    with RemovalWatch(other, lambda reason: hang.wait(20), grace=0.3) as watch:
+    with RemovalWatch(other, lambda reason: hang.wait(60), grace=0.3) as watch:
         ask_back(other)
-        assert watch.given_back.wait(2)
+        assert watch.given_back.wait(20)
     hang.set()
 
 
@@ -129,7 +129,7 @@ def test_a_loss_that_nobody_announces(driver: Driver) -> None:
         alive[0] = False
         with pytest.raises(RemovedError, match="does not answer any more"):
             irq.wait(timeout=5)
-        assert watch.given_back.wait(2)
+        assert watch.given_back.wait(20)
         assert watch.reason is not None
 
 
@@ -138,7 +138,7 @@ def test_closing_the_watch_leaves_the_device_alone(driver: Driver) -> None:
     assert not driver.closed
     with RemovalWatch(driver) as again:  # REQ is free for another one
         ask_back(driver)
-        assert again.given_back.wait(2)
+        assert again.given_back.wait(20)
 
 
 def test_closing_the_device_ends_the_watch(driver: Driver) -> None:

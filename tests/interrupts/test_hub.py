@@ -87,7 +87,7 @@ def test_no_wake_up_is_lost_between_two_threads_in_a_storm(lines: list[Line]) ->
 def test_a_timeout_takes_about_its_time(lines: list[Line]) -> None:
     start = time.monotonic()
     assert not lines[0].wakeup.wait(0.05)
-    assert 0.045 <= time.monotonic() - start < 1
+    assert 0.045 <= time.monotonic() - start < 10
 
 
 def test_tasks_and_a_thread_wait_side_by_side(lines: list[Line]) -> None:

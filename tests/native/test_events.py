@@ -122,7 +122,7 @@ def test_more_events_than_one_batch_come_in_one_wait(poller: Poller, closing: Ex
 def test_wait_keeps_its_time(poller: Poller) -> None:
     began = time.monotonic()
     assert poller.wait(0.05) == []
-    assert 0.05 <= time.monotonic() - began < 1
+    assert 0.05 <= time.monotonic() - began < 10
 
 
 def test_another_thread_can_signal_and_wake(poller: Poller, event: EventFd) -> None:

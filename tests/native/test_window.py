@@ -197,7 +197,7 @@ def test_poll_returns_what_it_saw_last(window: MappedWindow) -> None:
     assert window.poll(16, 4, 0xF, 5, 1.0) == 0xA5
     began = time.monotonic()
     assert window.poll(16, 2, 0xF, 6, 0.15) == 0xA5
-    assert 0.15 <= time.monotonic() - began < 2
+    assert 0.15 <= time.monotonic() - began < 10
     assert window.poll(16, 1, 0xF, 6, 0) == 0xA5
 
 

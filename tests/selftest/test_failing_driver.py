@@ -174,7 +174,7 @@ def test_a_silent_device_is_given_a_bounded_time() -> None:
     opened = open_model(make_model(100, 4), Silent)
     start = time.monotonic()
     report = run(opened.driver, options=Options(timeout=0.5, settle=0.01))
-    assert time.monotonic() - start < 8
+    assert time.monotonic() - start < 60  # 100 slots at 0.5 s in every step would be minutes
     assert [finding.text for finding in report.findings] == ["every slot is dead"]
     assert [part.outcome for part in report.steps if part.name.startswith(("masks", "PASIDs"))] == [Outcome.NOT_RUN] * 4
     quiet_after(opened)

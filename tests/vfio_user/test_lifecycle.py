@@ -205,7 +205,7 @@ def test_stopping_with_a_client_frees_it(device, path, bus):
     with SocketLink(path) as link:
         start = time.monotonic()
         server.close()
-        assert time.monotonic() - start < 1.0
+        assert time.monotonic() - start < 10
         with pytest.raises(RemovedError):
             link.read(0, 0, 4)
     assert not [thread for thread in threading.enumerate() if "vfio-user" in thread.name]

@@ -29,7 +29,7 @@ __all__ = [
 ]
 
 PATIENCE = 30.0  # seconds until an interrupt counts as lost; an emulated machine is slow
-PROMPT = 0.2  # seconds that a callback may take that must not wait
+PROMPT = 1.0  # seconds that a callback may take that must not wait
 
 
 def breach(driver: Driver | type[Driver], callback: str, promise: str, found: str) -> str:
