@@ -25,7 +25,7 @@ from vfio_ims.locks import make_lock
 __all__ = ["Owner", "close_at_exit", "closing_because"]
 
 _PACKAGE = str(Path(__file__).parent)
-_PLUMBING = (functools.__file__, contextlib.__file__)  # called by us, and calling us, on somebody's behalf
+_PLUMBING = (functools.__file__, contextlib.__file__)  # called by us, and calling us, on another function's behalf
 _closing = make_lock()
 _reason: ContextVar[str | None] = ContextVar("_reason", default=None)
 

@@ -213,7 +213,7 @@ def test_who_cannot_take_pasids_says_so(open_little) -> None:
 
 
 def test_a_link_is_told_of_mappings_and_can_refuse(little, platform, memory) -> None:
-    told: list[tuple[object, ...]] = []
+    calls: list[tuple[object, ...]] = []
 
     class Telling(InProcessLink):
         refuse = False
@@ -221,25 +221,25 @@ def test_a_link_is_told_of_mappings_and_can_refuse(little, platform, memory) -> 
         def map(self, iova, size, fd, offset, *, read, write):
             if self.refuse:
                 raise RemovedError("map", device=self.name)
-            told.append(("map", iova, size, fd, offset, read, write))
+            calls.append(("map", iova, size, fd, offset, read, write))
 
         def unmap(self, iova, size):
-            told.append(("unmap", iova, size))
+            calls.append(("unmap", iova, size))
 
     space = SoftwareAddressSpace(platform)
     space.map(0x10000, memory.address, PAGE, write=False, fd=memory.fd, offset=0)
     first = SoftwareDevice(Telling(little()), platform, "a", space)
     second = SoftwareDevice(Telling(little()), platform, "b", space)
-    assert told == [("map", 0x10000, PAGE, memory.fd, 0, True, False)] * 2
-    told.clear()
+    assert calls == [("map", 0x10000, PAGE, memory.fd, 0, True, False)] * 2
+    calls.clear()
     second.link.refuse = True
     with pytest.raises(RemovedError):
         space.map(0x20000, memory.address, PAGE)
-    assert told == [("map", 0x20000, PAGE, -1, 0, True, True), ("unmap", 0x20000, PAGE)]
+    assert calls == [("map", 0x20000, PAGE, -1, 0, True, True), ("unmap", 0x20000, PAGE)]
     assert space.unmap(0x20000, PAGE) == 0
-    told.clear()
+    calls.clear()
     assert space.unmap(0, 1 << 40) == PAGE
-    assert told == [("unmap", 0x10000, PAGE)] * 2
+    assert calls == [("unmap", 0x10000, PAGE)] * 2
     first.close()
     second.close()
     space.close()

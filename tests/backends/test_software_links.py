@@ -62,7 +62,7 @@ def test_a_donors_message_arrives(device, eventfd) -> None:
 
 
 @pytest.mark.parametrize("index", [IrqIndex.INTX, IrqIndex.MSI, IrqIndex.MSIX, IrqIndex.ERR, IrqIndex.REQ])
-def test_standard_interrupts_arrive_while_somebody_listens(device, eventfd, index) -> None:
+def test_standard_interrupts_arrive_while_there_is_a_listener(device, eventfd, index) -> None:
     device.set_irqs(index, ATTACH, 0, 1, [eventfd])
     bus_master(device)
     window = device.window(0)
@@ -92,7 +92,7 @@ def test_dma(device, eventfd, with_file) -> None:
         assert device.space.unmap(0x10000, PAGE) == PAGE
 
 
-def test_bad_dma_harms_nobody(device, eventfd) -> None:
+def test_bad_dma_harms_no_other_device(device, eventfd) -> None:
     bus_master(device)
     device.set_irqs(IrqIndex.MSIX, ATTACH, 0, 1, [eventfd])
     window = device.window(0)

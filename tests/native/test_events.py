@@ -152,7 +152,7 @@ def test_what_was_taken_comes_again_until_it_is_acknowledged(poller: Poller, eve
     poller.add(event.fileno())
     event.signal(3)
     assert poller.take() == poller.take() == [(event.fileno(), 3)]
-    assert poller.sleep(poller.epoch, 10), "nobody sleeps over it"
+    assert poller.sleep(poller.epoch, 10), "no thread sleeps over it"
     poller.acknowledge()
     assert poller.take() == []
 

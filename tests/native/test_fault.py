@@ -110,13 +110,13 @@ def run(body: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, timeout=60)
 
 
-def test_a_fault_of_somebody_elses_still_kills() -> None:
+def test_a_fault_outside_our_accesses_still_kills() -> None:
     done = run("made = window(); os.ftruncate(fd, 0); ours(made); theirs(); print('survived')")
     assert done.stdout == "ours\n"
     assert done.returncode == -signal.SIGBUS
 
 
-def test_a_fault_of_somebody_elses_still_reaches_faulthandler() -> None:
+def test_a_fault_outside_our_accesses_still_reaches_faulthandler() -> None:
     done = run("faulthandler.enable(); made = window(); os.ftruncate(fd, 0); ours(made); theirs(); print('survived')")
     assert done.stdout == "ours\n"
     assert "Fatal Python error: Bus error" in done.stderr

@@ -182,7 +182,7 @@ def test_columns_of_other_lengths_are_refused_and_let_go() -> None:
     columns, short = RowColumns([(0, 8), (8, 8)]), bytearray(8)
     with pytest.raises(UsageError, match="must hold 2 values"):
         columns.fill(2, [bytearray(16), short])
-    short.append(1)  # nobody holds it
+    short.append(1)  # it has no holder
     with (
         SharedMemory(PAGE) as memory,
         MappedWindow(PAGE, [Piece(memory.fd, 0, 0, PAGE)]) as window,

@@ -384,7 +384,7 @@ def test_nothing_is_left_behind(memory: int, held: Callable[[], tuple[int, int]]
     assert after[1] <= before[1] + 2, "mappings grow with the heap only"
 
 
-def test_a_window_that_nobody_closed_says_so_and_is_closed(memory: int) -> None:
+def test_a_window_left_open_says_so_and_is_closed(memory: int) -> None:
     before = Path("/proc/self/maps").read_text().count("vfio-ims-test")
     window = MappedWindow(PAGE, [Piece(memory, 0, 0, PAGE)], label="BAR 4")
     with pytest.warns(ResourceWarning, match=r"BAR 4 was not closed \(opened at .*test_window\.py"):

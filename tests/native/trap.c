@@ -29,7 +29,7 @@ static void on_segv(int number, siginfo_t *info, void *context)
     uint8_t *at = info->si_addr;
 
     if (at < page || at >= page + page_size) {
-        sigaction(number, &old_segv, NULL); /* a fault of somebody else's: let it happen again */
+        sigaction(number, &old_segv, NULL); /* a fault outside our accesses: let it happen again */
         return;
     }
     mprotect(page, page_size, PROT_READ | PROT_WRITE);

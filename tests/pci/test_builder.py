@@ -210,7 +210,7 @@ def without_next(one: caps.Capability) -> tuple[type[caps.Capability], bytes]:
         data[3], data[2] = 0, data[2] & 0xF
     else:
         data[1] = 0
-    # Root registers follow in a port's version 1; nothing in the capability itself tells that an endpoint has none.
+    # Root registers follow in a port's version 1; nothing in the capability itself shows that an endpoint has none.
     return type(one), bytes(data[:0x2C] if isinstance(one, caps.AdvancedErrorReporting) else data)
 
 

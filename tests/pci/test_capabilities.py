@@ -75,7 +75,7 @@ def test_vendor_specific_keeps_the_vendors_bytes() -> None:
     assert wide.body == bytes.fromhex("abcd000000000000")
 
 
-def test_the_model_mark_is_told_from_other_vendor_capabilities() -> None:
+def test_the_model_mark_differs_from_other_vendor_capabilities() -> None:
     text = "0900 0d" + b"vfio-ims".hex() + "01 03"
     mark = is_model(standard(text))
     assert mark is not None
@@ -164,7 +164,7 @@ def test_resizable_bars_say_their_sizes() -> None:
     assert found.resizable == "BAR0: 0x10000000 bytes, BAR2: 0x100000000 bytes"
 
 
-def test_bits_that_nobody_declared_are_shown() -> None:
+def test_undeclared_bits_are_shown() -> None:
     (found,) = extended("1b000100 04940000")
     assert [(item.name, item.value) for item in found.fields() if item.name.startswith("und")] == [
         ("undeclared_04", 0x8000)

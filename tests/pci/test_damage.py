@@ -42,7 +42,7 @@ def faults(found: Capabilities) -> list[tuple[Fault, int]]:
         ({"x234": "041f0000"}, (Fault.CONTENT, 0x230), "PASIDs of 31 bits; 20 is the most"),
     ],
 )
-def test_each_kind_of_damage_is_told(change: dict[str, str], expected: tuple[Fault, int], text: str) -> None:
+def test_each_kind_of_damage_is_reported(change: dict[str, str], expected: tuple[Fault, int], text: str) -> None:
     found = of(spr_dsa_with(**change))
     assert expected in faults(found)
     assert any(text in one.text for one in found.diagnoses), [str(one) for one in found.diagnoses]
@@ -71,7 +71,7 @@ def test_a_length_past_the_end_keeps_what_is_there() -> None:
     assert faults(found) == [(Fault.PAST_END, 0xFE0)]
 
 
-def test_a_removed_function_is_told_at_once() -> None:
+def test_a_removed_function_is_notified_at_once() -> None:
     found = of(b"\xff" * 4096)
     assert (len(found), faults(found)) == (0, [(Fault.ABSENT, 0)])
     assert ims_hint(found).answer is None

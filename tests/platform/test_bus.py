@@ -146,7 +146,7 @@ def test_standard_interrupts(function: Function, fds: list[int]) -> None:
     assert os.eventfd_read(fds[0]) == 1
     assert irqs.table.pending == {3}
     irqs.set(IrqIndex.MSIX, ATTACH, 3, 1, fds[1:2])
-    assert os.eventfd_read(fds[1]) == 1, "what pended is delivered when somebody listens"
+    assert os.eventfd_read(fds[1]) == 1, "what pended is delivered when a listener comes"
     function.bus_master = False
     function.interrupt(IrqIndex.MSIX, 0)
     with pytest.raises(BlockingIOError):

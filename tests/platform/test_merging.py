@@ -86,7 +86,7 @@ def test_counts_never_exceed_fires_and_a_fire_is_never_unseen(
     os.close(fd)
 
 
-def test_nobody_listening(fds: list[int]) -> None:
+def test_without_a_listener(fds: list[int]) -> None:
     vector = Vector(merging("always"))
     vector.deliver()
     assert vector.counted == 0

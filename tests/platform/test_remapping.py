@@ -91,7 +91,7 @@ def test_detaching_keeps_the_handle_and_reattaching_revives_the_copy(fds: list[i
 
 
 def test_after_disabling_all_the_handles_are_handed_out_again(fds: list[int]) -> None:
-    """The hazard: a slot that was not quiesced raises an interrupt of whoever has the handle now."""
+    """The hazard: a slot that was not quiesced raises an interrupt of the present owner of the handle."""
     platform = Platform()
     first, second = add(platform), add(platform)
     (message,) = attach(first, 0, fds[:1])
@@ -135,7 +135,7 @@ def test_the_table_runs_out_and_nothing_is_lost_by_that(fds: list[int]) -> None:
     assert len(attach(second, 0, fds[:4])) == 4
 
 
-def test_multiple_msi_takes_an_aligned_block_and_tells_by_data(fds: list[int]) -> None:
+def test_multiple_msi_takes_an_aligned_block_and_differs_by_data(fds: list[int]) -> None:
     platform = Platform()
     other, function = add(platform), add(platform)
     attach(other, 0, fds[:1])

@@ -27,7 +27,7 @@ COUNTS = {INTX: 1, MSI: 4, MSIX: 8, ERR: 1, REQ: 1}
 
 
 class Recorder:
-    """Which vectors the device side was told of."""
+    """Which vectors the device side was notified of."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[int, int, list[bool]]] = []
@@ -233,13 +233,13 @@ def test_the_platform_holds_its_own_reference(fds: list[int]) -> None:
     assert count(fds[0]) == 1
 
 
-def test_the_device_side_is_told_who_is_listened_to(fds: list[int]) -> None:
-    told = Recorder()
-    irqs = make(changed=told)
+def test_the_device_side_is_notified_of_listeners(fds: list[int]) -> None:
+    recorder = Recorder()
+    irqs = make(changed=recorder)
     irqs.set(MSIX, EVENTFD | TRIGGER, 2, 2, [fds[0], -1])
     irqs.set(MSIX, NONE | TRIGGER, 0, 0)
     irqs.set(REQ, EVENTFD | TRIGGER, 0, 1, fds[:1])
-    assert told.calls == [(MSIX, 2, [True, False]), (MSIX, 0, [False] * 8), (REQ, 0, [True])]
+    assert recorder.calls == [(MSIX, 2, [True, False]), (MSIX, 0, [False] * 8), (REQ, 0, [True])]
 
 
 def test_info() -> None:

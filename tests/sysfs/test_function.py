@@ -62,7 +62,7 @@ def test_the_group_and_who_else_is_in_it(tree: Tree) -> None:
     ]
 
 
-def test_a_group_that_vfio_made_without_an_iommu_is_told(tree: Tree) -> None:
+def test_a_group_that_vfio_made_without_an_iommu_is_reported(tree: Tree) -> None:
     tree.file("kernel/iommu_groups/0/name", "vfio-noiommu")
     assert IommuGroup(0, tree.root).without_iommu
 
@@ -129,13 +129,13 @@ def test_message_interrupts_with_their_chips(tree: Tree) -> None:
         ("Strange-Chip", None),
     ],
 )
-def test_remapping_is_told_by_the_chips_name(tree: Tree, chip: str, answer: bool | None) -> None:
+def test_remapping_is_shown_by_the_chips_name(tree: Tree, chip: str, answer: bool | None) -> None:
     evidence = interrupt_remapping(dsa(tree, irqs={130: chip}))
     assert evidence.answer is answer
     assert chip in evidence.text
 
 
-def test_remapping_is_told_by_a_neighbour_behind_the_same_iommu(tree: Tree) -> None:
+def test_remapping_is_shown_by_a_neighbour_behind_the_same_iommu(tree: Tree) -> None:
     tree.function("0000:00:01.0", iommu="dmar0", irqs={40: "PCI-MSI"})
     tree.function("0000:6a:02.0", iommu="dmar2", irqs={41: "IR-PCI-MSIX-0000:6a:02.0"})
     evidence = interrupt_remapping(dsa(tree, iommu="dmar2"))

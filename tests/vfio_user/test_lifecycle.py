@@ -94,7 +94,7 @@ def test_a_link_needs_a_server(tmp_path, path, fds):
     with pytest.raises(SetupError, match="there is no such socket"):
         SocketLink(path)
     Path(path).write_text("")
-    with pytest.raises(SetupError, match="nobody serves there"):
+    with pytest.raises(SetupError, match="no server listens there"):
         SocketLink(path)
     with pytest.raises(UsageError, match="108 bytes"):
         SocketLink("x" * 300)

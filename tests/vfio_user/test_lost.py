@@ -45,20 +45,20 @@ def kill(server: subprocess.Popen[str]) -> None:
     os.kill(server.pid, signal.SIGKILL)
 
 
-def test_a_waiting_thread_is_told_at_once(served: tuple[Driver, subprocess.Popen[str]]) -> None:
+def test_a_waiting_thread_is_notified_at_once(served: tuple[Driver, subprocess.Popen[str]]) -> None:
     driver, server = served
     irq = driver.ims.allocate()
     threading.Timer(0.2, kill, (server,)).start()
     began = time.monotonic()
-    with pytest.raises(RemovedError, match="closed the socket") as told:
+    with pytest.raises(RemovedError, match="closed the socket") as raised:
         irq.wait(timeout=30)
     assert time.monotonic() - began < 10
-    assert "start the server again" in str(told.value)
+    assert "start the server again" in str(raised.value)
     with pytest.raises(RemovedError):  # and so is everybody who waits later
         irq.wait(timeout=30)
 
 
-def test_a_waiting_task_is_told_at_once(served: tuple[Driver, subprocess.Popen[str]]) -> None:
+def test_a_waiting_task_is_notified_at_once(served: tuple[Driver, subprocess.Popen[str]]) -> None:
     driver, server = served
 
     async def main() -> None:

@@ -333,7 +333,7 @@ def test_a_server_that_keeps_talking_without_answering_is_given_up_too(liar, lie
     assert time.monotonic() - start < 15
 
 
-def test_all_who_wait_are_told_when_the_server_goes(liar, lied):
+def test_all_waiters_are_notified_when_the_server_goes(liar, lied):
     failures = []
 
     def work() -> None:

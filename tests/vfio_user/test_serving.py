@@ -105,7 +105,7 @@ def test_a_bad_access_is_refused_and_the_next_is_served(link):
     assert link.read(0, 0, 4) == bytes(4)
 
 
-def test_a_bug_of_the_models_is_told_and_survived(link, device, do, caplog):
+def test_a_bug_of_the_models_is_reported_and_survived(link, device, do, caplog):
     with pytest.raises(DeviceError) as caught:
         link.read(0, 0xF00, 4)
     assert caught.value.errno == 5
@@ -128,7 +128,7 @@ def test_many_writes_arrive_in_order(link, device, multi):
 
 
 @pytest.mark.parametrize("multi", [True, False])
-def test_a_bad_write_among_many_is_told(link, multi):
+def test_a_bad_write_among_many_is_reported(link, multi):
     link._accesses._multi = multi
     with pytest.raises(DeviceError):
         link.write_many(0, [(0x100, b"good"), (0x200, b"good"), (0x5000, b"bad!")])
@@ -298,7 +298,7 @@ def test_vectors_reach_the_bus_while_armed(link, device, do, bus):
     assert bus.came.empty()
 
 
-def test_data_comes_before_the_interrupt_that_tells_of_it(link, device, bus):
+def test_data_comes_before_the_interrupt_that_reports_it(link, device, bus):
     bus.memory[0x10000] = bytearray(0x1000)
     link.map(0x10000, 0x1000, -1, 0, read=True, write=True)
     link.set_vectors(MSIX, 0, [True])

@@ -190,7 +190,7 @@ def test_drain_gives_up_on_a_peer_that_does_not_read(pair):
     assert not connection.drain(0.05)
 
 
-def test_closing_closes_what_nobody_took(pair, fds):
+def test_closing_closes_what_was_not_taken(pair, fds):
     connection, theirs = pair
     event = os.eventfd(0)
     send(theirs, message(1), [event])

@@ -122,7 +122,7 @@ def test_a_quarter_of_a_million_windows_need_one_descriptor_and_little_time(memo
     assert len(memory) == 0
 
 
-def test_a_window_can_be_told_twice_but_not_overlap(memory, file):
+def test_a_window_can_be_announced_twice_but_not_overlap(memory, file):
     memory.map(0x1000, 0x2000, READ | WRITE, 0, file)
     memory.map(0x1000, 0x2000, READ | WRITE, 0, file)
     assert len(memory) == 1
@@ -174,7 +174,7 @@ def test_a_file_that_can_be_cut_has_no_view_and_no_cut_kills(memory):
     (piece,) = memory.pieces(0x8000, 0x1000, write=False)
     assert piece.read() == b"a" * 0x1000
     memory.clear()
-    with pytest.raises(MemoryGone):  # whoever still holds a piece of memory that was unmapped
+    with pytest.raises(MemoryGone):  # a holder of a piece of memory that was unmapped
         piece.read()
     os.close(file)
 
@@ -210,7 +210,7 @@ def test_unmapping_takes_whole_windows_only(memory, file):
     assert memory.unmap(0, 1 << 48) == 2
 
 
-def test_a_sweep_over_nothing_is_done_but_a_miss_is_told(memory):
+def test_a_sweep_over_nothing_is_done_but_a_miss_is_reported(memory):
     # QEMU 11.1's VT-d, as a function changes domain: 0xfef00000+0x100000 is its smallest step.
     assert memory.unmap(0xFEF00000, 0x100000) == 0
     assert memory.unmap(0xFEF00000, (1 << 64) - 0xFEF00000) == 0

@@ -25,7 +25,7 @@ _SLICE = 0.1  # seconds of polling in one compiled call; between them Python see
 class MemoryGone(Exception):
     """Mapped memory is not there: its file was cut, or its file system has no room for the page.
 
-    It passes between the compiled layer and whoever mapped the file, who says what that means.
+    It passes from the compiled layer to the code that mapped the file, which says what that means.
     """
 
 
@@ -112,9 +112,9 @@ def poll_any(
 
 
 def collect(first: int, step: int, count: int, timeout: float) -> bytearray:
-    """The bytes at ``first + i * step``, once each is not 0, in one compiled loop; after ``timeout`` seconds those
+    """The bytes at ``first + i * step``, once each is not 0, in one compiled loop.
 
-    before the first that still is. For arrays of completion records.
+    After ``timeout`` seconds only those before the first that still is 0. For arrays of completion records.
     """
     ffi, lib = native()
     out = bytearray(count)

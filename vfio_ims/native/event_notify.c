@@ -21,7 +21,7 @@ static int nothing = -1;      /* an empty file */
 
 static void after_fork_in_child(void)
 {
-    pthread_mutex_init(&lock, NULL); /* whoever held it is not in this process */
+    pthread_mutex_init(&lock, NULL); /* its holder is not in this process */
     context = 0;                     /* it belongs to the parent's memory */
     if (nothing >= 0)
         close(nothing);

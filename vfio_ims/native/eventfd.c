@@ -11,7 +11,7 @@ static pthread_mutex_t merging = PTHREAD_MUTEX_INITIALIZER;
 
 static void after_fork_in_child(void)
 {
-    pthread_mutex_init(&merging, NULL); /* whoever held it is not in this process */
+    pthread_mutex_init(&merging, NULL); /* its holder is not in this process */
 }
 
 __attribute__((constructor)) static void watch_forks(void)

@@ -36,8 +36,8 @@ struct poller {
     int32_t taken;                        /* what poller_take returned; its caller clears it when that is dealt with */
     atomic_uint waiters, closed;
     /* One sleeper at a time, the leader, is in epoll_wait; the others wait for the epoch to change, which is a futex.
-     * Whoever changes something and then looks for sleepers, and whoever announces that it sleeps and then looks for
-     * a change, cannot miss each other: all of these are sequentially consistent. */
+     * A thread that changes something and then looks for sleepers, and one that announces that it sleeps and then
+     * looks for a change, cannot miss each other: all of these are sequentially consistent. */
     atomic_uint epoch, leading, sleepers;
 };
 
@@ -276,7 +276,7 @@ int poller_take(struct poller *p, int most, int64_t *tokens, uint64_t *counts)
         found = found < 0 ? -errno : drain_batch(p, ready, found, tokens, counts);
         if (found > 0) {
             __atomic_store_n(&p->taken, found, __ATOMIC_SEQ_CST);
-            wake_all(p); /* now, so that whoever breaks off after this leaves nobody asleep */
+            wake_all(p); /* now, so that a caller that breaks off after this leaves no thread asleep */
         }
     }
     pthread_mutex_unlock(&p->lock);

@@ -29,7 +29,7 @@ int poller_nudge(struct poller *p);
  * the same: who breaks off in between loses nothing. Does not wait. */
 int poller_take(struct poller *p, int most, int64_t *tokens, uint64_t *counts);
 int32_t *poller_taken(struct poller *p);
-/* Changes with every wake. Read it before looking for what a wake would tell. */
+/* Changes with every wake. Read it before looking for what a wake would report. */
 uint32_t poller_epoch(struct poller *p);
 /* Sleep until there is something to take (then positive), the epoch is not `epoch` any more, or the time is over; or
  * -errno. One thread at a time waits for the descriptors; when it returns, another of the sleepers does. */

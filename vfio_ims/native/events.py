@@ -195,7 +195,7 @@ class Poller(Owner):
 
     @property
     def epoch(self) -> int:
-        """Changes with every ``wake``: read it, look for what a wake would tell, then ``sleep``."""
+        """Changes with every ``wake``: read it, look for what a wake would report, then ``sleep``."""
         return self._epoch(self._handle)
 
     def sleep(self, epoch: int, timeout: float | None = None) -> bool:

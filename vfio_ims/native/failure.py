@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An errno of the compiled layer as one of the package's errors, where nobody above knows better."""
+"""An errno of the compiled layer as one of the package's errors, where no layer above knows better."""
 
 import errno
 import os

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A mapped access to a device whose memory decoding is off, or that is gone, raises SIGBUS. Inside our own accesses
- * that becomes a status; anywhere else the signal goes to whoever had the handler before. */
+ * that becomes a status; anywhere else the signal goes to the previous handler. */
 #include "fault.h"
 
 #include <errno.h>
@@ -19,7 +19,7 @@ static struct sigaction previous;
 static void after_fork_in_child(void)
 {
     fault_forks++;
-    pthread_mutex_init(&install_lock, NULL); /* whoever held it is not in this process */
+    pthread_mutex_init(&install_lock, NULL); /* its holder is not in this process */
 }
 
 __attribute__((constructor)) static void watch_forks(void)

@@ -21,7 +21,7 @@ int memory_fill(uint64_t to, uint8_t byte, uint64_t size);
 /* One access of `width` bytes, ordered like a register's. */
 uint64_t memory_load(uint64_t address, uint32_t width);
 void memory_store(uint64_t address, uint32_t width, uint64_t value);
-/* Clear and set bits of 32, as one step: a store by somebody else meanwhile is not undone. What was there before. */
+/* Clear and set bits of 32, as one step: a store by another party meanwhile is not undone. What was there before. */
 uint32_t memory_change(uint64_t address, uint32_t clear, uint32_t set);
 /* Load until (value & mask) == expected, or != if `differs`; the last value loaded. */
 uint64_t memory_poll(uint64_t address, uint32_t width, uint64_t mask, uint64_t expected, int differs,

@@ -157,9 +157,9 @@ def view_of(address: int, size: int) -> memoryview:
 def put(memory: memoryview, data: bytes) -> None:
     """Copy ``data`` over ``memory``, of the same size, as a device's write lands: what others poll changes once.
 
-    1, 2, 4 and 8 bytes are one store. Of up to 64 bytes the first 8 are stored last, and once: whoever polls the head
-    of a completion record may read the rest. (memcpy stores short lengths twice, one over the other. A reader that is
-    quick enough sees the value, clears it, and finds it set again.)
+    1, 2, 4 and 8 bytes are one store. Of up to 64 bytes the first 8 are stored last, and once: a reader that polls the
+    head of a completion record may read the rest. (memcpy stores short lengths twice, one over the other. A reader that
+    is quick enough sees the value, clears it, and finds it set again.)
     """
     size = len(data)
     code = _ONE_STORE.get(size)
@@ -180,7 +180,7 @@ def address_of(area: mmap.mmap) -> int:
 
 
 def sealed_file(name: str, size: int, hugepages: int | None = None) -> int:
-    """A new memory file of ``size`` zeroed bytes, the caller's to close, whose size nobody can change.
+    """A new memory file of ``size`` zeroed bytes, the caller's to close, whose size is fixed.
 
     So another process may have it: it cannot cut the file under a mapping of ours. Raises as ``SharedMemory``.
     """

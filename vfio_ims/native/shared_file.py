@@ -16,7 +16,7 @@ __all__ = ["SharedFile", "seals_of"]
 def seals_of(fd: int) -> int | None:
     """The seals of a memory file (a memfd, a file of tmpfs or hugetlbfs); None of anything else.
 
-    It asks nobody: other questions to a descriptor may wait for the process that serves its file system (FUSE).
+    It waits for no other process: other requests on a descriptor may wait for its file system's server (FUSE).
     """
     try:
         return fcntl.fcntl(fd, fcntl.F_GET_SEALS)
@@ -27,7 +27,7 @@ def seals_of(fd: int) -> int | None:
 class SharedFile:
     """The first ``size`` bytes of the memory file ``fd``, which may be closed afterwards.
 
-    ``sealed``: nobody can make the file shorter. Raises OSError, ValueError where it cannot be mapped.
+    ``sealed``: no process can make the file shorter. Raises OSError, ValueError where it cannot be mapped.
     """
 
     def __init__(self, fd: int, size: int, *, writable: bool) -> None:

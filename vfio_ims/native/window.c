@@ -91,7 +91,7 @@ void window_guard(struct window *w, uint64_t start, uint64_t end)
 void window_close(struct window *w)
 {
     if (w->forks != fault_forks)
-        return; /* the mappings are the parent's, and so may these addresses be somebody else's here */
+        return; /* the mappings are the parent's, and so may these addresses be in other use here */
     if (atomic_exchange(&w->closed, 1))
         return;
     while (atomic_load(&w->users))

@@ -24,7 +24,7 @@ int window_mapped(struct window *w, uint64_t offset, uint64_t size);
 int64_t window_read8(struct window *w, uint64_t offset);
 int64_t window_read16(struct window *w, uint64_t offset);
 int64_t window_read32(struct window *w, uint64_t offset);
-/* The value; all ones may be a failure, and then window_status() of the same thread tells. */
+/* The value; all ones may be a failure, and then window_status() of the same thread says so. */
 uint64_t window_read64(struct window *w, uint64_t offset);
 int window_status(void);
 

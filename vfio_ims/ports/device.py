@@ -97,8 +97,8 @@ class DevicePort(Protocol):
         """Whether the platform remaps this function's interrupts: then a copied message survives a vector's move."""
         ...
 
-    def on_lost(self, tell: Callable[[VfioImsError], None]) -> None:
-        """Call ``tell`` once, in whatever thread notices, when the device is gone, where the mount can notice."""
+    def on_lost(self, notify: Callable[[VfioImsError], None]) -> None:
+        """Call ``notify`` once, in whatever thread notices, when the device is gone, where the mount can notice."""
         ...
 
     def pasid_bits(self) -> int:
@@ -106,7 +106,7 @@ class DevicePort(Protocol):
         ...
 
     def new_space(self) -> AddressSpacePort:
-        """An empty address space beside the device's own, for ``attach_pasid``; whoever made it closes it."""
+        """An empty address space beside the device's own, for ``attach_pasid``; its maker closes it."""
         ...
 
     def attach_pasid(self, pasid: int, space: AddressSpacePort) -> None:

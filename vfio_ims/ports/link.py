@@ -58,7 +58,7 @@ class Link(Protocol):
         ...
 
     def set_vectors(self, index: int, start: int, armed: Sequence[bool]) -> None:
-        """Tell the device which standard vectors, from ``start``, have a listener: it may raise those by the bus."""
+        """Report which standard vectors, from ``start``, have a listener: the device may raise those by the bus."""
         ...
 
     def map(self, iova: int, size: int, fd: int, offset: int, *, read: bool, write: bool) -> None:

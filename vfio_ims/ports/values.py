@@ -163,8 +163,8 @@ class IrqInfo:
 class AffectedFunction:
     """A function that a hot reset resets: its address, as in "0000:6a:01.0", and whether the caller's are the rights.
 
-    ``owned``: it is open through the same container or iommufd, or nobody's and in the group of one that is. ``group``
-    is the number of its IOMMU group; None where the function was opened by its own node.
+    ``owned``: it is open through the same container or iommufd, or it is in the group of one that is and no process
+    has it open. ``group`` is the number of its IOMMU group; None where the function was opened by its own node.
     """
 
     address: str
@@ -196,7 +196,7 @@ class IovaRange:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """An answer (None: unknown) with what was looked at to reach it, and what would tell where nothing did."""
+    """An answer (None: unknown) with what was looked at to reach it, and what would show it where nothing did."""
 
     answer: bool | None
     text: str

@@ -87,7 +87,7 @@ class Accesses:
                 raise self._requester.wrong_answer(reply.command, WireError("wr_cnt", f"{count}, as asked", done))
 
     def _write_posted(self, region: int, writes: _Writes) -> None:
-        """Posted writes, the last one answered. What else the server refuses is not told: as on hardware."""
+        """Posted writes, the last one answered. What else the server refuses is not reported: as on hardware."""
         batch = bytearray()
         for offset, data in writes[:-1]:
             size = REGION_MESSAGE.size + len(data)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The client's end of the conversation: requests with their replies, and the server's own requests in between.
 
-Whoever waits for a reply receives, if nobody else does; the watcher's thread receives while nobody waits. So an access
+A thread that waits for a reply receives, if no other does; the watcher's thread receives while none waits. So an access
 costs no switch between threads, the server is heard at all times, and messages are handled in their order.
 """
 
@@ -27,7 +27,7 @@ __all__ = ["Call", "Channel"]
 
 _LISTEN = select.EPOLLIN | select.EPOLLONESHOT
 _DRAIN = select.EPOLLOUT | select.EPOLLONESHOT
-_MUTE = select.EPOLLONESHOT  # with nothing asked for; a hang-up is told once all the same
+_MUTE = select.EPOLLONESHOT  # with nothing asked for; a hang-up is reported once all the same
 
 
 class Call:
@@ -59,7 +59,7 @@ class Channel:
         self._failure: VfioImsError | None = None
         self._lost: Callable[[VfioImsError], None] | None = None
         self._ending = threading.Lock()
-        self._receiving = threading.RLock()  # whoever serves a request may make one
+        self._receiving = threading.RLock()  # a handler of a request may make one
         self._socket = connection.fileno()
         try:
             self._outlet = os.dup(self._socket)  # the same socket, to be waited for on its own
@@ -159,7 +159,7 @@ class Channel:
         self._connection.fill(wait=False)
 
     def catch_up(self) -> None:
-        """Handle what is here, unless somebody is at it, who will listen again."""
+        """Handle what is here, unless another thread is at it, which will listen again."""
         if self._receiving.acquire(blocking=False):
             try:
                 self._handle_all()
@@ -172,7 +172,7 @@ class Channel:
                 self._listen()
 
     def _listen(self) -> None:
-        """Let the watcher hear the socket again: after the release, so that it finds nobody receiving."""
+        """Let the watcher hear the socket again: after the release, so that it finds no thread receiving."""
         if self._failure is None:
             self._watcher.arm(self._socket, _LISTEN)
 
@@ -244,12 +244,12 @@ class Channel:
             self._lost(self._again(error))
         return self._again(self._failure)
 
-    def on_lost(self, tell: Callable[[VfioImsError], None]) -> None:
-        """Call ``tell`` once when the server is gone, in whatever thread notices; at once if it is."""
+    def on_lost(self, notify: Callable[[VfioImsError], None]) -> None:
+        """Call ``notify`` once when the server is gone, in whatever thread notices; at once if it is."""
         with self._ending:
-            self._lost, failure = tell, self._failure
+            self._lost, failure = notify, self._failure
         if isinstance(failure, RemovedError):
-            tell(self._again(failure))
+            notify(self._again(failure))
 
     def close(self, error: VfioImsError) -> None:
         """End it with ``error`` and give everything back, the watcher's thread too; called once."""

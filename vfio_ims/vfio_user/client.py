@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A link to a device on the far side of a vfio-user socket: our own server's, or anybody's."""
+"""A link to a device on the far side of a vfio-user socket: our own server's, or any other's."""
 
 from __future__ import annotations
 
@@ -82,9 +82,9 @@ class SocketLink(Owner):
         self.check_open("connect")
         self._answering.bus = bus
 
-    def on_lost(self, tell: Callable[[VfioImsError], None]) -> None:
-        """Call ``tell`` once when the server is gone: no interrupt will come any more."""
-        self._channel.on_lost(tell)
+    def on_lost(self, notify: Callable[[VfioImsError], None]) -> None:
+        """Call ``notify`` once when the server is gone: no interrupt will come any more."""
+        self._channel.on_lost(notify)
 
     def _release(self) -> None:
         self._channel.close(

@@ -80,7 +80,7 @@ def _explain(path: str, name: str, error: OSError) -> VfioImsError:
         return AccessDenied("connect", device=name, hint=hint, errno=error.errno)
     why = {
         errno.ENOENT: "there is no such socket",
-        errno.ECONNREFUSED: "nobody serves there",
+        errno.ECONNREFUSED: "no server listens there",
         errno.ENOTSOCK: "that is no socket",
         errno.EAGAIN: "the server has too many callers waiting",
         errno.EPROTOTYPE: "that is not a stream socket",

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a device says of itself, to and from the wire: device, region and IRQ info. Pure.
 
-The decoders believe nothing: what a reply says must fit the request, the reply's own length and the standard.
+The decoders trust nothing: what a reply says must fit the request, the reply's own length and the standard.
 """
 
 from __future__ import annotations

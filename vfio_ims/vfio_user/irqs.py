@@ -133,7 +133,7 @@ class IrqTable:
                 state.give(-1)
 
     def trigger(self, index: int, vector: int) -> None:
-        """The device raises a vector: its eventfd is signalled, or it pends behind a mask, or nobody listens."""
+        """The device raises a vector: its eventfd is signalled, or it pends behind a mask, or it has no listener."""
         with self._lock:
             state = self._vectors.get((index, vector))
             if state is not None:

@@ -134,7 +134,7 @@ class Requests:
         return True
 
     def fail(self) -> None:
-        """The client is gone: nobody waits any longer."""
+        """The client is gone: no thread waits any longer."""
         with self._served, self._lock:
             self._over = True
             for entry in self._open.values():

@@ -39,8 +39,8 @@ _FAULTS_KEPT = 256
 class Server(Owner):
     """Serves ``model`` on the socket ``path``: one client at a time, the next one after it, the device reset between.
 
-    A client has the device until it disconnects, however long it is idle, as whoever opens a device does; others wait
-    in the socket's queue meanwhile. Our own client gives up after its timeout and says who is in the way.
+    A client has the device until it disconnects, however long it is idle, as a process that opens a device does;
+    others wait in the socket's queue meanwhile. Our own client gives up after its timeout and says who is in the way.
 
     The socket is there when the constructor returns, for this user only (mode 0600), and goes with ``close``.
     ``serve_forever`` serves in the calling thread, ``start`` in one of its own; ``with`` starts and closes. The model
@@ -69,7 +69,7 @@ class Server(Owner):
             raise
 
     def drop(self) -> None:
-        """In a forked child, where nobody serves."""
+        """Close the listener in a forked child, which does not serve."""
         self._listener.close()
 
     def start(self) -> Self:
@@ -162,7 +162,7 @@ class Server(Owner):
             self._renew()
 
     def _negotiate(self, sock: socket.socket, connection: Connection) -> Capabilities:
-        """Take the client's VERSION and answer it. A client that says something else is told EINVAL, and closed."""
+        """Take the client's VERSION and answer it. A client that says something else is answered EINVAL, and closed."""
         _limit(sock, self._timeout)
         end = time.monotonic() + self._timeout
         while (message := connection.pop()) is None:
@@ -219,7 +219,7 @@ def _limit(sock: socket.socket, seconds: float) -> None:
 
 
 def _listen(path: str) -> tuple[socket.socket, int]:
-    """A listening socket at ``path``, and the inode of its file. A stale one, that nobody listens on, is replaced."""
+    """A listening socket at ``path``, and the inode of its file. A stale one, without a listener, is replaced."""
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         # The file takes its mode from here: it is never open to others, not even for a moment.

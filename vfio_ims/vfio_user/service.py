@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What each request of a client does to the model. Whoever breaks the protocol is refused, as libvfio-user refuses."""
+"""What each request of a client does to the model. What breaks the protocol is refused, as libvfio-user refuses."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Messages over a UNIX stream socket, with their descriptors. Nobody waits to send: what the socket refuses is queued.
+"""Messages over a UNIX stream socket, with their descriptors. Sending never waits: what the socket refuses is queued.
 
 That rule keeps the two sides from waiting for each other: a thread that receives never stands in a send.
 """
@@ -46,7 +46,7 @@ _GONE = (errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN, errno.EBADF, errno.ESHUT
 class Message(NamedTuple):
     """One message as it came. ``fault`` says why it cannot be taken as it is: its frame or its descriptors are wrong.
 
-    Whoever takes a message owns ``fds``.
+    The taker of a message owns ``fds``.
     """
 
     id: int
@@ -252,7 +252,7 @@ class Connection:
         self._queue.clear()
 
     def close(self) -> None:
-        """Close the socket and every descriptor that nobody has taken. No thread may be in a call."""
+        """Close the socket and every descriptor that was not taken. No thread may be in a call."""
         with self._send_lock:
             self._sock.close()
             while self._queue:

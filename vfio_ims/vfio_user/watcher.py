@@ -111,7 +111,7 @@ class VectorEvents:
             return fd
 
     def _take(self, index: int, vector: int, fd: int | None) -> None:
-        with self._lock:  # nobody closes it, and gives its number to another file, between look and read
+        with self._lock:  # no thread closes it, and gives its number to another file, between look and read
             if fd is None or self._fds.get((index, vector)) != fd:
                 return
             try:

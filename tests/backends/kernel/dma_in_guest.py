@@ -160,7 +160,7 @@ def use(**passed: int) -> Callable[[], object]:
     def action() -> object:
         try:
             os.close(os.open("/dev/iommu", os.O_RDWR))
-            return "nobody may open the nodes, so this proves nothing"
+            return "user nobody may open the nodes, so this proves nothing"
         except PermissionError:
             pass
         with vfio_ims.open_fd(**passed) as device:  # type: ignore[arg-type]

@@ -278,7 +278,7 @@ def as_nobody(bdf: str, interface: str, locked: int) -> list[str]:
     return said
 
 
-def test_an_ordinary_user_is_told_what_is_missing(interface: str) -> None:
+def test_an_ordinary_user_sees_what_is_missing(interface: str) -> None:
     bdf = find(NVME)
     folder = Path("/sys/bus/pci/devices", bdf)
     group = os.path.basename(os.readlink(folder / "iommu_group"))

@@ -326,7 +326,7 @@ def test_every_request_may_fail_and_nothing_leaks(kernel: Any, opened: Open) -> 
 
 
 def test_pasids_need_more_than_a_success(kernel: Any) -> None:
-    """The attach succeeds without the capability and does nothing: only the IOMMU's information tells."""
+    """The attach succeeds without the capability and does nothing: only the IOMMU's information shows it."""
     kernel.add()
     with open_kernel(BDF, iommu="iommufd", sysfs=kernel.sys, dev=kernel.dev) as port:
         with port.new_space() as space, pytest.raises(UnsupportedError, match="PASID"):
@@ -363,7 +363,7 @@ def test_pasids_and_the_function_get_page_tables(kernel: Any) -> None:
     assert len(kernel.hwpts) == 1
     port.attach_pasid(5, space)
     port.close()
-    assert not space.closed, "whoever made it closes it"
+    assert not space.closed, "its maker closes it"
     space.close()
     assert kernel.hwpts == {}
     assert kernel.maps == {}
@@ -442,7 +442,7 @@ def test_no_remapping_is_not_a_file_permission(kernel: Any, opened: Open, interf
     assert f"{parameter}.allow_unsafe_interrupts=1" in caught.value.hint
 
 
-def test_a_device_that_nobody_closed_is_closed_with_one_warning(kernel: Any, opened: Open) -> None:
+def test_a_device_left_open_is_closed_with_one_warning(kernel: Any, opened: Open) -> None:
     kernel.add()
     port = opened()
     with pytest.warns(ResourceWarning, match=f"{BDF} was not closed") as caught:

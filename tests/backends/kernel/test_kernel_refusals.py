@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Why a function would not open, or memory would not map: each cause told apart, each with the next step."""
+"""Why a function would not open, or memory would not map: each cause distinguished, each with the next step."""
 
 from __future__ import annotations
 
@@ -294,7 +294,7 @@ def test_what_is_locked_is_read_from_the_process(tmp_path: Path) -> None:
 
 
 def test_a_variant_of_the_same_error_reaches_the_user(kernel: Any) -> None:
-    """Each step of an open, with an errno nobody expects: the function is named, and what was tried."""
+    """Each step of an open, with an unexpected errno: the function is named, and what was tried."""
     kernel.add()
     for interface, request in (
         ("type1", "GET_API_VERSION"),

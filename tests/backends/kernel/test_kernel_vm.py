@@ -78,7 +78,7 @@ def test_without_remapping_the_refusal_names_the_parameters() -> None:
 def test_pasids_on_a_real_iommufd(tmp_path: Path) -> None:
     model = ServedModel("intel-dsa", tmp_path)
     try:
-        # vfio-pci takes this DSA only where it is told to (its erratum: INTEL-SA-01084).
+        # vfio-pci takes this DSA only where it is configured to (its erratum: INTEL-SA-01084).
         with Guest(INTEL_SCALABLE, [model.path], kernel_options=["vfio_pci.disable_denylist=1"]) as guest:
             result = guest.run([sys.executable, "-W", "error", str(HERE / "pasids_in_guest.py")])
     finally:

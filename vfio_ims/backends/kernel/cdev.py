@@ -42,7 +42,7 @@ class CdevDevice(KernelDevice):
     def pasid_bits(self) -> int:
         """How wide its PASIDs may be; 0: kernel, IOMMU or function can use none.
 
-        Attaching one would succeed even so, and do nothing: only IOMMU_GET_HW_INFO tells.
+        Attaching one would succeed even so, and do nothing: only IOMMU_GET_HW_INFO shows it.
         """
         self.check_open("read the IOMMU's information")
         try:

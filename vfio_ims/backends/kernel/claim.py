@@ -4,7 +4,7 @@
 The lock is advisory and goes with its descriptor: it ends with the process, and travels with a hand-over. It is two
 locks of one file: flock() excludes, since that works on a file of another user, which can only be read; and a lock of
 the open file description (fcntl(2), F_OFD_SETLK) can be looked at without taking anything, so that looking never makes
-a claim fail. Any user may make files in the folder: what a file says is believed where its owner may say it.
+a claim fail. Any user may make files in the folder: a file's content counts only where its owner may write it.
 """
 
 from __future__ import annotations
@@ -44,7 +44,9 @@ class Claim(Descriptor):
 
     def __init__(self, fd: int, bdf: str) -> None:
         super().__init__(fd, f"claim on {bdf}")
-        with suppress(OSError):  # a file system that has no such locks: nobody sees it, flock() excludes all the same
+        with suppress(
+            OSError
+        ):  # a file system that has no such locks: the holder is not seen, flock() excludes all the same
             fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _LOCK.pack(fcntl.F_RDLCK, os.SEEK_SET, 0, 1, 0))
         self._sign()
 
@@ -104,12 +106,12 @@ def claim(bdf: str, dev: Path = Path("/dev")) -> Claim | None:
 
 
 def claimed_by(bdf: str, dev: Path = Path("/dev")) -> Claimant | None:
-    """Who has the lock, as far as that can be seen; None: nobody who could be. Takes nothing."""
+    """The process that has the lock, as far as that can be seen; None: none that could be. Takes nothing."""
     return next((held for folder in _all_folders(dev) if (held := _held(folder, bdf)) is not None), None)
 
 
 def _held(folder: Path, bdf: str) -> Claimant | None:
-    """Who holds the lock in this folder; None: nobody."""
+    """The process that holds the lock in this folder; None: none."""
     fd = _opened(folder / f"vfio-ims-{bdf}.lock", os.O_RDONLY)
     if fd is None:
         return None
@@ -137,7 +139,7 @@ def _open(place: Path) -> int | None:
 def _opened(place: Path, flags: int) -> int | None:
     """A descriptor of a plain file; None for anything else that was put there: a link, a pipe, a name of another file.
 
-    The holder writes its number into it: under a second name that would be somebody's data.
+    The holder writes its number into it: under a second name that would be another file's data.
     """
     try:
         fd = os.open(place, flags | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o644)
@@ -151,9 +153,9 @@ def _opened(place: Path, flags: int) -> int | None:
 
 
 def _holder(fd: int) -> Claimant:
-    """Who holds the lock: by the kernel's list, or by the file, for a holder that it was handed over to.
+    """The process that holds the lock: by the kernel's list, or by the file, for a holder that it was handed over to.
 
-    The file is believed where it names a living process of its own owner, and the kernel's list none of another user.
+    The file counts where it names a living process of its own owner, and the kernel's list none of another user.
     """
     listed, signed = _listed(fd), _signed(fd)
     if signed and (not listed or _user(listed) == _user(signed)):
@@ -176,10 +178,10 @@ def _listed(fd: int) -> int:
 def _signed(fd: int) -> int:
     """The living process that the file names, if it is its owner's; 0: none."""
     with suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
-        told = json.loads(os.pread(fd, 4096, 0))
-        pid = told["pid"]
+        signed = json.loads(os.pread(fd, 4096, 0))
+        pid = signed["pid"]
         started = _started(pid) if isinstance(pid, int) else None
-        if started is not None and started == told["started"] and _user(pid) == os.fstat(fd).st_uid:
+        if started is not None and started == signed["started"] and _user(pid) == os.fstat(fd).st_uid:
             return int(pid)
     return 0
 
@@ -200,7 +202,7 @@ def _name(pid: int) -> str:
 
 
 def _started(pid: int) -> int | None:
-    """When a process was started, in clock ticks since boot: tells it from a later one of the same number."""
+    """When a process was started, in clock ticks since boot: a later one of the same number differs in it."""
     try:
         return int(Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[19])
     except (OSError, ValueError, IndexError):

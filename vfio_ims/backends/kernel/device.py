@@ -228,8 +228,8 @@ class KernelDevice(Owner):
     def interrupt_remapping(self) -> Evidence:
         return interrupt_remapping(self.function.fresh())
 
-    def on_lost(self, tell: Callable[[VfioImsError], None]) -> None:
-        """The kernel does not tell of a loss: it asks for the device by REQ, and a look finds all ones."""
+    def on_lost(self, notify: Callable[[VfioImsError], None]) -> None:
+        """Do nothing: the kernel reports no loss. It asks for the device by REQ, and a read finds all ones."""
 
     def pasid_bits(self) -> int:
         return 0

@@ -42,7 +42,7 @@ def hot_reset_refused(
         hint = "reset the function itself, or power it down and up (D3hot)"
         return UnsupportedError(operation, device=name, why=why, hint=hint, errno=code)
     if code == errno.EPERM:
-        why = "a function on its bus has no IOMMU group, so that nobody can own it"
+        why = "a function on its bus has no IOMMU group, so that no process can own it"
         return DeviceBusy(operation, device=name, why=why, hint="vfio-ims list", errno=code)
     if code in (errno.EINVAL, errno.EBUSY):
         try:

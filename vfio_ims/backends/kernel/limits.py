@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Why a mapping was refused: locked memory counted, and the other reasons told apart."""
+"""Why a mapping was refused: locked memory counted, and the other reasons distinguished."""
 
 from __future__ import annotations
 

@@ -75,7 +75,7 @@ def open_without_iommu(
     except VfioImsError as error:
         if error.errno != errno.EPERM or isinstance(error, UsageError):
             raise
-        why = "without an IOMMU a program needs CAP_SYS_RAWIO, whoever the node belongs to"
+        why = "without an IOMMU a program needs CAP_SYS_RAWIO, whatever user the node belongs to"
         hint = "run it as root; or as a service with AmbientCapabilities=CAP_SYS_RAWIO CAP_SYS_ADMIN"
         raise AccessDenied("open", device=str(function), why=why, hint=hint, errno=errno.EPERM) from error
 

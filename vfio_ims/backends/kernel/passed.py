@@ -145,7 +145,7 @@ def _by_node(function: Function, passed: Passed, dev: Path) -> KernelDevice:
         except OSError as error:
             if error.errno != errno.EINVAL:
                 raise bind_refused(error.errno or 0, function) from error
-            # Bound already, by who passed it: PASIDs would need its number there, which nothing tells.
+            # Bound already, by who passed it: PASIDs would need its number there, which no call returns.
         with translate_errno(
             lambda code: _not_there(code, function) or attach_refused(code, "iommufd", function, "attach")
         ):

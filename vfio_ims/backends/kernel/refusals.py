@@ -152,7 +152,7 @@ def attach_refused(code: int, interface: str, function: Function, operation: str
     if code in (errno.EPERM, errno.EBUSY) and group_blockers(function):
         return group_refused(function, operation)
     if code == errno.EBUSY or (code == errno.EPERM and interrupt_remapping(function).answer):
-        # EPERM has two meanings: interrupts that cannot be isolated, and a group whose DMA somebody else owns.
+        # EPERM has two meanings: interrupts that cannot be isolated, and a group whose DMA another process owns.
         return _busy(code, function, operation, "the function or its group is in use")
     if code == errno.EPERM:
         why = "its interrupts cannot be isolated: the platform has no interrupt remapping (this is no file permission)"
@@ -182,9 +182,10 @@ def attach_refused(code: int, interface: str, function: Function, operation: str
 
 
 def bind_refused(code: int, function: Function, *, with_token: bool = False) -> VfioImsError:
-    """BIND_IOMMUFD failed. EINVAL there: the function is bound already, through another descriptor of its node; or it
+    """The error for a failed BIND_IOMMUFD.
 
-    was shown a VF token, which kernels before 6.17 do not know there.
+    EINVAL there: the function is bound already, through another descriptor of its node; or it was shown a VF token,
+    which kernels before 6.17 do not know there.
     """
     operation = "bind to an iommufd"
     if code == errno.EINVAL and with_token and _kernel() < (6, 17):

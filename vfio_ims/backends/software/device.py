@@ -223,10 +223,10 @@ class SoftwareDevice(Owner):
         self.check_open("move a vector")
         self._cpus.write(index, vector, cpus)
 
-    def on_lost(self, tell: Callable[[VfioImsError], None]) -> None:
+    def on_lost(self, notify: Callable[[VfioImsError], None]) -> None:
         listen = getattr(self.link, "on_lost", None)
         if listen is not None:
-            listen(tell)
+            listen(notify)
 
     def pasid_bits(self) -> int:
         self.check_open("ask for the width of PASIDs")
@@ -254,7 +254,7 @@ class SoftwareDevice(Owner):
                 step()
             except VfioImsError:  # the far side is gone; the rest is given back all the same
                 continue
-            except Exception as error:  # noqa: BLE001 - a model's mistake; told once everything is given back
+            except Exception as error:  # noqa: BLE001 - a model's mistake; raised once everything is released
                 failure = failure or error
         if failure is not None:
             raise failure

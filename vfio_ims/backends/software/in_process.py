@@ -41,7 +41,7 @@ class InProcessLink:
             self._act_on()
 
     def _act_on(self) -> None:
-        """A posted write that went nowhere is in the platform's log; whoever wrote the register never hears of it.
+        """A posted write that went nowhere is in the platform's log; the writer of the register is not notified.
 
         What the model had left to do is done all the same.
         """
@@ -116,10 +116,10 @@ class InProcessLink:
         return accepted
 
     def set_vectors(self, index: int, start: int, armed: Sequence[bool]) -> None:
-        """Nothing to tell: the platform drops what nobody listens to."""
+        """Do nothing: the platform drops an interrupt that has no listener."""
 
     def map(self, iova: int, size: int, fd: int, offset: int, *, read: bool, write: bool) -> None:
-        """Nothing to tell: the model reaches memory through the bus."""
+        """Do nothing: the model reaches memory through the bus."""
 
     def unmap(self, iova: int, size: int) -> None:
         self.drain()

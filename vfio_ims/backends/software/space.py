@@ -25,8 +25,8 @@ __all__ = ["SoftwareAddressSpace"]
 class SoftwareAddressSpace(Owner):
     """``AddressSpacePort`` over the software IOMMU.
 
-    Attached links are told of every mapping (vfio-user hands the server the memory's file). ``unmap`` returns when no
-    device uses the memory any more. ``reserved`` ranges cannot be mapped, beside the interrupt range.
+    Attached links are notified of every mapping (vfio-user hands the server the memory's file). ``unmap`` returns when
+    no device uses the memory any more. ``reserved`` ranges cannot be mapped, beside the interrupt range.
     ``private``: a device made it for itself; it closes when the last device that shares it has left.
     """
 
@@ -44,7 +44,7 @@ class SoftwareAddressSpace(Owner):
         super().__init__(name)
         self.platform = platform
         self.iommu = IoAddressSpace(name, bits=platform.address_bits, page_size=platform.page_size, reserved=reserved)
-        # Orders changes and what the links are told of them. A device's requests never wait for it.
+        # Orders changes and what the links are notified of. A device's requests never wait for it.
         self._change = make_rlock()
         self._links: dict[Link, Function] = {}
         self._tagged: list[tuple[Function, int, Link]] = []
@@ -80,14 +80,14 @@ class SoftwareAddressSpace(Owner):
         self.check_open(f"map {size:#x} bytes at IOVA {iova:#x}")
         with self._change:
             mapping = self.iommu.map(iova, address, size, read=read, write=write)
-            told: list[Link] = []
+            notified: list[Link] = []
             try:
                 for link in self._links:
-                    told.append(link)
+                    notified.append(link)
                     link.map(iova, size, fd, offset, read=read, write=write)
             except VfioImsError:
                 self.iommu.unmap(iova, size)
-                for link in told[:-1]:
+                for link in notified[:-1]:
                     link.unmap(iova, size)
                 raise
             self._files[mapping.iova] = (fd, offset)

@@ -40,7 +40,7 @@ def intx_asserted(link: Link) -> bool:
 
 
 class FunctionState:
-    """Config space with its effects. ``decode`` is told when memory decoding changes.
+    """Config space with its effects. ``decode`` is called when memory decoding changes.
 
     ``resettable``: the function has a reset. Every method takes the state's lock; the bus never does.
     """

@@ -66,7 +66,7 @@ def _table(config: SoftwareConfig, regions: dict[int, RegionInfo], offered: int)
 
 
 def notify(link: Link, counts: dict[int, int], index: int, start: int, armed: Sequence[bool]) -> None:
-    """Tell the link of those vectors that are its own: ERR and REQ may be the platform's alone."""
+    """Pass the link those vectors that are its own: ERR and REQ may be the platform's alone."""
     own = armed[: max(0, counts.get(index, 0) - start)]
     if own:
         link.set_vectors(index, start, own)

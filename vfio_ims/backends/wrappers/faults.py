@@ -74,7 +74,7 @@ class _Faulty:
         return call
 
     def _wrap(self, part: Any, name: str) -> _Faulty:
-        # The same stand-in each time: users tell address spaces apart by identity.
+        # The same stand-in each time: users distinguish address spaces by identity.
         return self._parts.setdefault(id(part), _Faulty(part, self._plan, self._device, name))
 
 
