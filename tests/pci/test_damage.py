@@ -71,7 +71,7 @@ def test_a_length_past_the_end_keeps_what_is_there() -> None:
     assert faults(found) == [(Fault.PAST_END, 0xFE0)]
 
 
-def test_a_removed_function_is_notified_at_once() -> None:
+def test_a_removed_function_is_reported_at_once() -> None:
     found = of(b"\xff" * 4096)
     assert (len(found), faults(found)) == (0, [(Fault.ABSENT, 0)])
     assert ims_hint(found).answer is None

@@ -30,7 +30,7 @@ class Link(Protocol):
 
     @property
     def mount(self) -> str:
-        """ "mock" or "vfio-user"."""
+        """The mount's name: "mock" or "vfio-user"."""
         ...
 
     @property
