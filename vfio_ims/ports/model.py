@@ -32,7 +32,8 @@ class Bus(Protocol):
     def write(self, iova: int, data: bytes, pasid: int | None = None) -> None:
         """DMA write; 4 bytes to an address in the interrupt range are a message.
 
-        Posted: a message that the platform refuses is in its fault log, not here. A plain write that cannot go raises BusFault.
+        Posted: a message that the platform refuses is in its fault log, not here. A plain write that cannot go raises
+        BusFault.
         """
         ...
 
