@@ -94,8 +94,9 @@ class ImsDomain(Owner):
         UnsupportedError where no donor can be had (the verdict says why).
         """
         request = Request(1, exclusive, masked, (cookie,), pasid, any_pasid, slot, vector)
+        self._check_request(request)
         with self._lock:
-            return self._make_interrupt(self._allocate(request)[0])
+            return self._make_interrupt(self._allocator.allocate(request)[0])
 
     def allocate_group(
         self,
@@ -110,15 +111,16 @@ class ImsDomain(Owner):
 
         ``cookies``: one each. Interrupt objects are made when they are asked for.
         """
-        return ImsGroup(self, self._allocate(Request(count, False, masked, cookies or (), pasid, any_pasid)))
+        request = Request(count, False, masked, cookies or (), pasid, any_pasid)
+        self._check_request(request)
+        with self._lock:
+            return ImsGroup(self, self._allocator.allocate(request))
 
-    def _allocate(self, request: Request) -> Sequence[int]:
+    def _check_request(self, request: Request) -> None:
         self.check_open("allocate slots")
         if self._dispatcher.fault is not None:
             raise self._dispatcher.fault
         request.check(self.table, self.label, self.device.interrupts.msix.count)
-        with self._lock:
-            return self._allocator.allocate(request)
 
     def allocate_polled(self, *, slot: int | None = None, pasid: int | None = None) -> PolledSlot:
         """Allocate a slot that points at a word of our DMA memory: no interrupt, no donor, as many as there are slots.
