@@ -27,6 +27,10 @@ _LAZY = {
 }
 
 
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
 def __getattr__(name: str) -> object:
     # Loaded on first use: `vfio-ims --help` and the build need none of it.
     if name in _LAZY:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a person types by mistake, and what he is told."""
+"""What a person types by mistake, and what is printed."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def vfio_ims(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.parametrize("value", ["0", "-1", "nan", "inf", "1e9"])
 @pytest.mark.parametrize("words", ["monitor mock:minimal -n 1 --interval", "selftest mock:minimal --timeout"])
-def test_a_time_that_nobody_means(vfio_ims: Callable[..., Printed], words: str, value: str) -> None:
+def test_a_time_out_of_range(vfio_ims: Callable[..., Printed], words: str, value: str) -> None:
     status, out, err = vfio_ims(*words.split(), value)
     assert (status, out) == (2, "")
     assert "it must be a number of seconds above 0, such as 0.5, not " in err

@@ -51,7 +51,7 @@ def test_demo_receives_its_interrupts() -> None:
     assert done.stderr == ""  # a ResourceWarning would be here: python -X dev
 
 
-def test_show_tells_what_a_model_is() -> None:
+def test_show_says_what_a_model_is() -> None:
     done = vfio_ims("show", "mock:minimal")
     assert done.returncode == 0, done.stderr
     assert "verdict: IMS usable: 16 slots, 4 donors, remapping on" in done.stdout

@@ -66,7 +66,7 @@ def test_bound_already_is_nothing_to_do(ready: Box) -> None:
     assert len(binder(ready).restore()) == 1
 
 
-def test_an_override_of_somebody_elses_comes_back(ready: Box) -> None:
+def test_an_override_of_another_tool_comes_back(ready: Box) -> None:
     ready.dsa(IAA, driver="idxd", override="idxd", group=24)
     ready.dsa("0000:6a:03.0", driver=None, override="something", group=25)
     before = state(ready.root)
@@ -254,7 +254,7 @@ def test_without_privilege(ready: Box) -> None:
     assert refused.value.hint == "the same command with sudo"
 
 
-def test_an_unknown_answer_of_the_kernels_is_told(ready: Box) -> None:
+def test_an_unknown_answer_of_the_kernels_is_reported(ready: Box) -> None:
     class Broken(FakeKernel):
         def put(self, path: str, text: str) -> None:
             if path.endswith("/bind"):
@@ -274,7 +274,7 @@ def test_an_unknown_answer_of_the_kernels_is_told(ready: Box) -> None:
         ('{"format": 1}', "not what this version wrote"),
     ],
 )
-def test_a_damaged_journal_is_told_not_obeyed(ready: Box, text: str, why: str) -> None:
+def test_a_damaged_journal_is_reported_not_obeyed(ready: Box, text: str, why: str) -> None:
     ready.file(f"run/vfio-ims/bindings/{DSA}.json", text)
     with pytest.raises(SetupError, match=why):
         binder(ready).restore()

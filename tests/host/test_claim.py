@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One owner a device: the second one is told who the first is, and the lock ends with its holder."""
+"""One owner a device: the second one is shown who the first is, and the lock ends with its holder."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def holder(dev: Path) -> Iterator[subprocess.Popen[str]]:
         process.kill()
 
 
-def test_the_second_owner_is_told_who_the_first_is(holder: subprocess.Popen[str], dev: Path) -> None:
+def test_the_second_owner_is_shown_who_the_first_is(holder: subprocess.Popen[str], dev: Path) -> None:
     with pytest.raises(DeviceBusy) as refused:
         claim(DSA, dev)
     assert f"process {holder.pid} (python" in str(refused.value)
@@ -115,7 +115,7 @@ def test_looking_never_makes_a_claim_fail(dev: Path) -> None:
 
 
 def test_a_users_file_names_only_processes_of_that_user(dev: Path, holder: subprocess.Popen[str]) -> None:
-    """Anybody may put the file there, say that process 1 has the device, and call it what they like."""
+    """Any user may put the file there, say that process 1 has the device, and call it what they like."""
     place = dev.parent / f"run/lock/vfio-ims-{DSA}.lock"
     started = int(Path("/proc/1/stat").read_text().rpartition(")")[2].split()[19])
     place.write_text(json.dumps({"pid": 1, "started": started, "name": "\x1b[2Jinit"}))
@@ -148,7 +148,7 @@ def test_a_process_cannot_write_to_the_terminal_by_its_name(dev: Path) -> None:
     assert owner == rf"process {process.pid} (\x1b[2Jx\x07)"
 
 
-def test_a_pipe_in_the_place_of_the_lock_stops_nobody(dev: Path) -> None:
+def test_a_pipe_in_the_place_of_the_lock_stops_no_open(dev: Path) -> None:
     os.mkfifo(dev.parent / f"run/lock/vfio-ims-{DSA}.lock")
     program = (
         "import sys; from pathlib import Path; from vfio_ims.backends.kernel.claim import claim, claimed_by\n"
@@ -166,7 +166,7 @@ def test_another_name_of_a_file_is_not_written_to(dev: Path) -> None:
     assert victim.read_text() == "precious"
 
 
-def test_a_lock_that_cannot_be_put_anywhere_stops_nobody(box: Box) -> None:
+def test_a_lock_that_cannot_be_put_anywhere_stops_no_open(box: Box) -> None:
     assert claim(DSA, box.root / "dev") is None
 
 
@@ -194,7 +194,7 @@ def test_where_the_shared_place_cannot_be_written_to_root_still_sees_every_users
     box: Box, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     dev = box.root / "dev"
-    (box.root / "run/user/1000").mkdir(parents=True)  # no run/lock: nobody can put a lock there
+    (box.root / "run/user/1000").mkdir(parents=True)  # no run/lock: no user can put a lock there
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     held = claim(DSA, dev)
     assert held is not None
@@ -211,7 +211,7 @@ def test_where_the_shared_place_cannot_be_written_to_root_still_sees_every_users
     assert claimed_by(DSA, dev) is None
 
 
-def test_who_cannot_see_other_users_locks_is_told_so_when_the_kernel_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_cannot_see_other_users_locks_is_shown_so_when_the_kernel_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
     function = Function(PciAddress.parse(DSA))
     monkeypatch.setattr(kernel_refusals, "unseen", lambda: "this user cannot write to /run/lock, so")
     refused = kernel_refusals.node_refused(errno.EBUSY, Path("/dev/vfio/7"), function)

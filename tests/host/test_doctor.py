@@ -35,7 +35,7 @@ def healthy(box: Box) -> Box:
 def test_where_all_is_well_nothing_is_said_to_be_wrong(healthy: Box) -> None:
     found = results(healthy)
     not_well = {name: str(one) for name, one in found.items() if one.status is not OK}
-    # Only the opened device could tell; and another user's processes would have to be looked at as root.
+    # Only the opened device could show it; and another user's processes would have to be looked at as root.
     assert list(not_well) == ["IMS verdict"]
     assert found["IMS verdict"].fix == f"vfio-ims show {DSA} --live (resets it)"
     assert not any(one.cause or one.fix for one in found.values() if one.status is OK)
@@ -229,7 +229,7 @@ CASES: list[tuple[str, Callable[[Box], object], Status, str, str]] = [
     ("group", file("etc/group", "vfio:x:77:"), FAIL, "not in group vfio", "sudo usermod -aG vfio"),
     ("open to all", node("vfio/23", mode=0o666), WARN, "every local user", "sudo chmod o= /dev/vfio/23"),
     ("hugepages", file("proc/meminfo", "Hugepagesize:  2048 kB"), NOTE, "not needed", "sysctl vm.nr_hugepages=2"),
-    ("hugepages", gone("proc/meminfo"), UNKNOWN, "does not tell", "grep Huge"),
+    ("hugepages", gone("proc/meminfo"), UNKNOWN, "does not say", "grep Huge"),
     ("MOVDIR64B", file("proc/cpuinfo", "flags : fpu"), WARN, "dedicated queue", "Sapphire Rapids"),
     ("MOVDIR64B", file("proc/cpuinfo", "processor : 0"), UNKNOWN, "no x86", "grep movdir64b"),
     ("ENQCMD", file("proc/cpuinfo", "flags : fpu"), NOTE, "behind VFIO it could not be used", "nothing"),
@@ -287,7 +287,7 @@ CASES: list[tuple[str, Callable[[Box], object], Status, str, str]] = [
     ("reset", dsa(driver="vfio-pci", reset="bus"), WARN, "every function of the bus", "bound to VFIO"),
     ("power", dsa(driver="vfio-pci", power="D3hot"), NOTE, "opening it wakes it", "echo on | sudo tee"),
     ("power", dsa(driver="vfio-pci", power="D3cold"), WARN, "no power", "disable_idle_d3=1"),
-    ("power", dsa(driver="vfio-pci", power="unknown"), UNKNOWN, "does not tell", ""),
+    ("power", dsa(driver="vfio-pci", power="unknown"), UNKNOWN, "does not say", ""),
     (
         "link",
         several(
@@ -367,7 +367,7 @@ def test_a_check_that_fails_says_why_and_what_to_do(
 
 
 @pytest.mark.parametrize("breaks", [in_a_vm, several(in_a_vm, no_groups)])
-def test_in_a_virtual_machine_nobody_is_sent_to_the_firmware(healthy: Box, breaks: Callable[[Box], object]) -> None:
+def test_in_a_virtual_machine_no_advice_is_about_the_firmware(healthy: Box, breaks: Callable[[Box], object]) -> None:
     breaks(healthy)
     healthy.tree.file("kernel/irq/40/chip_name", "PCI-MSIX")
     assert not [one for one in results(healthy).values() if "firmware" in one.fix]
@@ -382,7 +382,7 @@ def test_a_bridge_is_not_to_be_bound(healthy: Box) -> None:
         assert not any(name.startswith("IMS") for name in found)
 
 
-def test_a_device_that_cannot_have_ims_is_not_told_to_be_opened(healthy: Box) -> None:
+def test_a_device_that_cannot_have_ims_is_not_to_be_opened(healthy: Box) -> None:
     healthy.dsa(driver="vfio-pci", config=SPR_DSA[:0x34] + bytes(4096 - 0x34))
     found = results(healthy)
     assert found["IMS: donors"].status is FAIL
@@ -395,7 +395,7 @@ def test_a_device_that_cannot_have_ims_is_not_told_to_be_opened(healthy: Box) ->
 
 
 def test_every_check_is_made_to_fail_here(healthy: Box) -> None:
-    elsewhere = {"memlock", "IMS verdict"}  # below, and above: only the opened device tells
+    elsewhere = {"memlock", "IMS verdict"}  # below, and above: only the opened device shows it
     assert {case[0] for case in CASES} >= set(results(healthy)) - elsewhere
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What happens to devices is told once, in order, and nothing is lost, however many events come or do not come."""
+"""What happens to devices is reported once, in order, and nothing is lost, however many events come or do not come."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class ReportingSource:
         self.receiver, self.sender = socket.socketpair()
         self.addresses: set[PciAddress] | None = set()
 
-    def tell(self, *addresses: str, lost: bool = False) -> None:
+    def report(self, *addresses: str, lost: bool = False) -> None:
         self.addresses = None if lost else {PciAddress.parse(address) for address in addresses}
         self.sender.send(b"x")
 
@@ -69,34 +69,34 @@ def test_the_life_of_a_device(box: Box) -> None:
     with DeviceEvents(machine, source=source) as events:
         assert texts(events) == []
         box.dsa(driver="idxd")
-        source.tell(DSA)
+        source.report(DSA)
         assert texts(events) == [f"{DSA} appeared 8086:11fb", f"{DSA} bound 8086:11fb to idxd"]
-        source.tell(DSA)
+        source.report(DSA)
         assert texts(events) == []  # nothing new
         kernel = FakeKernel(machine)
         kernel.tree.driver("vfio-pci")
         kernel.put(f"bus/pci/devices/{DSA}/driver_override", "vfio-pci")
         kernel.put("bus/pci/drivers/idxd/unbind", DSA)
         kernel.put("bus/pci/drivers/vfio-pci/bind", DSA)
-        source.tell(DSA)
+        source.report(DSA)
         assert texts(events) == [f"{DSA} unbound 8086:11fb from idxd", f"{DSA} bound 8086:11fb to vfio-pci"]
         machine.nodes.update(Box.made_node("vfio/23", accessible=False))  # type: ignore[union-attr]
         assert texts(events) == []  # there, but not permitted yet
         machine.nodes.update(Box.made_node("vfio/23"))  # type: ignore[union-attr]
-        assert texts(events) == [f"{DSA} ready 8086:11fb /dev/vfio/23"]  # although nothing told of it
+        assert texts(events) == [f"{DSA} ready 8086:11fb /dev/vfio/23"]  # although no event came
         unplug(box, DSA)
-        source.tell(DSA)
+        source.report(DSA)
         assert texts(events) == [f"{DSA} unbound 8086:11fb from vfio-pci", f"{DSA} removed 8086:11fb"]
 
 
-def test_gone_and_back_between_two_looks_is_told_as_that(box: Box) -> None:
+def test_gone_and_back_between_two_looks_is_reported_as_that(box: Box) -> None:
     box.dsa(driver=None)
     source = ReportingSource()
     with DeviceEvents(box.machine, source=source) as events:
         kept = box.root / "sys/devices/pci0000:00" / DSA
         kept.rename(kept.with_name("old"))  # its inode is not reused
         box.dsa(driver=None)
-        source.tell(DSA)
+        source.report(DSA)
         assert texts(events) == [f"{DSA} removed 8086:11fb", f"{DSA} appeared 8086:11fb"]
 
 
@@ -107,13 +107,13 @@ def test_lost_events_lose_nothing(box: Box) -> None:
         unplug(box, DSA)
         for number in range(200):
             box.tree.function(f"0000:90:{number >> 3:02x}.{number & 7}", "8086:11fb")
-        source.tell(lost=True)  # ENOBUFS: nobody knows what happened
+        source.report(lost=True)  # ENOBUFS: it is not known what happened
         found = texts(events)
     assert found[:2] == [f"{DSA} unbound 8086:11fb from idxd", f"{DSA} removed 8086:11fb"]
     assert len(found) == 202
 
 
-def test_what_is_there_already_is_told_when_asked_for(box: Box) -> None:
+def test_what_is_there_already_is_reported_when_asked_for(box: Box) -> None:
     box.healthy()
     with DeviceEvents(box.machine, existing=True, source=ReportingSource()) as events:
         assert [text.split()[1] for text in texts(events)] == ["appeared", "bound", "ready"]
@@ -140,7 +140,7 @@ def test_tasks(box: Box, polling: bool) -> None:
                 await asyncio.sleep(0.05)
                 box.dsa(IAA, driver=None)
                 if isinstance(source, ReportingSource):
-                    source.tell(IAA)
+                    source.report(IAA)
 
             task = asyncio.create_task(change())
             async with asyncio.timeout(5):

@@ -55,4 +55,4 @@ def test_what_makes_no_sense_is_refused_and_its_descriptors_are_closed(pair: Pai
         with pytest.raises(SetupError, match="take a device over"):
             take_over(pair[0])
     assert len(os.listdir("/proc/self/fd")) == before
-    assert pair[1].recv(100)  # and the other end is told
+    assert pair[1].recv(100)  # and the other end is notified

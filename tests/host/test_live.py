@@ -43,7 +43,7 @@ def view(box: Box) -> FunctionView:
     return FunctionView(machine, function)
 
 
-def test_what_the_kernel_counts_of_anybodys_device(box: Box) -> None:
+def test_what_the_kernel_counts_of_any_device(box: Box) -> None:
     box.healthy()
     box.dsa(driver="vfio-pci", irqs={40: "IR-PCI-MSIX", 41: "IR-PCI-MSIX"})
     box.file("proc/interrupts", INTERRUPTS)
@@ -77,7 +77,7 @@ def test_the_owner_counts_slots(driver: Driver) -> None:
     assert seen.sample().state == "closed"
 
 
-def test_slots_that_share_a_donor_are_told_apart_where_the_driver_can() -> None:
+def test_slots_that_share_a_donor_are_distinguished_where_the_driver_can() -> None:
     with vfio_ims.open_driver("mock:intel-dsa") as dsa:
         seen = DriverView(dsa)
         with dsa.ims.allocate_group(20) as group:
@@ -89,7 +89,7 @@ def test_slots_that_share_a_donor_are_told_apart_where_the_driver_can() -> None:
             assert (slots[group[0].slot], slots[group[8].slot], slots[group[16].slot]) == (1, 2, 0)
 
 
-def test_another_process_is_told(driver: Driver, box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_process_is_shown_the_counts(driver: Driver, box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
     box.healthy()
     monkeypatch.setattr(live, "claimed_by", lambda name, dev: Claimant(1, "owner"))
     assert view(box).sample().slots is None
@@ -141,23 +141,23 @@ while True:
         self.process.communicate()
 
 
-TOLD = json.dumps({"vectors": {}, "slots": {"3": 7}, "errors": {"x\x1b[2J\n": "y\x07"}})
+PUBLISHED = json.dumps({"vectors": {}, "slots": {"3": 7}, "errors": {"x\x1b[2J\n": "y\x07"}})
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to be another user too: sudo pytest tests/host/test_live.py")
 def test_a_stranger_who_has_bound_the_name_is_not_believed(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
     box.healthy()
-    with Stranger(65534, TOLD) as pid:
+    with Stranger(65534, PUBLISHED) as pid:
         monkeypatch.setattr(live, "claimed_by", lambda name, dev: Claimant(1, "owner"))
         assert view(box).sample().slots is None
         monkeypatch.setattr(live, "claimed_by", lambda name, dev: Claimant(pid, "owner"))  # it has the device
         assert view(box).sample().slots == {3: 7}
 
 
-def test_what_is_told_is_printable(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_published_is_printable(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
     box.healthy()
     monkeypatch.setattr(live, "claimed_by", lambda name, dev: Claimant(1, "owner"))
-    with Stranger(0, TOLD):
+    with Stranger(0, PUBLISHED):
         assert view(box).sample().errors == {r"x\x1b[2J\n": r"y\x07"}
 
 
@@ -173,7 +173,7 @@ def test_what_is_told_is_printable(box: Box, monkeypatch: pytest.MonkeyPatch) ->
         ("[]", 1),
     ],
 )
-def test_whatever_is_told_is_bounded_and_checked(
+def test_whatever_is_published_is_bounded_and_checked(
     box: Box, monkeypatch: pytest.MonkeyPatch, data: str, times: int
 ) -> None:
     box.healthy()

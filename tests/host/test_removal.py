@@ -25,7 +25,7 @@ from vfio_ims.ports.values import IrqIndex, IrqSet, RegionIndex
 
 
 def ask_back(driver: Driver) -> None:
-    """What the kernel does when somebody removes the function: it signals REQ."""
+    """What the kernel does when root removes the function: it signals REQ."""
     flags = IrqSet.DATA_NONE | IrqSet.ACTION_TRIGGER
     driver.device.port.set_irqs(IrqIndex.REQ, flags, 0, 1)
 
@@ -36,16 +36,16 @@ def driver() -> Iterator[Driver]:
         yield opened
 
 
-def test_the_application_is_told_and_the_device_given_back(driver: Driver) -> None:
-    told: list[RemovedError] = []
-    with RemovalWatch(driver, told.append) as watch:
+def test_the_application_is_notified_and_the_device_given_back(driver: Driver) -> None:
+    reported: list[RemovedError] = []
+    with RemovalWatch(driver, reported.append) as watch:
         ask_back(driver)
         assert watch.given_back.wait(20)
     assert driver.closed
     assert driver.device.closed
     with pytest.raises(ClosedError, match="closed by the removal watch: the host takes the device back"):
         driver.device.reset()
-    assert "the host takes the device back" in str(told[0])
+    assert "the host takes the device back" in str(reported[0])
 
 
 def test_waiters_wake_with_the_reason(driver: Driver) -> None:
@@ -94,11 +94,11 @@ def test_an_application_that_needs_time_has_the_grace_and_no_more(driver: Driver
 
 
 def test_an_application_may_close_it_itself(driver: Driver) -> None:
-    def told(reason: RemovedError) -> bool:
+    def reported(reason: RemovedError) -> bool:
         threading.Timer(0.1, driver.close).start()
         return True
 
-    with RemovalWatch(driver, told, grace=60) as watch:
+    with RemovalWatch(driver, reported, grace=60) as watch:
         began = time.monotonic()
         ask_back(driver)
         assert watch.given_back.wait(30)
@@ -121,7 +121,7 @@ def test_a_callback_that_hangs_or_fails_delays_no_longer(driver: Driver, caplog:
     hang.set()
 
 
-def test_a_loss_that_nobody_announces(driver: Driver) -> None:
+def test_a_loss_without_an_announcement(driver: Driver) -> None:
     alive = [True]
     irq = driver.ims.allocate()
     with RemovalWatch(driver, alive=lambda: alive[0], interval=0.02) as watch:
@@ -156,12 +156,12 @@ def until(true: Callable[[], bool], seconds: float = 5.0) -> bool:
     return true()
 
 
-def test_a_device_that_is_reset_behind_our_back_is_told_of_and_can_be_put_right(driver: Driver) -> None:
+def test_a_device_that_is_reset_by_another_process_is_reported_and_can_be_put_right(driver: Driver) -> None:
     irq = driver.ims.allocate()
-    told: list[DeviceError] = []
+    reported: list[DeviceError] = []
 
     def put_right(fault: DeviceError) -> None:
-        told.append(fault)
+        reported.append(fault)
         driver.reset()
 
     with RemovalWatch(driver, faulty=put_right, interval=0.02) as watch:
@@ -169,9 +169,9 @@ def test_a_device_that_is_reset_behind_our_back_is_told_of_and_can_be_put_right(
         driver.device.config.memory = driver.device.config.bus_master = True
         with contextlib.suppress(DeviceError):  # unless it is put right before this thread runs again
             irq.wait()
-        assert until(lambda: bool(told) and watch.fault is None)
-        assert len(told) == 1
-        assert "the device was reset, not by this driver" in str(told[0])
+        assert until(lambda: bool(reported) and watch.fault is None)
+        assert len(reported) == 1
+        assert "the device was reset, not by this driver" in str(reported[0])
         assert not watch.given_back.is_set()
         irq.wait(0)
         driver.fire(irq.slot)

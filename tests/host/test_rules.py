@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The udev rules: made from the drivers' tables, committed as made, open to nobody else; put in place, judged."""
+"""The udev rules: made from the drivers' tables, committed as made, open to no other user; put in place, judged."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_every_id_of_every_driver_is_in_them() -> None:
     for family in own_families():
         for one in family.ids:
             vendor, device = one.split(":")
-            if vendor == "1234":  # nobody's: in software only
+            if vendor == "1234":  # unassigned: in software only
                 assert device not in text.lower()
                 continue
             assert re.search(rf'ATTRS{{vendor}}=="0x{vendor}", ATTRS{{device}}=="[^"]*0x{device}', text), one
@@ -81,14 +81,14 @@ def ran(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_install_then_remove(box: Box, ran: list[str]) -> None:
-    told: list[str] = []
-    rules_place.install(box.machine, "the rules\n", on_action=told.append)
+    reported: list[str] = []
+    rules_place.install(box.machine, "the rules\n", on_action=reported.append)
     assert (box.root / "etc/udev/rules.d" / RULES_NAME).read_text() == "the rules\n"
     assert "g vfio" in (box.root / "etc/sysusers.d" / SYSUSERS_NAME).read_text()
     assert ran == ["systemd-sysusers vfio-ims.conf", "udevadm control --reload", " ".join(rules_place.TRIGGER)]
-    assert rules_place.remove(box.machine, on_action=told.append)
+    assert rules_place.remove(box.machine, on_action=reported.append)
     assert not list((box.root / "etc/udev/rules.d").iterdir())
-    assert not rules_place.remove(box.machine, on_action=told.append)
+    assert not rules_place.remove(box.machine, on_action=reported.append)
 
 
 def test_a_group_that_is_there_is_not_made(box: Box, ran: list[str]) -> None:
@@ -98,14 +98,14 @@ def test_a_group_that_is_there_is_not_made(box: Box, ran: list[str]) -> None:
 
 
 def test_dry_run_does_nothing(box: Box, ran: list[str]) -> None:
-    told: list[str] = []
-    rules_place.install(box.machine, "x", on_action=told.append, dry_run=True)
+    reported: list[str] = []
+    rules_place.install(box.machine, "x", on_action=reported.append, dry_run=True)
     assert ran == []
     assert not (box.root / "etc/udev").exists()
-    assert any("udevadm trigger" in line for line in told)
+    assert any("udevadm trigger" in line for line in reported)
 
 
-def test_a_command_that_fails_is_told(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_command_that_fails_is_reported(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}")
     monkeypatch.setattr(subprocess, "run", lambda c, **_: subprocess.CompletedProcess(c, 1, "", "no bus"))
     with pytest.raises(SetupError, match="no bus"):

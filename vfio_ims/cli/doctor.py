@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``vfio-ims doctor``: what stands in the way, and what mends it."""
+"""``vfio-ims doctor``: what stands in the way, and its fix."""
 
 from __future__ import annotations
 

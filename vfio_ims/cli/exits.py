@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Exit statuses, and how an error is told."""
+"""Exit statuses, and how an error is reported."""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ def _print(found: list[Candidate], wide: bool) -> None:
     titles += _COLUMNS[8:] if wide else ()
     table = Table(box=None, header_style="bold", pad_edge=False)
     for title in titles:
-        # What tells functions apart is never cut, however narrow the terminal is; the reasons wrap.
+        # What identifies a function is never cut, however narrow the terminal is; the reasons wrap.
         table.add_column(title, no_wrap=title not in ("Why", "Name", "State"), overflow="fold")
     for one in found:
         cells = _cells(one)

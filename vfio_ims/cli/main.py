@@ -23,7 +23,7 @@ __all__ = ["cli", "main"]
 _VERBS = {
     "list": "The PCI functions of this machine that have, or may have, IMS.",
     "show": "What a device is: identity, BARs, capabilities, interrupts, and whether IMS can be used.",
-    "doctor": "What stands in the way, with its cause and the command that mends it.",
+    "doctor": "What stands in the way, with its cause and the command that fixes it.",
     "bind": "Give a function to vfio-pci, so that programs may open it.",
     "unbind": "Leave a function without a driver.",
     "restore": "Bring back the drivers that were there before bind and unbind.",
@@ -120,7 +120,7 @@ def main(arguments: list[str] | None = None) -> None:
     except KeyboardInterrupt:
         sys.exit(exits.INTERRUPTED)
     except BrokenPipeError:
-        sys.stderr.close()  # whoever read our output has left: `vfio-ims show DEVICE | head`
+        sys.stderr.close()  # the reader of our output has left: `vfio-ims show DEVICE | head`
         sys.exit(exits.OK)
     except Exception as error:  # noqa: BLE001 - raised again where it is not ours
         sys.exit(exits.report(error))

@@ -28,7 +28,7 @@ __all__ = ["command"]
 
 @click.command()
 @click.argument("device", required=False)
-@click.option("--existing", is_flag=True, help="Without DEVICE: tell of the devices that are there already, too.")
+@click.option("--existing", is_flag=True, help="Without DEVICE: report the devices that are there already, too.")
 @click.option("--fire", is_flag=True, help="Open DEVICE and fire its slots in turn. Models are always opened.")
 @click.option(
     "--slots", type=click.IntRange(1), help="With --fire, and for models: how many slots.  [4, or all of fewer]"

@@ -95,7 +95,7 @@ def hang(out: Console, head: Text, text: Text) -> None:
 
 @contextmanager
 def progress(title: str) -> Iterator[Callable[[str, int, int], None]]:
-    """Yields ``tell(step, done, total)``. Shown on a terminal's stderr only, gone when it ends."""
+    """Yields ``report(step, done, total)``. Shown on a terminal's stderr only, gone when it ends."""
     if not sys.stderr.isatty() or plain():
         yield lambda step, done, total: None
         return

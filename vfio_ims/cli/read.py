@@ -17,10 +17,11 @@ __all__ = ["command"]
 @click.option("--live", is_flag=True, help="Open the device through VFIO, which resets it, instead of using sysfs.")
 @json_option
 def command(device: str, iommu: str | None, names: tuple[str, ...], live: bool, as_json: bool) -> int:
-    """REGISTER is as in setpci: COMMAND, 4.W, CAP_MSIX+2.W, ECAP0023+14.L@1; BAR0+1000.L (or .Q) for a BAR; or a name
+    """Read registers of DEVICE, which may be report:FILE. Each is read once, in one access.
 
-    that the device's driver declares: GENCAP, BAR0.STATUS, TABLE[3].STATE. Numbers are hex. Each is read once, in one
-    access. Without any: the names that the driver declares. DEVICE may be report:FILE.
+    REGISTER is as in setpci: COMMAND, 4.W, CAP_MSIX+2.W, ECAP0023+14.L@1; BAR0+1000.L (or .Q) for a BAR; or a name
+    that the device's driver declares: GENCAP, BAR0.STATUS, TABLE[3].STATE. Numbers are hex. Without any: the names
+    that the driver declares.
     """
     from vfio_ims.cli.registers import registers, shown
     from vfio_ims.host.register_access import decoded

@@ -37,7 +37,7 @@ __all__ = ["command"]
     "--table", metavar="BAR:OFFSET:STRIDE:COUNT", help="Slots of a device without a driver, hex: 0:1000:10:40."
 )
 @click.option("--fire", metavar="REGISTER", help="With --table: writing a slot's number there raises it: BAR0+8.L.")
-@click.option("--characterise", is_flag=True, help="Record what silicon alone can tell of the slots' control words.")
+@click.option("--characterise", is_flag=True, help="Record what only silicon shows of the slots' control words.")
 @json_option
 def command(
     device: str,
@@ -70,12 +70,12 @@ def command(
     from vfio_ims import selftest
 
     options = selftest.Options(timeout=timeout, settle=settle, slots=slots, reset=not no_reset, words=not no_words)
-    with _driver(with_interface(device, iommu), table, fire) as driver, progress("self-test") as tell:
+    with _driver(with_interface(device, iommu), table, fire) as driver, progress("self-test") as show_step:
         size = driver.ims_table().size
         if slots is not None and slots > size:
             why = f"--slots must be 1 to {size}, the size of its table, not {slots}"
             raise UsageError("set up a self-test", device=driver.label, why=why)
-        report = selftest.run(driver, options=options, progress=lambda p: tell(p.step, p.done, p.total))
+        report = selftest.run(driver, options=options, progress=lambda p: show_step(p.step, p.done, p.total))
         learned = selftest.characterise(driver) if characterise else None
     if as_json:
         content = {key: value for key, value in report.to_json().items() if key not in ("schema", "kind")}

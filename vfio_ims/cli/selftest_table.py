@@ -15,7 +15,7 @@ __all__ = ["open_declared", "run_table"]
 
 
 def run_table(name: str, table: str, fire: str | None, as_json: bool) -> bool:
-    """Check the entries themselves and tell; whether all was well. With ``fire`` the self-test's JSON is the answer."""
+    """Check the entries, print the result, and return whether all is well. With ``fire``, JSON is the self-test's."""
     import vfio_ims
     from vfio_ims.host.declared import parse_table
     from vfio_ims.host.table_check import check_table

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``vfio-ims serve``: a device model for QEMU, for our own client, for anybody's."""
+"""``vfio-ims serve``: a device model for QEMU, for our own client, for any other."""
 
 from __future__ import annotations
 

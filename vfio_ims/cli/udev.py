@@ -74,7 +74,7 @@ def remove(group: str, dry_run: bool) -> int:
 @_options
 @json_option
 def check(group: str, any_device: bool, as_json: bool) -> int:
-    """Are they in place, do they say what they should, is the group there, and is this user in it?
+    """Report whether they are in place and say what they should, the group exists, and this user is in it.
 
     Exit status 0 when all of it is so, else 1.
     """

@@ -52,7 +52,7 @@ def command(device: str, iommu: str | None, writes: tuple[str, ...], live: bool,
 
 
 def _check_free(function: Function) -> None:
-    """Raise DeviceBusy where somebody uses the function: a write behind his back would surprise him."""
+    """Raise DeviceBusy where the function is in use: its user does not expect a write by another process."""
     from vfio_ims.backends.kernel.claim import claimed_by
     from vfio_ims.host import Machine
     from vfio_ims.host.in_use import Uses

@@ -51,6 +51,10 @@ _PLACES = {
 }
 
 
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
 def __getattr__(name: str) -> object:
     # Loaded on first use: binding needs nothing of what describing and diagnosing need.
     if name in _PLACES:

@@ -34,7 +34,10 @@ class Restored:
 
 
 class Binder:
-    """Binds, unbinds, restores. ``state``: where the journal is. ``on_step`` hears of each write before it is made."""
+    """Binds, unbinds, restores.
+
+    ``state``: where the journal is. ``on_step`` is called with each write before it is made.
+    """
 
     def __init__(
         self,

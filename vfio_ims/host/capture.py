@@ -108,7 +108,7 @@ class Capture:
                 self._folder(f"sys/bus/pci/drivers/{driver}")
 
     def _chips(self) -> None:
-        """One interrupt of each kind of chip: they tell of interrupt remapping."""
+        """One interrupt of each kind of chip: they show interrupt remapping."""
         seen = set()
         for number in entries(self.machine.sys / "kernel/irq"):
             chip = read_text(self.machine.sys / f"kernel/irq/{number}/chip_name") or ""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A slot table declared by hand, for silicon that nobody has written a driver for: BAR, offset, stride, count.
+"""A slot table declared by hand, for silicon that has no driver yet: BAR, offset, stride, count.
 
 0:1000:10:40                         64 entries of 16 bytes from 0x1000 in BAR 0, laid out as DSA's
 2:0:20:800,mask=none,pending=none    other words and bits by name; all numbers are hex

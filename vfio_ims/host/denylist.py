@@ -33,7 +33,7 @@ def on_denylist(function: Function) -> bool:
 
 
 def denied(function: Function, machine: Machine) -> str | None:
-    """Why vfio-pci will refuse ``function`` here, or None where it will not (or is not loaded, so nobody can say)."""
+    """Why vfio-pci will refuse ``function`` here, or None where it will not (or is not loaded, so it is not known)."""
     if not on_denylist(function):
         return None
     switch = machine.parameter("vfio_pci", "disable_denylist")

@@ -97,8 +97,8 @@ def describe(function: Function, machine: Machine | None = None) -> Description 
         "kernel names": ", ".join(function.names) or None,
     }
     standing = {} if machine is None else _standing(function, machine)
-    told = (*standing.items(), *optional.items())
-    facts = [*_identity(config), *((name, text) for name, text in told if text)]
+    known = (*standing.items(), *optional.items())
+    facts = [*_identity(config), *((name, text) for name, text in known if text)]
     return Description(
         str(function),
         config,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where news of devices comes from: udev's or the kernel's events, or looking again and again."""
+"""Where news of devices comes from: udev's or the kernel's events, or polling."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class EventSource(Protocol):
 
 
 class UdevSource:
-    """pyudev's monitor. ``kind`` "udev": after udevd has applied its rules; "kernel": as the kernel tells it."""
+    """pyudev's monitor. ``kind`` "udev": after udevd has applied its rules; "kernel": as the kernel reports it."""
 
     interval: float | None = None
 
@@ -114,7 +114,7 @@ class PollingSource:
 
 
 def best_source(machine: Machine) -> UdevSource | PollingSource:
-    """udev's events where udevd runs, the kernel's where only it does, else looking."""
+    """The best source here: udev's events where udevd runs, the kernel's where only it does, else polling."""
     if not machine.live or context() is None:
         return PollingSource()
     try:

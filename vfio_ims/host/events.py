@@ -79,7 +79,7 @@ class DeviceEvents:
     """An iterator of events, for threads (``for``, ``poll``) and tasks (``async for``).
 
     Listens before it looks for the first time, so nothing falls in between. ``existing``: what is there at first is
-    told too. Between two looks a device may come and go unseen; one that went and came back is told as that.
+    reported too. Between two looks a device may come and go unseen; one that went and came back is reported as that.
     """
 
     def __init__(

@@ -23,7 +23,7 @@ NO_IOMMU_SWITCH = "/sys/module/vfio/parameters/enable_unsafe_noiommu_mode"
 
 
 def no_iommu_mode(machine: Machine) -> bool:
-    """Whether VFIO takes functions without an IOMMU: somebody who may has turned that on."""
+    """Whether VFIO takes functions without an IOMMU: root has turned that on."""
     return machine.parameter("vfio", "enable_unsafe_noiommu_mode") in ("Y", "1")
 
 

@@ -63,8 +63,8 @@ def hand_over(device: Device, connection: socket.socket, *, uid: int | None = No
         why = f"process {peer[0]} at the other end does not answer"
         raise SetupError(operation, device=device.name, why=why, errno=error.errno) from error
     if answer != _TAKEN:
-        told = answer.decode(errors="replace") or "it closed the connection"
-        raise SetupError(operation, device=device.name, why=f"process {peer[0]} did not take it: {told}")
+        reply = answer.decode(errors="replace") or "it closed the connection"
+        raise SetupError(operation, device=device.name, why=f"process {peer[0]} did not take it: {reply}")
     # The device is in use elsewhere now: only our descriptors go, without a word to the device.
     port.close()
     with suppress(VfioImsError):

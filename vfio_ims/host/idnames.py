@@ -20,7 +20,7 @@ _LINE = re.compile(r"(\t?)([0-9a-f]{4})  (.+)")
 
 
 def names_of(functions: Iterable[Function], machine: Machine) -> dict[str, str]:
-    """Vendor and model by id (``8086:0b25``); ids that nobody has a name for are left out."""
+    """Vendor and model by id (``8086:0b25``); ids without a known name are left out."""
     found: dict[str, str] = {}
     missing: set[tuple[str, str]] = set()
     for function in functions:

@@ -112,7 +112,7 @@ class Journal:
             self.folder.mkdir(mode=0o755, parents=True, exist_ok=True)
             status = self.folder.stat()
         if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH) or status.st_uid not in (0, os.geteuid()):
-            # Whoever can write entries decides which drivers root will bind.
+            # A user who can write entries decides which drivers root will bind.
             why = "others may write to it, and what it says is carried out as root"
             raise SetupError(f"use the journal in {self.folder}", why=why, hint=f"chmod go-w {self.folder}")
 

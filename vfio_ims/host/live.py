@@ -34,7 +34,7 @@ _KINDS = {"intx": "INTx", "msi": "MSI", "msix": "MSI-X"}
 class Sample:
     """Counts since the device was opened, by vector and slot; a rate is the difference of two samples.
 
-    ``slots`` is None where only the owner knows them and does not tell.
+    ``slots`` is None where only the owner knows them and does not publish them.
     """
 
     state: str
@@ -51,15 +51,15 @@ class View(Protocol):
 
 
 class DriverView:
-    """A device that is open in this process. Fires of slots are counted as the driver tells of them."""
+    """A device that is open in this process. Fires of slots are counted as the driver reports them."""
 
     def __init__(self, driver: Driver) -> None:
         self._driver = driver
         self._fires: Counter[int] = Counter()
-        told = driver.fired
+        ask_driver = driver.fired
 
         def counted(slots: Sequence[int]) -> Sequence[int] | None:
-            fired = told(slots)
+            fired = ask_driver(slots)
             self._fires.update(fired or ())
             return fired
 
@@ -88,7 +88,7 @@ class DriverView:
 
 
 class FunctionView:
-    """A function of a machine, whoever has it open."""
+    """A function of a machine, whichever process has it open."""
 
     def __init__(self, machine: Machine, function: Function) -> None:
         self._machine, self._function = machine, function
@@ -101,11 +101,11 @@ class FunctionView:
         words = [function.driver or "no driver", function.power_state or "", f"open in {owner}" if owner else ""]
         state = ", ".join(word for word in words if word)
         vectors = self._vectors(function)
-        told = ask(str(function.address), owner.pid) if owner else None
+        published = ask(str(function.address), owner.pid) if owner else None
         errors = self._errors(function)
-        if told is None:
+        if published is None:
             return Sample(state, vectors, None, errors)
-        return Sample(state, vectors or told.vectors, told.slots, errors | told.errors)
+        return Sample(state, vectors or published.vectors, published.slots, errors | published.errors)
 
     def _vectors(self, function: Function) -> dict[str, int]:
         numbers = {str(irq.number) for irq in function.msi_irqs} | {str(function.intx_irq)}

@@ -75,7 +75,10 @@ def forget(machine: Machine, address: PciAddress | str) -> Path | None:
 
 
 def _reload(machine: Machine) -> None:
-    """udevd would look for itself, but only every few seconds. Where it does not run, the next boot reads the rule."""
+    """Have udevd read the rules now: by itself it looks only every few seconds.
+
+    Where it does not run, the next boot reads the rule.
+    """
     if machine.live and udev_running():
         with suppress(OSError):
             subprocess.run(("udevadm", "control", "--reload"), capture_output=True, check=False)

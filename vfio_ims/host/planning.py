@@ -127,7 +127,7 @@ class Planner:
             found.append(f"its {change.now.virtual} virtual functions would vanish")
         found += [f"its virtual function {one}: {use}" for one in virtual for use in uses.of(one)]
         if change.now.driver == "idxd" and (0, 0) < self.machine.kernel < (5, 14):
-            found.append(f"taking it from idxd can crash Linux {self.machine.release} (mended in 5.14)")
+            found.append(f"taking it from idxd can crash Linux {self.machine.release} (fixed in 5.14)")
         return tuple(found)
 
     def _check_driver(self, driver: str) -> None:

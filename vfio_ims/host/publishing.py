@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An owner of a device tells its counts to the same user's other processes, and to root: over a socket without a file.
+"""An owner of a device shows its counts to the same user's other processes, and to root: over a socket without a file.
 
 An abstract socket needs no file and ends with its process, and any user may bind any name: each end looks at who the
 other is (SO_PEERCRED, unix(7)), and what comes is bounded in size and time, and checked.
@@ -24,14 +24,14 @@ from vfio_ims.printable import printable
 
 __all__ = ["Counts", "Publication", "ask"]
 
-_PATIENCE = 0.5  # seconds for the whole of an answer
+_TIMEOUT = 0.5  # seconds for the whole of an answer
 _LARGEST = 4 << 20  # bytes: 2**16 slots need 1 MiB
 _CREDENTIALS = struct.Struct("3i")  # struct ucred: process, user, group
 
 
 @dataclass(frozen=True)
 class Counts:
-    """What an owner tells: events by vector and slot, and errors by name."""
+    """What an owner publishes: events by vector and slot, and errors by name."""
 
     vectors: dict[str, int]
     slots: dict[int, int]
@@ -50,13 +50,13 @@ def _peer(connection: socket.socket) -> tuple[int, int]:
 
 
 def ask(name: str, owner: int) -> Counts | None:
-    """What the owner of ``name`` publishes; None: nothing, or nothing that can be believed.
+    """What the owner of ``name`` publishes; None: nothing, or nothing that can be trusted.
 
     The other end must be this user's, root's, or the process ``owner``, which has the device.
     """
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection, suppress(OSError):
-        deadline = time.monotonic() + _PATIENCE
-        connection.settimeout(_PATIENCE)
+        deadline = time.monotonic() + _TIMEOUT
+        connection.settimeout(_TIMEOUT)
         connection.connect(_place(name))
         process, user = _peer(connection)
         if user in (0, os.geteuid()) or process == owner:
@@ -128,7 +128,7 @@ class Publication:
             except OSError:
                 return
             with connection, suppress(OSError):
-                connection.settimeout(_PATIENCE)
+                connection.settimeout(_TIMEOUT)
                 if _peer(connection)[1] in (0, os.geteuid()):
                     connection.sendall(json.dumps(asdict(self._counts())).encode())
 
@@ -137,7 +137,7 @@ class Publication:
         with suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
-        self._thread.join(2 * _PATIENCE)
+        self._thread.join(2 * _TIMEOUT)
 
     def __enter__(self) -> Self:
         return self

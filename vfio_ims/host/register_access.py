@@ -81,7 +81,7 @@ class OpenRegisters:
 
 
 class SysfsRegisters:
-    """Of a function that nobody opens for it: what setpci does, and the same for BARs. Changes nothing by itself."""
+    """Of a function that is not opened for it: what setpci does, and the same for BARs. Changes nothing by itself."""
 
     def __init__(self, function: Function) -> None:
         self._function, self.name = function, str(function)

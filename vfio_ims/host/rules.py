@@ -17,10 +17,10 @@ GROUP = "vfio"
 RULES_NAME = "60-vfio-ims.rules"
 SYSUSERS_NAME = "vfio-ims.conf"
 
-_NOBODY = "1234"
-"""A vendor id that PCI-SIG has given to nobody: of devices that are in software only, as drivers/minimal's. Whoever has
+_UNASSIGNED = "1234"
+"""A vendor id that PCI-SIG has not assigned: of devices that are in software only, as drivers/minimal's.
 
-the like in a VM asks for any device.
+To use such a one in a VM, ask for any device.
 """
 
 _HEAD = """\
@@ -57,7 +57,7 @@ def make_rules(families: Iterable[Family], group: str = GROUP, *, any_device: bo
         )
     else:
         for family in sorted(families, key=lambda family: family.name):
-            ids = [one.lower() for one in family.ids if one[:4] != _NOBODY]
+            ids = [one.lower() for one in family.ids if one[:4] != _UNASSIGNED]
             if ids:
                 text += _section(family, ids, access)
     return text + _TAIL
@@ -77,7 +77,7 @@ def _section(family: Family, ids: Sequence[str], access: str) -> str:
     for vendor, devices in vendors.items():
         own = "|".join(f"0x{device}" for device in devices)
         lines.append(f'SUBSYSTEM=="vfio-dev", ATTRS{{vendor}}=="0x{vendor}", ATTRS{{device}}=="{own}", {access}')
-        # A group's node has no parent in sysfs: the group's members tell what is in it.
+        # A group's node has no parent in sysfs: the group's members show what is in it.
         known = " ".join(f"-e v0000{vendor.upper()}d0000{device.upper()}" for device in devices)
         program = f"/bin/sh -c 'cat /sys/kernel/iommu_groups/%k/devices/*/modalias | grep -q {known}'"
         lines.append(f'SUBSYSTEM=="vfio", KERNEL=="[0-9]*", PROGRAM=="{program}", {access}')

@@ -33,9 +33,10 @@ OnAction = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """How the rules stand: where they are (None: nowhere), whether they say what they should, whether the group is
+    """How the rules stand.
 
-    there and whether this user is in it (None: there is no group).
+    Where they are (None: nowhere), whether they say what they should, whether the group exists and whether this user
+    is in it (None: there is no group).
     """
 
     place: Path | None

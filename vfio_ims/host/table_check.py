@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Is there a slot table where it was declared? What sticks in its entries, and are they as many as was said?
+"""Check that a slot table is where it was declared: which bits of its entries stick, and how many entries there are.
 
 The device does not master the bus meanwhile, so no message leaves it, whatever is in an entry.
 """

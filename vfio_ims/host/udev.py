@@ -24,7 +24,7 @@ def _load() -> tuple[Any, str]:
 
 
 def context() -> Any:
-    """pyudev's context, or None."""
+    """The context of pyudev, or None."""
     return _load()[0]
 
 

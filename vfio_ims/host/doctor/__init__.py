@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What stands between a user and a device: one result a check, with evidence, cause and what mends it."""
+"""What stands between a user and a device: one result a check, with evidence, cause and fix."""
 
 from __future__ import annotations
 

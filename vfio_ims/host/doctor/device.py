@@ -158,7 +158,7 @@ def _verdict(machine: Machine, function: Function, group: str) -> list[Result]:
         cause = {"no": "without it IMS interrupts cannot work"}.get(link.word, "") if link.required else ""
         fix = "" if status is Status.OK else link.evidence.would_tell or f"vfio-ims show {function} --live"
         if link.required and answer is False:
-            fix = "nothing mends that: use a function that has it (vfio-ims list)"
+            fix = "it cannot be fixed: use a function that has it (vfio-ims list)"
         elif link.name == "interrupt remapping" and answer is False:
             fix = remapping_on(machine)
         elif link.name in ("SIOV DVSEC", "IMS bit") and answer is False:
@@ -167,7 +167,7 @@ def _verdict(machine: Machine, function: Function, group: str) -> list[Result]:
         results.append(Result(group, f"IMS: {link.name}", status, link.evidence.text, cause, fix))
     unasked = [link.name for link in verdict.links if not link.asked]
     if unasked and verdict.usable is not False:
-        evidence = f"{', '.join(unasked)}: only the opened device tells"
+        evidence = f"{', '.join(unasked)}: only the opened device shows it"
         fix = f"vfio-ims show {function} --live (resets it)"
         results.append(Result(group, "IMS verdict", Status.UNKNOWN, evidence, fix=fix))
     return results

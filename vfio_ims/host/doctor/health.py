@@ -28,7 +28,7 @@ def _reset(machine: Machine, function: Function, group: str) -> Result:
     if methods is None and machine.kernel >= (5, 15):
         methods = ()  # the file is only there where there is a way
     if methods is None:
-        evidence = "the kernel does not tell (before 5.15)" + (", but offers a reset" if function.resettable else "")
+        evidence = "the kernel does not say (before 5.15)" + (", but offers a reset" if function.resettable else "")
         return Result(group, "reset", Status.UNKNOWN, evidence, fix=f"ls {_SYS}/{function}/reset")
     if not methods:
         cause = "what one user leaves behind, the next one finds; a wedged device stays wedged"
@@ -44,7 +44,7 @@ def _reset(machine: Machine, function: Function, group: str) -> Result:
 def _power(function: Function, group: str) -> Result:
     state = function.power_state
     if state in (None, "D0"):
-        return Result(group, "power", Status.OK if state else Status.UNKNOWN, state or "the kernel does not tell")
+        return Result(group, "power", Status.OK if state else Status.UNKNOWN, state or "the kernel does not say")
     cause = "opening it wakes it; until then its registers read as all ones"
     if state == "D3cold":
         cause = "it has no power: opening it may take a second, or fail"

@@ -54,7 +54,7 @@ def _present(machine: Machine) -> Result:
     if units:
         cause = "an IOMMU is there, but the kernel does not translate with it"
     else:
-        cause = "the firmware does not offer an IOMMU (VT-d), or the kernel was not told to use it"
+        cause = "the firmware does not offer an IOMMU (VT-d), or the kernel is not configured to use it"
     fix = f"turn VT-d on in the firmware; {_ADD.format('intel_iommu=on')}"
     return Result(GROUP, "present", Status.FAIL, evidence, cause, fix)
 

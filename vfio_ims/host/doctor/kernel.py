@@ -59,9 +59,9 @@ def _lockdown(machine: Machine) -> Result:
 
 def container(machine: Machine) -> str | None:
     """What kind of container this is, or None."""
-    told = machine.text("/run/systemd/container")
-    if told:
-        return told
+    named = machine.text("/run/systemd/container")
+    if named:
+        return named
     if (machine.root / ".dockerenv").exists():
         return "docker"
     if (machine.root / "run/.containerenv").exists():
@@ -88,7 +88,7 @@ def _container(machine: Machine) -> Result:
 def _guest(machine: Machine) -> Result:
     if not in_guest(machine):
         return Result(GROUP, "virtual machine", Status.OK, "no hypervisor seen")
-    cause = "firmware, IOMMU and processor are what the hypervisor makes of them: advice is for whoever starts the VM"
+    cause = "firmware, IOMMU and processor are what the hypervisor makes of them: advice is for the VM's administrator"
     return Result(
         GROUP, "virtual machine", Status.NOTE, "the processor has the flag hypervisor", cause, "nothing to do"
     )

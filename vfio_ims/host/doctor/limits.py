@@ -61,7 +61,7 @@ def _hugepages(machine: Machine, needed: int) -> Result:
         for key in ("HugePages_Total", "HugePages_Free", "Hugepagesize")
     }
     if not values["Hugepagesize"]:
-        return Result(GROUP, "hugepages", Status.UNKNOWN, "/proc/meminfo does not tell", fix="grep Huge /proc/meminfo")
+        return Result(GROUP, "hugepages", Status.UNKNOWN, "/proc/meminfo does not say", fix="grep Huge /proc/meminfo")
     size = values["Hugepagesize"] << 10
     evidence = f"{values['HugePages_Free']} of {values['HugePages_Total']} pages of {_size(size)} are free"
     wanted = -(-needed // size)

@@ -10,7 +10,7 @@ __all__ = ["Result", "Status"]
 
 
 class Status(StrEnum):
-    """FAIL: nothing will work until this is mended. WARN: something will not. UNKNOWN: this user could not see it."""
+    """FAIL: nothing will work until this is fixed. WARN: something will not. UNKNOWN: this user could not see it."""
 
     OK = "ok"
     NOTE = "note"

@@ -114,7 +114,7 @@ def _denylist(machine: Machine, function: Function | None) -> Result:
     named = ", ".join(f"{one} ({one.id})" for one in listed[:3]) + (" …" if len(listed) > 3 else "")
     switch = machine.parameter("vfio_pci", "disable_denylist")
     spr = any((one.vendor, one.device) in SPR_IDS for one in listed)
-    trust = "whoever may open one is then as trusted as root (INTEL-SA-01084)" if spr else "it has known errata"
+    trust = "a user who may open one is then as trusted as root (INTEL-SA-01084)" if spr else "it has known errata"
     if switch in _ON:
         fix = "let only those into the group whom you would make root"
         return Result(GROUP, "denylist", Status.WARN, f"disable_denylist is on, for {named}", trust, fix)
