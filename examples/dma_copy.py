@@ -7,7 +7,7 @@ Needs a DSA (8086:0b25 and later) bound to vfio-pci; without a name it runs on a
 
 prints
 
-    mock:intel-dsa: 1048576 bytes copied, completion through slot 0 <- vector 1: 0xfee00018/0x0 (VT-d handle 0)
+    mock:intel-dsa: 1048576 bytes copied, completion through slot 0 <- vector 1: 0xfee00038/0x0 (VT-d handle 1)
     4 copies in flight at once: done
 """
 

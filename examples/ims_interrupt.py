@@ -8,7 +8,7 @@ Needs a device with IMS, bound to vfio-pci; without a name it runs on a model in
 prints
 
     IMS usable: 2048 slots, 8 donors, remapping on
-    slot 0 <- vector 1: 0xfee00018/0x0 (VT-d handle 0)
+    slot 0 <- vector 1: 0xfee00038/0x0 (VT-d handle 1)
     the device says: sent
     received on vector 1
 """

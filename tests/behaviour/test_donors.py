@@ -9,7 +9,7 @@ import pytest
 
 from tests.behaviour.common import EVERYWHERE, PATIENCE, arrives, delivered, fire
 from vfio_ims.driver import Driver
-from vfio_ims.errors import DeviceBusy, UsageError
+from vfio_ims.errors import ClosedError, DeviceBusy, UsageError
 from vfio_ims.testing import silent
 
 pytestmark = EVERYWHERE
@@ -217,3 +217,25 @@ def test_closing_the_domain_gives_every_vector_back(ims_driver: Driver) -> None:
     with interrupts.open_msix(0) as vector:
         vector.trigger()
         assert vector.wait(PATIENCE)
+
+
+def test_waiting_beside_a_handed_out_descriptor_is_refused(ims_driver: Driver) -> None:
+    """Its events are read by the caller's loop: a wait would never end."""
+    with ims_driver.ims.allocate(exclusive=True) as irq:
+        descriptor = irq.fileno()
+        fire(ims_driver, irq)
+        assert select.select([descriptor], [], [], PATIENCE)[0]
+        with pytest.raises(UsageError, match=r"handed out by fileno\(\)"):
+            irq.wait(0)
+    with ims_driver.device.interrupts.open_msix(ims_driver.ims.eligible_vectors[0]) as vector:
+        vector.fileno()
+        with pytest.raises(UsageError, match=r"handed out by fileno\(\)"):
+            vector.wait(0)
+    check_spread(ims_driver)
+
+
+def test_a_closed_member_of_a_group_is_named(ims_driver: Driver) -> None:
+    with ims_driver.ims.allocate_group(3) as irqs:
+        irqs[1].close()
+        with pytest.raises(ClosedError, match=f"use slot {irqs.slots[1]}: it was closed"):
+            list(irqs)

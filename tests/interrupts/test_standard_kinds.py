@@ -178,6 +178,15 @@ def test_msi_is_open_for_as_many_as_asked_for(device: Device, source: Source) ->
     for wrong in (0, source.vectors + 1):
         with pytest.raises(UsageError, match=f"count must be 1 to {source.vectors}"):
             device.interrupts.open_msi(wrong)
+    for wrong in ("x", True):
+        with pytest.raises(UsageError, match="count must be a number"):
+            device.interrupts.open_msi(wrong)  # type: ignore[arg-type]
+
+
+def test_no_donor_is_taken_while_msi_is_open(device: Device, source: Source) -> None:
+    device.interrupts.open_msi(1)
+    with pytest.raises(DeviceBusy, match="take a donor vector: MSI is open, and a function uses one of"):
+        device.interrupts.donors.take(0)
 
 
 def test_msi_has_no_mask(device: Device, source: Source) -> None:

@@ -45,7 +45,7 @@ def command(
 
     With DEVICE: its interrupts per vector and slot, with rates, errors and state. Looking does not disturb it. Slots of
     a device that another program has are shown where that publishes them (vfio_ims.host.live.Published). Ends at
-    Ctrl-C. --json: one document a line.
+    Ctrl-C. With --json each change is a JSON document on a line of its own.
     """
     if device is None:
         return _events(existing, count, as_json)

@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-from vfio_ims.errors import UsageError, VfioImsError, check_index
+from vfio_ims.errors import ClosedError, UsageError, VfioImsError, check_index
 from vfio_ims.ims.allocator import SlotAllocator
 from vfio_ims.ims.dispatch import Dispatcher
 from vfio_ims.ims.donors import Donor, TableDonors
@@ -140,6 +140,8 @@ class ImsDomain(Owner):
             return self._dispatcher.interrupt(slot) or self._make_interrupt(slot)
 
     def _make_interrupt(self, slot: int) -> ImsInterrupt:
+        if self._records.is_free(slot):
+            raise ClosedError(f"use slot {slot}", device=self.label, why="it was closed")
         donor = self.donor_of(slot)
         made = ImsInterrupt(self, self._records, slot, self.hub.wakeup())
         self._dispatcher.add(made, donor)

@@ -265,8 +265,12 @@ class TableDonors:
             return UnsupportedError(
                 f"find {what}", device=self._device, why="the function has no MSI-X vector to spare"
             )
-        hint = "close interrupts that hold an exclusive donor or an MSI-X vector, or share: exclusive=False"
-        return DeviceBusy(f"find {what}", device=self._device, why=self._explain(), hint=hint)
+        why, hint = self._explain(), "close interrupts that hold an exclusive donor or an MSI-X vector"
+        if "does not fit" in why:
+            hint = "close the slots, polled ones too, whose messages keep the other vectors out of the table"
+        elif "exclusive" in what:
+            hint += ", or share: exclusive=False"
+        return DeviceBusy(f"find {what}", device=self._device, why=why, hint=hint)
 
     def _explain(self) -> str:
         """What every vector is used for."""

@@ -114,7 +114,8 @@ class ImsInterrupt:
     def fileno(self) -> int:
         """The donor's event descriptor, for a loop of your own, which then reads its 8-byte counts.
 
-        Only with an exclusive donor: a shared one wakes several owners, so its descriptor is the hub's.
+        Only with an exclusive donor: a shared one wakes several owners, so its descriptor is the hub's. From now on
+        ``wait``, ``await`` and ``async for`` raise UsageError: the events are read from the descriptor.
         """
         self._open("hand out the descriptor of")
         donor = self.domain.donor_of(self.slot)
@@ -125,7 +126,10 @@ class ImsInterrupt:
                 why=f"its donor, vector {donor.vector}, is shared by {donor.load} slots",
                 hint="allocate(exclusive=True), or wait on domain.hub.fileno() and call domain.hub.drain()",
             )
-        return donor.hand_out()
+        descriptor = donor.hand_out()
+        why = "its descriptor was handed out by fileno(): its events are read there"
+        self.wakeup.fail(UsageError(f"wait for slot {self.slot}", device=self.domain.label, why=why))
+        return descriptor
 
     @property
     def closed(self) -> bool:

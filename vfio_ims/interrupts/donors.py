@@ -110,8 +110,16 @@ class DonorPool:
     can be moved for another's sake, or for the application's.
     """
 
-    def __init__(self, device: str, msix: MsixVectors, hub: EventHub, remapped: Callable[[], bool | None]) -> None:
+    def __init__(
+        self,
+        device: str,
+        msix: MsixVectors,
+        hub: EventHub,
+        remapped: Callable[[], bool | None],
+        check_usable: Callable[[str], None],
+    ) -> None:
         self._device, self._msix, self._hub, self._ask_remapped = device, msix, hub, remapped
+        self._check_usable = check_usable  # raises where another kind of interrupt is open
         self.lock = Guard()
         self.vectors: dict[int, DonorVector] = {}
         self._tables: list[DonorTable] = []
@@ -166,7 +174,11 @@ class DonorPool:
         return [vector for vector in eligible if vector in taken or self._reserved[vector]]
 
     def take(self, vector: int) -> DonorVector:
-        """Attach a free vector, then read the message that the kernel wrote for it."""
+        """Attach a free vector, then read the message that the kernel wrote for it.
+
+        DeviceBusy while the function uses MSI or INTx: it has one kind at a time.
+        """
+        self._check_usable("take a donor vector")
         event = EventFd()
         try:
             self._msix.attach(vector, event)

@@ -55,7 +55,7 @@ class Interrupts:
     def donors(self) -> DonorPool:
         """The vectors whose messages IMS slots copy: one pool for every slot table of the device."""
         port = self._port
-        return DonorPool(port.name, self.msix, self.hub, lambda: port.interrupt_remapping().answer)
+        return DonorPool(port.name, self.msix, self.hub, lambda: port.interrupt_remapping().answer, self._check_msix)
 
     def fail(self, reason: Exception) -> None:
         """The device will not interrupt any more: every wait, under way or to come, raises ``reason``."""
@@ -96,6 +96,9 @@ class Interrupts:
     def open_msi(self, count: int = 1) -> list[VectorInterrupt]:
         """Enable ``count`` MSI vectors (VFIO: all at once) and wait for each. DeviceBusy while some are open."""
         available = self.info(IrqIndex.MSI).count
+        given: object = count
+        if not isinstance(given, int) or isinstance(given, bool):
+            raise UsageError("enable MSI", device=self._port.name, why=f"count must be a number, not {count!r}")
         if not 1 <= count <= available:
             why = f"count must be 1 to {available}, not {count}" if available else "the function has no MSI"
             raise UsageError("enable MSI", device=self._port.name, why=why)
@@ -135,6 +138,9 @@ class Interrupts:
                 self._opened[index] = count
             closers = [self._closer(index, vector) for vector in range(count)]
             return [self._interrupt(index, vector, events[vector], closers[vector]) for vector in range(count)]
+
+    def _check_msix(self, operation: str) -> None:
+        self._check_kinds(IrqIndex.MSIX, operation)
 
     def _check_kinds(self, index: IrqIndex, operation: str) -> None:
         """Raise DeviceBusy where this kind, or one that excludes it, is open. Idle donors are given up."""

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Collection, Generator
 from typing import TYPE_CHECKING
 
-from vfio_ims.errors import ClosedError
+from vfio_ims.errors import ClosedError, UsageError
 from vfio_ims.lifetime import Owner
 from vfio_ims.ports.values import IrqSet
 
@@ -81,11 +81,16 @@ class VectorInterrupt(Owner):
         return self._wakeup.__aiter__()
 
     def fileno(self) -> int:
-        """The event descriptor, for a loop of your own; from now on the hub leaves it alone."""
+        """The event descriptor, for a loop of your own, which then reads its 8-byte counts.
+
+        From now on ``wait``, ``await`` and ``async for`` raise UsageError: the events are read from the descriptor.
+        """
         self.check_open("hand out the descriptor")
         if self._shared:
             self._hub.remove(self._event)
             self._shared = False
+            why = "its descriptor was handed out by fileno(): its events are read there"
+            self._wakeup.fail(UsageError("wait", device=self.label, why=why))
         return self._event.fileno()
 
     def trigger(self) -> None:
