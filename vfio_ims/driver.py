@@ -71,7 +71,8 @@ class Driver(Owner, ABC):
     def fired(self, slots: Sequence[int]) -> Sequence[int] | None:
         """Those of ``slots`` that have fired since this was last asked, in one compiled call; None: not known.
 
-        Called while events are drained: it must not wait. A slot that fired is reported at least once.
+        Called while events are drained: it must not wait. A slot that fired is reported at least once. ``slots`` is
+        never changed, and the same object is given again while the set is the same: a driver may keep what it derives.
         """
         return None
 

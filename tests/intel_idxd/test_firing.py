@@ -140,7 +140,7 @@ def test_a_handle_outside_the_table_is_refused_and_a_portal_page_chooses_the_tab
     for ims, handle, status in ((True, 256, 0x19), (False, 9, 0x19), (False, 8, 1), (True, 255, 1)):
         dsa.queues[0].submit(encode(0, flags, record=record.iova, handle=handle), record, ims=ims)
         assert load(record.address, 1) == status
-        dsa.queues[0].retire(record)
+        dsa.in_flight.end(record)
         store(record.address, 8, 0)
 
 

@@ -16,8 +16,10 @@ from tests.intel_idxd.conftest import Opener, model_of
 from tests.intel_idxd.memory import arena
 from vfio_ims.drivers.intel_idxd.driver import Dsa
 from vfio_ims.drivers.intel_idxd.driver.configuration import Configuration
+from vfio_ims.drivers.intel_idxd.driver.in_flight import InFlight
 from vfio_ims.drivers.intel_idxd.driver.operation_error import OperationError
-from vfio_ims.drivers.intel_idxd.driver.work_queue import Rows, WorkQueue
+from vfio_ims.drivers.intel_idxd.driver.rows import Rows
+from vfio_ims.drivers.intel_idxd.driver.work_queue import WorkQueue
 from vfio_ims.drivers.intel_idxd.hardware.descriptors import DESCRIPTOR, DsaOpcode
 from vfio_ims.errors import DeviceTimeout, UnsupportedError, UsageError
 from vfio_ims.native.memory import SharedMemory
@@ -115,7 +117,8 @@ def test_on_a_mapped_portal_many_are_one_compiled_call(dsa: Dsa) -> None:
         with window:
             bar = dsa.device.bar(2)
             mapped = type(bar)(bar.port, bar.owner, 2, window, pieces=True)
-            queue = WorkQueue(mapped, dsa.regs, 0, 16, dedicated=True)
+            in_flight = InFlight()
+            queue = WorkQueue(mapped, dsa.regs, in_flight, 0, 16, dedicated=True)
             rows = Rows()
             rows.pattern, rows.count = DESCRIPTOR.pack(0, 3 << 24, 0, 0, 0, 64, 0, 0, b""), count
             rows.places, rows.values = ((16, 8),), [array("Q", range(count))]
@@ -134,7 +137,7 @@ def test_on_a_mapped_portal_many_are_one_compiled_call(dsa: Dsa) -> None:
             for n in range(count):
                 taken = struct.unpack_from("<IIQQ", page.view, 0x2000 + 64 * n)
                 assert taken == (0, 3 << 24, 0x1000 + 32 * n, n)
-            queue.retire_rows(rows)
+            in_flight.end_many(rows)
             with pytest.raises(DeviceTimeout, match=r"16 of 64 were stored in 0\.01 s"):
                 queue.submit_rows(rows, ims=False, timeout=0.01)
 
@@ -198,7 +201,7 @@ def test_enqcmd_is_refused_where_it_would_kill_the_process(dsa: Dsa) -> None:
     """Hardware's windows are mapped ones: they refuse, with the reason."""
     with SharedMemory(0x4000) as page, MappedWindow(0x4000, [Piece(page.fd, 0, 0, 0x4000)]) as window:
         bar = type(dsa.device.bar(2))(dsa.device.port, dsa.device, 2, window, pieces=False)
-        queue = WorkQueue(bar, dsa.regs, 0, 16, dedicated=False)
+        queue = WorkQueue(bar, dsa.regs, InFlight(), 0, 16, dedicated=False)
         with pytest.raises(UnsupportedError, match="ENQCMD behind VFIO kills the process"):
             queue.submit(bytes(64), dsa.records.take(), ims=False)
         assert queue.in_flight == 0

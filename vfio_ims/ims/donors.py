@@ -87,7 +87,10 @@ class Donor:
             self._wakeups[slot] = wakeup
 
     def unmasked(self, masked: bytearray) -> Sequence[int]:
-        """The slots that can have fired, as native uint32."""
+        """The slots that can have fired, as native uint32.
+
+        The same array while they are the same, never changed: ``Driver.fired`` may keep what it made of it.
+        """
         found = self._unmasked
         if found is None:
             with self._lock:

@@ -53,7 +53,7 @@ class Firing:
         event_about: Callable[[int, int], Event | None],
     ) -> None:
         self._resources, self._queues, self._event_about = resources, queues, event_about
-        self._handles, self._tracker, self._tagged = resources.handles, resources.tracker, make_lock()
+        self._handles, self._in_flight, self._tagged = resources.handles, resources.in_flight, make_lock()
         self._regs = resources.regs
         layout = resources.capabilities.slot_layout
         self._layout, self._slots = layout or SLOTS, 0 if layout is None else layout.count
@@ -61,23 +61,20 @@ class Firing:
         vectors = resources.device.interrupts.msix.count
         self._buffer = resources.device.dma.allocate((self._slots + vectors) * self._size)
         self._memory: memoryview | None = self._buffer.view
-        self._late: dict[int, WorkQueue] = {}  # by place: no-ops that no call waits for, and the queue of each
+        self._late: set[int] = set()  # records of no-ops that no call waits for
         self._locks = [make_lock() for _ in range(_LOCKS)]
         self._bar = resources.device.bar(self._layout.bar)
 
     def fire(self, slot: int) -> FireReport:
         self._check(slot)
-        handles, tracker = self._handles, self._tracker
+        handles = self._handles
         with uninterrupted(), self._locks[slot % _LOCKS]:
             record = self._record(slot)
             self._await_late(record)
-            tracker.begin(slot, record)
-            status = self._run(handles.slot(slot), record, slot, ims=True)
+            status = self._run(handles.slot(slot), record, slot, slot=slot)
             if status & STATUS_CODE == Status.INTERRUPT_HANDLE and handles.request and self._revoked():
-                tracker.begin(slot, record)
-                status = self._run(handles.slot(slot), record, slot, ims=True)
+                status = self._run(handles.slot(slot), record, slot, slot=slot)
             if status != Status.SUCCESS:
-                tracker.forget(record)
                 return FireReport(FireStatus.REFUSED, status_text(status), status)
             return self._sent(slot)
 
@@ -100,30 +97,33 @@ class Firing:
             control = self._bar.poll(place, 4, _HELD, _HELD, _SETTLE)
         return _PENDING if control & _HELD else _SENT
 
-    def _run(self, handle: int, record: Record, number: int, *, ims: bool) -> int:
+    def _run(self, handle: int, record: Record, number: int, *, slot: int | None) -> int:
         """A no-op that completes into ``record``; its status byte."""
         queue = self._queues[number % len(self._queues)]
+        self._in_flight.end(record)  # one that was given up may have completed since
         store(record.address, 8, 0)
         descriptor = DESCRIPTOR.pack(0, _RECORDED, record.iova, 0, 0, 0, handle, 0, _NOTHING)
-        queue.submit(descriptor, record, ims=ims)
+        queue.submit(descriptor, record, ims=slot is not None, slot=slot)
         try:
             status = load(record.address, 1) or wait_for_record(self._regs, record, _TIMEOUT, "wait for a no-op")
         except VfioImsError:
-            queue.retire(record)
+            self._in_flight.free(record)
             raise
         except BaseException:  # Ctrl-C: the device has the no-op still, and will write the record
-            self._late[record.address] = queue
+            self._late.add(record.address)
             raise
-        queue.retire(record)
+        if status == Status.SUCCESS:
+            self._in_flight.end(record)
+        else:
+            self._in_flight.cancel(record)  # it has raised nothing
         return status
 
     def _await_late(self, record: Record) -> None:
         """What an earlier fire did not wait for has to complete before its record can be used again."""
-        queue = self._late.get(record.address)
-        if queue is not None:
+        if record.address in self._late:
             wait_for_record(self._regs, record, _TIMEOUT, "wait for an earlier no-op")
-            queue.retire(record)
-            del self._late[record.address]
+            self._in_flight.end(record)
+            self._late.discard(record.address)
 
     def _revoked(self) -> bool:
         """Whether the device has taken all interrupt handles back; then they are requested anew."""
@@ -133,7 +133,7 @@ class Firing:
         with uninterrupted(), self._locks[vector % _LOCKS]:
             record = self._record(self._slots + vector)
             self._await_late(record)
-            status = self._run(self._handles.vector(vector), record, vector, ims=False)
+            status = self._run(self._handles.vector(vector), record, vector, slot=None)
         if status != Status.SUCCESS:
             raise DeviceError(f"fire vector {vector}", device=self._resources.label, why=status_text(status))
 
@@ -145,13 +145,13 @@ class Firing:
         check_index(pasid, 1 << 20, "pasid", f"fire slot {slot}", self._resources.label)
         with uninterrupted(), self._tagged:
             queue = self._queues[-1]
-            self._tracker.open(slot)
+            self._in_flight.watch(slot)
             try:
                 refusal = self._send_tagged(queue, slot, pasid)
                 if refusal is not None and self._handles.request and self._revoked():
                     refusal = self._send_tagged(queue, slot, pasid)
             finally:
-                self._tracker.shut(slot)
+                self._in_flight.unwatch(slot, fired=True)
             return self._sent(slot) if refusal is None else refusal
 
     def _send_tagged(self, queue: WorkQueue, slot: int, pasid: int) -> FireReport | None:

@@ -30,6 +30,7 @@ from .configuration import Configuration
 from .event_log import EventLog
 from .firing import Firing
 from .handles import Handles
+from .in_flight import InFlight
 from .pasids import Pasids
 from .queue_control import QueueControl
 from .queue_session import DsaQueue, IaaQueue
@@ -37,7 +38,6 @@ from .queue_settings import QueueSettings
 from .records import ListPool, RecordPool
 from .report import describe_details, describe_status
 from .resources import Resources
-from .tracker import Tracker
 from .work_queue import WorkQueue
 
 if TYPE_CHECKING:
@@ -134,13 +134,13 @@ class Idxd(QueueControl, Driver):
         """What we know of queues, handles and work in flight, after a reset of the device."""
         self.settings.active = chosen
         self.handles.forget()
-        self.tracker.clear()
+        self.in_flight.clear()
         for queue in self.queues.values():
-            queue.clear()
+            queue.loan = None
         portals = self.device.bar(PORTAL_BAR)
         self.queues = {
             queue.index: self._kept(queue.index, queue.size, queue.dedicated)
-            or WorkQueue(portals, self.regs, queue.index, queue.size, dedicated=queue.dedicated)
+            or WorkQueue(portals, self.regs, self.in_flight, queue.index, queue.size, dedicated=queue.dedicated)
             for queue in chosen.queues
             if queue.size
         }
@@ -196,10 +196,8 @@ class Idxd(QueueControl, Driver):
                 stack.callback(domain.close)
 
     def _close_memory(self) -> None:
-        if "tracker" in self.__dict__:
-            self.tracker.clear()  # it looks at records by their addresses
-        for queue in self.queues.values():
-            queue.clear()
+        if "in_flight" in self.__dict__:
+            self.in_flight.clear()  # it looks at records by their addresses
         for name in ("records", "lists", "log"):
             held = self.__dict__.get(name)
             if held is not None:
@@ -217,8 +215,9 @@ class Idxd(QueueControl, Driver):
         return Handles(self.commander, self.label, request=self.capabilities.wants_handles)
 
     @made_once
-    def tracker(self) -> Tracker:
-        return Tracker()
+    def in_flight(self) -> InFlight:
+        """The work that the device has, of every queue and session."""
+        return InFlight()
 
     @made_once
     def records(self) -> RecordPool:
@@ -256,7 +255,7 @@ class Idxd(QueueControl, Driver):
             commander=self.commander,
             handles=self.handles,
             pasids=self.pasids,
-            tracker=self.tracker,
+            in_flight=self.in_flight,
             records=self.records,
             lists=self.lists,
             allocate=lambda pasid: self.ims.allocate(pasid=pasid),
@@ -289,7 +288,7 @@ class Idxd(QueueControl, Driver):
         """Those of ``slots`` whose work has completed: one compiled look at the records of work in flight."""
         if self.forked:
             self.check_open("tell which slots fired")
-        return self.tracker.fired(slots)
+        return self.in_flight.fired(slots)
 
     def fire_vector(self, vector: int) -> None:
         """Raise an MSI-X vector: 0 by a command that asks for its interrupt, others by a no-op's completion."""
@@ -305,7 +304,7 @@ class Idxd(QueueControl, Driver):
         """Drain the queues, so that no work in flight raises ``slot``, and give its interrupt handle back."""
         if any(queue.busy for queue in self.queues.values()):
             self.commander.attempt(Command.DRAIN_ALL)
-        self.tracker.unwatch(slot)
+        self.in_flight.unwatch(slot)
         if self.handles.request:
             self.handles.release_slot(slot)
 

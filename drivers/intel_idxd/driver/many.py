@@ -18,7 +18,7 @@ from ..hardware.software_error import describe
 from ..hardware.status import STATUS_CODE, Status
 from .operation_error import OperationError
 from .operations import Request, described
-from .work_queue import Rows
+from .rows import Rows
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -94,12 +94,11 @@ class ManyOperations(Rows):
             place = self._place = lists.take(count * step)
             self.records, self.iova = place.address, place.iova
             self._closed = False
-            session.many_in_flight.append(self)
             try:
-                session.queue.submit_rows(self, ims=notifier.ims, timeout=session.timeout)
+                session.queue.submit_rows(self, ims=notifier.ims, timeout=session.timeout, session=session, work=self)
             except BaseException as error:
                 if isinstance(error, UsageError) or not self.count:  # nothing was stored
-                    session.many_in_flight.remove(self)
+                    session.resources.in_flight.end_many(self)
                     self._closed = True
                     lists.give_back(place)
                 raise
@@ -156,8 +155,7 @@ class ManyOperations(Rows):
         with uninterrupted():
             if self._statuses is None:
                 self._statuses = found
-                self._session.queue.retire_rows(self)
-                self._session.many_in_flight.remove(self)
+                self._session.resources.in_flight.end_many(self)
 
     def _result(self, check: bool) -> bytearray:
         statuses = self._statuses

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .capabilities import Capabilities
     from .commander import Commander
     from .handles import Handles
-    from .tracker import Tracker
+    from .in_flight import InFlight
     from .work_queue import WorkQueue
 
 __all__ = ["QueueControl"]
@@ -37,7 +37,7 @@ class QueueControl:
         @property
         def handles(self) -> Handles: ...
         @property
-        def tracker(self) -> Tracker: ...
+        def in_flight(self) -> InFlight: ...
         def check_open(self, operation: str) -> None: ...
         def _queue(self, index: int) -> WorkQueue: ...
 
@@ -84,7 +84,7 @@ class QueueControl:
             return
         if isinstance(interrupt, ImsInterrupt):
             entry.OCCUPANCY_INTERRUPT.write(handle=self.handles.slot(interrupt.slot), ims=1)
-            self.tracker.watch(interrupt.slot)
+            self.in_flight.watch(interrupt.slot)
         else:
             entry.OCCUPANCY_INTERRUPT.write(handle=self.handles.vector(interrupt.vector))
         entry.OCCUPANCY_LIMIT.write(entries=limit, enable=1)

@@ -103,7 +103,8 @@ class QueueSession(Session, Operations[Completion]):
         self.close()
 
     def __repr__(self) -> str:
-        return f"<work queue {self.queue.index} of {self.label}, {len(self._in_flight)} in flight>"
+        count = len(self.resources.in_flight.of_session(self))
+        return f"<work queue {self.queue.index} of {self.label}, {count} in flight>"
 
 
 class DsaSubmitter(Submitter, DsaOperations[Operation]):

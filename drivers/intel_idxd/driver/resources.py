@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from .capabilities import Capabilities
     from .commander import Commander
     from .handles import Handles
+    from .in_flight import InFlight
     from .pasids import Pasids
     from .queue_settings import QueueSettings
     from .records import ListPool, RecordPool
-    from .tracker import Tracker
 
 __all__ = ["Resources"]
 
@@ -37,7 +37,7 @@ class Resources:
     commander: Commander
     handles: Handles
     pasids: Pasids
-    tracker: Tracker
+    in_flight: InFlight
     records: RecordPool
     """Completion records; ``records.size`` is the device's."""
     lists: ListPool

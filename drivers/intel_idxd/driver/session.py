@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from vfio_ims.errors import ClosedError, DeviceBusy, UsageError, VfioImsError
 from vfio_ims.interruption import uninterrupted
@@ -25,12 +25,6 @@ if TYPE_CHECKING:
 __all__ = ["Session"]
 
 _COMPLETES = Flag.RECORD_VALID | Flag.RECORD_ALWAYS
-
-
-class Waitable(Protocol):
-    """Something in flight that a session waits for before it closes."""
-
-    def wait(self, timeout: float | None = None, *, check: bool = True) -> object: ...
 
 
 class Session:
@@ -66,8 +60,6 @@ class Session:
             raise
         queue.sessions += 1
         self.record_size = resources.records.size
-        self._in_flight: dict[int, Operation] = {}
-        self.many_in_flight: list[Waitable] = []
         self._copies: list[Buffer] = []
         self._closed = False
 
@@ -85,8 +77,6 @@ class Session:
             try:
                 self._submit(operation)
             except BaseException:
-                self._in_flight.pop(record.address, None)
-                self.resources.tracker.forget(record)
                 self.resources.records.give_back(record)
                 raise
             return operation
@@ -96,23 +86,26 @@ class Session:
         handle = operation.handle = notifier.handle()
         flags = _COMPLETES | notifier.flags
         descriptor = described(request, self.label, flags, record.iova, handle=handle, pasid=self.pasid or 0)
-        if notifier.slot is not None:
-            self.resources.tracker.begin(notifier.slot, record)
-        self._in_flight[record.address] = operation
-        self.queue.submit(descriptor, record, ims=notifier.ims, timeout=self.timeout)
+        self.queue.submit(
+            descriptor,
+            record,
+            ims=notifier.ims,
+            timeout=self.timeout,
+            slot=notifier.slot,
+            session=self,
+            work=operation,
+        )
 
     def again(self, operation: Operation) -> bool:
         """Submit it with another interrupt handle, where the device has revoked the one that it had."""
         resources, record = self.resources, operation.record
-        if not resources.handles.request or record.address not in self._in_flight:
+        if not resources.handles.request or not resources.in_flight.has(record, operation):
             return False
         with uninterrupted():
             resources.handles.renew(resources.regs)
             if self.notifier.handle() == operation.handle:
                 return False
-            self.queue.retire(record)
-            if self.notifier.slot is not None:
-                resources.tracker.settle(record)
+            resources.in_flight.end(record, operation)
             store(record.address, 8, 0)
             self._submit(operation)
             return True
@@ -122,10 +115,7 @@ class Session:
         record = operation.record
         with uninterrupted():
             completion = Completion.read(record.address, self.record_size)
-            if self._in_flight.pop(record.address, None) is not None:
-                self.queue.retire(record)
-                if self.notifier.slot is not None:
-                    self.resources.tracker.settle(record)
+            if self.resources.in_flight.end(record, operation):
                 self.resources.records.give_back(record)
         return completion
 
@@ -138,8 +128,7 @@ class Session:
             if self.resources.owner.forked:
                 return
             try:
-                under_way: list[Waitable] = [*self.many_in_flight, *self._in_flight.values()]
-                for one in under_way:
+                for one in self.resources.in_flight.of_session(self):
                     with contextlib.suppress(VfioImsError):
                         one.wait(check=False)  # Ctrl-C ends the waiting, not the closing
             finally:

@@ -8,15 +8,14 @@ pieces stay apart.
 from __future__ import annotations
 
 import time
-from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from vfio_ims.errors import DeviceError, DeviceTimeout
 from vfio_ims.interruption import break_off, uninterrupted
 from vfio_ims.locks import make_rlock
-from vfio_ims.native.access import collect, fill, load, poll_any, poll_memory
+from vfio_ims.native.access import collect, fill, load, poll_memory
 from vfio_ims.native.rows import RowColumns
 
 from ..hardware.descriptors import DESCRIPTOR_SIZE
@@ -29,9 +28,11 @@ if TYPE_CHECKING:
     from vfio_ims.device import Bar
 
     from ..hardware.registers import Bar0
+    from .in_flight import InFlight, Waitable
     from .records import Record
+    from .rows import Rows
 
-__all__ = ["Rows", "WorkQueue", "wait_for_record"]
+__all__ = ["WorkQueue", "wait_for_record"]
 
 _RECORD_AT = 0x08  # in a descriptor: the address of its completion record
 _SLICE = 0.05  # seconds of waiting between two looks at the error registers
@@ -67,23 +68,6 @@ def wait_for_record(regs: Bar0, record: Record, timeout: float, operation: str) 
             raise DeviceTimeout(operation, device=regs.label, why=why)
 
 
-class Rows:
-    """Many descriptors: a ``pattern`` of 64 bytes in which ``values`` fill the columns at ``places`` (offset, width).
-
-    The i-th completes into the record at address ``records + i * step``, ``iova + i * step`` for the device.
-    """
-
-    __slots__ = ("count", "iova", "pattern", "places", "records", "step", "values")
-
-    pattern: bytes
-    count: int
-    places: tuple[tuple[int, int], ...]
-    values: Sequence[ReadableBuffer]
-    records: int
-    iova: int
-    step: int
-
-
 class WorkQueue:
     """Queue ``index`` with ``size`` entries. ``submit`` waits for a free entry: an overrun loses a descriptor.
 
@@ -91,8 +75,10 @@ class WorkQueue:
     shared queue refuses what it cannot take, and is asked again.
     """
 
-    def __init__(self, portals: Bar, regs: Bar0, index: int, size: int, *, dedicated: bool) -> None:
-        self._portals, self._regs = portals, regs
+    def __init__(
+        self, portals: Bar, regs: Bar0, in_flight: InFlight, index: int, size: int, *, dedicated: bool
+    ) -> None:
+        self._portals, self._regs, self._book = portals, regs, in_flight
         self.index, self.size, self.dedicated = index, size, dedicated
         self.pasid: int | None = None
         """What its work is tagged with."""
@@ -102,51 +88,51 @@ class WorkQueue:
         self._base = index * QUEUE_PORTALS
         self.lock = make_rlock()
         self._walk = 0
-        self._records = array("Q")
-        self._held: list[Record] = []  # the records at those addresses: their memory stays
-        self._place: dict[int, int] = {}
-        self._blocks: list[Rows] = []  # many descriptors each, whose last ones may be under way
         self._columns: dict[tuple[tuple[int, int], ...], RowColumns] = {}
 
     @property
     def in_flight(self) -> int:
-        """Descriptors whose completion nobody has seen yet."""
-        return len(self._records) + sum(min(rows.count, self.size) for rows in self._blocks)
+        """Entries that are taken: descriptors whose completion was not seen yet."""
+        many = sum(min(rows.count, self.size) for rows in self._book.many(self.index))
+        return self._book.singles(self.index) + many
 
     @property
     def busy(self) -> bool:
         """Whether there are any."""
-        return bool(self._records or self._blocks)
+        return self.in_flight > 0
 
-    def submit(self, descriptor: bytes, record: Record, *, ims: bool, timeout: float = 10.0) -> None:
-        """Store ``descriptor``, which completes into ``record``. Its handle is IMS' with ``ims``.
+    def submit(
+        self,
+        descriptor: bytes,
+        record: Record,
+        *,
+        ims: bool,
+        timeout: float = 10.0,
+        slot: int | None = None,
+        session: object = None,
+        work: Waitable | None = None,
+    ) -> None:
+        """Store ``descriptor``, which completes into the cleared ``record``. Its handle is IMS' with ``ims``.
 
-        DeviceTimeout where no entry gets free in ``timeout`` seconds. Whatever is raised, nothing was
-        stored. To be called in an ``uninterrupted`` section.
+        It is in flight, for ``slot``, ``session`` and ``work``, until that is ended in the device's ``InFlight``.
+        DeviceTimeout where no entry gets free in ``timeout`` seconds. Whatever is raised, nothing was stored.
+        To be called in an ``uninterrupted`` section.
         """
         with self.lock:
             if self.loan is not None:
                 self._end_loan()
-            if self._blocks:
-                self._settle(timeout)
-            if len(self._records) >= self.size:
+            self._settle(timeout)
+            if self._book.singles(self.index) >= self.size:
                 self._reap(timeout)
-            self._book(record)
+            self._book.begin(record, self.index, slot=slot, session=session, work=work)
             try:
                 if self.dedicated:
                     self._store(descriptor, ims)
                 else:
                     self._enqueue(descriptor, ims, timeout)
             except BaseException:
-                self.retire(record)  # it is not under way: refused by the device, or closed
+                self._book.cancel(record)  # refused by the device, or closed
                 raise
-
-    def _book(self, record: Record) -> None:
-        """An entry is taken until the completion in ``record`` was seen."""
-        place = self._place.setdefault(record.address, len(self._records))
-        if place == len(self._records):
-            self._records.append(record.address)
-            self._held.append(record)
 
     def _end_loan(self) -> None:
         if self.loan is not None:
@@ -182,7 +168,15 @@ class WorkQueue:
         direct = self.dedicated and self._portals.mapped(self._base, QUEUE_PORTALS)
         return store if direct else None
 
-    def submit_rows(self, rows: Rows, *, ims: bool, timeout: float = 10.0) -> None:
+    def submit_rows(
+        self,
+        rows: Rows,
+        *,
+        ims: bool,
+        timeout: float = 10.0,
+        session: object = None,
+        work: Waitable | None = None,
+    ) -> None:
         """Store many descriptors: where the portal is mapped in one compiled call, which keeps to the queue's size.
 
         DeviceTimeout where they could not all be stored in ``timeout`` seconds, and what ENQCMD raises: ``rows.count``
@@ -191,18 +185,17 @@ class WorkQueue:
         with uninterrupted(), self.lock:
             if self.loan is not None:
                 self._end_loan()
-            if self._blocks or len(self._records) >= self.size:
-                self._settle(timeout)
-            depth = self.size - len(self._records)
+            self._settle(timeout)
+            depth = self.size - self._book.singles(self.index)
             if depth < 1:
                 self._reap(timeout)
-                depth = self.size - len(self._records)
+                depth = self.size - self._book.singles(self.index)
             columns = self._columns.get(rows.places)
             if columns is None:
                 columns = self._columns[rows.places] = RowColumns(rows.places, [(_RECORD_AT, 8)])
             columns.fill(rows.count, rows.values)
             try:
-                self._blocks.append(rows)
+                self._book.begin_many(rows, self.index, session, work)
                 store = self._store_rows
                 if store is not None:
                     columns.count_up(0, rows.iova, rows.step)
@@ -226,7 +219,7 @@ class WorkQueue:
         """Only the first ``stored`` of ``rows`` are in flight; returns how many there were to be."""
         count, rows.count = rows.count, stored
         if not stored:
-            self._blocks = [block for block in self._blocks if block is not rows]
+            self._book.end_many(rows)
         return count
 
     def _store_singly(self, rows: Rows, ims: bool, depth: int, timeout: float) -> int:
@@ -253,52 +246,23 @@ class WorkQueue:
         return rows.count
 
     def _settle(self, timeout: float) -> None:
-        """Wait until the blocks of descriptors have completed: their entries are free."""
-        while self._blocks:
-            rows = self._blocks[0]
+        """Wait until the queue's rows of descriptors have completed: their entries are free."""
+        for rows in self._book.many(self.index):
             if len(collect(rows.records, rows.step, rows.count, timeout)) < rows.count:
                 error = describe(self._regs.SWERR.read())
                 why = f"{rows.count} descriptors are under way" + (f"; {error}" if error else "")
                 raise DeviceTimeout(f"submit to work queue {self.index}", device=self._regs.label, why=why)
-            self._blocks.pop(0)
-
-    def retire_rows(self, rows: Rows) -> None:
-        """All of them have completed."""
-        with uninterrupted(), self.lock:
-            self._blocks = [block for block in self._blocks if block is not rows]
-
-    def retire(self, record: Record) -> None:
-        """The completion in ``record`` was seen: its entry is free."""
-        with self.lock:
-            place = self._place.pop(record.address, None)
-            if place is None:
-                return
-            last, held = self._records.pop(), self._held.pop()
-            if last != record.address:
-                self._records[place], self._held[place] = last, held
-                self._place[last] = place
+            self._book.free_many(rows)
 
     def _reap(self, timeout: float) -> None:
-        """Wait until at least one descriptor in flight has completed; with it go all that have."""
+        """Wait until at least one descriptor in flight has completed: the entries of all that have are free."""
         deadline = time.monotonic() + timeout
         while True:
             left = max(0.0, deadline - time.monotonic())
-            done = poll_any(self._records, 1, 0xFF, 0, min(left, _SLICE), differs=True)
-            if done:
-                for record in [self._held[place] for place in done]:
-                    self.retire(record)
+            if self._book.free_completed(self.index, min(left, _SLICE)):
                 return
             break_off()
             if left <= _SLICE:
                 error = describe(self._regs.SWERR.read())
                 why = f"all {self.size} entries are taken after {timeout:.3g} s" + (f"; {error}" if error else "")
                 raise DeviceTimeout(f"submit to work queue {self.index}", device=self._regs.label, why=why)
-
-    def clear(self) -> None:
-        """The device was reset: nothing is in flight."""
-        with uninterrupted(), self.lock:
-            del self._records[:]
-            self._held.clear()
-            self._place.clear()
-            self._blocks.clear()
-            self.loan = None

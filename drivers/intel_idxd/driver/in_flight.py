@@ -1,0 +1,260 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Work in flight on one device: the record of each descriptor, its queue, its session and the slot that it raises.
+
+One book for those who ask: a queue asks how many of its entries are taken and which of them are free again, a session
+what it has to wait for, the driver which slots have fired.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol
+
+from vfio_ims.interruption import uninterrupted
+from vfio_ims.locks import make_lock
+from vfio_ims.native.access import poll_any
+
+if TYPE_CHECKING:
+    from .records import Record
+    from .rows import Rows
+
+__all__ = ["InFlight", "Waitable"]
+
+_NO_QUEUE = -1
+
+
+class Waitable(Protocol):
+    """Something in flight that a session waits for before it closes."""
+
+    def wait(self, timeout: float | None = None, *, check: bool = True) -> object: ...
+
+
+class _Addresses:
+    """Addresses of records without an order: for one compiled look at all of them."""
+
+    __slots__ = ("_place", "all")
+
+    def __init__(self) -> None:
+        self.all = array("Q")
+        self._place: dict[int, int] = {}
+
+    def __len__(self) -> int:
+        return len(self.all)
+
+    def add(self, address: int) -> None:
+        if self._place.setdefault(address, len(self.all)) == len(self.all):
+            self.all.append(address)
+
+    def discard(self, address: int) -> None:
+        place = self._place.pop(address, None)
+        if place is not None:
+            last = self.all.pop()
+            if last != address:
+                self.all[place], self._place[last] = last, place
+
+    def clear(self) -> None:
+        del self.all[:]
+        self._place.clear()
+
+
+class _Entry:
+    """One descriptor, until its completion was taken. ``record`` keeps its memory."""
+
+    __slots__ = ("queue", "record", "session", "slot", "work")
+
+    def __init__(self, record: Record, queue: int, slot: int | None, session: object, work: Waitable | None) -> None:
+        self.record, self.queue, self.slot, self.session, self.work = record, queue, slot, session, work
+
+
+class InFlight:
+    """The book of one device. Every method takes microseconds: nothing is waited for with its lock held.
+
+    A descriptor is begun before it is submitted, and ends when its completion was taken. Its queue's entry may be
+    freed, and its slot reported as fired, before that: as soon as its record shows that it has completed.
+    """
+
+    def __init__(self) -> None:
+        self._lock = make_lock()
+        self._entries: dict[int, _Entry] = {}
+        self._taken: dict[int, _Addresses] = {}
+        self._raising = _Addresses()
+        self._many: list[tuple[Rows, int, object, Waitable | None]] = []
+        self._fired: set[int] = set()  # completed, and not reported yet
+        self._open: set[int] = set()  # may fire at any moment, and no record will show it
+        self._asked: tuple[Sequence[int], frozenset[int]] = ((), frozenset())
+
+    # --- descriptors --------------------------------------------------------------------------------------------------
+
+    def begin(
+        self,
+        record: Record,
+        queue: int,
+        *,
+        slot: int | None = None,
+        session: object = None,
+        work: Waitable | None = None,
+    ) -> None:
+        """A descriptor is about to be submitted; its record is clear. Its completion interrupt raises ``slot``."""
+        address = record.address
+        with self._lock:
+            if address in self._entries:
+                self._drop(address)
+            self._entries[address] = _Entry(record, queue, slot, session, work)
+            taken = self._taken.get(queue)
+            if taken is None:
+                taken = self._taken[queue] = _Addresses()
+            taken.add(address)
+            if slot is not None:
+                self._raising.add(address)
+
+    def cancel(self, record: Record) -> None:
+        """The descriptor was not taken by the device: nothing fires."""
+        with self._lock:
+            self._drop(record.address)
+
+    def end(self, record: Record, work: Waitable | None = None) -> bool:
+        """The completion was taken: the record may be used again. A slot that was not reported yet has fired.
+
+        False where it has ended before, or the record is other ``work``'s by now.
+        """
+        with self._lock:
+            entry = self._entries.get(record.address)
+            if entry is None or entry.work is not work:
+                return False
+            self._drop(record.address)
+            if entry.slot is not None:
+                self._fired.add(entry.slot)
+            return True
+
+    def _drop(self, address: int) -> None:
+        entry = self._entries.pop(address, None)
+        if entry is not None:
+            self._taken[entry.queue].discard(address)
+            self._raising.discard(address)
+
+    def has(self, record: Record, work: Waitable) -> bool:
+        """Whether the descriptor of ``work`` that completes into ``record`` has not ended."""
+        entry = self._entries.get(record.address)
+        return entry is not None and entry.work is work
+
+    # --- many at once -------------------------------------------------------------------------------------------------
+
+    def begin_many(self, rows: Rows, queue: int, session: object = None, work: Waitable | None = None) -> None:
+        """The descriptors of ``rows`` are about to be submitted, in their order."""
+        with self._lock:
+            self._many = [*self._many, (rows, queue, session, work)]  # replaced, not changed: read without the lock
+
+    def end_many(self, rows: Rows) -> None:
+        """All of them have completed, or none was taken."""
+        with self._lock:
+            self._many = [one for one in self._many if one[0] is not rows]
+
+    def free_many(self, rows: Rows) -> None:
+        """All of them have completed, and their statuses were not taken: the queue's entries are free."""
+        with self._lock:
+            self._many = [
+                (one, _NO_QUEUE if one is rows else queue, session, work) for one, queue, session, work in self._many
+            ]
+
+    def many(self, queue: int) -> list[Rows]:
+        """The rows of a queue that have not ended, oldest first."""
+        return [rows for rows, index, _, _ in self._many if index == queue]
+
+    # --- what queues ask ----------------------------------------------------------------------------------------------
+
+    def singles(self, queue: int) -> int:
+        """Entries of a queue that descriptors begun one by one have."""
+        taken = self._taken.get(queue)
+        return 0 if taken is None else len(taken)
+
+    def free(self, record: Record) -> None:
+        """The queue's entry is free, and the completion was not taken."""
+        with self._lock:
+            entry = self._entries.get(record.address)
+            if entry is not None:
+                self._taken[entry.queue].discard(record.address)
+
+    def free_completed(self, queue: int, timeout: float) -> bool:
+        """Free the entries of a queue whose records show completion; False where none does within ``timeout`` seconds.
+
+        The caller holds the queue's lock, so that none is begun meanwhile.
+        """
+        with self._lock:
+            taken = self._taken.get(queue)
+            if not taken:
+                return True
+            addresses = taken.all[:]
+            held = [self._entries[address].record for address in addresses]  # their memory stays while it is read
+        done = poll_any(addresses, 1, 0xFF, 0, timeout, differs=True)
+        with self._lock:
+            for place in done:
+                address = addresses[place]
+                entry = self._entries.get(address)
+                if entry is None or entry.queue == queue:
+                    taken.discard(address)
+        del held
+        return bool(done)
+
+    # --- what sessions ask --------------------------------------------------------------------------------------------
+
+    def of_session(self, session: object) -> list[Waitable]:
+        """What a session has in flight."""
+        with self._lock:
+            many = [work for _, _, owner, work in self._many if owner is session and work is not None]
+            return many + [
+                entry.work for entry in self._entries.values() if entry.session is session and entry.work is not None
+            ]
+
+    # --- which slots have fired ---------------------------------------------------------------------------------------
+
+    def watch(self, slot: int) -> None:
+        """Work without a record may raise ``slot`` from now on: it counts as fired at every look until ``unwatch``."""
+        with self._lock:
+            self._open.add(slot)
+
+    def unwatch(self, slot: int, *, fired: bool = False) -> None:
+        """Nothing without a record raises ``slot`` any more. ``fired``: it may have, and counts as fired once more."""
+        with self._lock:
+            self._open.discard(slot)
+            if fired:
+                self._fired.add(slot)
+
+    def fired(self, slots: Sequence[int]) -> list[int]:
+        """Those of ``slots`` whose work has completed and was not reported so far.
+
+        One compiled look at the records. ``slots`` is not changed by its owner: see ``Driver.fired``.
+        """
+        with self._lock:
+            if self._raising:
+                done = poll_any(self._raising.all, 1, 0xFF, 0, 0, differs=True)
+                if done:
+                    with uninterrupted():
+                        for address in [self._raising.all[place] for place in done]:
+                            self._report(address)
+            if not self._fired and not self._open:
+                return []
+            if self._asked[0] is not slots:
+                self._asked = (slots, frozenset(slots))
+            wanted = self._asked[1]
+            found = self._fired & wanted
+            self._fired -= found
+            return sorted(found | self._open & wanted)
+
+    def _report(self, address: int) -> None:
+        """The slot of a descriptor in flight counts as fired, once."""
+        entry = self._entries[address]
+        self._raising.discard(address)
+        if entry.slot is not None:
+            self._fired.add(entry.slot)
+            entry.slot = None
+
+    def clear(self) -> None:
+        """The device was reset: what was in flight never completes, and its slots' owners look once."""
+        with uninterrupted(), self._lock:
+            for address in list(self._raising.all):
+                self._report(address)
+            for taken in self._taken.values():
+                taken.clear()
+            self._entries = {address: entry for address, entry in self._entries.items() if entry.work is not None}
+            self._many = [(rows, _NO_QUEUE, session, work) for rows, _, session, work in self._many if work is not None]
