@@ -224,10 +224,10 @@ def test_a_table_that_clears_a_neighbour_is_named_by_the_conformance_suite(inner
 def test_a_shared_address_that_goes_with_one_slot_is_named_by_the_conformance_suite(
     inner: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from vfio_ims.ims.parking import Parking
+    from vfio_ims.ims.quiesce import Quiescer
 
-    quiet = Parking.quiet
-    monkeypatch.setattr(Parking, "quiet", lambda self, neighbour=None: quiet(self))
+    quiet = Quiescer.quiet
+    monkeypatch.setattr(Quiescer, "quiet", lambda self, neighbour=None: quiet(self))
     result = conform(inner, HERE / "shared_address", "mock:test-shared-address")
     assert result.parseoutcomes()["failed"] == 1
     result.stdout.fnmatch_lines(["*leaves its neighbours alone*", "*fell silent when slot * was closed*"])
