@@ -90,6 +90,6 @@ def _layout(offset: int, count: int) -> SlotLayout | None:
 
 
 def find_slots(regs: Bar0) -> SlotLayout | None:
-    """The IMS table, from the two registers that tell; None where the device has none."""
+    """The IMS table, from the two registers that place it; None where the device has none."""
     count = regs.GENCAP.read().ims_multiplier * SLOTS_PER_UNIT
     return _layout(regs.OFFSETS.read().ims * TABLE_UNIT, count)

@@ -31,7 +31,7 @@ class Commander:
     def __init__(self, regs: Bar0, timeout: float = 10.0) -> None:
         self._regs, self._timeout = regs, timeout
         self._lock = make_lock()
-        self._idle = False  # whether the last command has ended: nobody else gives any
+        self._idle = False  # whether the last command has ended: no other program gives any
 
     def run(self, command: Command, operand: int = 0, *, interrupt: bool = False) -> int:
         """Issue ``command`` and wait for it; its result. ``interrupt``: raise vector 0 (INTCAUSE.command) at its end.

@@ -30,10 +30,10 @@ class EventLog:
         self.entries, self._size = entries, entry_size(support)
         self._memory = space.allocate(entries * self._size)
         self._lock = make_lock()
-        self._kept: list[Event] = []  # read from the device, and nobody has asked for them yet
+        self._kept: list[Event] = []  # read from the device, and not taken yet
 
     def set_up(self, regs: Bar0) -> None:
-        """Tell the disabled device where the log is."""
+        """Write the log's address to the disabled device."""
         self._kept.clear()
         regs.EVLCFG.write(base=self._memory.iova >> 12, size=self.entries)
         regs.EVLSTATUS.write(head=0)

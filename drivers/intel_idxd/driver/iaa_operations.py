@@ -130,7 +130,7 @@ class IaaOperations(Operations[T]):
     def zero_compress(
         self, dst: Buffer | int, most: int, src: Buffer | int, size: int, width: int = 16, *, flags: int = 0
     ) -> T:
-        """Leave out elements of ``width`` bits (8, 16, 32) that are zero: a bit for each tells."""
+        """Leave out elements of ``width`` bits (8, 16, 32) that are zero: a bit for each says so."""
         return self._codec(0, dst, most, src, size, width, flags)
 
     def zero_decompress(

@@ -52,7 +52,7 @@ class Idxd(QueueControl, Driver):
     """What DSA and IAA have in common."""
 
     reserved_vectors = (0,)
-    """Vector 0 tells of errors, commands and revoked handles: its permission entry is not for work."""
+    """Vector 0 reports errors, commands and revoked handles: its permission entry is not for work."""
 
     kind: ClassVar[str]
     configuration: Configuration | None = None
@@ -278,8 +278,8 @@ class Idxd(QueueControl, Driver):
     def fire(self, slot: int, *, pasid: int | None = None) -> FireReport:
         """Raise ``slot`` by a no-op whose completion interrupt names it, through an IMS portal.
 
-        Untagged: a completion record tells what became of it. With ``pasid``: one queue is given that PASID, and the
-        no-op has no record (its memory need not be attached to the PASID): the queue is drained and SWERR tells.
+        Untagged: a completion record has its status. With ``pasid``: one queue is given that PASID, and the
+        no-op has no record (its memory need not be attached to the PASID): the queue is drained and SWERR is read.
         """
         self.check_open(f"fire slot {slot}")
         return self.firing.fire(slot) if pasid is None else self.firing.fire_tagged(slot, pasid)
@@ -287,7 +287,7 @@ class Idxd(QueueControl, Driver):
     def fired(self, slots: Sequence[int]) -> Sequence[int]:
         """Those of ``slots`` whose work has completed: one compiled look at the records of work in flight."""
         if self.forked:
-            self.check_open("tell which slots fired")
+            self.check_open("see which slots fired")
         return self.in_flight.fired(slots)
 
     def fire_vector(self, vector: int) -> None:
@@ -312,7 +312,7 @@ class Idxd(QueueControl, Driver):
         return describe_status(self.device.bar(0).bind(Bar0))
 
     def fault(self) -> str:
-        """A device that somebody else has reset or disabled, or that has halted."""
+        """A device that another program has reset or disabled, or that has halted."""
         found = self.regs.GENSTS.read()
         return "" if found.state == State.ENABLED else f"it is not enabled any more: {found!r}"
 

@@ -17,7 +17,7 @@ _CHUNK = 256
 
 
 class Record(NamedTuple):
-    """``address`` for us, ``iova`` for the device. Whoever holds it may access it, also when the driver is closed."""
+    """``address`` for us, ``iova`` for the device. Its holder may access it, also when the driver is closed."""
 
     address: int
     iova: int
@@ -93,7 +93,7 @@ class ListPool:
             return Record(buffer.address, buffer.iova, buffer.view)
 
     def give_back(self, place: Record) -> None:
-        """Nobody uses it any more. After ``close`` nothing happens."""
+        """Keep it for the next ``take``. After ``close`` nothing happens."""
         free = self._free.get(self._sizes[place.iova])
         if free is not None:
             free.append(place)

@@ -38,7 +38,7 @@ class Completion:
 
     @property
     def status(self) -> int:
-        """The status code, without the bit that tells a write fault."""
+        """The status code, without the bit of a write fault."""
         return self.data[0] & STATUS_CODE
 
     @property
@@ -52,7 +52,7 @@ class Completion:
 
     @property
     def completed(self) -> int:
-        """Bytes (of a batch: descriptors) that were done; the device tells it when it did not do all."""
+        """Bytes (of a batch: descriptors) that were done; the device reports it when it did not do all."""
         return int(unpack_from("<I", self.data, 4)[0])
 
     @property

@@ -24,7 +24,7 @@ def entry_size(support: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One entry. ``handle`` and ``ims`` are told for an invalid interrupt handle: which portal it came through."""
+    """One entry. ``handle`` and ``ims`` are set for an invalid interrupt handle: which portal it came through."""
 
     error: int
     queue: int | None = None

@@ -77,7 +77,7 @@ class Crc64Flag(IntEnum):
 class FilterFlags(NamedTuple):
     """How a filter takes its input and gives its output.
 
-    ``parse``: 0 packed elements, the first in the lowest bits; 1 in the highest; 2 Parquet's run lengths, which tell
+    ``parse``: 0 packed elements, the first in the lowest bits; 1 in the highest; 2 Parquet's run lengths, which say
     the width themselves (``width`` must be 1). ``output``: 0 as they are, 1 to 3 elements or indices of 8, 16, 32 bits.
     ``big_endian``: the output's first element in the highest bits, ``big_endian2``: the second source's.
     """

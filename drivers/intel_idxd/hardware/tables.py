@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The tables of BAR 0 whose places ``OFFSETS`` tells: groups, work queues, MSI-X permissions, IMS slots.
+"""The tables of BAR 0 whose places ``OFFSETS`` has: groups, work queues, MSI-X permissions, IMS slots.
 
 Sources: Linux ``drivers/dma/idxd/registers.h`` and ``device.c``; the IMS entry from three drivers (irq-ims-msi.c 2021,
 irq-pci-intel-idxd.c 2022, an Intel VFIO driver of 2026, which alone names pending and ignore). The places are those of
@@ -92,7 +92,7 @@ class QueueConfig(Block):
     )
     LIMITS = Register(0x0C, max_transfer_shift=bits(4, 0), max_batch_shift=bits(8, 5))
     OCCUPANCY_INTERRUPT = Register(
-        0x10, handle=bits(15, 0), ims=bit(16), doc="which vector tells of the limit; ims: in the IMS table (inferred)"
+        0x10, handle=bits(15, 0), ims=bit(16), doc="which vector reports the limit; ims: in the IMS table (inferred)"
     )
     OCCUPANCY_LIMIT = Register(0x14, entries=bits(15, 0), enable=bit(16))
     STATUS = Register(
@@ -111,6 +111,6 @@ class LongQueueConfig(QueueConfig):
 
 
 class Permission(Block):
-    """MSI-X permissions: which work may raise a vector. An entry is 8 bytes; vector 0 has one that nobody uses."""
+    """MSI-X permissions: which work may raise a vector. An entry is 8 bytes; vector 0 has one that is not used."""
 
     ENTRY = Register(0x00, ignore=bit(2), pasid_enable=bit(3), pasid=bits(31, 12))
