@@ -155,10 +155,11 @@ def _opened(place: Path, flags: int) -> int | None:
 def _holder(fd: int) -> Claimant:
     """The process that holds the lock: by the kernel's list, or by the file, for a holder that it was handed over to.
 
-    The file counts where it names a living process of its own owner, and the kernel's list none of another user.
+    The file counts where the one on the kernel's list is of the file's owner, and so may have written to it or handed
+    the lock over: root's to a process of any user, a user's to its own.
     """
     listed, signed = _listed(fd), _signed(fd)
-    if signed and (not listed or _user(listed) == _user(signed)):
+    if signed and (not listed or _user(listed) == os.fstat(fd).st_uid):
         return Claimant(signed, _name(signed))
     return Claimant(listed, _name(listed)) if listed else Claimant()
 
@@ -176,12 +177,12 @@ def _listed(fd: int) -> int:
 
 
 def _signed(fd: int) -> int:
-    """The living process that the file names, if it is its owner's; 0: none."""
+    """The living process that the file names, if it is its owner's or the file root's; 0: none."""
     with suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
         signed = json.loads(os.pread(fd, 4096, 0))
         pid = signed["pid"]
         started = _started(pid) if isinstance(pid, int) else None
-        if started is not None and started == signed["started"] and _user(pid) == os.fstat(fd).st_uid:
+        if started is not None and started == signed["started"] and os.fstat(fd).st_uid in (0, _user(pid)):
             return int(pid)
     return 0
 
