@@ -59,7 +59,7 @@ def long(wq: DsaQueue, at: int) -> Operation:
 def begun(dsa: Dsa, count: int) -> None:
     """Wait until so many engines work."""
     engines = model_of(dsa).engines
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 30
     while sum(work.begun for work in list(engines._under_way.values())) < count:
         assert time.monotonic() < deadline
         time.sleep(0.001)
@@ -160,6 +160,10 @@ def test_aborts_drop_what_was_not_begun(dsa: Dsa) -> None:
             dsa.regs.CMD.write(command=Command.ABORT_QUEUE, operand=queue_operand(0))
             assert dsa.occupancy(0) == 0
             go.set()
+            # The commander does not know of a command that was written past it, and would write its own into it.
+            deadline = time.monotonic() + 30
+            while dsa.regs.CMDSTS.read().active:
+                assert time.monotonic() < deadline
             dsa.commander.run(Command.DRAIN_ALL)
         assert running.done
         assert kept.done
