@@ -2,7 +2,7 @@
 """The example device in software."""
 
 from vfio_ims.messages import FireStatus
-from vfio_ims.models import Bar, DeviceModel, Msix, on_write
+from vfio_ims.models import DeviceModel, ModelBar, Msix, on_write
 
 from .registers import SLOTS, Bar0
 
@@ -12,7 +12,7 @@ class MinimalModel(DeviceModel):
 
     id = "1234:1a55"
     msix = Msix(vectors=4, bar=0, table=0x2000, pba=0x3000)
-    bars = {0: Bar(0x4000, Bar0, slots=SLOTS)}
+    bars = {0: ModelBar(0x4000, Bar0, slots=SLOTS)}
 
     @on_write(Bar0.FIRE)
     def fire(self, slot: int) -> None:

@@ -23,7 +23,7 @@ from vfio_ims.errors import DeviceBusy, DeviceError
 from vfio_ims.ims import ImsDomain, ImsInterrupt, SlotArray
 from vfio_ims.ims.quiesce import Quiescer
 from vfio_ims.messages import MessageLimits
-from vfio_ims.models import Bar
+from vfio_ims.models import ModelBar
 from vfio_ims.platform import Platform
 from vfio_ims.platform.faults import FaultKind
 from vfio_ims.registers import Block, SlotLayout
@@ -42,7 +42,7 @@ class TwoTables(MinimalModel):
     second: SlotLayout = SECOND
 
     def configure(self) -> None:
-        self.bars = {0: Bar(0x4000, Bar0, slots=SLOTS), 2: Bar(0x1000, Nothing, slots=self.second)}
+        self.bars = {0: ModelBar(0x4000, Bar0, slots=SLOTS), 2: ModelBar(0x1000, Nothing, slots=self.second)}
 
     @property
     def slots(self) -> Any:

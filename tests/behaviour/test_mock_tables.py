@@ -20,7 +20,7 @@ from vfio_ims.drivers.minimal.registers import SLOTS, Bar0
 from vfio_ims.errors import DeviceBusy, DeviceError, UnsupportedError
 from vfio_ims.ims import SlotArray
 from vfio_ims.messages import Message, MessageLimits, Slot
-from vfio_ims.models import Bar, DeviceModel
+from vfio_ims.models import DeviceModel, ModelBar
 from vfio_ims.platform import Platform
 from vfio_ims.registers import SlotLayout
 from vfio_ims.selftest import check_idle
@@ -46,7 +46,7 @@ def device_with(layout: SlotLayout, **host: Any) -> Iterator[Device]:
     """The example device with another table, bare."""
 
     class Model(MinimalModel):
-        bars = {0: Bar(0x4000, Bar0, slots=layout)}
+        bars = {0: ModelBar(0x4000, Bar0, slots=layout)}
 
     with Device(SoftwareDevice(InProcessLink(Model()), Platform(**host), "mock:odd")) as device:
         yield device
@@ -138,7 +138,7 @@ def test_a_table_without_a_mask_survives_a_reset() -> None:
 
 def test_a_table_that_does_not_keep_its_words_is_refused_and_nothing_stays_open() -> None:
     class Forgetful(MinimalModel):
-        def _slot_store(self, bar: Bar) -> Any:
+        def _slot_store(self, bar: ModelBar) -> Any:
             store = super()._slot_store(bar)
             store.load = lambda offset, size: b"\xff" * size  # type: ignore[method-assign]
             return store

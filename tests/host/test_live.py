@@ -20,8 +20,8 @@ from vfio_ims.cli.main import cli
 from vfio_ims.cli.monitor import _rates, _table
 from vfio_ims.driver import Driver
 from vfio_ims.errors import DeviceBusy
-from vfio_ims.host import live
-from vfio_ims.host.live import DriverView, FunctionView, Published, Sample
+from vfio_ims.host import activity as live
+from vfio_ims.host.activity import DriverView, FunctionView, Published, Sample
 
 INTERRUPTS = f"""            CPU0       CPU1
   40:        100         23  IR-PCI-MSIX-{DSA}    0-edge      vfio-msix[1]({DSA})

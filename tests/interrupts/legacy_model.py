@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from vfio_ims.models import Bar, DeviceModel, on_write
+from vfio_ims.models import DeviceModel, ModelBar, on_write
 from vfio_ims.pci.builder import ConfigBuilder
 from vfio_ims.pci.capabilities import AdvancedErrorReporting, PowerManagement, Uncorrectable
 from vfio_ims.registers import Block, Register
@@ -29,7 +29,7 @@ class LegacyModel(DeviceModel):
     """INTx on pin A, 4 MSI vectors, AER, and a power management capability without No_Soft_Reset."""
 
     id = "1234:1a57"
-    bars = {0: Bar(0x1000, Bar0)}
+    bars = {0: ModelBar(0x1000, Bar0)}
     msi = MSI_VECTORS
     interrupt_pin = "A"
 

@@ -16,7 +16,7 @@ import pytest
 import vfio_ims
 from vfio_ims.errors import SetupError
 from vfio_ims.native import build, lib
-from vfio_ims.native.stamp import sources, stamp
+from vfio_ims.native.build_stamp import sources, stamp
 
 ROOT = Path(__file__).parents[2]
 MISSING_ARM = "needs a cross compiler: apt install gcc-aarch64-linux-gnu"
@@ -73,7 +73,7 @@ def test_a_free_threaded_python_is_refused_by_name(monkeypatch: pytest.MonkeyPat
 
 
 def test_the_stamp_follows_every_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from vfio_ims.native import stamp as module
+    from vfio_ims.native import build_stamp as module
 
     for path in sources(".h") + sources(".c"):
         shutil.copy(path, tmp_path)

@@ -12,7 +12,7 @@ from vfio_ims.backends.software.in_process import InProcessLink
 from vfio_ims.device import Device
 from vfio_ims.driver import Driver, FireReport
 from vfio_ims.ims import FireStatus, SlotArray
-from vfio_ims.models import Bar, DeviceModel, Msix, on_write
+from vfio_ims.models import DeviceModel, ModelBar, Msix, on_write
 from vfio_ims.platform import Platform
 from vfio_ims.registers import Block, Register, SlotLayout, bit, bits
 
@@ -59,7 +59,7 @@ def make_model(slots: int, vectors: int, *, base: type[TestedModel] = TestedMode
     """A model with so many slots and MSI-X vectors; ``layout`` changes the entry."""
     table = SlotLayout(bar=0, offset=0x10000, count=slots, **layout)
     own_msix = Msix(vectors=vectors, bar=0, table=0x2000, pba=0x3000)
-    bars = {0: Bar(0x20000, Registers, slots=table)}
+    bars = {0: ModelBar(0x20000, Registers, slots=table)}
     return type("Made", (base,), {"layout": table, "msix": own_msix, "bars": bars})
 
 

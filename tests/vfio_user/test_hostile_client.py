@@ -175,7 +175,7 @@ FULL_FILE_SYSTEM = """
 import os, sys
 sys.path.insert(0, sys.argv[2])
 from vfio_ims.errors import BusFault
-from vfio_ims.vfio_user.bus import ServerBus
+from vfio_ims.vfio_user.client_bus import ServerBus
 from vfio_ims.vfio_user.dma import ClientMemory
 file = os.open(sys.argv[1] + "/sparse", os.O_RDWR | os.O_CREAT)
 os.ftruncate(file, 1 << 20)

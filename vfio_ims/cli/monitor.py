@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from vfio_ims.driver import Driver
-    from vfio_ims.host.live import Sample, View
+    from vfio_ims.host.activity import Sample, View
 
 __all__ = ["command"]
 
@@ -44,7 +44,7 @@ def command(
     """Without DEVICE: a line for each device that appears, is bound, ready (yours to open), unbound, removed.
 
     With DEVICE: its interrupts per vector and slot, with rates, errors and state. Looking does not disturb it. Slots of
-    a device that another program has are shown where that publishes them (vfio_ims.host.live.Published). Ends at
+    a device that another program has are shown where that publishes them (vfio_ims.host.activity.Published). Ends at
     Ctrl-C. With --json each change is a JSON document on a line of its own.
     """
     if device is None:
@@ -96,7 +96,7 @@ class _Rig:
 def _viewed(device: str, fire: bool, slots: int | None) -> Iterator[tuple[View, _Rig | None]]:
     from vfio_ims.driver import open_driver
     from vfio_ims.host import Machine
-    from vfio_ims.host.live import DriverView, FunctionView, Published
+    from vfio_ims.host.activity import DriverView, FunctionView, Published
     from vfio_ims.host.selection import is_software, not_here
     from vfio_ims.names import Name
 

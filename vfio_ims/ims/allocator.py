@@ -11,12 +11,12 @@ from vfio_ims.interruption import break_off
 
 if TYPE_CHECKING:
     from vfio_ims.ims.dispatch import Dispatcher
-    from vfio_ims.ims.donors import Donor, TableDonors
     from vfio_ims.ims.polled import PolledWord, PolledWords
     from vfio_ims.ims.quiesce import Quiescer
     from vfio_ims.ims.records import SlotRecords
     from vfio_ims.ims.request import Request
     from vfio_ims.ims.table import ImsTable
+    from vfio_ims.ims.table_donors import Donor, TableDonors
     from vfio_ims.messages import Message
 
 __all__ = ["SlotAllocator"]

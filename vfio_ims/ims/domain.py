@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from vfio_ims.errors import ClosedError, UsageError, VfioImsError, check_index
 from vfio_ims.ims.allocator import SlotAllocator
 from vfio_ims.ims.dispatch import Dispatcher
-from vfio_ims.ims.donors import Donor, TableDonors
 from vfio_ims.ims.group import ImsGroup
 from vfio_ims.ims.health import find_fault
 from vfio_ims.ims.interrupt import ImsInterrupt
@@ -21,6 +20,7 @@ from vfio_ims.ims.report import DomainReport, report_of
 from vfio_ims.ims.request import Request
 from vfio_ims.ims.resync import SlotWriter
 from vfio_ims.ims.table import ImsTable
+from vfio_ims.ims.table_donors import Donor, TableDonors
 from vfio_ims.lifetime import Owner
 from vfio_ims.messages import Message, Slot
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from vfio_ims.errors import DeviceBusy, UsageError
-from vfio_ims.ims.donors import Donor
+from vfio_ims.ims.table_donors import Donor
 from vfio_ims.messages import Message, Slot
 
 __all__ = ["SlotRecords"]

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import vfio_ims.pci.capabilities as pci
 from vfio_ims.registers import Block, SlotLayout
 
-__all__ = ["Bar", "Msix"]
+__all__ = ["ModelBar", "Msix"]
 
 
 @dataclass(frozen=True, slots=True)
-class Bar:
+class ModelBar:
     """``size`` bytes (a power of two, 4 KiB or more), the block of registers at its start, and the slots inside it.
 
     Accesses that meet neither go to the model's ``read_other`` and ``write_other``.

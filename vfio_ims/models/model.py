@@ -11,7 +11,7 @@ from vfio_ims.errors import UsageError, explain_unknown
 from vfio_ims.interruption import uninterrupted
 from vfio_ims.locks import make_rlock
 from vfio_ims.models.aer import record_uncorrectable
-from vfio_ims.models.bar import Bar, Msix
+from vfio_ims.models.bar import ModelBar, Msix
 from vfio_ims.models.config_space import ModelConfig
 from vfio_ims.models.defects import DEFECTS, shown_by
 from vfio_ims.models.hooks import collect
@@ -54,7 +54,7 @@ class DeviceModel:
 
     id: str
     class_code: int = 0x088000  # base system peripheral, other
-    bars: dict[int, Bar] = {}
+    bars: dict[int, ModelBar] = {}
     msix: Msix | None = None
     msi: int = 0
     """How many MSI vectors it has: 0, 1, 2, 4 to 32."""
@@ -110,7 +110,7 @@ class DeviceModel:
     def _reset_after_access(self) -> None:
         self.after(self.reset)
 
-    def _slot_store(self, bar: Bar) -> SlotStore:
+    def _slot_store(self, bar: ModelBar) -> SlotStore:
         assert bar.slots is not None
         return self.store_kind(bar.slots, self.send, shared=bool(self.option["map_slots"]))
 

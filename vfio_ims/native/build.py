@@ -21,7 +21,7 @@ from setuptools.errors import CompileError
 __all__ = ["BuildNative", "compile_flags", "declarations", "wrapper"]
 
 _HERE = Path(__file__).resolve().parent
-_STAMP: dict[str, Any] = runpy.run_path(str(_HERE / "stamp.py"))
+_STAMP: dict[str, Any] = runpy.run_path(str(_HERE / "build_stamp.py"))
 
 # What C has for itself and Python has no use for.
 _INTERNAL_HEADERS = {"clock.h", "fault.h", "mmio.h", "window_private.h"}

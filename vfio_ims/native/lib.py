@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Protocol, TypeAlias, cast
 
 import vfio_ims
 from vfio_ims.errors import SetupError
-from vfio_ims.native.stamp import stamp
+from vfio_ims.native.build_stamp import stamp
 
 __all__ = ["CData", "Lib", "Native", "native"]
 

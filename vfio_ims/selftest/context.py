@@ -15,7 +15,7 @@ from vfio_ims.selftest.options import Options, Progress, ProgressSink
 
 if TYPE_CHECKING:
     from vfio_ims.driver import Driver
-    from vfio_ims.ims.donors import Donor
+    from vfio_ims.ims.table_donors import Donor
 
 __all__ = ["Broken", "Context", "NotApplicable"]
 

@@ -13,7 +13,7 @@ from vfio_ims.selftest.context import Broken, Context, NotApplicable
 from vfio_ims.selftest.report import Outcome, Rung
 
 if TYPE_CHECKING:
-    from vfio_ims.ims.donors import Donor
+    from vfio_ims.ims.table_donors import Donor
 
 __all__ = ["RUNGS", "climb"]
 

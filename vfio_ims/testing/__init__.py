@@ -4,7 +4,7 @@
 The plug-in gives the fixtures ``vfio_device`` and ``ims_driver``, the marker ``vfio``, and ``--vfio-device NAME``.
 """
 
-from vfio_ims.testing.held import Held, held
+from vfio_ims.testing.leaks import Held, held
 from vfio_ims.testing.silence import silent
 
 __all__ = ["Held", "held", "silent"]

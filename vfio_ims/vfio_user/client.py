@@ -14,8 +14,8 @@ from vfio_ims.errors import ClosedError, VfioImsError
 from vfio_ims.lifetime import Owner, close_at_exit
 from vfio_ims.ports.values import DeviceInfo, IrqFlags, IrqIndex, IrqInfo, IrqSet, RegionInfo
 from vfio_ims.vfio_user.accesses import Accesses
-from vfio_ims.vfio_user.answering import Answering
 from vfio_ims.vfio_user.channel import Channel
+from vfio_ims.vfio_user.client_answers import Answering
 from vfio_ims.vfio_user.dial import dial
 from vfio_ims.vfio_user.forked import dropped_in_child
 from vfio_ims.vfio_user.infos import decode_device_info, decode_irq_info, decode_region_info

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Self
 from vfio_ims.errors import AccessDenied, BusFault, DeviceBusy, RemovedError, SetupError, UsageError
 from vfio_ims.lifetime import Owner, close_at_exit
 from vfio_ims.ports.values import RegionIndex
-from vfio_ims.vfio_user.bus import ServerBus
+from vfio_ims.vfio_user.client_bus import ServerBus
 from vfio_ims.vfio_user.forked import dropped_in_child
 from vfio_ims.vfio_user.session import Session
 from vfio_ims.vfio_user.transport import MAX_FDS, Connection, Message, close_all

@@ -11,7 +11,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from vfio_ims.errors import BusFault, RemovedError
-from vfio_ims.vfio_user.requests import Requests
+from vfio_ims.vfio_user.server_requests import Requests
 from vfio_ims.vfio_user.service import Service
 from vfio_ims.vfio_user.transport import NO_ROOM, Connection, Message, close_all
 from vfio_ims.vfio_user.wire import (

@@ -12,7 +12,7 @@ from vfio_ims.native.access import store
 
 from ..hardware.completion import Completion
 from ..hardware.descriptors import Flag
-from .notifier import notifier_for
+from .completion_wait import notifier_for
 from .operation import Operation
 from .operations import Request, described
 

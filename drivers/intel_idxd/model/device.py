@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
 from vfio_ims.errors import UsageError
-from vfio_ims.models import Bar, DeviceModel, Msix, Option, SlotStore, on_read, on_write
+from vfio_ims.models import DeviceModel, ModelBar, Msix, Option, SlotStore, on_read, on_write
 from vfio_ims.registers import Register, RegisterValue
 
 from ..hardware.commands import Command
@@ -28,7 +28,7 @@ from ..hardware.tables import (
     queue_stride,
 )
 from .commands import Commands
-from .dsa_operations import DSA, Operation
+from .dsa_operations import DSA, ModelOperation
 from .engines import Engines
 from .executor import Executor
 from .iaa_operations import IAA
@@ -57,7 +57,7 @@ _HANDLE_COMMANDS = 1 << Command.REQUEST_HANDLE | 1 << Command.RELEASE_HANDLE
 class IdxdModel(DeviceModel):
     """What DSA and IAA have in common."""
 
-    bars = {0: Bar(_BAR0_SIZE, ModelBar0, slots=SLOTS), 2: Bar(_BAR2_SIZE)}
+    bars = {0: ModelBar(_BAR0_SIZE, ModelBar0, slots=SLOTS), 2: ModelBar(_BAR2_SIZE)}
     msix = Msix(vectors=VECTORS, bar=0, table=0x2000, pba=0x3000)
     takes_enqcmd = True
     options: ClassVar[dict[str, Option]] = {
@@ -99,7 +99,7 @@ class IdxdModel(DeviceModel):
     event_log: ClassVar[int]
     """GENCAP's field from version 2 on: how long an entry is."""
     engine_count: ClassVar[int]
-    engine: ClassVar[dict[int, Operation]]
+    engine: ClassVar[dict[int, ModelOperation]]
     """What one engine does, by opcode."""
     read_buffers: ClassVar[int] = _READ_BUFFERS
 
@@ -159,9 +159,9 @@ class IdxdModel(DeviceModel):
         self.config_size = 0
         if self.version > 1:
             self.block, self.config_size = LaterBar0, 1
-        self.bars = self.bars | {0: Bar(_BAR0_SIZE, self.block, slots=replace(SLOTS, count=slots))}
+        self.bars = self.bars | {0: ModelBar(_BAR0_SIZE, self.block, slots=replace(SLOTS, count=slots))}
 
-    def _slot_store(self, bar: Bar) -> SlotStore:
+    def _slot_store(self, bar: ModelBar) -> SlotStore:
         assert bar.slots is not None
         shared, masked = bool(self.option["map_slots"]), bool(self.option["reset_masked"])
         return self.store_kind(bar.slots, self.send, shared=shared, reset_masked=masked)

@@ -14,13 +14,13 @@ from .dif_operations import dif_check, dif_insert, dif_strip, dif_update, dix_ge
 from .memory import Memory, PageFault
 from .result import READS, WRITES, Result, faulted, overlap
 
-__all__ = ["DRAIN_FLAGS", "DSA", "EVERY_FIELD", "Handler", "Operation", "memmove", "reads_back"]
+__all__ = ["DRAIN_FLAGS", "DSA", "EVERY_FIELD", "Handler", "ModelOperation", "memmove", "reads_back"]
 
 _PAGE = 4096
 Handler = Callable[[Memory, Descriptor], Result]
 
 
-class Operation(NamedTuple):
+class ModelOperation(NamedTuple):
     """``sized``: the size must be ``least`` to the queue's largest transfer. ``flags``: beside those of completion.
 
     ``fields``: a bit for each byte from 0x28 on that means something; the others must be 0.
@@ -126,26 +126,28 @@ _CRC = READS | Flag.CRC_READ_SEED | Flag.CRC_BARE | Flag.CRC_PLAIN_DATA | Flag.A
 _CRC_COPY = _CRC | WRITES
 _SEEDS, _CHECKED, _MADE = _bytes((0, 3), (8, 15)), _bytes((0, 0), (2, 2), (8, 15)), _bytes((1, 2), (16, 23))
 
-DSA: dict[int, Operation] = {
-    DsaOpcode.NOP: Operation(_nothing, sized=False),
-    DsaOpcode.DRAIN: Operation(_drain, Flag.ADDRESS1_CLASS | Flag.ADDRESS2_CLASS | DRAIN_FLAGS, sized=False),
-    DsaOpcode.MEMMOVE: Operation(memmove, WRITES),
-    DsaOpcode.FILL: Operation(_fill, WRITES & ~Flag.ADDRESS1_CLASS),
-    DsaOpcode.COMPARE: Operation(compare, READS | Flag.CHECK_RESULT, fields=1),
-    DsaOpcode.COMPARE_PATTERN: Operation(compare_pattern, READS & ~Flag.ADDRESS2_CLASS | Flag.CHECK_RESULT, fields=1),
-    DsaOpcode.CREATE_DELTA: Operation(
+DSA: dict[int, ModelOperation] = {
+    DsaOpcode.NOP: ModelOperation(_nothing, sized=False),
+    DsaOpcode.DRAIN: ModelOperation(_drain, Flag.ADDRESS1_CLASS | Flag.ADDRESS2_CLASS | DRAIN_FLAGS, sized=False),
+    DsaOpcode.MEMMOVE: ModelOperation(memmove, WRITES),
+    DsaOpcode.FILL: ModelOperation(_fill, WRITES & ~Flag.ADDRESS1_CLASS),
+    DsaOpcode.COMPARE: ModelOperation(compare, READS | Flag.CHECK_RESULT, fields=1),
+    DsaOpcode.COMPARE_PATTERN: ModelOperation(
+        compare_pattern, READS & ~Flag.ADDRESS2_CLASS | Flag.CHECK_RESULT, fields=1
+    ),
+    DsaOpcode.CREATE_DELTA: ModelOperation(
         create_delta, WRITES | Flag.ADDRESS3_CLASS | Flag.CHECK_RESULT, fields=_bytes((0, 11), (16, 16))
     ),
-    DsaOpcode.APPLY_DELTA: Operation(apply_delta, WRITES, fields=_bytes((0, 3))),
-    DsaOpcode.DUALCAST: Operation(_dualcast, WRITES | Flag.ADDRESS3_CLASS, fields=_bytes((0, 7))),
-    DsaOpcode.TRANSLATION_FETCH: Operation(_fetch, READS, fields=_bytes((8, 11))),
-    DsaOpcode.CRC: Operation(generate_crc, _CRC, fields=_SEEDS),
-    DsaOpcode.COPY_CRC: Operation(copy_crc, _CRC_COPY, fields=_SEEDS),
-    DsaOpcode.DIF_CHECK: Operation(dif_check, READS, fields=_CHECKED),
-    DsaOpcode.DIF_INSERT: Operation(dif_insert, WRITES, fields=_MADE),
-    DsaOpcode.DIF_STRIP: Operation(dif_strip, WRITES, fields=_CHECKED),
-    DsaOpcode.DIF_UPDATE: Operation(dif_update, WRITES, fields=_CHECKED | _MADE),
-    DsaOpcode.DIX_GENERATE: Operation(dix_generate, WRITES, fields=_MADE),
-    DsaOpcode.CACHE_FLUSH: Operation(_flush, READS | Flag.CACHE_CONTROL),
+    DsaOpcode.APPLY_DELTA: ModelOperation(apply_delta, WRITES, fields=_bytes((0, 3))),
+    DsaOpcode.DUALCAST: ModelOperation(_dualcast, WRITES | Flag.ADDRESS3_CLASS, fields=_bytes((0, 7))),
+    DsaOpcode.TRANSLATION_FETCH: ModelOperation(_fetch, READS, fields=_bytes((8, 11))),
+    DsaOpcode.CRC: ModelOperation(generate_crc, _CRC, fields=_SEEDS),
+    DsaOpcode.COPY_CRC: ModelOperation(copy_crc, _CRC_COPY, fields=_SEEDS),
+    DsaOpcode.DIF_CHECK: ModelOperation(dif_check, READS, fields=_CHECKED),
+    DsaOpcode.DIF_INSERT: ModelOperation(dif_insert, WRITES, fields=_MADE),
+    DsaOpcode.DIF_STRIP: ModelOperation(dif_strip, WRITES, fields=_CHECKED),
+    DsaOpcode.DIF_UPDATE: ModelOperation(dif_update, WRITES, fields=_CHECKED | _MADE),
+    DsaOpcode.DIX_GENERATE: ModelOperation(dix_generate, WRITES, fields=_MADE),
+    DsaOpcode.CACHE_FLUSH: ModelOperation(_flush, READS | Flag.CACHE_CONTROL),
 }
 """Flags per operation: the fields that it has. [inferred where a flag names an address that an operation lacks]"""

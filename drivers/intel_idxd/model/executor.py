@@ -15,7 +15,7 @@ from ..hardware.events import Event
 from ..hardware.status import FAULT_WAS_WRITE, STATUS_CODE, Status
 from ..hardware.tables import Permission
 from .batch import run_batch
-from .dsa_operations import DRAIN_FLAGS, EVERY_FIELD, Operation
+from .dsa_operations import DRAIN_FLAGS, EVERY_FIELD, ModelOperation
 from .injected_failures import InjectedFailures
 from .interrupt_handles import InterruptHandles
 from .memory import Defer, Memory, PageFault
@@ -45,7 +45,7 @@ class Executor:
         state: ModelState,
         handles: InterruptHandles,
         reporter: Reporter,
-        operations: Mapping[int, Operation],
+        operations: Mapping[int, ModelOperation],
         failures: InjectedFailures,
     ) -> None:
         self._state, self._handles, self._reporter = state, handles, reporter

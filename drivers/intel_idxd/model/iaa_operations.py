@@ -24,7 +24,7 @@ from ..hardware.inflate_state import INFLATE_SIZE, INFLATE_SIZE_WITHOUT_HISTORY,
 from ..hardware.status import IaaError, IaaStatus, Status
 from .checksums import crc, reflected
 from .deflate import BitWriter, Codes, histogram, tokens
-from .dsa_operations import DSA, EVERY_FIELD, Handler, Operation, memmove
+from .dsa_operations import DSA, EVERY_FIELD, Handler, ModelOperation, memmove
 from .iaa_filters import FILTERS
 from .iaa_output import Refused, check_decompress_flags, checksums, decompressed, deliver, turned
 from .memory import Memory
@@ -256,14 +256,17 @@ def _or_refused(handler: Handler) -> Handler:
     return run
 
 
-IAA: dict[int, Operation] = {
+IAA: dict[int, ModelOperation] = {
     IaaOpcode.NOP: DSA[DsaOpcode.NOP],
     IaaOpcode.DRAIN: DSA[DsaOpcode.DRAIN],
-    IaaOpcode.MEMMOVE: Operation(memmove, WRITES),
+    IaaOpcode.MEMMOVE: ModelOperation(memmove, WRITES),
     IaaOpcode.TRANSLATION_FETCH: DSA[DsaOpcode.TRANSLATION_FETCH],
-    IaaOpcode.COMPRESS: Operation(_or_refused(_compress), _FLAGS, fields=EVERY_FIELD, least=0),
-    IaaOpcode.DECOMPRESS: Operation(_or_refused(_decompress), _FLAGS, fields=EVERY_FIELD, least=0),
-    IaaOpcode.CRC64: Operation(_crc64, READS, fields=EVERY_FIELD),
-    **{opcode: Operation(_zero_codec, WRITES, fields=EVERY_FIELD) for opcode in _ELEMENTS},
-    **{opcode: Operation(_or_refused(handler), _FILTERS, fields=EVERY_FIELD) for opcode, handler in FILTERS.items()},
+    IaaOpcode.COMPRESS: ModelOperation(_or_refused(_compress), _FLAGS, fields=EVERY_FIELD, least=0),
+    IaaOpcode.DECOMPRESS: ModelOperation(_or_refused(_decompress), _FLAGS, fields=EVERY_FIELD, least=0),
+    IaaOpcode.CRC64: ModelOperation(_crc64, READS, fields=EVERY_FIELD),
+    **{opcode: ModelOperation(_zero_codec, WRITES, fields=EVERY_FIELD) for opcode in _ELEMENTS},
+    **{
+        opcode: ModelOperation(_or_refused(handler), _FILTERS, fields=EVERY_FIELD)
+        for opcode, handler in FILTERS.items()
+    },
 }

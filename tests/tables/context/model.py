@@ -3,7 +3,7 @@
 
 from vfio_ims.errors import BusFault
 from vfio_ims.messages import FireStatus
-from vfio_ims.models import Bar, DeviceModel, Msix, SlotStore, on_write
+from vfio_ims.models import DeviceModel, ModelBar, Msix, SlotStore, on_write
 
 from .registers import ENTRY, Bar0
 
@@ -13,7 +13,7 @@ class ContextModel(DeviceModel):
 
     id = "1234:5a03"
     msix = Msix(vectors=5, bar=0, table=0x2000, pba=0x3000)
-    bars = {0: Bar(0x4000, Bar0)}
+    bars = {0: ModelBar(0x4000, Bar0)}
     own_defects = ("clears-neighbour",)
 
     def configure(self) -> None:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The device in software."""
 
-from vfio_ims.models import Bar, DeviceModel, Msix, SlotStore, on_write
+from vfio_ims.models import DeviceModel, ModelBar, Msix, SlotStore, on_write
 
 from .registers import SLOTS, Bar0
 
@@ -26,7 +26,7 @@ class MasklessModel(DeviceModel):
 
     id = "1234:5a04"
     msix = Msix(vectors=5, bar=0, table=0x2000, pba=0x3000)
-    bars = {0: Bar(0x4000, Bar0, slots=SLOTS)}
+    bars = {0: ModelBar(0x4000, Bar0, slots=SLOTS)}
     own_defects = ("clears-neighbour",)
 
     @property

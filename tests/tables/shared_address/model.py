@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The device in software."""
 
-from vfio_ims.models import Bar, DeviceModel, Msix, on_write
+from vfio_ims.models import DeviceModel, ModelBar, Msix, on_write
 
 from .registers import SLOTS, Bar0
 
@@ -11,7 +11,7 @@ class SharedAddressModel(DeviceModel):
 
     id = "1234:5a01"
     msix = Msix(vectors=5, bar=0, table=0x2000, pba=0x3000)
-    bars = {0: Bar(0x4000, Bar0, slots=SLOTS)}
+    bars = {0: ModelBar(0x4000, Bar0, slots=SLOTS)}
 
     def configure(self) -> None:
         self.on: set[int] = set()

@@ -11,7 +11,7 @@ from vfio_ims.native.access import MemoryGone
 if TYPE_CHECKING:
     from vfio_ims.vfio_user.dma import ClientMemory
     from vfio_ims.vfio_user.irqs import IrqTable
-    from vfio_ims.vfio_user.requests import Requests
+    from vfio_ims.vfio_user.server_requests import Requests
 
 __all__ = ["ServerBus"]
 
