@@ -9,6 +9,8 @@ import pytest
 
 from tests.vm.pieces import PROVISION, SKIPPED
 
+pytest_plugins = ["pytester"]  # only the conftest on top may name plug-ins
+
 # A script started in the background ignores Ctrl-C, and so would every test and child of it.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -3,5 +3,3 @@
 
 from tests.testing.conftest import impatient as impatient
 from tests.testing.conftest import inner as inner
-
-pytest_plugins = ["pytester"]

@@ -7,8 +7,6 @@ from importlib import import_module
 
 import pytest
 
-pytest_plugins = ["pytester"]
-
 
 @pytest.fixture
 def inner(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
