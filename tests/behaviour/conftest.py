@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from vfio_ims.testing import leaks as held
+from vfio_ims.testing import held
 
 _ENDING = 2.0  # a thread that was told to end may take a moment
 

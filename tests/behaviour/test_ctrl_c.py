@@ -18,7 +18,7 @@ from tests.behaviour.interrupting import sweep
 from vfio_ims.driver import Driver
 from vfio_ims.ims import FireStatus, ImsDomain
 from vfio_ims.interrupts.vector import VectorInterrupt
-from vfio_ims.testing import leaks as held
+from vfio_ims.testing import held
 
 pytestmark = EVERYWHERE
 

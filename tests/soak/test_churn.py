@@ -24,7 +24,7 @@ from vfio_ims.device import Device
 from vfio_ims.drivers.minimal.driver import Minimal
 from vfio_ims.ims import ImsDomain, ImsInterrupt
 from vfio_ims.platform import Platform
-from vfio_ims.testing import leaks as held
+from vfio_ims.testing import held
 
 ALLOCATIONS = int(os.environ.get("VFIO_IMS_CHURN", "4000"))
 THREADS = 4
