@@ -16,7 +16,7 @@ from contextlib import ExitStack
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from vfio_ims.errors import ClosedError, DeviceError, UsageError
 from vfio_ims.native.events import EventFd, Poller, signal, signal_many, signal_merged
@@ -326,9 +326,9 @@ def test_nothing_is_left_behind(held: Callable[[], tuple[int, int]]) -> None:
 class PollerMachine(RuleBasedStateMachine):
     """A poller and some eventfds against plain counters."""
 
-    @initialize()
-    def start(self) -> None:
-        self.poller = Poller()
+    def __init__(self) -> None:
+        super().__init__()
+        self.poller = Poller()  # here, so that teardown finds it also where hypothesis ends an example at once
         self.events = [EventFd() for _ in range(6)]
         self.counts = [0] * 6
         self.watched: set[int] = set()
