@@ -27,6 +27,11 @@ class InterruptHandles:
         self._next = _FIRST
         self._fires = 0
 
+    @property
+    def in_use(self) -> int:
+        """How many handles are given out and not revoked."""
+        return len(self._index)
+
     def index(self, handle: int, *, ims: bool) -> int | None:
         """The table entry that ``handle`` names on this kind of portal; None where it names none."""
         if self._requested:
