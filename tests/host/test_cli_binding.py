@@ -49,6 +49,16 @@ def test_dry_run_prints_the_writes_and_makes_none(ready: Box) -> None:
     assert state(ready.root) == before
 
 
+def test_a_dry_run_where_the_driver_is_not_loaded_begins_with_that(ready: Box) -> None:
+    (ready.root / "sys/bus/pci/drivers/vfio-pci").rename(ready.root / "away")
+    first, *writes = run("bind", DSA, "-n").stdout.splitlines()
+    assert first == "sudo modprobe vfio-pci  # it is not loaded"
+    assert [write.rpartition("/")[2] for write in writes] == ["driver_override", "unbind", "bind"]
+    with pytest.raises(SetupError) as refused:
+        run("bind", DSA)
+    assert (refused.value.hint, state(ready.root)[DSA][0]) == ("sudo modprobe vfio-pci", "idxd")
+
+
 def test_bind_restore_and_again(ready: Box) -> None:
     before = state(ready.root)
     ready.node("vfio/23")

@@ -50,7 +50,8 @@ def command(
         plan = binder.plan_bind(functions, driver, siblings=group)
         if dry_run:
             plan.check_free(force=force)
-            _show(machine, functions, driver, persist, [str(step) for step in plan.steps])
+            ahead = [f"sudo modprobe {plan.absent}  # it is not loaded"] if plan.absent else []
+            _show(machine, functions, driver, persist, [*ahead, *(str(step) for step in plan.steps)])
             return exits.OK if plan.steps or persist else exits.NOTHING
     binder.carry_out(plan, force=force)
     for change in plan.changes:

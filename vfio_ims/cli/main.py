@@ -6,9 +6,11 @@ from __future__ import annotations
 import sys
 import warnings
 from difflib import get_close_matches
+from functools import cache
 from importlib import import_module
 from inspect import cleandoc
 from io import StringIO
+from typing import Any
 
 try:
     import click
@@ -16,6 +18,8 @@ except ImportError:  # the library works without the command line's packages
     sys.exit("vfio-ims: the command line needs click and rich: pip install 'vfio-ims[cli]'")
 
 from vfio_ims import __version__
+from vfio_ims.cli import exits
+from vfio_ims.cli.driver_folders import driver_option, load_given, verb_driver_option
 from vfio_ims.cli.output import echo
 
 __all__ = ["cli", "main"]
@@ -39,6 +43,15 @@ _VERBS = {
 }
 
 
+@cache
+def _loaded(name: str) -> click.Command:
+    """The verb's command with its summary, and with ``--driver``: it is understood before the verb and after it."""
+    command: click.Command = import_module(f"vfio_ims.cli.{name}").command
+    command.help = f"{_VERBS[name]}\n\n{cleandoc(command.help or '')}"
+    command.params.append(verb_driver_option())
+    return command
+
+
 class Verbs(click.Group):
     """A group whose commands are modules of this folder."""
 
@@ -48,9 +61,7 @@ class Verbs(click.Group):
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
         if name not in _VERBS:
             return None
-        command: click.Command = import_module(f"vfio_ims.cli.{name}").command
-        command.help = f"{_VERBS[name]}\n\n{cleandoc(command.help or '')}"
-        return command
+        return _loaded(name)
 
     def resolve_command(
         self, context: click.Context, args: list[str]
@@ -61,6 +72,14 @@ class Verbs(click.Group):
             context.fail(f"No such command {args[0]!r}.{meant}")
         return super().resolve_command(context, args)
 
+    def make_context(self, *arguments: Any, **more: Any) -> click.Context:
+        with exits.reading():  # --help is printed here
+            return super().make_context(*arguments, **more)
+
+    def invoke(self, context: click.Context) -> Any:
+        with exits.reading():
+            return super().invoke(context)
+
     def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl(list(_VERBS.items()))
@@ -69,31 +88,21 @@ class Verbs(click.Group):
 @click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, "-V", "--version", prog_name="vfio-ims")
 @click.option("-v", "--verbose", count=True, help="Log to stderr; twice: everything.")
-@click.option(
-    "--driver",
-    "folders",
-    multiple=True,
-    type=click.Path(exists=True, file_okay=False),
-    help="Load a private driver folder.",
-)
+@driver_option
 def cli(verbose: int, folders: tuple[str, ...]) -> None:
     """Bring up and test the Interrupt Message Store (IMS) of PCIe devices, through VFIO, from user space.
 
     DEVICE is a PCI address (0000:6a:01.0), mock:MODEL, or vfio-user:SOCKET; to look only, report:FILE too.
 
     Exit status: 0 all well; 1 a check or the device failed; 2 wrong usage; 3 the host is not ready;
-    4 nothing to do; 130 interrupted.
+    4 nothing to do; 130 interrupted; 141 the reader of the output left.
     """
     warnings.showwarning = _show_warning
     if verbose:
         from vfio_ims.cli.logs import log_to_stderr
 
         log_to_stderr(everything=verbose > 1)
-    if folders:
-        from vfio_ims.families import load_folder
-
-        for folder in folders:
-            load_folder(folder)
+    load_given(folders)
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *more: object, **_: object) -> None:
@@ -106,25 +115,31 @@ def _show_warning(message: Warning | str, category: type[Warning], *more: object
 
 def main(arguments: list[str] | None = None) -> None:
     """The console script. Errors of ours are one message and a status, never a traceback."""
-    from vfio_ims.cli import exits
+    try:
+        status = _run(arguments)
+    except (exits.ReaderLeft, BrokenPipeError):
+        status = exits.reader_left()
+    sys.exit(status)
 
+
+def _run(arguments: list[str] | None) -> int:
+    """The verb's exit status; what it raised is on stderr. Raises ReaderLeft, or BrokenPipeError for stderr's."""
     try:
         status = cli.main(arguments, prog_name="vfio-ims", standalone_mode=False)
     except click.exceptions.Abort:
-        sys.exit(exits.INTERRUPTED)
+        return exits.INTERRUPTED
     except click.ClickException as error:
         shown = StringIO()
         error.show(file=shown)
         echo(shown.getvalue(), err=True, nl=False)
-        sys.exit(exits.USAGE)
+        return exits.USAGE
     except KeyboardInterrupt:
-        sys.exit(exits.INTERRUPTED)
-    except BrokenPipeError:
-        sys.stderr.close()  # the reader of our output has left: `vfio-ims show DEVICE | head`
-        sys.exit(exits.OK)
+        return exits.INTERRUPTED
+    except exits.ReaderLeft:
+        raise
     except Exception as error:  # noqa: BLE001 - raised again where it is not ours
-        sys.exit(exits.report(error))
-    sys.exit(status if isinstance(status, int) else exits.OK)
+        return exits.report(error)
+    return status if isinstance(status, int) else exits.OK
 
 
 if __name__ == "__main__":

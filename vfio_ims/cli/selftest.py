@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from vfio_ims.cli import exits
+from vfio_ims.cli.driver_folders import given_folders
 from vfio_ims.cli.output import device_options, echo, json_option, print_json, progress, seconds, with_interface
 from vfio_ims.errors import UsageError
 
@@ -96,8 +97,7 @@ def _driver(name: str, table: str | None, fire: str | None) -> Driver:
         from vfio_ims.families import not_under_test
 
         driver = vfio_ims.open_driver(name)
-        parent = click.get_current_context().parent
-        problem = not_under_test(type(driver), name, () if parent is None else parent.params["folders"])
+        problem = not_under_test(type(driver), name, given_folders())
         if problem is not None:
             driver.close()
             raise problem

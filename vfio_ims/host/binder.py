@@ -71,8 +71,9 @@ class Binder:
     def carry_out(self, plan: Plan, *, force: bool = False) -> list[Step]:
         """Write the journal, then the plan's steps; returns these. After a failure everything is as it was before.
 
-        Raises DeviceBusy where something is in use and not ``force``.
+        Raises SetupError where the driver is not loaded, DeviceBusy where something is in use and not ``force``.
         """
+        plan.check_loaded()
         plan.check_free(force=force)
         with self.journal.locked():
             for change in plan.changes:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from vfio_ims.errors import DeviceBusy, SetupError
@@ -41,11 +41,15 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Changes in order; ``uses``: what would be lost, by address, which only force overrides."""
+    """Changes in order; ``uses``: what would be lost, by address, which only force overrides.
+
+    ``absent``: a driver that it binds to and that the kernel does not have now.
+    """
 
     changes: tuple[Change, ...]
     uses: dict[str, tuple[str, ...]]
     operation: str
+    absent: str | None = None
 
     @property
     def steps(self) -> list[Step]:
@@ -57,6 +61,12 @@ class Plan:
             address, uses = next(iter(self.uses.items()))
             hint = "stop its user first, or add --force"
             raise DeviceBusy(self.operation, device=address, why="; ".join(uses), hint=hint)
+
+    def check_loaded(self) -> None:
+        """Raise SetupError where the kernel does not have the driver now: its module is to be loaded first."""
+        if self.absent is not None:
+            why = f"the kernel has no driver {self.absent} now: its module is not loaded"
+            raise SetupError(self.operation, why=why, hint=f"sudo modprobe {self.absent}")
 
 
 def virtual_functions(function: Function) -> list[Function]:
@@ -77,7 +87,6 @@ class Planner:
 
         Raises SetupError where it is clear beforehand that it will not work, and says which siblings block a group.
         """
-        self._check_driver(driver)
         chosen = {function.address: function.fresh() for function in functions}
         for function in list(chosen.values()):
             others = [one for one in group_blockers(function) if one.address not in chosen]
@@ -97,7 +106,8 @@ class Planner:
             now = Binding.of(function)
             if now.driver != driver:
                 changes.append(Change(function, now, Binding(driver, driver, 0 if now.virtual is not None else None)))
-        return self.plan("bind", changes)
+        loaded = (self.machine.sys / "bus/pci/drivers" / driver).is_dir()
+        return replace(self.plan("bind", changes), absent=None if loaded else driver)
 
     def unbind(self, functions: Sequence[Function]) -> Plan:
         """What leaving them without a driver would write."""
@@ -129,11 +139,6 @@ class Planner:
         if change.now.driver == "idxd" and (0, 0) < self.machine.kernel < (5, 14):
             found.append(f"taking it from idxd can crash Linux {self.machine.release} (fixed in 5.14)")
         return tuple(found)
-
-    def _check_driver(self, driver: str) -> None:
-        if not (self.machine.sys / "bus/pci/drivers" / driver).is_dir():
-            why = f"the kernel has no driver {driver} now: its module is not loaded"
-            raise SetupError("bind", why=why, hint=f"sudo modprobe {driver}")
 
     def _check_function(self, function: Function, driver: str) -> None:
         name = str(function)
