@@ -21,6 +21,7 @@ PACKAGE = ROOT / "vfio_ims"
 
 # From the bottom: a room may import from floors below its own.
 FLOORS = (
+    {"counted"},
     {"errors", "printable"},
     {"interruption"},
     {"ports", "locks"},

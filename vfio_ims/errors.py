@@ -9,6 +9,8 @@ import os
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+from vfio_ims.counted import counted
+
 __all__ = [
     "AccessDenied",
     "BusFault",
@@ -108,7 +110,7 @@ class BusFault(Exception):
     """
 
     def __init__(self, iova: int, size: int, *, write: bool, why: str) -> None:
-        super().__init__(f"{'write' if write else 'read'} of {size} bytes at {iova:#x}: {why}")
+        super().__init__(f"{'write' if write else 'read'} of {counted(size, 'byte')} at {iova:#x}: {why}")
         self.iova, self.size, self.write, self.why = iova, size, write, why
 
 

@@ -63,7 +63,7 @@ def test_slots_in_use_and_events_of_nobody_are_seen() -> None:
         return real()
 
     driver.ims.hub.drain = drain  # type: ignore[method-assign]
-    assert check_idle(driver, 0.005) == ("vector 0 got 1 events though no slot is in use",)
+    assert check_idle(driver, 0.005) == ("vector 0 got 1 event though no slot is in use",)
     assert interrupt.closed
 
 

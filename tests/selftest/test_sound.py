@@ -178,7 +178,7 @@ def test_it_prints_nothing_and_tells_how_far_it_is(capfd: pytest.CaptureFixture[
 def test_a_table_in_use_is_refused() -> None:
     driver = open_model(make_model(4, 2)).driver
     driver.ims.allocate()
-    with pytest.raises(UsageError, match="1 slots of its table are in use"):
+    with pytest.raises(UsageError, match="1 slot of its table is in use"):
         run(driver)
 
 

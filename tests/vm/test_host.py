@@ -51,7 +51,7 @@ def test_memory_decoding_off_is_an_error_and_no_signal(lab: Lab, interface: str)
 def test_what_others_do_behind_our_back_is_told_and_mended(lab: Lab, model: str, interface: str) -> None:
     found = lab.scenario("behind", f"{lab[model]},iommu={interface}")
     says = {
-        "reset": "1 of 1 slots do not hold what was written",
+        "reset": "1 of 1 slot does not hold what was written",
         "decoding": "memory decoding is off",
         "mastering": "bus mastering is off",
         "asleep": "it sleeps, in power state D3hot",

@@ -8,6 +8,7 @@ import os
 import stat
 from typing import TYPE_CHECKING, Protocol
 
+from vfio_ims.counted import counted
 from vfio_ims.errors import UsageError
 from vfio_ims.native.lib import native
 from vfio_ims.native.memory import FileMemory
@@ -57,7 +58,9 @@ class CallerMemory:
             why = f"it must have the buffer protocol (mmap, array, NumPy's arrays), and {type(memory).__name__} has not"
             raise UsageError(operation, device=device, why=why) from error
         if not whole.c_contiguous or not whole.nbytes:
-            why = f"it must be contiguous and not empty, not {whole.nbytes} bytes with strides {whole.strides}"
+            why = (
+                f"it must be contiguous and not empty, not {counted(whole.nbytes, 'byte')} with strides {whole.strides}"
+            )
             raise UsageError(operation, device=device, why=why)
         self._view = whole.cast("B")
         self.writable = not whole.readonly

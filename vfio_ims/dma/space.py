@@ -10,6 +10,7 @@ from contextlib import suppress
 from operator import index
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from vfio_ims.counted import counted
 from vfio_ims.dma.allocator import IovaAllocator
 from vfio_ims.dma.buffer import Buffer
 from vfio_ims.dma.existing import CallerMemory, NoMemory, file_part, is_dma_buf
@@ -309,7 +310,7 @@ class AddressSpace(Owner):
             return tuple(self._buffers[start] for start in self._starts)
 
     def __repr__(self) -> str:
-        return f"<AddressSpace {self.label}, {len(self._buffers)} buffers>"
+        return f"<AddressSpace {self.label}, {counted(len(self._buffers), 'buffer')}>"
 
 
 class Share(Owner):

@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from vfio_ims.counted import counted
 from vfio_ims.sysfs.attributes import read_int
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ class Binding:
         if self.override is not None:
             parts.append(f"driver_override {self.override}")
         if self.virtual:
-            parts.append(f"{self.virtual} virtual functions")
+            parts.append(f"{counted(self.virtual, 'virtual function')}")
         return ", ".join(parts)
 
 

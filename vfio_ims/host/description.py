@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from vfio_ims.counted import counted
 from vfio_ims.ims.verdict import ImsVerdict, VerdictLink, hint_links
 from vfio_ims.pci import BaseAddress, Capabilities, ConfigSpace, decode
 from vfio_ims.ports.values import Evidence, IrqFlags, IrqIndex
@@ -130,11 +131,11 @@ def _interrupts_on_paper(capabilities: Capabilities, config: ConfigSpace) -> lis
     if config.header.interrupt_pin:
         found.append(("INTx", f"pin {config.header.interrupt_pin}"))
     if capabilities.msi is not None:
-        found.append(("MSI", f"{capabilities.msi.vectors} vectors"))
+        found.append(("MSI", f"{counted(capabilities.msi.vectors, 'vector')}"))
     msix = capabilities.msix
     if msix is not None:
         bar, offset = msix.table
-        found.append(("MSI-X", f"{msix.vectors} vectors, table in BAR{bar} at {offset:#x}"))
+        found.append(("MSI-X", f"{counted(msix.vectors, 'vector')}, table in BAR{bar} at {offset:#x}"))
     return found
 
 
@@ -149,13 +150,17 @@ def _verdict_on_paper(function: Function, capabilities: Capabilities) -> ImsVerd
     for name in ("slot table", "MSI-X table mappable", "dynamic MSI-X"):
         links.append(VerdictLink(name, unasked, required=name != "dynamic MSI-X", asked=False))
     if msix is not None:
-        text = f"up to {msix.vectors} MSI-X vectors: its driver knows how many of them its slot table can use"
+        text = (
+            f"up to {counted(msix.vectors, 'MSI-X vector')}: its driver knows how many of them its slot table can use"
+        )
         links.append(VerdictLink("donors", Evidence(True, text, "vfio-ims show --live"), required=True))
     elif capabilities.config.standard_readable:
         links.append(VerdictLink("donors", Evidence(False, "the function has no MSI-X"), required=True))
     else:
         unseen = Evidence(
-            None, f"only {len(capabilities.config)} bytes of config space could be read", "reading it as root"
+            None,
+            f"only {counted(len(capabilities.config), 'byte')} of config space could be read",
+            "reading it as root",
         )
         links.append(VerdictLink("donors", unseen, required=True))
     links.append(VerdictLink("interrupt remapping", interrupt_remapping(function)))
@@ -197,5 +202,5 @@ def _interrupts_live(device: Device) -> list[tuple[str, str]]:
                 place = device.msix_table
                 growth += f", table in BAR{place[0]} at {place[1].offset:#x}" if place is not None else ""
             name = {IrqIndex.INTX: "INTx", IrqIndex.MSIX: "MSI-X"}.get(index, index.name)
-            found.append((name, f"{info.count} vector{'s' if info.count > 1 else ''}{growth}"))
+            found.append((name, f"{counted(info.count, 'vector')}{growth}"))
     return found

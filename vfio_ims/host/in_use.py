@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vfio_ims.counted import counted
 from vfio_ims.pci import PciAddress
 from vfio_ims.sysfs.attributes import entries, read_int, read_text
 
@@ -139,4 +140,4 @@ def _queues(function: Function) -> Iterator[str]:
         for queue in entries(function.path / device) if re.fullmatch(r"(dsa|iax)\d+", device) else ():
             clients = read_int(function.path / device / queue / "clients")
             if queue.startswith("wq") and clients:
-                yield f"queue {queue} of {device} has {clients} client{'s' if clients > 1 else ''}"
+                yield f"queue {queue} of {device} has {counted(clients, 'client')}"

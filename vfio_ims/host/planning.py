@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from vfio_ims.counted import counted
 from vfio_ims.errors import DeviceBusy, SetupError
 from vfio_ims.host.binding import Binding, Step, steps_between
 from vfio_ims.host.denylist import WAY_OUT, denied
@@ -134,7 +135,7 @@ class Planner:
             found += [f"{holder} has it open" for holder in holders.of(function)]
             found += [f"{holder} has its virtual function {one} open" for one in virtual for holder in holders.of(one)]
         if virtual and operation != "restore":
-            found.append(f"its {change.now.virtual} virtual functions would vanish")
+            found.append(f"its {counted(change.now.virtual or 0, 'virtual function')} would vanish")
         found += [f"its virtual function {one}: {use}" for one in virtual for use in uses.of(one)]
         if change.now.driver == "idxd" and (0, 0) < self.machine.kernel < (5, 14):
             found.append(f"taking it from idxd can crash Linux {self.machine.release} (fixed in 5.14)")

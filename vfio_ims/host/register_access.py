@@ -7,6 +7,7 @@ import errno
 import os
 from typing import TYPE_CHECKING, Protocol
 
+from vfio_ims.counted import counted
 from vfio_ims.errors import AccessDenied, DeviceError, SetupError, UsageError
 from vfio_ims.host.register_names import Place
 from vfio_ims.native.descriptor import Descriptor
@@ -100,7 +101,9 @@ class SysfsRegisters:
         finally:
             os.close(descriptor)
         if len(data) != place.width:
-            why = f"the kernel shows this user {len(self.capabilities.config)} bytes, and {place} lies beyond"
+            why = (
+                f"the kernel shows this user {counted(len(self.capabilities.config), 'byte')}, and {place} lies beyond"
+            )
             raise AccessDenied(f"read {place}", device=self.name, why=why, hint="the same command with sudo")
         return int.from_bytes(data, "little")
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from vfio_ims.counted import counted
 from vfio_ims.errors import UsageError, explain_unknown
 from vfio_ims.pci import ConfigRegister
 from vfio_ims.pci.spelling import REGISTERS
@@ -122,7 +123,7 @@ def _own(text: str, blocks: dict[int, type[Block]]) -> Place | None:
                 continue
             index = int(match["index"])
             if index >= repeat.count:
-                why = f"{match['repeat']} has {repeat.count} entries, and {index} is not one of them"
+                why = f"{match['repeat']} has {counted(repeat.count, 'entry')}, and {index} is not one of them"
                 raise UsageError("name a register", why=why)
             base, inside = repeat.offset + index * repeat.stride, repeat.block
         register = inside.registers.get(match["name"]) or inside.registers.get(match["name"].upper())
@@ -149,7 +150,9 @@ def parse_write(text: str, capabilities: Capabilities, blocks: dict[int, type[Bl
         value = int(match[1], 16)
         mask = None if match[2] is None else int(match[2], 16)
         if max(value, mask or 0) >> 8 * place.width:
-            raise UsageError("write a register", why=f"{part!r} does not fit the {place.width} bytes of {name}")
+            raise UsageError(
+                "write a register", why=f"{part!r} does not fit the {counted(place.width, 'byte')} of {name}"
+            )
         following = Place(
             place.bar,
             place.offset + number * place.width,

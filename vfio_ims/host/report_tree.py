@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from vfio_ims.counted import counted
+
 __all__ = ["lay_out"]
 
 _MOST_NODES = 20_000
@@ -40,7 +42,7 @@ def _checked(files: object) -> tuple[set[str], dict[str, bytes], dict[str, str]]
     if not isinstance(files, dict):
         raise ValueError(f"files must be a table by path, not a {type(files).__name__}")
     if len(files) > _MOST_NODES:
-        raise ValueError(f"it has {len(files)} files, and no report has more than {_MOST_NODES}")
+        raise ValueError(f"it has {counted(len(files), 'file')}, and no report has more than {_MOST_NODES}")
     folders: set[str] = set()
     contents: dict[str, bytes] = {}
     links: dict[str, str] = {}
@@ -68,7 +70,9 @@ def _parts(path: str) -> tuple[str, ...]:
     if not all(map(_is_name, parts)):
         raise ValueError(f"{path!r} is no path below the root")
     if len(parts) > _DEEPEST:
-        raise ValueError(f"{path[:80]!r}... is {len(parts)} folders deep, and no report has more than {_DEEPEST}")
+        raise ValueError(
+            f"{path[:80]!r}... is {counted(len(parts), 'folder')} deep, and no report has more than {_DEEPEST}"
+        )
     return parts
 
 

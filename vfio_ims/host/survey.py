@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from vfio_ims.backends.kernel.claim import claimed_by
+from vfio_ims.counted import counted
 from vfio_ims.families import Family, all_families
 from vfio_ims.host.denylist import denied
 from vfio_ims.host.guest import iommu_on
@@ -194,8 +195,8 @@ def unseen(found: Collection[Candidate], machine: Machine | None = None) -> list
     unread = sum(1 for one in found if one.hint.answer is None)
     if unread and not user.administers:
         sentences.append(
-            f"IMS is unknown for {unread} of {len(found)} functions: to this user the kernel shows 64 bytes of config"
-            " space, and the DVSEC lies beyond. As root: sudo vfio-ims list"
+            f"IMS is unknown for {unread} of {counted(len(found), 'function')}: to this user the kernel shows 64 bytes"
+            " of config space, and the DVSEC lies beyond. As root: sudo vfio-ims list"
         )
     if not user.privileged and any(one.state is State.USABLE for one in found):
         sentences.append(

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from vfio_ims.counted import counted
 from vfio_ims.errors import UsageError
 
 if TYPE_CHECKING:
@@ -116,8 +117,8 @@ def _mask(device: Device, layout: SlotLayout) -> Finding:
         if answers != [bit, 0, bit]:
             stuck.append(slot)
     if stuck:
-        return Finding("mask", False, f"bit {layout.mask} does not follow what is written in {len(stuck)} entries"
-                       f" (slot {stuck[0]} first)")  # fmt: skip
+        where = f"{counted(len(stuck), 'entry')} (slot {stuck[0]} first)"
+        return Finding("mask", False, f"bit {layout.mask} does not follow what is written in {where}")
     return Finding("mask", True, f"bit {layout.mask} can be set and cleared in every entry")
 
 

@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
+from vfio_ims.counted import counted
 from vfio_ims.errors import ClosedError, UsageError, VfioImsError, check_index
 from vfio_ims.ims.allocator import SlotAllocator
 from vfio_ims.ims.dispatch import Dispatcher
@@ -312,7 +313,7 @@ class ImsDomain(Owner):
         if self.closed:
             return f"<ImsDomain of {self.label}, closed>"
         used, size, donors = len(self.allocated), self.table.size, len(self.donors)
-        return f"<ImsDomain of {self.label}: {used} of {size} slots allocated, {donors} donors>"
+        return f"<ImsDomain of {self.label}: {used} of {counted(size, 'slot')} allocated, {counted(donors, 'donor')}>"
 
     def _release(self) -> None:
         with self._lock:

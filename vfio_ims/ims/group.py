@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self, overload
 
+from vfio_ims.counted import counted
 from vfio_ims.ims.slot_owner import SlotOwner
 
 if TYPE_CHECKING:
@@ -71,4 +72,4 @@ class ImsGroup(Sequence["ImsInterrupt"]):
         self.close()
 
     def __repr__(self) -> str:
-        return f"<ImsGroup of {len(self.slots)} slots of {self.domain.label}>"
+        return f"<ImsGroup of {counted(len(self.slots), 'slot')} of {self.domain.label}>"

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from vfio_ims.counted import by_count, counted
 from vfio_ims.errors import DeviceError, RemovedError
 
 if TYPE_CHECKING:
@@ -77,7 +78,8 @@ def _entries(table: ImsTable, records: SlotRecords, slots: list[int], *, compare
     if not wrong:
         return ""
     first = wrong[0]
-    text = f"{len(wrong)} of {len(slots)} slots do not hold what was written"
+    do = by_count(len(wrong), "does", "do")
+    text = f"{len(wrong)} of {counted(len(slots), 'slot')} {do} not hold what was written"
     text += f" (slot {first}: {found[slots.index(first)]} instead of {records.slot(first)})"
     whole = "the device was reset, not by this driver"
     return f"{text}: {whole if len(wrong) == len(slots) else 'another program wrote to the table'}"

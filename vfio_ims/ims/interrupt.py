@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Generator
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from vfio_ims.counted import counted
 from vfio_ims.errors import ClosedError, UsageError
 
 if TYPE_CHECKING:
@@ -123,7 +124,7 @@ class ImsInterrupt:
             raise UsageError(
                 f"hand out the descriptor of slot {self.slot}",
                 device=self.domain.label,
-                why=f"its donor, vector {donor.vector}, is shared by {donor.load} slots",
+                why=f"its donor, vector {donor.vector}, is shared by {counted(donor.load, 'slot')}",
                 hint="allocate(exclusive=True), or wait on domain.hub.fileno() and call domain.hub.drain()",
             )
         descriptor = donor.hand_out()

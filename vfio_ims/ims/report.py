@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from vfio_ims.counted import counted
 from vfio_ims.messages import Message, Slot
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ class DonorReport:
 
     def __str__(self) -> str:
         use = "exclusive" if self.exclusive else f"shared by {self.slots}"
-        return f"vector {self.vector}: {self.message}, {use}, {self.events} events"
+        return f"vector {self.vector}: {self.message}, {use}, {counted(self.events, 'event')}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +67,9 @@ class DomainReport:
     slots: tuple[SlotReport, ...]
 
     def __str__(self) -> str:
-        lines = [f"{self.device}: {len(self.slots)} of {self.size} slots in use, {len(self.donors)} donors"]
-        return "\n  ".join([*lines, *map(str, self.donors), *map(str, self.slots)])
+        used = f"{len(self.slots)} of {counted(self.size, 'slot')} in use"
+        first = f"{self.device}: {used}, {counted(len(self.donors), 'donor')}"
+        return "\n  ".join([first, *map(str, self.donors), *map(str, self.slots)])
 
 
 def report_of(device: str, records: SlotRecords, table: ImsTable, donors: Iterable[Donor]) -> DomainReport:

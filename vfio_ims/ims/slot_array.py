@@ -7,6 +7,7 @@ from array import array
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from vfio_ims.counted import counted
 from vfio_ims.errors import UsageError
 from vfio_ims.ims.narrow_fields import NarrowFields
 from vfio_ims.messages import MessageLimits, Slot
@@ -134,7 +135,7 @@ class SlotArray:
             return
         addresses = {slot.message.address for slot in pattern}
         if self._address is not None and len(addresses) > 1:
-            why = f"they share one address register, the messages have {len(addresses)} addresses"
+            why = f"they share one address register, the messages have {counted(len(addresses), 'address')}"
             raise UsageError("write slots", device=self._device.name, why=why)
         if self._masks is not None:
             self._masks.put([(index, 1) for index in indices])

@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
+from vfio_ims.counted import by_count, counted
 from vfio_ims.errors import DeviceBusy, DeviceError, UnsupportedError, VfioImsError
 from vfio_ims.locks import make_lock
 from vfio_ims.messages import Message, MessageLimits
@@ -279,7 +280,8 @@ class TableDonors:
         """What every vector is used for."""
         mine = [one for vector, one in self._pool.vectors.items() if vector in self._may_use]
         exclusive = sum(one.exclusive for one in mine)
-        parts = [f"of {len(self.eligible)} vectors that may be donors {exclusive} are exclusive"]
+        eligible = counted(len(self.eligible), "eligible vector")
+        parts = [f"of {eligible} {exclusive} {by_count(exclusive, 'is', 'are')} exclusive"]
         parts.append(f"{len(mine) - exclusive} shared")
         busy = [f"vector {one.vector} by {one.load}" for one in mine if one.load and not one.exclusive]
         if busy:
@@ -373,4 +375,4 @@ def _name(slots: Sequence[int]) -> str:
     if len(slots) == 1:
         return f"slot {slots[0]}"
     more = f" and {len(slots) - _NAMED} more" if len(slots) > _NAMED else ""
-    return f"{len(slots)} slots ({', '.join(map(str, slots[:_NAMED]))}{more})"
+    return f"{counted(len(slots), 'slot')} ({', '.join(map(str, slots[:_NAMED]))}{more})"

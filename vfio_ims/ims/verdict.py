@@ -8,6 +8,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from vfio_ims.counted import counted
 from vfio_ims.messages import MessageLimits
 from vfio_ims.pci.siov import ims_hint
 from vfio_ims.ports.values import Evidence
@@ -74,7 +75,7 @@ class ImsVerdict:
         if self.usable:
             remapping = self.link("interrupt remapping").word
             state = {"yes": "on", "no": "OFF: slots are rewritten when a vector moves"}.get(remapping, "unknown")
-            return f"IMS usable: {self.slots} slots, {self.donors} donors, remapping {state}"
+            return f"IMS usable: {counted(self.slots, 'slot')}, {counted(self.donors, 'donor')}, remapping {state}"
         if self.usable is False:
             return "IMS unusable: " + "; ".join(str(link) for link in self.broken if link.evidence.answer is False)
         return "IMS unknown: " + "; ".join(map(str, self.broken or self.links))
@@ -99,7 +100,9 @@ def judge(device: Device, table: ImsTable | None, reserved: Collection[int] = ()
     """Ask an open ``device``, with the ``table`` that its driver found (None: the driver has no table)."""
     links = hint_links(device.capabilities)
     size = 0 if table is None else table.size
-    found = Evidence(size > 0, f"the driver read a table of {size} slots" if size else "the driver found no slot table")
+    found = Evidence(
+        size > 0, f"the driver read a table of {counted(size, 'slot')}" if size else "the driver found no slot table"
+    )
     links.append(VerdictLink("slot table", found, required=True))
     msix = device.interrupts.msix
     if msix.count:
@@ -117,7 +120,11 @@ def judge(device: Device, table: ImsTable | None, reserved: Collection[int] = ()
     donors, text = _usable_donors(device, eligible, MessageLimits() if table is None else table.limits, mappable)
     kept_text = f", {len(kept)} reserved by the driver" if kept else ""
     links.append(
-        VerdictLink("donors", Evidence(donors > 0, f"{donors} of {msix.count} vectors{kept_text}{text}"), required=True)
+        VerdictLink(
+            "donors",
+            Evidence(donors > 0, f"{donors} of {counted(msix.count, 'vector')}{kept_text}{text}"),
+            required=True,
+        )
     )
     links.append(VerdictLink("interrupt remapping", device.port.interrupt_remapping()))
     growth = "vectors are added one at a time" if msix.dynamic else "all vectors are taken up front (NORESIZE)"

@@ -6,6 +6,7 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, Protocol
 
+from vfio_ims.counted import counted
 from vfio_ims.errors import DeviceBusy, DeviceError, UnsupportedError, UsageError
 from vfio_ims.locks import Guard
 from vfio_ims.messages import Message
@@ -73,7 +74,9 @@ class MsixVectors:
             self._owner.check_open(f"attach vector {vector}")
             if not 0 <= vector < self.count:
                 why = (
-                    f"the function has {self.count} MSI-X vectors, 0 to {self.count - 1}" if self.count else "no MSI-X"
+                    f"the function has {counted(self.count, 'MSI-X vector')}, 0 to {self.count - 1}"
+                    if self.count
+                    else "no MSI-X"
                 )
                 raise UsageError(f"attach vector {vector}", device=self._port.name, why=why)
             if vector in self._attached:

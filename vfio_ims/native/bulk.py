@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from vfio_ims.counted import counted
 from vfio_ims.errors import UnsupportedError, UsageError, VfioImsError
 from vfio_ims.native.lib import CData, native
 
@@ -110,7 +111,9 @@ class BulkAccess:
             flat, count = _flat(tuple(steps)), len(rows)
             per_row, left = divmod(len(values), count) if count else (0, len(values))
             if left:
-                raise ValueError(f"the words must be equally many for each of {count} rows, not {len(values)} in all")
+                raise ValueError(
+                    f"the words must be equally many for each of {counted(count, 'row')}, not {len(values)} in all"
+                )
             status = lib.window_write_table(
                 self._handle, offset, stride, rows, count, flat, len(steps), values, per_row
             )
@@ -188,7 +191,7 @@ class BulkAccess:
             except OverflowError as error:
                 raise UsageError("store rows", device=self.label, why=f"numbers must be of 64 bits: {error}") from None
             if status:
-                raise self._refused(status, f"store {count} rows of 64 bytes at {offset}", 64)
+                raise self._refused(status, f"store {counted(count, 'row')} of 64 bytes at {offset}", 64)
             stored: int = following[0]
             if stored >= count or timeout <= _SLICE:
                 return stored

@@ -11,6 +11,7 @@ import sys
 import weakref
 from typing import Literal
 
+from vfio_ims.counted import by_count, counted
 from vfio_ims.errors import SetupError, UsageError, VfioImsError
 from vfio_ims.lifetime import Owner
 from vfio_ims.native.descriptor import Descriptor
@@ -212,7 +213,8 @@ def _no_memory(code: int, size: int, hugepages: int | None, name: str) -> VfioIm
         why = f"this kernel has no pages of {hugepages // MIB} MiB"
         return SetupError(operation, device=name, why=why, hint="ask for other hugepages, or none", errno=code)
     need = size // hugepages
-    why = f"{need} pages of {hugepages // MIB} MiB are needed and {free} are free"
+    needed = f"{counted(need, 'page')} of {hugepages // MIB} MiB {by_count(need, 'is', 'are')} needed"
+    why = f"{needed} and {free} {by_count(free, 'is', 'are')} free"
     hint = f"echo {need} | sudo tee {pool}/nr_hugepages"
     return SetupError(operation, device=name, why=why, hint=hint, errno=code)
 

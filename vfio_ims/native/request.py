@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from vfio_ims.counted import counted
 from vfio_ims.errors import DeviceError
 from vfio_ims.native.lib import CData, native
 
@@ -67,7 +68,7 @@ def ask(fd: int, request: int, kind: str, **fields: int) -> tuple[CData, bytes]:
             whole = bytes(ffi.buffer(buffer))
             return ffi.from_buffer(f"struct ioc_{kind} *", whole), whole
         if wanted > _MOST:
-            raise DeviceError(f"read {kind}", why=f"the kernel asks for {wanted} bytes of room")
+            raise DeviceError(f"read {kind}", why=f"the kernel asks for {counted(wanted, 'byte')} of room")
         room = wanted
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from vfio_ims.counted import counted
 from vfio_ims.errors import UsageError
 from vfio_ims.native.lib import CData, native
 
@@ -48,7 +49,8 @@ class RowColumns:
             data = self._from_buffer(buffer)
             if len(data) != width * count:
                 self.release()
-                why = f"a column of {width} bytes must hold {count} values, as the others, not {len(data)} bytes"
+                kind, found = f"a column of {counted(width, 'byte')}", counted(len(data), "byte")
+                why = f"{kind} must hold {counted(count, 'value')}, as the others, not {found}"
                 raise UsageError("lay out rows", why=why)
             column.data = data
             held.append(data)

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from vfio_ims.counted import counted
 from vfio_ims.errors import DeviceError, UsageError
 from vfio_ims.native.lib import native
 from vfio_ims.native.request import ask, call, chain, part, structure
@@ -283,7 +284,9 @@ def detach_pt(device: int, pasid: int | None = None) -> None:
 def _pairs(what: str, answer: bytes, start: int, count: int) -> list[tuple[int, int]]:
     """``count`` pairs of 64-bit numbers. DeviceError where they do not fit."""
     if count > _MOST_PARTS or start + 16 * count > len(answer):
-        raise DeviceError(f"read {what}", why=f"{count} entries do not fit into the answer's {len(answer):#x} bytes")
+        raise DeviceError(
+            f"read {what}", why=f"the answer's {len(answer):#x} bytes have no room for {counted(count, 'entry')}"
+        )
     words = memoryview(answer)[start : start + 16 * count]
     numbers = [int.from_bytes(words[at : at + 8], "little") for at in range(0, 16 * count, 8)]
     return list(zip(numbers[::2], numbers[1::2], strict=True))

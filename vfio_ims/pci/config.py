@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
 
+from vfio_ims.counted import counted
 from vfio_ims.errors import UsageError
 from vfio_ims.pci.bars import BaseAddress, decode_bars
 from vfio_ims.pci.header import Header
@@ -54,7 +55,7 @@ class ConfigSpace:
 
     def __repr__(self) -> str:
         ids = f"{self.header.vendor:04x}:{self.header.device:04x}"
-        return f"ConfigSpace({ids}, {len(self.data)} bytes from {self.source})"
+        return f"ConfigSpace({ids}, {counted(len(self.data), 'byte')} from {self.source})"
 
     @property
     def standard_readable(self) -> bool:

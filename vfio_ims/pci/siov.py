@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What config space says about IMS: a hint. The device's own registers, which its driver reads, decide."""
 
+from vfio_ims.counted import counted
 from vfio_ims.pci.capabilities import Capabilities, SiovDvsec
 from vfio_ims.ports.values import Evidence
 
@@ -15,9 +16,10 @@ def _unread(capabilities: Capabilities) -> str | None:
     if config.absent:
         return "the function does not answer: its vendor id reads as all ones"
     if not config.standard_readable:
-        return f"only {len(config)} bytes of config space could be read ({config.source})"
+        return f"only {counted(len(config), 'byte')} of config space could be read ({config.source})"
     if capabilities.extended_unread:
-        return f"only {len(config)} bytes of config space could be read ({config.source}): no extended capabilities"
+        read = f"only {counted(len(config), 'byte')} of config space could be read ({config.source})"
+        return f"{read}: no extended capabilities"
     if not capabilities.complete and not capabilities.source.hides:
         return f"the capability list is damaged: {capabilities.diagnoses[0]}"
     return None
@@ -30,7 +32,7 @@ def ims_hint(capabilities: Capabilities) -> Evidence:
         dvsec = next((one for one in found if one.ims), found[0])
         where = f"Intel SIOV DVSEC at {dvsec.offset:#x} ({dvsec.source})"
         if dvsec.ims is None:
-            why = f"{where} has {dvsec.size} bytes and ends before its IMS bit"
+            why = f"{where} has {counted(dvsec.size, 'byte')} and ends before its IMS bit"
             return Evidence(None, why, "the device's own registers, by its driver")
         return Evidence(dvsec.ims, f"{where}: IMS bit {'set' if dvsec.ims else 'clear'}")
     unread = _unread(capabilities)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 
+from vfio_ims.counted import counted
 from vfio_ims.messages import Message
 from vfio_ims.platform.refusals import refusal
 from vfio_ims.platform.remapping import Claim
@@ -34,7 +35,9 @@ class CpuVectors:
         """Vectors are taken when they are attached. x86 has no multi-vector MSI without remapping."""
         if contiguous and count > 1:
             why = "without interrupt remapping x86 has one MSI vector a function"
-            raise refusal(errno.ENOSPC, f"allocate {count} interrupts", why=why, hint="ask for one, or use MSI-X")
+            raise refusal(
+                errno.ENOSPC, f"allocate {counted(count, 'interrupt')}", why=why, hint="ask for one, or use MSI-X"
+            )
         return [Claim(requester) for _ in range(count)]
 
     def _take(self, claim: Claim, cpu: int) -> Message:

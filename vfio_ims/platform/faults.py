@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
+from vfio_ims.counted import counted
+
 __all__ = ["Fault", "FaultKind", "FaultLog"]
 
 
@@ -37,7 +39,9 @@ class Fault:
     def __str__(self) -> str:
         who = f"{self.requester >> 8:02x}:{self.requester >> 3 & 31:02x}.{self.requester & 7}"
         tag = "" if self.pasid is None else f" PASID {self.pasid}"
-        what = f"{self.address:#x}" + (f"/{self.data:#x}" if self.data is not None else f" ({self.size} bytes)")
+        what = f"{self.address:#x}" + (
+            f"/{self.data:#x}" if self.data is not None else f" ({counted(self.size, 'byte')})"
+        )
         return f"{who}{tag}: {self.kind} {what} refused: {self.why}"
 
 

@@ -11,6 +11,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from vfio_ims.counted import counted
 from vfio_ims.errors import BusFault, VfioImsError
 from vfio_ims.locks import make_lock
 from vfio_ims.messages import INTERRUPT_RANGE
@@ -107,7 +108,9 @@ class IoAddressSpace:
                 raise self._refuse(errno.EEXIST, operation, why, "unmap it first; a mapping cannot be changed in place")
             if len(self._mappings) >= self.max_mappings:
                 hint = "map larger pieces, or raise vfio_iommu_type1.dma_entry_limit on a real host"
-                raise self._refuse(errno.ENOSPC, operation, f"there are {self.max_mappings} mappings already", hint)
+                raise self._refuse(
+                    errno.ENOSPC, operation, f"there are {counted(self.max_mappings, 'mapping')} already", hint
+                )
             self._starts.insert(at, iova)
             self._mappings.insert(at, mapping)
         return mapping

@@ -11,6 +11,7 @@ import errno
 import threading
 from collections.abc import Callable, Mapping, Sequence
 
+from vfio_ims.counted import counted
 from vfio_ims.errors import VfioImsError
 from vfio_ims.locks import make_lock
 from vfio_ims.platform.irq_kinds import Intx, Single, refuse_irqs
@@ -89,7 +90,7 @@ class Irqs:
             raise refuse_irqs(f"start and count must be 32 bits and flags known, not {start}, {count}, {flags:#x}")
         have = self._counts.get(index, 0)
         if start >= have or start + count > have:
-            raise refuse_irqs(f"start and count must lie within the function's {have} such vectors")
+            raise refuse_irqs(f"start and count must lie within the function's {counted(have, 'such vector')}")
         kind = IrqSet(flags) & _DATA
         if kind not in (IrqSet.DATA_NONE, IrqSet.DATA_BOOL, IrqSet.DATA_EVENTFD):
             raise refuse_irqs("flags must name exactly one of DATA_NONE, DATA_BOOL and DATA_EVENTFD")

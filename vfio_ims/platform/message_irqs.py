@@ -10,6 +10,7 @@ import threading
 from collections.abc import Sequence
 from typing import Protocol
 
+from vfio_ims.counted import counted
 from vfio_ims.errors import VfioImsError
 from vfio_ims.messages import Message
 from vfio_ims.platform.irq_kinds import refuse_irqs
@@ -108,7 +109,8 @@ class MessageIrqs:
             return
         if index not in self._claims:
             if not self.dynamic:
-                why = f"the first call took {len(self._claims)} vectors, and this platform cannot add vector {index}"
+                taken = counted(len(self._claims), "vector")
+                why = f"the first call took {taken}, and this platform cannot add vector {index}"
                 raise refuse_irqs(why, "disable all with DATA_NONE and count 0, then name the most you will need")
             with self._lock:
                 self._claims[index] = self._controller.claim(self._requester)[0]

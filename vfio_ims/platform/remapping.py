@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 from dataclasses import dataclass, field
 
+from vfio_ims.counted import counted
 from vfio_ims.messages import Message
 from vfio_ims.platform.refusals import refusal
 from vfio_ims.platform.vectors import Vector
@@ -57,7 +58,9 @@ class RemappingTable:
                 for number in numbers:
                     self._used[number] = 0
                 why = f"{sum(self._used)} of {len(self._used)} interrupt-remapping entries are in use"
-                raise refusal(errno.ENOSPC, f"allocate {count} interrupts", why=why, hint="use fewer vectors")
+                raise refusal(
+                    errno.ENOSPC, f"allocate {counted(count, 'interrupt')}", why=why, hint="use fewer vectors"
+                )
             self._used[at : at + width] = b"\1" * width
             numbers += range(at, at + width)
         base = numbers[0]

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
+from vfio_ims.counted import counted
+
 __all__ = ["Characteristics", "ControlWord", "Survival", "Trial"]
 
 
@@ -81,7 +83,7 @@ class Characteristics:
         }
 
     def __str__(self) -> str:
-        lines = [f"{self.device} ({self.driver}, {self.mount}), {self.slots} slots"]
+        lines = [f"{self.device} ({self.driver}, {self.mount}), {counted(self.slots, 'slot')}"]
         if self.control is not None:
             word = self.control
             where = "slots " + ", ".join(map(str, word.probed)) + ("" if word.alike else ", which differ")

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from statistics import median
 from typing import TYPE_CHECKING
 
+from vfio_ims.counted import by_count, counted
 from vfio_ims.errors import UnsupportedError, UsageError
 from vfio_ims.ims import FireReport
 from vfio_ims.selftest.options import Options, Progress, ProgressSink
@@ -45,8 +46,9 @@ class Context:
         self._silences = self._silent_refires = 0
         self._step = ""
         self._reported_at = 0.0
-        if self.domain.allocated:
-            why = f"{len(self.domain.allocated)} slots of its table are in use"
+        used = len(self.domain.allocated)
+        if used:
+            why = f"{counted(used, 'slot')} of its table {by_count(used, 'is', 'are')} in use"
             raise UsageError("test", device=driver.label, why=why, hint="close your interrupts first")
 
     # --- firing -------------------------------------------------------------------------------------------------------

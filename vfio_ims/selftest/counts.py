@@ -6,6 +6,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 
+from vfio_ims.counted import counted
+
 __all__ = ["Counts", "Latency", "Tally"]
 
 
@@ -90,4 +92,4 @@ class Latency:
         return {"count": self.count, "p50_us": self.p50, "p99_us": self.p99, "max_us": self.max}
 
     def __str__(self) -> str:
-        return f"p50 {self.p50:.0f} µs, p99 {self.p99:.0f} µs, max {self.max:.0f} µs ({self.count} fires)"
+        return f"p50 {self.p50:.0f} µs, p99 {self.p99:.0f} µs, max {self.max:.0f} µs ({counted(self.count, 'fire')})"

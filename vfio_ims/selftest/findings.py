@@ -7,6 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from vfio_ims.counted import counted
+
 __all__ = ["Finding", "Kind", "name_slots", "spans"]
 
 _MOST_SPANS = 8
@@ -92,4 +94,4 @@ def name_slots(slots: Sequence[int], size: int = 0) -> str:
             return "every slot" if first == 0 else f"slots from {first} on"
     words = spans(slots)
     more = len(words) - _MOST_SPANS
-    return "slots " + ", ".join(words[:_MOST_SPANS]) + (f" and {more} more ranges" if more > 0 else "")
+    return "slots " + ", ".join(words[:_MOST_SPANS]) + (f" and {counted(more, 'more range')}" if more > 0 else "")

@@ -6,6 +6,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from vfio_ims.counted import counted
 from vfio_ims.selftest.findings import name_slots
 
 if TYPE_CHECKING:
@@ -46,6 +47,6 @@ def check_idle(driver: Driver, settle: float | None = None) -> tuple[str, ...]:
     for vector, donor in domain.donors.items():
         if donor.count > before.get(vector, 0):
             problems.append(
-                f"vector {vector} got {donor.count - before.get(vector, 0)} events though no slot is in use"
+                f"vector {vector} got {counted(donor.count - before.get(vector, 0), 'event')} though no slot is in use"
             )
     return tuple(problems)

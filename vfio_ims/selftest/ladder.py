@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
+from vfio_ims.counted import counted
 from vfio_ims.errors import UnsupportedError, VfioImsError
 from vfio_ims.ims import FireReport, FireStatus
 from vfio_ims.ports.values import IrqIndex, IrqSet
@@ -70,7 +71,7 @@ def _came(context: Context, donor: Donor, before: int, what: str) -> str:
         raise _Fails(f"{what}: no event on {vector} in {context.options.timeout:g} s{where}")
     context.pause(context.settle)
     events = donor.count - before
-    return f"{what}: {'one event' if events == 1 else f'{events} events'} on {vector}"
+    return f"{what}: {counted(events, 'event')} on {vector}"
 
 
 def _accepted(report: FireReport, slot: int) -> None:

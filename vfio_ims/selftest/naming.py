@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from dataclasses import replace
 
+from vfio_ims.counted import counted
 from vfio_ims.selftest.findings import Finding, Kind, name_slots, spans
 from vfio_ims.selftest.passes import pass_count
 from vfio_ims.selftest.slot_evidence import SlotEvidence
@@ -185,5 +186,6 @@ def _echoes(first: SlotEvidence, second: SlotEvidence, slots: int) -> list[Findi
     if twice:
         when = "" if first.echoes else " after a reset"
         return [Finding(Kind.TWICE, _say(twice, slots, "fires twice", "fire twice") + when, tuple(sorted(twice)))]
-    text = f"{echoes.total()} extra events, none when fired alone again; near slots {', '.join(spans(echoes)[:8])}"
+    extra, near = counted(echoes.total(), "extra event"), ", ".join(spans(echoes)[:8])
+    text = f"{extra}, none when fired alone again; near slots {near}"
     return [Finding(Kind.EXTRA, text, tuple(sorted(echoes)))]

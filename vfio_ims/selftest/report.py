@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from vfio_ims.counted import counted
 from vfio_ims.selftest.counts import Counts, Latency
 from vfio_ims.selftest.findings import Finding, Kind
 
@@ -158,8 +159,8 @@ def _render(report: Report) -> str:
         lines.append(f"  {rung.name:{width}}  {rung.outcome:14}  {rung.text}".rstrip())
     if report.steps:
         some = report.slots != report.table
-        lines += ["", f"every slot: {report.slots} slots" + (f" of {report.table}" if some else "")]
-        lines[-1] += f", {report.donors} donors, {report.passes} passes, T {report.timeout:g} s"
+        lines += ["", f"every slot: {counted(report.slots, 'slot')}" + (f" of {report.table}" if some else "")]
+        lines[-1] += f", {counted(report.donors, 'donor')}, {counted(report.passes, 'pass')}, T {report.timeout:g} s"
         for step in report.steps:
             notes = "; ".join(part for part in (step.text, _counted(step)) if part)
             lines.append(f"  {step.name:{width}}  {step.outcome:14}  {notes}".rstrip())

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from vfio_ims.counted import by_count, counted
 from vfio_ims.selftest.entries import read_back
 from vfio_ims.selftest.passes import pairing
 
@@ -27,4 +28,5 @@ def reset(context: Context, evidence: SlotEvidence, group: ImsGroup) -> str:
     evidence.not_woken.update(interrupt.slot for interrupt in interrupts if not interrupt.wakeup.raised)
     differ = read_back(context, evidence)
     how = "function reset" if context.driver.device.can_reset else "the driver's own: the function has none"
-    return how + (f"; {differ} entries do not read back as they were written again" if differ else "")
+    does = by_count(differ, "does not read back as it was", "do not read back as they were")
+    return how + (f"; {counted(differ, 'entry')} {does} written again" if differ else "")

@@ -8,6 +8,7 @@ import traceback
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from vfio_ims.counted import counted
 from vfio_ims.selftest.context import Broken, Context, NotApplicable
 from vfio_ims.selftest.counts import Latency, Tally
 from vfio_ims.selftest.findings import Finding, Kind
@@ -162,7 +163,9 @@ class _Run:
         if outcome is Outcome.PASSED and (counts.faults or evidence.weight() > before):
             outcome = Outcome.FAILED
         if skip and outcome in (Outcome.PASSED, Outcome.FAILED):
-            text = "; ".join(part for part in (text, f"{len(skip)} slots left out that failed before") if part)
+            text = "; ".join(
+                part for part in (text, f"{counted(len(skip), 'slot')} left out that failed before") if part
+            )
         self._steps.append(Step(name, outcome, counts, time.monotonic() - start, text))
         if stop is not None:
             raise stop

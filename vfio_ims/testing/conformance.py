@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from vfio_ims.counted import counted
 from vfio_ims.device import Device
 from vfio_ims.driver import Driver, driver_for
 from vfio_ims.errors import DeviceBusy, DeviceError, DeviceTimeout, UnsupportedError, UsageError
@@ -148,7 +149,7 @@ def test_an_index_outside_the_table_is_refused(idle: Driver) -> None:
                 use(index)
             except UsageError:
                 continue
-            found = f"{name}({index}) did, and the table has {table.size} slots"
+            found = f"{name}({index}) did, and the table has {counted(table.size, 'slot')}"
             pytest.fail(breach(idle, "ims_table", "an index outside raises UsageError", found))
 
 
@@ -265,7 +266,7 @@ def test_fire_raises_once(ims_driver: Driver) -> None:
     descriptor = irq.fileno()
     ims_driver.fire(irq.slot)
     time.sleep(max(ims_driver.device.port.settle, 0.02))
-    found = f"one fire of slot {irq.slot} gave {(count := os.eventfd_read(descriptor))} events"
+    found = f"one fire of slot {irq.slot} gave {counted((count := os.eventfd_read(descriptor)), 'event')}"
     assert count == 1, breach(ims_driver, "fire", "raises the slot once", found)
 
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from vfio_ims.counted import counted
 from vfio_ims.driver import Driver
 from vfio_ims.errors import DeviceBusy
 from vfio_ims.ims import FireReport, FireStatus, ImsInterrupt, ImsTable
@@ -76,7 +77,7 @@ def exclusive(driver: Driver, count: int) -> list[ImsInterrupt]:
     try:
         return [driver.ims.allocate(exclusive=True) for _ in range(count)]
     except DeviceBusy as busy:
-        pytest.skip(f"not applicable: {count} donors do not fit this table: {busy.why}")
+        pytest.skip(f"not applicable: this table has no room for {counted(count, 'donor')}: {busy.why}")
 
 
 def neighbours_arrive(driver: Driver, kept: Sequence[ImsInterrupt], callback: str, done: str) -> None:

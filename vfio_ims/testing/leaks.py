@@ -10,6 +10,8 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+from vfio_ims.counted import counted
+
 __all__ = ["Held", "held"]
 
 _OURS = ("memfd:", "/dev/vfio", "anon_inode:[vfio", "anon_inode:[iommufd")
@@ -31,7 +33,7 @@ class Held:
             ("mapping", self.mappings, before.mappings),
             ("thread", self.threads, before.threads),
         ):
-            parts += [f"{count} {what}{'s' if count > 1 else ''} of {name}" for name, count in (now - then).items()]
+            parts += [f"{counted(count, what)} of {name}" for name, count in (now - then).items()]
         return ", ".join(parts)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import NoReturn
 
+from vfio_ims.counted import counted
 from vfio_ims.interruption import uninterrupted
 from vfio_ims.vfio_user.messages import REGION_ACCESS, REGION_MESSAGE, WRITE_COUNT, WRITE_ONE
 from vfio_ims.vfio_user.requester import Requester
@@ -55,7 +56,7 @@ class Accesses:
             for field, value, asked in zip(REGION_ACCESS.names, said, REGION_ACCESS.unpack(request), strict=True):
                 if value != asked:
                     malformed(field, f"{asked}, as asked", value)
-            malformed("data", f"{data} bytes", len(payload) - _HEAD)
+            malformed("data", f"{counted(data, 'byte')}", len(payload) - _HEAD)
         except WireError as error:
             raise self._requester.wrong_answer(command, error) from error
 

@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from itertools import groupby
 from typing import TYPE_CHECKING
 
+from vfio_ims.counted import counted
 from vfio_ims.errors import ClosedError, VfioImsError
 from vfio_ims.lifetime import Owner, close_at_exit
 from vfio_ims.ports.values import DeviceInfo, IrqFlags, IrqIndex, IrqInfo, IrqSet, RegionInfo
@@ -129,7 +130,7 @@ class SocketLink(Owner):
             info, full = decode_region_info(reply.payload, index)
             if full > len(reply.payload):
                 if not room < full <= MAX_TRANSFER:
-                    malformed("argsz", f"the {len(reply.payload)} bytes that came", full)
+                    malformed("argsz", f"the {counted(len(reply.payload), 'byte')} that came", full)
                 return info, full
             if info.areas:
                 self._keep_file(info, fds)

@@ -8,6 +8,7 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 
+from vfio_ims.counted import counted
 from vfio_ims.native.events import notify
 from vfio_ims.ports.values import IrqFlags, IrqIndex, IrqInfo, IrqSet
 from vfio_ims.vfio_user.messages import IRQ_SET
@@ -53,7 +54,8 @@ class IrqTable:
         rule = self._broken_rule(argsz, flags, index, start, count, payload[IRQ_SET.size :], fds)
         if rule:
             raise Refused(
-                errno.EINVAL, f"{rule} (flags {flags:#x}, index {index}, start {start}, count {count}, {len(fds)} fds)"
+                errno.EINVAL,
+                f"{rule} (flags {flags:#x}, index {index}, start {start}, count {count}, {counted(len(fds), 'fd')})",
             )
         vectors = range(start, start + count)
         with self._lock:

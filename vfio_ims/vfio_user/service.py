@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from vfio_ims.counted import counted
 from vfio_ims.native.shared_file import seals_of
 from vfio_ims.ports.values import Area, DeviceFlags, RegionIndex
 from vfio_ims.vfio_user.dma import ClientMemory
@@ -77,21 +78,21 @@ class Service:
 
     def _check(self, region: int, offset: int, count: int) -> None:
         if region >= len(self._sizes) or offset + count > self._sizes[region] or count > MAX_TRANSFER:
-            raise Refused(errno.EINVAL, f"no {count} bytes at {offset:#x} of region {region}")
+            raise Refused(errno.EINVAL, f"no {counted(count, 'byte')} at {offset:#x} of region {region}")
 
     def _region_read(self, payload: bytes, fds: list[int]) -> bytes:
         offset, region, count = REGION_ACCESS.unpack(payload)
         self._check(region, offset, count)
         data = self._model.read(region, offset, count) if count else b""
         if len(data) != count:
-            raise ValueError(f"the model answered a read of {count} bytes with {len(data)}")
+            raise ValueError(f"the model answered a read of {counted(count, 'byte')} with {len(data)}")
         return payload[: REGION_ACCESS.size] + data
 
     def _region_write(self, payload: bytes, fds: list[int]) -> bytes:
         offset, region, count = REGION_ACCESS.unpack(payload)
         data = payload[REGION_ACCESS.size :]
         if len(data) != count:
-            raise Refused(errno.EINVAL, f"count must be the {len(data)} bytes that came, not {count}")
+            raise Refused(errno.EINVAL, f"count must be the {counted(len(data), 'byte')} that came, not {count}")
         self._check(region, offset, count)
         if count:
             self._model.write(region, offset, data)
@@ -100,7 +101,9 @@ class Service:
     def _region_write_multi(self, payload: bytes, fds: list[int]) -> bytes:
         (count,) = WRITE_COUNT.unpack(payload)
         if len(payload) != WRITE_COUNT.size + count * WRITE_ONE.size:
-            raise Refused(errno.EINVAL, f"wr_cnt must be that of the writes in {len(payload)} bytes, not {count}")
+            raise Refused(
+                errno.EINVAL, f"wr_cnt must be that of the writes in {counted(len(payload), 'byte')}, not {count}"
+            )
         writes = list(WRITE_ONE.iter_unpack(payload[WRITE_COUNT.size :]))
         for offset, region, size, _ in writes:
             if not 0 < size <= 8:

@@ -7,6 +7,7 @@ import json
 from dataclasses import dataclass
 from struct import Struct
 
+from vfio_ims.counted import counted
 from vfio_ims.vfio_user.wire import MAX_TRANSFER, malformed
 
 __all__ = ["MAJOR", "MINOR", "Capabilities", "decode_version", "encode_version"]
@@ -44,7 +45,7 @@ def encode_version(major: int, minor: int, capabilities: Capabilities) -> bytes:
 def decode_version(payload: bytes) -> tuple[int, int, Capabilities]:
     """Major, minor and limits. Names that are not known are passed over. Raises WireError."""
     if len(payload) < _FIXED.size:
-        malformed("message size", f"at least {_FIXED.size} bytes of payload", len(payload))
+        malformed("message size", f"at least {counted(_FIXED.size, 'byte')} of payload", len(payload))
     major, minor = _FIXED.unpack_from(payload)
     if len(payload) == _FIXED.size:
         return major, minor, Capabilities()

@@ -13,6 +13,8 @@ from enum import IntEnum
 from struct import Struct
 from typing import NoReturn
 
+from vfio_ims.counted import counted
+
 __all__ = [
     "COMMAND",
     "ERROR",
@@ -112,7 +114,7 @@ class Layout:
     def unpack(self, payload: bytes, at: int = 0) -> tuple[int, ...]:
         """The numbers at ``at``. Raises WireError where the payload is too short for them."""
         if len(payload) < at + self.size:
-            malformed("message size", f"at least {at + self.size} bytes of payload", len(payload))
+            malformed("message size", f"at least {counted(at + self.size, 'byte')} of payload", len(payload))
         return self._struct.unpack_from(payload, at)
 
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from vfio_ims.counted import counted
 from vfio_ims.errors import DeviceTimeout, UsageError
 from vfio_ims.interruption import uninterrupted
 from vfio_ims.native.access import collect
@@ -115,7 +116,7 @@ class ManyOperations(Rows):
             if view.itemsize in (1, width) and view.format[-1] not in "efd":
                 return
             what = f"one of {view.itemsize} bytes each, format {view.format!r}"
-        why = f"a column must be one number or an array of numbers of {width} bytes, not {what}"
+        why = f"a column must be one number or an array of numbers of {counted(width, 'byte')}, not {what}"
         hint = f'array("{"Q" if width == 8 else "I"}", [...]), of addresses: buffer.iova'
         raise UsageError(f"submit many: {self.name}", device=self._session.label, why=why, hint=hint)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from vfio_ims.counted import counted
+
 from ..hardware.commands import error_text
 from ..hardware.descriptors import DsaOpcode, IaaOpcode
 from ..hardware.registers import Bar0, Cause, State
@@ -58,7 +60,7 @@ def describe_details(regs: Bar0, capabilities: Capabilities, kind: str) -> list[
         ("max_transfer_size", str(capabilities.max_transfer)),
         ("max_batch_size", str(capabilities.max_batch)),
         ("ims_size", str(capabilities.slots)),
-        ("max_work_queues", f"{queues.queues}, {queues.total_size} entries"),
+        ("max_work_queues", f"{queues.queues}, {counted(queues.total_size, 'entry')}"),
         ("max_groups", str(capabilities.group.groups)),
         ("max_engines", str(capabilities.engine.engines)),
         ("max_read_buffers", str(capabilities.group.read_buffers)),

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from vfio_ims.counted import by_count, counted
 from vfio_ims.errors import DeviceError, DeviceTimeout
 from vfio_ims.interruption import break_off, uninterrupted
 from vfio_ims.locks import make_rlock
@@ -250,7 +251,9 @@ class WorkQueue:
         for rows in self._book.many(self.index):
             if len(collect(rows.records, rows.step, rows.count, timeout)) < rows.count:
                 error = describe(self._regs.SWERR.read())
-                why = f"{rows.count} descriptors are under way" + (f"; {error}" if error else "")
+                why = f"{counted(rows.count, 'descriptor')} {by_count(rows.count, 'is', 'are')} under way" + (
+                    f"; {error}" if error else ""
+                )
                 raise DeviceTimeout(f"submit to work queue {self.index}", device=self._regs.label, why=why)
             self._book.free_many(rows)
 
@@ -264,5 +267,7 @@ class WorkQueue:
             break_off()
             if left <= _SLICE:
                 error = describe(self._regs.SWERR.read())
-                why = f"all {self.size} entries are taken after {timeout:.3g} s" + (f"; {error}" if error else "")
+                why = f"none of {counted(self.size, 'entry')} is free after {timeout:.3g} s" + (
+                    f"; {error}" if error else ""
+                )
                 raise DeviceTimeout(f"submit to work queue {self.index}", device=self._regs.label, why=why)

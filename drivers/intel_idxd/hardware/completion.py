@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from struct import unpack_from
 
+from vfio_ims.counted import counted
 from vfio_ims.native.memory import view_of
 
 from .dif import DifError, DifTags
@@ -110,7 +111,7 @@ class Completion:
     def __str__(self) -> str:
         text = status_text(self.data[0])
         if self.status in _FAULTS:
-            text += f" at {self.fault:#x} after {self.completed} bytes"
+            text += f" at {self.fault:#x} after {counted(self.completed, 'byte')}"
         elif self.status == Status.DIF:
             wrong = [one.name.lower().replace("_", " ") for one in DifError if self.result & one]
             text += f": {', '.join(wrong)} at byte {self.completed}"

@@ -202,7 +202,7 @@ def test_interrupts_reach_the_kernel_as_they_are(kernel: Any, opened: Open) -> N
             (errno.EIO, DeviceError),
         ):
             kernel.fail["DEVICE_SET_IRQS"] = deque([code])
-            with pytest.raises(kind, match="set 1 interrupts from 0 of index 2"):
+            with pytest.raises(kind, match="set 1 interrupt from 0 of index 2"):
                 port.set_irqs(2, 0x24, 0, 1, [7])
         with pytest.raises(UsageError):
             port.set_irqs(2, 0x24, -1, 1, [7])

@@ -12,6 +12,7 @@ from vfio_ims.backends.kernel.access import access_refused, irqs_refused, pieces
 from vfio_ims.backends.kernel.affinity import read_affinity, write_affinity
 from vfio_ims.backends.kernel.hot_reset import affected_functions, hot_reset_refused
 from vfio_ims.backends.kernel.trap import PreadTrap
+from vfio_ims.counted import counted
 from vfio_ims.errors import DeviceBusy, DeviceError, UnsupportedError, UsageError, VfioImsError
 from vfio_ims.lifetime import Owner
 from vfio_ims.locks import make_rlock
@@ -142,7 +143,7 @@ class KernelDevice(Owner):
         with translate_errno(lambda code: access_refused(code, operation, self.label)):
             data = os.pread(self.device.fileno(), size, info.offset + offset)
         if len(data) != size:
-            why = f"the kernel gave {len(data)} of {size} bytes"
+            why = f"the kernel gave {len(data)} of {counted(size, 'byte')}"
             raise DeviceError(operation, device=self.label, why=why)
         return data
 
@@ -151,11 +152,11 @@ class KernelDevice(Owner):
         with translate_errno(lambda code: access_refused(code, operation, self.label)):
             done = os.pwrite(self.device.fileno(), data, info.offset + offset)
         if done != len(data):
-            why = f"the kernel took {done} of {len(data)} bytes"
+            why = f"the kernel took {done} of {counted(len(data), 'byte')}"
             raise DeviceError(operation, device=self.label, why=why)
 
     def _within(self, index: int, offset: int, size: int, verb: str) -> tuple[RegionInfo, str]:
-        operation = f"{verb} {size} bytes at {offset:#x} of region {index}"
+        operation = f"{verb} {counted(size, 'byte')} at {offset:#x} of region {index}"
         info = self.region_info(index)
         if offset < 0 or size < 0 or offset + size > info.size:
             why = f"the range must lie within the region's {info.size:#x} bytes"
@@ -163,7 +164,7 @@ class KernelDevice(Owner):
         return info, operation
 
     def set_irqs(self, index: int, flags: int, start: int, count: int, data: Sequence[int] = ()) -> None:
-        operation = f"set {count} interrupts from {start} of index {index}"
+        operation = f"set {counted(count, 'interrupt')} from {start} of index {index}"
         self.check_open(operation)
         if min(index, start, count) < 0 or max(index, start, count) >= 1 << 32:
             why = f"index, start and count must be 0..2**32-1, not {index}, {start}, {count}"

@@ -9,6 +9,7 @@ import resource
 from dataclasses import dataclass
 from pathlib import Path
 
+from vfio_ims.counted import counted
 from vfio_ims.errors import DeviceBusy, DeviceError, SetupError, UsageError, VfioImsError
 
 __all__ = ["Locked", "map_refused", "unmap_refused"]
@@ -40,7 +41,7 @@ def _size(count: int) -> str:
     for unit, name in ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")):
         if count >= unit and not count % unit:
             return f"{count // unit} {name}"
-    return f"{count} bytes"
+    return f"{counted(count, 'byte')}"
 
 
 def map_refused(

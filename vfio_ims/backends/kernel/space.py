@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from vfio_ims.backends.kernel.access import translate_errno
 from vfio_ims.backends.kernel.limits import Locked, map_refused, unmap_refused
 from vfio_ims.backends.kernel.peer import map_bar, region_refused
+from vfio_ims.counted import by_count, counted
 from vfio_ims.errors import DeviceBusy, UnsupportedError, UsageError, VfioImsError
 from vfio_ims.lifetime import Owner
 from vfio_ims.locks import make_rlock
@@ -84,7 +85,7 @@ class KernelSpace(Owner):
             for detach in list(self._tags.values()):
                 detach()
         if self._users and not self.closed:
-            why = f"{self._users} open device{'s use' if self._users > 1 else ' uses'} it"
+            why = f"{counted(self._users, 'open device')} {by_count(self._users, 'uses', 'use')} it"
             raise DeviceBusy("close the address space", device=self.label, why=why, hint="close the devices first")
         super().close()
 

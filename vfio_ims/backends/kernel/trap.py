@@ -8,6 +8,7 @@ import time
 from typing import TYPE_CHECKING
 
 from vfio_ims.backends.kernel.access import access_refused, translate_errno
+from vfio_ims.counted import counted
 from vfio_ims.errors import DeviceError, UnsupportedError
 
 if TYPE_CHECKING:
@@ -35,20 +36,22 @@ class PreadTrap:
 
     def load(self, offset: int, width: int) -> int:
         """One register."""
-        operation = f"read {width} bytes at {offset:#x} of region {self._region.index}"
+        operation = f"read {counted(width, 'byte')} at {offset:#x} of region {self._region.index}"
         with translate_errno(lambda code: access_refused(code, operation, self._name)):
             data = os.pread(self._device.fileno(), width, self._region.offset + offset)
         if len(data) != width:
-            raise DeviceError(operation, device=self._name, why=f"the kernel gave {len(data)} of {width} bytes")
+            raise DeviceError(
+                operation, device=self._name, why=f"the kernel gave {len(data)} of {counted(width, 'byte')}"
+            )
         return int.from_bytes(data, "little")
 
     def store(self, offset: int, width: int, value: int) -> None:
         """One register."""
-        operation = f"write {width} bytes at {offset:#x} of region {self._region.index}"
+        operation = f"write {counted(width, 'byte')} at {offset:#x} of region {self._region.index}"
         with translate_errno(lambda code: access_refused(code, operation, self._name)):
             done = os.pwrite(self._device.fileno(), value.to_bytes(width, "little"), self._region.offset + offset)
         if done != width:
-            raise DeviceError(operation, device=self._name, why=f"the kernel took {done} of {width} bytes")
+            raise DeviceError(operation, device=self._name, why=f"the kernel took {done} of {counted(width, 'byte')}")
 
     def read8(self, offset: int) -> int:
         return self.load(offset, 1)

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NoReturn
 
+from vfio_ims.counted import counted
 from vfio_ims.errors import UnsupportedError, UsageError
 
 if TYPE_CHECKING:
@@ -86,7 +87,8 @@ class SoftwareBulk:
         cells = memoryview(words).cast("B")
         per_row, rest = divmod(len(cells), 4 * len(rows)) if len(rows) else (0, len(cells))
         if rest or (any(not 0 <= source < per_row for _, source in steps) and len(rows)):
-            why = f"words must hold every step's source for each of {len(rows)} rows, not {len(cells)} bytes"
+            given = f"{counted(len(rows), 'row')}, not {counted(len(cells), 'byte')}"
+            why = f"words must hold every step's source for each of {given}"
             raise UsageError("write a table", device=self.label, why=why)
         writes: list[tuple[int, bytes]] = []
         for row, index in enumerate(rows):

@@ -12,6 +12,7 @@ import os
 import struct
 from collections.abc import Callable
 
+from vfio_ims.counted import counted
 from vfio_ims.locks import make_lock
 from vfio_ims.platform.refusals import refusal
 from vfio_ims.platform.vectors import hold_eventfd
@@ -50,7 +51,9 @@ class LowPower:
                 self._enter(number, -1)
             case _:
                 if len(data) != _WAKEUP.size:
-                    raise self._refused(errno.EINVAL, number, f"data must be {_WAKEUP.size} bytes, not {len(data)}")
+                    raise self._refused(
+                        errno.EINVAL, number, f"data must be {counted(_WAKEUP.size, 'byte')}, not {len(data)}"
+                    )
                 self._enter(number, _WAKEUP.unpack(data)[0])
         return data
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from vfio_ims.backends.software.window import SoftwareWindow
+from vfio_ims.counted import counted
 from vfio_ims.errors import DeviceError, UsageError, VfioImsError
 from vfio_ims.locks import make_lock
 from vfio_ims.native.window import MappedWindow, Piece
@@ -50,7 +51,7 @@ class RegionAccess:
         self._lock = make_lock()
 
     def _check(self, info: RegionInfo, offset: int, size: int, verb: str, right: RegionFlags) -> None:
-        operation = f"{verb} {size} bytes at {offset:#x} of region {info.index}"
+        operation = f"{verb} {counted(size, 'byte')} at {offset:#x} of region {info.index}"
         if not info.flags & right or not 0 <= offset < info.size or size < 0 or offset + size > info.size:
             why = f"the region has {info.size:#x} bytes" if info.flags & right else f"the region allows no {verb}"
             raise UsageError(operation, device=self._label, why=why, errno=errno.EINVAL)

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, NoReturn
 
 from vfio_ims.backends.software.bulk import SoftwareBulk
+from vfio_ims.counted import counted
 from vfio_ims.errors import UsageError, VfioImsError
 from vfio_ims.lifetime import Owner
 
@@ -88,12 +89,12 @@ class SoftwareWindow(SoftwareBulk, Owner):
             why = f"offset must be a multiple of {align}, not {offset:#x}"
         else:
             why = f"the window has {self._size:#x} bytes"
-        raise UsageError(f"{verb} {size} bytes at {offset:#x}", device=self.label, why=why)
+        raise UsageError(f"{verb} {counted(size, 'byte')} at {offset:#x}", device=self.label, why=why)
 
     def _refuse_guarded(self, offset: int, size: int) -> NoReturn:
         start, end = self._guard
         raise UsageError(
-            f"write {size} bytes at {offset:#x}",
+            f"write {counted(size, 'byte')} at {offset:#x}",
             device=self.label,
             why=f"{start:#x}..{end - 1:#x} is the MSI-X table, which the kernel writes",
             hint="attach eventfds to vectors; the kernel fills the table in",
@@ -131,7 +132,7 @@ class SoftwareWindow(SoftwareBulk, Owner):
             data = value.to_bytes(width, "little")
         except OverflowError:
             why = f"value must be {8 * width} bits, not {value:#x}"
-            raise UsageError(f"write {width} bytes at {offset:#x}", device=self.label, why=why) from None
+            raise UsageError(f"write {counted(width, 'byte')} at {offset:#x}", device=self.label, why=why) from None
         low, high = self._special
         if low < offset + width and offset < high:
             self._special_write(offset, data)

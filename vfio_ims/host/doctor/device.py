@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vfio_ims.backends.kernel.claim import claimed_by
+from vfio_ims.counted import counted
 from vfio_ims.host.doctor import health
 from vfio_ims.host.doctor.access import who_may
 from vfio_ims.host.doctor.result import Result, Status
@@ -50,7 +51,7 @@ def _answers(function: Function, group: str) -> Result:
         fix = f"ls -l {_SYS}/{function}"
         return Result(group, "answers", Status.UNKNOWN, "its config space cannot be read", fix=fix)
     if not config.absent:
-        return Result(group, "answers", Status.OK, f"{function.id}, {len(config)} bytes of config space")
+        return Result(group, "answers", Status.OK, f"{function.id}, {counted(len(config), 'byte')} of config space")
     cause = "it has fallen off the bus, or is in D3cold or in reset"
     fix = f"echo 1 | sudo tee {_SYS}/{function}/remove; echo 1 | sudo tee /sys/bus/pci/rescan; else a power cycle"
     return Result(group, "answers", Status.FAIL, "its vendor id reads as all ones", cause, fix)
@@ -89,7 +90,7 @@ def _viable(machine: Machine, function: Function, group: str) -> Result:
         fix = f"sudo vfio-ims bind {function} --group, or sudo vfio-ims unbind {' '.join(map(str, others))}"
         return Result(group, "IOMMU group", Status.FAIL, f"group {its.number} has {named}", cause, fix)
     count = len(its.members)
-    alone = "it alone" if count == 1 else f"{count} functions, none of which blocks it"
+    alone = "it alone" if count == 1 else f"{counted(count, 'function')}, none of which blocks it"
     return Result(group, "IOMMU group", Status.OK, f"group {its.number}: {alone}")
 
 

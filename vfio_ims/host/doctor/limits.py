@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from vfio_ims.counted import counted
 from vfio_ims.host.doctor.result import Result, Status
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ def _size(count: int) -> str:
     for unit, name in ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")):
         if count >= unit:
             return f"{count / unit:g} {name}" if count % unit == 0 else f"{count / unit:.1f} {name}"
-    return f"{count} bytes"
+    return f"{counted(count, 'byte')}"
 
 
 def _memlock(machine: Machine, needed: int) -> Result:
@@ -63,7 +64,7 @@ def _hugepages(machine: Machine, needed: int) -> Result:
     if not values["Hugepagesize"]:
         return Result(GROUP, "hugepages", Status.UNKNOWN, "/proc/meminfo does not say", fix="grep Huge /proc/meminfo")
     size = values["Hugepagesize"] << 10
-    evidence = f"{values['HugePages_Free']} of {values['HugePages_Total']} pages of {_size(size)} are free"
+    evidence = f"{values['HugePages_Free']} of {counted(values['HugePages_Total'], 'page')} of {_size(size)} are free"
     wanted = -(-needed // size)
     if values["HugePages_Free"] >= wanted:
         return Result(GROUP, "hugepages", Status.OK, evidence)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
+from vfio_ims.counted import counted
 from vfio_ims.pci.capabilities.base import Capability, ExtendedCapability, StandardCapability
 from vfio_ims.pci.capabilities.diagnosis import Diagnosis, Fault
 from vfio_ims.pci.capabilities.dvsec import Dvsec, SiovDvsec
@@ -161,10 +162,10 @@ def _one(
     needed, wanted = kind.extent(rest)
     follower = next((start for start in starts if start > at), limit)
     if at + needed > limit:
-        why = f"{kind.__name__} of {needed} bytes runs past the end of what could be read, {limit:#x}"
+        why = f"{kind.__name__} of {counted(needed, 'byte')} runs past the end of what could be read, {limit:#x}"
         faults.append(Diagnosis(Fault.PAST_END, at, why))
     if follower < min(at + needed, limit):
-        why = f"{kind.__name__} of {needed} bytes overlaps the capability at {follower:#x}"
+        why = f"{kind.__name__} of {counted(needed, 'byte')} overlaps the capability at {follower:#x}"
         faults.append(Diagnosis(Fault.OVERLAP, at, why))
     data = rest[: max(needed, min(wanted, follower - at))]
     capability = (kind if len(data) >= kind.minimum else base)(data, at, str(config.source))

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import Self
 
+from vfio_ims.counted import counted
 from vfio_ims.errors import UsageError
 from vfio_ims.pci.capabilities.base import StandardCapability
 from vfio_ims.pci.capabilities.fields import Bits, Flag
@@ -23,8 +24,8 @@ class Msi(StandardCapability):
     shown = ("vectors", "vectors_enabled", "address", "message_data", "mask", "pending")
 
     enabled = Flag(0x02, 0, access="rw")
-    multiple_capable = Bits(0x02, 3, 1, words=lambda code: f"{1 << code} vectors")
-    multiple_enabled = Bits(0x02, 6, 4, access="rw", words=lambda code: f"{1 << code} vectors")
+    multiple_capable = Bits(0x02, 3, 1, words=lambda code: counted(1 << code, "vector"))
+    multiple_enabled = Bits(0x02, 6, 4, access="rw", words=lambda code: counted(1 << code, "vector"))
     wide = Flag(0x02, 7)
     maskable = Flag(0x02, 8)
     extended_data_capable = Flag(0x02, 9)
