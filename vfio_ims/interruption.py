@@ -16,7 +16,7 @@ from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any
 
-__all__ = ["break_off", "uninterrupted"]
+__all__ = ["break_off", "enter_section", "leave_section", "uninterrupted"]
 
 _this_thread = threading.get_ident
 # signal.signal wraps this and turns numbers into enumerations, at ten times the cost.
@@ -26,27 +26,58 @@ _signal: Callable[[int, Any], Any] = getattr(_plain, "signal", signal.signal)
 _SIGINT = int(signal.SIGINT)
 
 
-class _Section:
+class _Sections:
     """Of the main thread: how deep it is in sections, and what has been held back."""
 
-    main = threading.main_thread().ident
-    depth = 0
-    held = 0
-    handler: Callable[[int, FrameType | None], Any] = signal.default_int_handler
+    __slots__ = ("depth", "handler", "held", "main")
+
+    def __init__(self) -> None:
+        self.main = threading.main_thread().ident
+        self.depth, self.held = 0, 0
+        self.handler: Callable[[int, FrameType | None], Any] = signal.default_int_handler
+
+
+_sections = _Sections()
 
 
 def _after_fork_in_child() -> None:
-    _Section.main = _this_thread()  # whichever forks is the child's main thread
+    _sections.main = _this_thread()  # whichever forks is the child's main thread
 
 
 os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 def _hold(number: int, frame: FrameType | None) -> None:
-    _Section.held += 1
-    if _Section.held > 1:  # pressed again: the section hangs, and is broken off after all
-        _Section.held = 0
-        _Section.handler(number, frame)
+    _sections.held += 1
+    if _sections.held > 1:  # pressed again: the section hangs, and is broken off after all
+        _sections.held = 0
+        _sections.handler(number, frame)
+
+
+def enter_section() -> bool:
+    """Hold SIGINT back from now on; whether ``leave_section`` has to be called: not where nothing is held back."""
+    sections = _sections
+    if _this_thread() != sections.main:
+        return False
+    if not sections.depth:
+        handler = _getsignal(_SIGINT)
+        if not callable(handler) or handler is _hold:
+            return False  # ignored, or the system's own: nothing is raised
+        sections.handler, sections.held = handler, 0
+        _signal(_SIGINT, _hold)
+    sections.depth += 1
+    return True
+
+
+def leave_section() -> None:
+    """The end of a section; of the outermost: what it held back is raised here."""
+    sections = _sections
+    sections.depth -= 1
+    if not sections.depth:
+        _signal(_SIGINT, sections.handler)
+        if sections.held:
+            sections.held = 0
+            sections.handler(_SIGINT, sys._getframe(2))
 
 
 class uninterrupted:  # noqa: N801 - used as a verb: with uninterrupted():
@@ -59,32 +90,17 @@ class uninterrupted:  # noqa: N801 - used as a verb: with uninterrupted():
     __slots__ = ("_entered",)
 
     def __enter__(self) -> None:
-        self._entered = False
-        if _this_thread() != _Section.main:
-            return
-        if not _Section.depth:
-            handler = _getsignal(_SIGINT)
-            if not callable(handler) or handler is _hold:
-                return  # ignored, or the system's own: nothing is raised
-            _Section.handler, _Section.held = handler, 0
-            _signal(_SIGINT, _hold)
-        _Section.depth += 1
-        self._entered = True
+        self._entered = enter_section()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._entered:
-            _Section.depth -= 1
-            if not _Section.depth:
-                _signal(_SIGINT, _Section.handler)
-                if _Section.held:
-                    _Section.held = 0
-                    _Section.handler(_SIGINT, sys._getframe(1))
+            leave_section()
 
 
 def break_off() -> None:
     """Raise what is held back, in a section that waits: here it can be broken off. Does nothing elsewhere."""
-    if _Section.held and _this_thread() == _Section.main:
-        _Section.held = 0
-        _Section.handler(_SIGINT, sys._getframe(1))
+    if _sections.held and _this_thread() == _sections.main:
+        _sections.held = 0
+        _sections.handler(_SIGINT, sys._getframe(1))

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Generic, TypeVar, overload
 
-from vfio_ims.interruption import uninterrupted
+from vfio_ims.interruption import enter_section, leave_section, uninterrupted
 
 __all__ = ["Guard", "made", "made_once", "make_lock", "make_rlock"]
 
@@ -50,15 +50,15 @@ class Guard:
 
     def __init__(self) -> None:
         self._lock = make_rlock()
-        self._sections: list[uninterrupted] = []
+        self._sections: list[bool] = []  # of the thread that holds it: whether each entry has begun a section
 
     def __enter__(self) -> None:
-        section = uninterrupted()
-        section.__enter__()
+        section = enter_section()
         try:
             self._lock.acquire()
         except BaseException:
-            section.__exit__(None, None, None)
+            if section:
+                leave_section()
             raise
         self._sections.append(section)
 
@@ -67,7 +67,8 @@ class Guard:
     ) -> None:
         section = self._sections.pop()
         self._lock.release()
-        section.__exit__(kind, error, trace)
+        if section:
+            leave_section()
 
 
 class made_once(Generic[_T]):  # noqa: N801 - used as a decorator, as functools.cached_property is

@@ -8,7 +8,7 @@ from unittest.mock import Mock
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vfio_ims.ims.table_donors import Donor
+from vfio_ims.ims.donor import Donor
 from vfio_ims.interrupts import DonorVector
 from vfio_ims.messages import Message
 from vfio_ims.native.events import EventFd

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 from vfio_ims.registers import Block
@@ -23,9 +22,7 @@ B = TypeVar("B", bound=Block)
 class Bar:
     """BAR ``number`` of a device. Reads and writes are the window's own: one access each, checked, at its cost.
 
-    ``port`` and ``owner`` are the device's.
-
-    ``in_pieces``: a model, whose portals take a 64-byte store as eight.
+    ``port`` and ``owner`` are the device's. ``in_pieces``: a model, whose portals take a 64-byte store as eight.
     """
 
     def __init__(self, port: DevicePort, owner: Owner, number: int, window: Window, *, pieces: bool) -> None:
@@ -35,7 +32,7 @@ class Bar:
         self.write8, self.write16 = window.write8, window.write16
         self.write32, self.write64 = window.write32, window.write64
         self.read_block, self.write_block = window.read_block, window.write_block
-        self.poll, self.mapped = window.poll, window.mapped
+        self.write_table, self.poll, self.mapped = window.write_table, window.poll, window.mapped
 
     def bind(self, block: type[B], base: int = 0) -> B:
         """The registers of ``block`` on this BAR, from ``base`` bytes."""
@@ -52,12 +49,6 @@ class Bar:
     def enqueue64(self, offset: int, data: ReadableBuffer) -> bool:
         """ENQCMD: whether the device took the 64 bytes (False: retry). UnsupportedError on hardware behind VFIO."""
         return self.window.enqueue64(offset, data)
-
-    def write_table(
-        self, offset: int, stride: int, indices: ReadableBuffer, steps: Sequence[tuple[int, int]], words: ReadableBuffer
-    ) -> None:
-        """Write rows of 32-bit words in one compiled call: see ``Window.write_table``."""
-        self.window.write_table(offset, stride, indices, steps, words)
 
     def __repr__(self) -> str:
         return f"<BAR {self.number} of {self.port.name}, {self.size:#x} bytes>"

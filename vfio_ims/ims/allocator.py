@@ -11,12 +11,13 @@ from vfio_ims.interruption import break_off
 
 if TYPE_CHECKING:
     from vfio_ims.ims.dispatch import Dispatcher
+    from vfio_ims.ims.donor import Donor
     from vfio_ims.ims.polled import PolledWord, PolledWords
     from vfio_ims.ims.quiesce import Quiescer
     from vfio_ims.ims.records import SlotRecords
     from vfio_ims.ims.request import Request
     from vfio_ims.ims.table import ImsTable
-    from vfio_ims.ims.table_donors import Donor, TableDonors
+    from vfio_ims.ims.table_donors import TableDonors
     from vfio_ims.messages import Message
 
 __all__ = ["SlotAllocator"]
@@ -60,9 +61,8 @@ class SlotAllocator:
 
     def _set_up(self, slots: Sequence[int], donors: Sequence[Donor], request: Request) -> None:
         """Record, then write: masked, the message, unmasked last."""
-        records, neighbour = self._records, self._neighbour(slots)
-        self._check_address(slots, donors[0].message, neighbour)
-        self._quiescer.discharge(slots, neighbour, donors[0].message)
+        records = self._records
+        self.discharge(slots, self._neighbour(slots), donors[0].message)
         records.set_donors(slots, donors)
         records.set_masked(slots, request.masked)
         records.set_owners(slots, request.cookies, request.pasid, any_pasid=request.any_pasid)
@@ -78,8 +78,8 @@ class SlotAllocator:
         try:
             word, neighbour = self._words.take(), self._neighbour(slots)
             self._records.message[slots[0]] = word.message
-            self._check_address(slots, word.message, neighbour)
-            self._quiescer.discharge(slots, neighbour)
+            self._check_address(slots[0], word.message, neighbour)
+            self.discharge(slots, neighbour)
             self._records.set_masked(slots, False)
             if pasid is not None:
                 self._records.pasid[slots[0]] = pasid
@@ -91,19 +91,25 @@ class SlotAllocator:
 
     def check_address(self, slot: int, message: Message) -> None:
         """Raise UnsupportedError where ``slot`` cannot hold ``message`` beside the slots in use."""
-        self._check_address([slot], message, self._neighbour([slot]))
+        self._check_address(slot, message, self._neighbour([slot]))
 
     def _neighbour(self, slots: Sequence[int]) -> Message | None:
         """Where all entries share one address: the message of a slot beside ``slots`` that is in use, if one is."""
         beside = self._records.message_beside(slots) if self._table.limits.one_address else None
         return None if beside is None else beside[1]
 
-    def _check_address(self, slots: Sequence[int], message: Message, neighbour: Message | None) -> None:
+    def _check_address(self, slot: int, message: Message, neighbour: Message | None) -> None:
         """UnsupportedError where ``message`` would change the address that slots in use share, or cannot be held."""
         why = self._table.limits.refusal(message, () if neighbour is None else (neighbour,))
         if why is not None:
             hint = "" if neighbour is None else "close the other slots first"
-            raise UnsupportedError(f"point slot {slots[0]} at {message}", device=self._device, why=why, hint=hint)
+            raise UnsupportedError(f"point slot {slot} at {message}", device=self._device, why=why, hint=hint)
+
+    def discharge(self, slots: Sequence[int], neighbour: Message | None = None, through: Message | None = None) -> None:
+        """Let what ``slots`` hold back leave, so that the next owner starts clean."""
+        pending = self._table.pending_among(slots)
+        if pending:
+            self._quiescer.discharge(pending, neighbour, through)
 
     def take_back(self, slots: Sequence[int], closed_by: str) -> None:
         """Quiesce ``slots``, whose source is off, and free them; waits for them raise ClosedError."""
@@ -111,7 +117,7 @@ class SlotAllocator:
             return
         records, neighbour = self._records, self._neighbour(slots)
         try:
-            self._quiescer.discharge(slots, neighbour, records.slot(slots[0]).message or None)
+            self.discharge(slots, neighbour, records.message_of(slots[0]))
             self._quiescer.quiesce(slots, neighbour)
         except BaseException:
             self._donors.not_quiesced(donor.vector for donor in records.donors_of(slots))

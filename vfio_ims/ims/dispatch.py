@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from vfio_ims.errors import VfioImsError
+    from vfio_ims.ims.donor import Donor
     from vfio_ims.ims.driver_callbacks import DriverCallbacks
     from vfio_ims.ims.interrupt import ImsInterrupt
     from vfio_ims.ims.records import SlotRecords
-    from vfio_ims.ims.table_donors import Donor
     from vfio_ims.interrupts import EventHub
 
 __all__ = ["Dispatcher"]

@@ -11,6 +11,7 @@ from vfio_ims.counted import counted
 from vfio_ims.errors import ClosedError, UsageError, VfioImsError, check_index
 from vfio_ims.ims.allocator import SlotAllocator
 from vfio_ims.ims.dispatch import Dispatcher
+from vfio_ims.ims.donor import Donor
 from vfio_ims.ims.group import ImsGroup
 from vfio_ims.ims.health import find_fault
 from vfio_ims.ims.interrupt import ImsInterrupt
@@ -21,7 +22,7 @@ from vfio_ims.ims.report import DomainReport, report_of
 from vfio_ims.ims.request import Request
 from vfio_ims.ims.resync import SlotWriter
 from vfio_ims.ims.table import ImsTable
-from vfio_ims.ims.table_donors import Donor, TableDonors
+from vfio_ims.ims.table_donors import TableDonors
 from vfio_ims.lifetime import Owner
 from vfio_ims.messages import Message, Slot
 
@@ -138,11 +139,12 @@ class ImsDomain(Owner):
     def interrupt(self, slot: int) -> ImsInterrupt:
         """Return the interrupt of an allocated slot: always the same object."""
         with self._lock:
-            return self._dispatcher.interrupt(slot) or self._make_interrupt(slot)
+            made = self._dispatcher.interrupt(slot)
+            if made is None and self._records.is_free(slot):
+                raise ClosedError(f"use slot {slot}", device=self.label, why="it was closed")
+            return made or self._make_interrupt(slot)
 
     def _make_interrupt(self, slot: int) -> ImsInterrupt:
-        if self._records.is_free(slot):
-            raise ClosedError(f"use slot {slot}", device=self.label, why="it was closed")
         donor = self.donor_of(slot)
         made = ImsInterrupt(self, self._records, slot, self.hub.wakeup())
         self._dispatcher.add(made, donor)
@@ -324,6 +326,6 @@ class ImsDomain(Owner):
                 steps.callback(self._pool.close)
                 steps.callback(self._dispatcher.forget, slots, self._closed_by or "its domain")
                 steps.callback(self._quiescer.quiesce, range(self.table.size))
-                steps.callback(self._quiescer.discharge, slots)
+                steps.callback(self._allocator.discharge, slots)
                 for slot in slots:
                     steps.callback(self._callbacks.quiesce, slot)

@@ -33,6 +33,7 @@ class Quiescer:
     def __init__(self, device: Device, table: ImsTable) -> None:
         self._device, self._table = device, table
         self._page: Buffer | None = None
+        self._masked = Slot(table.limits.kept(NO_MESSAGE), masked=True) if table.has_mask else None
 
     @property
     def scratch(self) -> Message:
@@ -47,14 +48,16 @@ class Quiescer:
         ``neighbour``: the message of another slot that is in use and shares this one's address, which then stays. Where
         the table can hold neither a mask nor the scratch word's address, the source is what keeps the slot quiet.
         """
-        limits, masked = self._table.limits, self._table.has_mask
+        limits = self._table.limits
         if neighbour is not None and limits.one_address:
-            return Slot(Message(neighbour.address, 0), masked)
-        message = NO_MESSAGE
-        if not masked and limits.refusal(self.scratch) is None:
-            # Once the address is a donor's again, the data of idle slots must not be another's vector.
-            message = Message(self.scratch.address, 0) if limits.one_address else self.scratch
-        return Slot(limits.kept(message), masked)
+            return Slot(Message(neighbour.address, 0), masked=self._table.has_mask)
+        if self._masked is not None:
+            return self._masked
+        if limits.refusal(self.scratch) is not None:
+            return Slot(limits.kept(NO_MESSAGE), masked=False)
+        # Once the address is a donor's again, the data of idle slots must not be another's vector.
+        message = Message(self.scratch.address, 0) if limits.one_address else self.scratch
+        return Slot(limits.kept(message), masked=False)
 
     def quiesce(self, slots: Sequence[int], neighbour: Message | None = None) -> None:
         """On return none of ``slots`` can send a message. Read back; DeviceError where one did not take it.
@@ -65,7 +68,7 @@ class Quiescer:
             return
         quiet = self.quiet(neighbour)
         self._table.write_pattern(slots, [quiet])
-        for slot in (slots[0], slots[-1]):
+        for slot in sorted({slots[0], slots[-1]}):
             found = self._table.read(slot)
             if found.message != quiet.message or found.masked != quiet.masked:
                 raise DeviceError(
@@ -75,17 +78,16 @@ class Quiescer:
                     hint="run the self-test: the table does not keep what is written to it",
                 )
 
-    def discharge(self, slots: Sequence[int], neighbour: Message | None = None, through: Message | None = None) -> None:
-        """Let pending bits that a former owner left go to scratch memory, so that the next one starts clean.
+    def discharge(
+        self, pending: Sequence[int], neighbour: Message | None = None, through: Message | None = None
+    ) -> None:
+        """Let the messages of ``pending`` slots, which a former owner left, go to scratch memory.
 
-        Before the slots are quiesced: a write of the control word may hide the bit for a moment. The pending messages
-        are seen to arrive, where memory takes them. The slots are left as ``quiet`` says. Where the scratch word's
+        Before the slots are quiesced: a write of the control word may hide the bit for a moment. The messages are seen
+        to arrive, where memory takes them. The slots are left as ``quiet`` says. Where the scratch word's
         address cannot be written, because the table does not keep it or a ``neighbour`` uses the one address, they go
         to the neighbour's donor or else to that of ``through``: one spurious wake-up.
         """
-        pending = self._table.pending_among(slots)
-        if not pending:
-            return
         limits = self._table.limits
         if not limits.one_address or neighbour is None:
             neighbour = None

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from vfio_ims.errors import DeviceBusy, UsageError
-from vfio_ims.ims.table_donors import Donor
+from vfio_ims.ims.donor import Donor
 from vfio_ims.messages import Message, Slot
 
 __all__ = ["SlotRecords"]
@@ -106,10 +106,14 @@ class SlotRecords:
         if any_pasid:
             self.any_pasid.update(slots)
 
+    def message_of(self, index: int) -> Message | None:
+        """The message that entry ``index`` must hold now; None where it holds none."""
+        donor = self.donor[index]
+        return self.message.get(index) if donor is None else donor.message
+
     def slot(self, index: int) -> Slot:
         """What entry ``index`` must hold now."""
-        donor = self.donor[index]
-        message = self.message.get(index) if donor is None else donor.message
+        message = self.message_of(index)
         if message is None:
             return Slot()
         return Slot(message, bool(self.masked[index]), self.pasid.get(index), index in self.any_pasid)
@@ -118,7 +122,7 @@ class SlotRecords:
         """An allocated slot that is none of ``slots`` and has a message, with that; None where there is none."""
         own = set(slots)
         for index in self.allocated:
-            if index not in own and (message := self.slot(index).message):
+            if index not in own and (message := self.message_of(index)):
                 return index, message
         return None
 

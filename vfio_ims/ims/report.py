@@ -12,9 +12,9 @@ from vfio_ims.messages import Message, Slot
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from vfio_ims.ims.donor import Donor
     from vfio_ims.ims.records import SlotRecords
     from vfio_ims.ims.table import ImsTable
-    from vfio_ims.ims.table_donors import Donor
 
 __all__ = ["DomainReport", "DonorReport", "SlotReport"]
 

@@ -12,9 +12,10 @@ from vfio_ims.messages import Message
 if TYPE_CHECKING:
     from vfio_ims.device import Device
     from vfio_ims.ims.dispatch import Dispatcher
+    from vfio_ims.ims.donor import Donor
     from vfio_ims.ims.records import SlotRecords
     from vfio_ims.ims.table import ImsTable
-    from vfio_ims.ims.table_donors import Donor, TableDonors
+    from vfio_ims.ims.table_donors import TableDonors
 
 __all__ = ["SlotWriter"]
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from vfio_ims.counted import counted
 from vfio_ims.errors import UsageError
 from vfio_ims.ims.narrow_fields import NarrowFields
-from vfio_ims.messages import MessageLimits, Slot
+from vfio_ims.messages import Slot
 from vfio_ims.registers import SlotLayout
 
 if TYPE_CHECKING:
@@ -30,6 +30,8 @@ class SlotArray:
 
     def __init__(self, device: Device, layout: SlotLayout) -> None:
         self._device, self.layout = device, layout
+        self.size, self.limits = layout.count, layout.limits
+        self.has_mask, self.has_pending, self.has_pasid = layout.has_mask, layout.has_pending, layout.has_pasid
         self._bar = device.bar(layout.bar)
         if layout.offset + layout.size > self._bar.size:
             raise UsageError(
@@ -50,16 +52,11 @@ class SlotArray:
         self._data = NarrowFields(self._bar, layout.offset, 16) if layout.packed else None
         self._masks = None if layout.mask_bitmap is None else NarrowFields(self._bar, layout.mask_bitmap, 1)
         self._pendings = None if layout.pending_bitmap is None else NarrowFields(self._bar, layout.pending_bitmap, 1)
+        self._mask_bit = 0 if layout.mask is None else 1 << layout.mask
         # Masked first, the message, the slot's own control last.
         low, high = (None, None) if self._address is not None else (layout.low, layout.high)
         order = (layout.control, low, high, own, layout.control)
         self._steps = tuple((at, word) for word, at in enumerate(order) if at is not None)
-
-    size = property(lambda self: self.layout.count)
-    limits: MessageLimits = property(lambda self: self.layout.limits)  # type: ignore[assignment]
-    has_mask = property(lambda self: self.layout.has_mask)
-    has_pending = property(lambda self: self.layout.has_pending)
-    has_pasid = property(lambda self: self.layout.has_pasid)
 
     def read(self, index: int) -> Slot:
         base, layout = self.layout.at(index), self.layout
@@ -157,9 +154,10 @@ class SlotArray:
         row = array("I")
         for slot in pattern:
             message = slot.message
-            held = self.layout.control_word(slot.with_mask(True))
             final = self.layout.control_word(slot)
-            row.extend((held, message.address & 0xFFFF_FFFF, message.address >> 32, message.data, final))
+            row.extend(
+                (final | self._mask_bit, message.address & 0xFFFF_FFFF, message.address >> 32, message.data, final)
+            )
         words = row * -(-len(indices) // len(pattern))
         del words[len(row) // len(pattern) * len(indices) :]
         layout = self.layout
@@ -171,7 +169,7 @@ class SlotArray:
         if self._pendings is not None:
             self.layout.at(index)
             return bool(self._pendings.get((index,))[0])
-        if not self.layout.has_pending or self.layout.control is None:
+        if self.layout.pending is None or self.layout.control is None:
             return False
         return self.layout.is_pending(self._bar.read32(self.layout.at(index) + self.layout.control))
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from vfio_ims.ims.donor import Donor
     from vfio_ims.ims.table import ImsTable
-    from vfio_ims.ims.table_donors import Donor
     from vfio_ims.interrupts import Wakeup
 
 __all__ = ["SlotOwner"]

@@ -3,119 +3,20 @@
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Callable, Collection, Iterable, Sequence
-from functools import partial
 from typing import TYPE_CHECKING
 
-from vfio_ims.counted import by_count, counted
 from vfio_ims.errors import DeviceBusy, DeviceError, UnsupportedError, VfioImsError
-from vfio_ims.locks import make_lock
+from vfio_ims.ims.donor import Donor
+from vfio_ims.ims.donor_shortage import describe_use, name_slots, shortage
 from vfio_ims.messages import Message, MessageLimits
 
 if TYPE_CHECKING:
     from vfio_ims.ims.table import ImsTable
-    from vfio_ims.interrupts import DonorPool, DonorVector, Wakeup
+    from vfio_ims.interrupts import DonorPool, DonorVector
     from vfio_ims.interrupts.donors import DonorTable
 
-__all__ = ["Donor", "TableDonors"]
-
-_ANY = MessageLimits()
-_NAMED = 4  # slots that an error names
-
-
-class Donor:
-    """The slots of one table that copy one donor vector."""
-
-    def __init__(self, attached: DonorVector, table: TableDonors, arrived: Callable[[Donor, int], None]) -> None:
-        self.attached, self._table = attached, table
-        self.vector = attached.vector
-        self.arrived = partial(arrived, self)
-        self.all_notified_at = 0
-        """The last event, by the dispatcher's count, of which the driver could not say which slot had fired."""
-        self._slots: set[int] = set()
-        self._unmasked: Sequence[int] | None = None
-        self._wakeups: dict[int, Wakeup] = {}
-        self._lock = make_lock()  # innermost: taken by the hub's drains and by the domain's changes
-
-    @property
-    def message(self) -> Message:
-        return self.attached.message
-
-    @property
-    def exclusive(self) -> bool:
-        """Whether one slot has it for itself now."""
-        return self.attached.exclusive
-
-    @property
-    def count(self) -> int:
-        """Events drained. Interrupts in flight together merge: this is at most the number of fires."""
-        return self.attached.count
-
-    @property
-    def load(self) -> int:
-        """How many slots of this table copy this donor."""
-        return len(self._slots)
-
-    def slots(self) -> list[int]:
-        with self._lock:
-            return sorted(self._slots)
-
-    def join(self, slots: Iterable[int]) -> None:
-        with self._lock:
-            idle = not self._slots
-            self._slots.update(slots)
-            self._unmasked = None
-            if idle and self._slots:
-                self.attached.add(self)
-
-    def leave(self, slots: Iterable[int]) -> None:
-        with self._lock:
-            busy = bool(self._slots)
-            for slot in slots:
-                self._slots.discard(slot)
-                self._wakeups.pop(slot, None)
-            self._unmasked = None
-            if busy and not self._slots:
-                self.attached.discard(self)
-
-    def mask_changed(self) -> None:
-        self._unmasked = None
-
-    def watch(self, slot: int, wakeup: Wakeup) -> None:
-        """Wake ``wakeup`` for ``slot`` from now on."""
-        with self._lock:
-            self._wakeups[slot] = wakeup
-
-    def unmasked(self, masked: bytearray) -> Sequence[int]:
-        """The slots that can have fired, as native uint32.
-
-        The same array while they are the same, never changed: ``Driver.fired`` may keep what it made of it.
-        """
-        found = self._unmasked
-        if found is None:
-            with self._lock:
-                found = self._unmasked = array("I", [slot for slot in sorted(self._slots) if not masked[slot]])
-        return found
-
-    def wakeups(self, slots: Iterable[int] | None = None) -> list[Wakeup]:
-        """The flags of ``slots`` that have an interrupt object; of all slots for None."""
-        with self._lock:
-            if slots is None:
-                return list(self._wakeups.values())
-            return [self._wakeups[slot] for slot in slots if slot in self._wakeups]
-
-    def hand_out(self) -> int:
-        """Return the event descriptor, which the hub leaves alone from now on: for an exclusive donor's owner."""
-        return self._table.hand_out(self)
-
-    def plan_move(self, taker: DonorTable | None) -> Callable[[], None]:
-        """Find other donors for these slots; returns what moves them. DeviceBusy says why they must stay."""
-        return self._table.plan_move(self, taker)
-
-    def rewrite(self) -> None:
-        """The vector has another message now: write it to the slots and wake their owners."""
-        self._table.rewrite(self)
+__all__ = ["TableDonors"]
 
 
 class TableDonors:
@@ -143,6 +44,7 @@ class TableDonors:
         self._others, self._move, self._rewrite, self.fail = others, move, rewrite, fail
         self.eligible = tuple(vector for vector in range(pool.count) if vector not in set(reserved))
         self._may_use = frozenset(self.eligible)
+        self._any_fits = table.limits == MessageLimits()
         self.pinned: set[int] = set()
         """Slots that were allocated on a vector by its number: they are not moved to another."""
         self._may_hold: set[int] = set()  # vectors whose message a slot may still hold, though none is allocated
@@ -175,12 +77,11 @@ class TableDonors:
         """Up to ``wanted`` shared donors, least loaded first; free vectors go before any donor's second slot."""
         found = self._shared(wanted)
         if not found:
-            raise self._none("a shared donor")
+            raise shortage("a shared donor", self._device, len(self.eligible), self._explain())
         return found
 
     def _shared(self, wanted: int, without: DonorVector | None = None, beside: Sequence[Message] = ()) -> list[Donor]:
-        limits = self._table.limits
-        used = [] if limits == _ANY else [*self._used(None if without is None else self._of(without)), *beside]
+        used = [] if self._any_fits else [*self._used(None if without is None else self._of(without)), *beside]
         usable = [one for one in self._pool.usable() if one.vector in self._may_use and one is not without]
         idle = sum(1 for one in usable if not one.uses)
         if idle < wanted:
@@ -188,7 +89,7 @@ class TableDonors:
         usable.sort(key=lambda one: (one.load, one.vector))
         found: list[Donor] = []
         for one in usable:
-            if limits == _ANY or self._refusal(one.message, used) is None:
+            if self._any_fits or self._refusal(one.message, used) is None:
                 found.append(self._of(one))
                 used.append(one.message)
                 if len(found) == wanted:
@@ -210,7 +111,7 @@ class TableDonors:
         if chosen is None:
             chosen = self._cleared(usable)
         if chosen is None:
-            raise self._none("an exclusive donor")
+            raise shortage("an exclusive donor", self._device, len(self.eligible), self._explain())
         chosen.exclusive = True
         return self._of(chosen)
 
@@ -262,40 +163,16 @@ class TableDonors:
                 self._pool.give_up(taken)
         return found
 
-    # --- when there is none -------------------------------------------------------------------------------------------
-
-    def _none(self, what: str) -> VfioImsError:
-        if not self.eligible:
-            return UnsupportedError(
-                f"find {what}", device=self._device, why="the function has no MSI-X vector to spare"
-            )
-        why, hint = self._explain(), "close interrupts that hold an exclusive donor or an MSI-X vector"
-        if "does not fit" in why:
-            hint = "close the slots, polled ones too, whose messages keep the other vectors out of the table"
-        elif "exclusive" in what:
-            hint += ", or share: exclusive=False"
-        return DeviceBusy(f"find {what}", device=self._device, why=why, hint=hint)
-
     def _explain(self) -> str:
         """What every vector is used for."""
-        mine = [one for vector, one in self._pool.vectors.items() if vector in self._may_use]
-        exclusive = sum(one.exclusive for one in mine)
-        eligible = counted(len(self.eligible), "eligible vector")
-        parts = [f"of {eligible} {exclusive} {by_count(exclusive, 'is', 'are')} exclusive"]
-        parts.append(f"{len(mine) - exclusive} shared")
-        busy = [f"vector {one.vector} by {one.load}" for one in mine if one.load and not one.exclusive]
-        if busy:
-            parts[-1] += f" ({', '.join(busy)} slots)"
-        taken = self._pool.taken_by_application(self.eligible)
-        if taken:
-            parts.append(f"{len(taken)} the application's ({', '.join(map(str, taken))})")
         used = self._used()
-        seen = self._unfit | {one.vector: one.message for one in mine if not one.exclusive}
-        for vector, message in sorted(seen.items()):
-            why = self._refusal(message, used)
-            if why is not None:
-                parts.append(f"vector {vector} does not fit: {why}")
-        return ", ".join(parts)
+        shared = {one.vector: one.message for one in self._mine() if not one.exclusive}
+        seen = sorted((self._unfit | shared).items())
+        unfit = {vector: why for vector, message in seen if (why := self._refusal(message, used)) is not None}
+        return describe_use(self._mine(), len(self.eligible), self._pool.taken_by_application(self.eligible), unfit)
+
+    def _mine(self) -> list[DonorVector]:
+        return [one for vector, one in self._pool.vectors.items() if vector in self._may_use]
 
     # --- moving -------------------------------------------------------------------------------------------------------
 
@@ -309,7 +186,7 @@ class TableDonors:
         if donor.exclusive:
             why = "it is allocated as exclusive"
         elif pinned := [slot for slot in slots if slot in self.pinned]:
-            why = f"{_name(pinned)} asked for this vector"
+            why = f"{name_slots(pinned)} asked for this vector"
         elif not self._table.has_mask:
             why = "the table has no mask, so that a slot cannot be rewritten while it may fire"
         else:
@@ -317,7 +194,7 @@ class TableDonors:
             if targets:
                 return lambda: self._move(slots, targets)
             why = f"no other vector can be their donor: {self._explain()}"
-        busy = f"vector {donor.vector} is the donor of {_name(slots)}, and {why}"
+        busy = f"vector {donor.vector} is the donor of {name_slots(slots)}, and {why}"
         raise DeviceBusy(f"give up vector {donor.vector}", device=self._device, why=busy, hint=hint)
 
     def rewrite(self, donor: Donor) -> None:
@@ -368,11 +245,3 @@ class TableDonors:
         self._may_hold.clear()
         self._pool.settle()
         self._pool.leave(self)
-
-
-def _name(slots: Sequence[int]) -> str:
-    """A few of ``slots`` by number, and how many there are."""
-    if len(slots) == 1:
-        return f"slot {slots[0]}"
-    more = f" and {len(slots) - _NAMED} more" if len(slots) > _NAMED else ""
-    return f"{counted(len(slots), 'slot')} ({', '.join(map(str, slots[:_NAMED]))}{more})"

@@ -81,7 +81,10 @@ class DonorVector:
     @property
     def load(self) -> int:
         """How many slots copy it, of all tables."""
-        return sum(use.load for use in self.uses)
+        load = 0
+        for use in self.uses:
+            load += use.load
+        return load
 
     def arrived(self, count: int) -> None:
         """Count an event and dispatch it to every table with slots on this vector."""
@@ -161,17 +164,20 @@ class DonorPool:
 
     def usable(self) -> list[DonorVector]:
         """The donors that a further slot may copy: neither exclusive nor reserved by the application."""
-        return [one for one in self.vectors.values() if not one.exclusive and not self._reserved[one.vector]]
+        return [one for one in self.vectors.values() if not one.exclusive and not self._reserved.get(one.vector)]
 
     def free(self, eligible: Iterable[int]) -> list[int]:
         """Those of ``eligible`` that are neither attached nor reserved by the application."""
-        taken = self._msix.attached_set
-        return [vector for vector in eligible if vector not in taken and not self._reserved[vector]]
+        others = [vector for vector in eligible if vector not in self.vectors and not self._reserved.get(vector)]
+        return [vector for vector in others if not self._msix.is_attached(vector)]
 
     def taken_by_application(self, eligible: Iterable[int]) -> list[int]:
         """Those of ``eligible`` that the application opened or reserved."""
-        taken = self._msix.attached_set - self.vectors.keys()
-        return [vector for vector in eligible if vector in taken or self._reserved[vector]]
+        return [
+            vector
+            for vector in eligible
+            if self._reserved.get(vector) or (vector not in self.vectors and self._msix.is_attached(vector))
+        ]
 
     def take(self, vector: int) -> DonorVector:
         """Attach a free vector, then read the message that the kernel wrote for it.

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import threading
 import time
 import weakref
@@ -30,7 +29,7 @@ class EventHub(Owner):
     wake-up may come twice, and none is lost.
     """
 
-    def __init__(self, name: str, owner: Owner, loss: Callable[[], Exception | None]) -> None:
+    def __init__(self, name: str, owner: Owner, failure: Exception | None = None) -> None:
         self._poller = Poller()  # before the owner is made: it must not be closed half-made
         super().__init__(name, owner)
         self._sinks: dict[int, Sink] = {}
@@ -40,8 +39,7 @@ class EventHub(Owner):
         self._action: Callable[[], None] = _nothing
         self._due, self._ticks = False, 0  # the action's time has come: who waits or drains next runs it
         self._wakeups: weakref.WeakSet[Wakeup] = weakref.WeakSet()
-        self._failure: Exception | None = None
-        self._loss = loss
+        self._failure = failure
         self.draining_loop: asyncio.AbstractEventLoop | None = None
         """The loop whose reader is draining now: its futures may be resolved on the spot."""
 
@@ -102,9 +100,8 @@ class EventHub(Owner):
         made = Wakeup(self)
         with self._lock:
             self._wakeups.add(made)
-            failure = self._failure or self._loss()  # lost just now: fail() does not know of it yet
-            if failure is not None:
-                made.fail(failure)
+            if self._failure is not None:
+                made.fail(self._failure)
         return made
 
     def fail(self, reason: Exception) -> None:
@@ -177,9 +174,11 @@ class EventHub(Owner):
 
     def kick(self) -> None:
         """Make every waiting thread look at its flag again: one was raised by other means than an event."""
-        if not self.closed:
-            with contextlib.suppress(ClosedError):
+        if self._closed_by is None:
+            try:
                 self._poller.wake()
+            except ClosedError:  # just now, by another thread
+                return
 
     def serve_loop(self, loop: asyncio.AbstractEventLoop) -> None:
         """Let ``loop`` drain this hub whenever events are there, until the hub closes."""

@@ -63,10 +63,9 @@ class MsixVectors:
         """The vectors in use, ascending."""
         return tuple(sorted(self._attached))
 
-    @property
-    def attached_set(self) -> set[int]:
-        """The vectors in use."""
-        return set(self._attached)
+    def is_attached(self, vector: int) -> bool:
+        """Whether ``vector`` is in use."""
+        return vector in self._attached
 
     def attach(self, vector: int, event: EventFd) -> None:
         """Let ``vector`` signal ``event``. UsageError outside the table, DeviceBusy if the vector is in use."""

@@ -45,7 +45,8 @@ class Interrupts:
     @made_once
     def hub(self) -> EventHub:
         """Where the device's event descriptors are drained."""
-        return EventHub(self._port.name, self._owner, self._loss)
+        # A device that is lost from now on is reported by fail(), which waits until this is made.
+        return EventHub(self._port.name, self._owner, self._loss())
 
     @made_once
     def msix(self) -> MsixVectors:

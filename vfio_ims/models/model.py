@@ -255,8 +255,8 @@ class DeviceModel:
         if self.config.asleep:
             return b"\xff" * size  # an unsupported request, which the host completes with ones
         store = self.stores.get(region)
-        if store is not None and 0 <= offset - store.layout.offset < store.layout.size:
-            return store.load(offset - store.layout.offset, size)
+        if store is not None and offset in store.span:
+            return store.load(offset - store.span.start, size)
         if store is not None and store.beside.covers(offset):
             return store.beside.load(offset, size)
         file = self._files[region]
@@ -278,8 +278,8 @@ class DeviceModel:
         if self.config.asleep:
             return
         store = self.stores.get(region)
-        if store is not None and 0 <= offset - store.layout.offset < store.layout.size:
-            for index in store.store(offset - store.layout.offset, data):
+        if store is not None and offset in store.span:
+            for index in store.store(offset - store.span.start, data):
                 self.after(store.discharge, index)
             return
         if store is not None and store.beside.covers(offset):

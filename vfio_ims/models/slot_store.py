@@ -47,12 +47,14 @@ class SlotStore:
     def __init__(
         self, layout: SlotLayout, send: Callable[[int, int], None], *, shared: bool = False, reset_masked: bool = True
     ) -> None:
-        self.layout, self._send = layout, send
+        self.layout, self._send, self._packed = layout, send, layout.packed
+        self.span = range(layout.offset, layout.offset + layout.size)
+        """Where the table is in its BAR."""
         self.pending: set[int] = set()
         self._held = bytearray(layout.count)  # the same: a byte 1 for each
         self._decoded: dict[int, tuple[bytes, tuple[int, int, int], Slot]] = {}
         self.beside = Beside(layout, self.pending, reset_masked=reset_masked)
-        if shared and (self.beside.places or layout.limits.one_address or layout.packed):
+        if shared and (self.beside.places or layout.limits.one_address or self._packed):
             why = "its slot table is more than a plain array of entries, each with its own address"
             raise UsageError("offer a model's slots for mapping", why=why, hint="map_slots=no")
         self.fd, self._address = -1, 0  # both set where the table is shared
@@ -89,14 +91,14 @@ class SlotStore:
         if self.layout.control is not None:
             _WORD.pack_into(entry, self.layout.control, self._reset_control)
         for at, (_, fixed) in self._limited.items():
-            if not self.layout.packed:
+            if not self._packed:
                 _WORD.pack_into(entry, at, fixed)
         self._memory[: self.layout.size] = bytes(entry) * self.layout.count
 
     def words(self, index: int) -> tuple[int, int, int, int]:
         """Address low, high, data, control; a word that the layout lacks is 0."""
         base, layout = index * self.layout.stride, self.layout
-        if layout.packed:
+        if self._packed:
             low, high = self.beside.address
             return low, high, int(_HALF.unpack_from(self._memory, base)[0]), 0
         low, high, data, control = (
@@ -139,7 +141,7 @@ class SlotStore:
         """A write by the client; returns the entries whose control word it touched."""
         touched: list[int] = []
         layout = self.layout
-        if layout.packed:
+        if self._packed:
             self._store_packed(offset, data)
             return touched
         for at in range(offset & ~3, offset + len(data), 4):

@@ -16,7 +16,7 @@ from vfio_ims.selftest.options import Options, Progress, ProgressSink
 
 if TYPE_CHECKING:
     from vfio_ims.driver import Driver
-    from vfio_ims.ims.table_donors import Donor
+    from vfio_ims.ims.donor import Donor
 
 __all__ = ["Broken", "Context", "NotApplicable"]
 

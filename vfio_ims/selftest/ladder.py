@@ -14,7 +14,7 @@ from vfio_ims.selftest.context import Broken, Context, NotApplicable
 from vfio_ims.selftest.report import Outcome, Rung
 
 if TYPE_CHECKING:
-    from vfio_ims.ims.table_donors import Donor
+    from vfio_ims.ims.donor import Donor
 
 __all__ = ["RUNGS", "climb"]
 

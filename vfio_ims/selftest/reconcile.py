@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from vfio_ims.ims.table_donors import Donor
+    from vfio_ims.ims.donor import Donor
 
 __all__ = ["Account", "Extra", "Ledger", "rounds"]
 

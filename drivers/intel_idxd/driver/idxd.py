@@ -302,7 +302,7 @@ class Idxd(QueueControl, Driver):
 
     def quiesce(self, slot: int) -> None:
         """Drain the queues, so that no work in flight raises ``slot``, and give its interrupt handle back."""
-        if any(queue.busy for queue in self.queues.values()):
+        if self.in_flight.busy:
             self.commander.attempt(Command.DRAIN_ALL)
         self.in_flight.unwatch(slot)
         if self.handles.request:

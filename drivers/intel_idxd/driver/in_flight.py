@@ -8,6 +8,7 @@ what it has to wait for, the driver which slots have fired.
 from __future__ import annotations
 
 from array import array
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
@@ -39,11 +40,9 @@ class _Addresses:
         self.all = array("Q")
         self._place: dict[int, int] = {}
 
-    def __len__(self) -> int:
-        return len(self.all)
-
     def add(self, address: int) -> None:
-        if self._place.setdefault(address, len(self.all)) == len(self.all):
+        if address not in self._place:
+            self._place[address] = len(self.all)
             self.all.append(address)
 
     def discard(self, address: int) -> None:
@@ -53,18 +52,15 @@ class _Addresses:
             if last != address:
                 self.all[place], self._place[last] = last, place
 
-    def clear(self) -> None:
-        del self.all[:]
-        self._place.clear()
-
 
 class _Entry:
-    """One descriptor, until its completion was taken. ``record`` keeps its memory."""
+    """One descriptor, until its completion was taken. ``record`` keeps its memory; ``taken``: its queue's entry is."""
 
-    __slots__ = ("queue", "record", "session", "slot", "work")
+    __slots__ = ("queue", "record", "session", "slot", "taken", "work")
 
     def __init__(self, record: Record, queue: int, slot: int | None, session: object, work: Waitable | None) -> None:
         self.record, self.queue, self.slot, self.session, self.work = record, queue, slot, session, work
+        self.taken = True
 
 
 class InFlight:
@@ -77,7 +73,7 @@ class InFlight:
     def __init__(self) -> None:
         self._lock = make_lock()
         self._entries: dict[int, _Entry] = {}
-        self._taken: dict[int, _Addresses] = {}
+        self._taken: Counter[int] = Counter()  # by queue: how many of the entries below have one of its own
         self._raising = _Addresses()
         self._many: list[tuple[Rows, int, object, Waitable | None]] = []
         self._fired: set[int] = set()  # completed, and not reported yet
@@ -95,16 +91,16 @@ class InFlight:
         session: object = None,
         work: Waitable | None = None,
     ) -> None:
-        """A descriptor is about to be submitted; its record is clear. Its completion interrupt raises ``slot``."""
+        """A descriptor is about to be submitted; its record is clear. Its completion interrupt raises ``slot``.
+
+        One that was given up, and would have completed into the same record, may have raised its slot.
+        """
         address = record.address
         with self._lock:
             if address in self._entries:
-                self._drop(address)
+                self._end(address)
             self._entries[address] = _Entry(record, queue, slot, session, work)
-            taken = self._taken.get(queue)
-            if taken is None:
-                taken = self._taken[queue] = _Addresses()
-            taken.add(address)
+            self._taken[queue] += 1
             if slot is not None:
                 self._raising.add(address)
 
@@ -122,16 +118,26 @@ class InFlight:
             entry = self._entries.get(record.address)
             if entry is None or entry.work is not work:
                 return False
-            self._drop(record.address)
-            if entry.slot is not None:
-                self._fired.add(entry.slot)
+            self._end(record.address)
             return True
 
-    def _drop(self, address: int) -> None:
+    def _end(self, address: int) -> None:
+        entry = self._drop(address)
+        if entry is not None and entry.slot is not None:
+            self._fired.add(entry.slot)
+
+    def _drop(self, address: int) -> _Entry | None:
         entry = self._entries.pop(address, None)
         if entry is not None:
-            self._taken[entry.queue].discard(address)
-            self._raising.discard(address)
+            self._free(entry)
+            if entry.slot is not None:
+                self._raising.discard(address)
+        return entry
+
+    def _free(self, entry: _Entry) -> None:
+        if entry.taken:
+            entry.taken = False
+            self._taken[entry.queue] -= 1
 
     def has(self, record: Record, work: Waitable) -> bool:
         """Whether the descriptor of ``work`` that completes into ``record`` has not ended."""
@@ -159,21 +165,26 @@ class InFlight:
 
     def many(self, queue: int) -> list[Rows]:
         """The rows of a queue that have not ended, oldest first."""
-        return [rows for rows, index, _, _ in self._many if index == queue]
+        return [rows for rows, index, _, _ in self._many if index == queue] if self._many else []
 
     # --- what queues ask ----------------------------------------------------------------------------------------------
 
+    @property
+    def busy(self) -> bool:
+        """Whether any entry of any queue is taken."""
+        with self._lock:
+            return any(self._taken.values()) or any(queue != _NO_QUEUE for _, queue, _, _ in self._many)
+
     def singles(self, queue: int) -> int:
         """Entries of a queue that descriptors begun one by one have."""
-        taken = self._taken.get(queue)
-        return 0 if taken is None else len(taken)
+        return self._taken.get(queue, 0)
 
     def free(self, record: Record) -> None:
         """The queue's entry is free, and the completion was not taken."""
         with self._lock:
             entry = self._entries.get(record.address)
             if entry is not None:
-                self._taken[entry.queue].discard(record.address)
+                self._free(entry)
 
     def free_completed(self, queue: int, timeout: float) -> bool:
         """Free the entries of a queue whose records show completion; False where none does within ``timeout`` seconds.
@@ -181,19 +192,13 @@ class InFlight:
         The caller holds the queue's lock, so that none is begun meanwhile.
         """
         with self._lock:
-            taken = self._taken.get(queue)
-            if not taken:
-                return True
-            addresses = taken.all[:]
-            held = [self._entries[address].record for address in addresses]  # their memory stays while it is read
-        done = poll_any(addresses, 1, 0xFF, 0, timeout, differs=True)
+            taken = [entry for entry in self._entries.values() if entry.taken and entry.queue == queue]
+        if not taken:
+            return True
+        done = poll_any(array("Q", [entry.record.address for entry in taken]), 1, 0xFF, 0, timeout, differs=True)
         with self._lock:
             for place in done:
-                address = addresses[place]
-                entry = self._entries.get(address)
-                if entry is None or entry.queue == queue:
-                    taken.discard(address)
-        del held
+                self._free(taken[place])
         return bool(done)
 
     # --- what sessions ask --------------------------------------------------------------------------------------------
@@ -226,7 +231,7 @@ class InFlight:
         One compiled look at the records. ``slots`` is not changed by its owner: see ``Driver.fired``.
         """
         with self._lock:
-            if self._raising:
+            if self._raising.all:
                 done = poll_any(self._raising.all, 1, 0xFF, 0, 0, differs=True)
                 if done:
                     with uninterrupted():
@@ -254,7 +259,7 @@ class InFlight:
         with uninterrupted(), self._lock:
             for address in list(self._raising.all):
                 self._report(address)
-            for taken in self._taken.values():
-                taken.clear()
+            for entry in self._entries.values():
+                self._free(entry)
             self._entries = {address: entry for address, entry in self._entries.items() if entry.work is not None}
             self._many = [(rows, _NO_QUEUE, session, work) for rows, _, session, work in self._many if work is not None]

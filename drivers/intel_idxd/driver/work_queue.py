@@ -97,11 +97,6 @@ class WorkQueue:
         many = sum(min(rows.count, self.size) for rows in self._book.many(self.index))
         return self._book.singles(self.index) + many
 
-    @property
-    def busy(self) -> bool:
-        """Whether there are any."""
-        return self.in_flight > 0
-
     def submit(
         self,
         descriptor: bytes,
