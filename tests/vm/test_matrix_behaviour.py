@@ -21,6 +21,7 @@ RUNS = {"type1": ("one", "two"), "iommufd": ("three", "four")}
 DSA_RUNS = {"type1": "fifth", "iommufd": "sixth"}
 DSA_MODULES = ("test_ims_slots.py", "test_ims_sharing.py", "test_reset.py")
 SECONDS = 900.0
+HUGEPAGES = "hugepages=8"  # one pool for both runs: neither may have to ask for pages, and give back the other's
 ALONE = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "NO_COLOR": "1"}  # plug-ins are slow to import under emulation
 
 
@@ -28,7 +29,9 @@ ALONE = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "NO_COLOR": "1"}  # plug-ins are
 def lab() -> Iterator[Lab]:
     need_vm()
     dsa = dict.fromkeys(DSA_RUNS.values(), "intel-dsa,slots=256")
-    with bench(INTEL, one="minimal", two="minimal", three="minimal", four="minimal", **dsa) as booted:
+    with bench(
+        INTEL, one="minimal", two="minimal", three="minimal", four="minimal", kernel_options=[HUGEPAGES], **dsa
+    ) as booted:
         yield booted
 
 
