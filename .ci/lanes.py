@@ -41,6 +41,7 @@ ON_EVERY_PYTHON = [
 """What depends on the interpreter: threads, forks, the end of the process, the compiled module."""
 
 _CLOSING = re.compile(r"^=+ .*\b(passed|failed|error|errors|skipped|deselected|no tests ran)\b.* =+$")
+_HUNG = re.compile(r"^-+ a guest's boot hung, and was repeated -+$", re.MULTILINE)
 
 
 @dataclass
@@ -80,6 +81,10 @@ class Suite:
         """pytest's own closing line of the first run."""
         lines = [line for line in self.log.read_text(errors="replace").splitlines() if _CLOSING.match(line)]
         return lines[0] if lines else f"{self.name}: no closing line; pytest ended with status {self.status}"
+
+    def hung_boots(self) -> int:
+        """How many of its guests hung at their boot and were booted again: no failure, but not to go unseen."""
+        return len(_HUNG.findall(self.log.read_text(errors="replace")))
 
     def _names(self) -> list[str]:
         file = self.cache / "v" / "cache" / "lastfailed"
@@ -139,6 +144,8 @@ def main(names: list[str]) -> int:
         print(f"{suite.seconds:5.0f} s  {suite.name}: {verdict}")
         for name in suite.failed:
             print(f"         {'FLAKY, passed when run again' if name in suite.flaky else 'failed twice'}: {name}")
+        if hung := suite.hung_boots():
+            print(f"         {hung} boots of a guest hung and were repeated: see build/lanes/{suite.name}.log")
     closing = "\n".join(suite.closing_line() for suite in found)
     (WORK / "closing").write_text(closing + "\n")
     print(closing, flush=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.vm.lab import HUNG_BOOTS
 from tests.vm.pieces import PROVISION, SKIPPED
 
 pytest_plugins = ["pytester"]  # only the conftest on top may name plug-ins
@@ -44,3 +45,10 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
     if report.skipped and isinstance(report.longrepr, tuple) and SKIPPED in report.longrepr[2]:
         report.longrepr = (str(PROVISION), 1, report.longrepr[2])
     return report
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Report each boot of a guest that hung and was repeated: no test failed by it, but it is not to go unseen."""
+    for report in HUNG_BOOTS:
+        terminalreporter.section("a guest's boot hung, and was repeated", sep="-")
+        terminalreporter.line(report)

@@ -65,6 +65,8 @@ def start_udev(daemon: str) -> None:
 
 def main() -> None:
     furnish(os.environ)
+    # Booted: from here on only warnings. Until here every message, so that a boot that hangs shows where.
+    Path("/proc/sys/kernel/printk").write_text("5")
     if daemon := os.environ.get("LAB_UDEVD"):
         start_udev(daemon)
     child = os.fork()

@@ -55,7 +55,7 @@ def _kernel_line(platform: Platform, shape: Shape) -> str:
         *("root=hostroot", "rootfstype=9p", "ro"),
         # Nobody changes the host's files under a guest that lives for seconds, so it may keep what it has read.
         "rootflags=trans=virtio,version=9p2000.L,msize=262144,cache=loose",
-        *("console=ttyS0", "loglevel=5", "panic=-1"),
+        *("console=ttyS0", "loglevel=7", "panic=-1"),
         # On a busy host the emulated timer may miss the moment in which the kernel tries it, and that is a panic.
         "no_timer_check",
         # The deny list keeps vfio-pci off 8086:0b25 and 8086:0cfe, two of the functions we are here for.

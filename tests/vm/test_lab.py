@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.vm import lab
 from tests.vm.lab import REPO, Guest, GuestDied, GuestTimeout, LabError
 from tests.vm.pieces import PROVISION, need_vm
 from tests.vm.platforms import INTEL, PLATFORMS, Platform
@@ -148,6 +149,22 @@ def test_a_function_that_vfio_does_not_take_is_an_error() -> None:
 def test_a_complaint_of_qemu_is_in_the_error() -> None:
     with pytest.raises(GuestDied, match="no-such-device"):
         Guest(INTEL, [{"driver": "no-such-device"}])
+
+
+def test_a_boot_that_hangs_is_repeated_once_and_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    wire, stopped = lab.qemu.wire, [["-S"], []]  # -S: QEMU does not start its processors
+
+    def first_stopped(descriptor: int) -> list[str]:
+        monkeypatch.setattr(lab, "BOOT_TIMEOUT", 1.0 if len(stopped) == 2 else 60.0)
+        return [*wire(descriptor), *stopped.pop(0)]
+
+    reports: list[str] = []
+    monkeypatch.setattr(lab, "HUNG_BOOTS", reports)
+    monkeypatch.setattr(lab.qemu, "wire", first_stopped)
+    with Guest(INTEL) as booted:
+        assert booted.run(["true"]).returncode == 0
+    assert len(reports) == 1
+    assert "no end in time of the boot" in reports[0]
 
 
 def test_provisioning_again_takes_no_time() -> None:
