@@ -249,8 +249,8 @@ def family_of_model(model: str) -> Family:
     for family in families:
         if model in family.models:
             return family
-    names = model_names()
-    raise UsageError(f"make the model {model}", why=explain_unknown("model", model, names))
+    hint = "--driver PATH (pytest: --vfio-driver PATH) loads a private driver folder"
+    raise UsageError(f"make the model {model}", why=explain_unknown("model", model, model_names()), hint=hint)
 
 
 def not_under_test(driver: type[Any], name: str, folders: Sequence[str | Path] = ()) -> SetupError | None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -181,6 +182,32 @@ def test_a_breach_is_named(inner: pytest.Pytester, wrong: str) -> None:
     assert result.parseoutcomes()["failed"] == 1
     text = " ".join(line.removeprefix("E").strip() for line in result.outlines)
     pytest.LineMatcher([text]).fnmatch_lines([f"*{says}*"])
+
+
+def test_a_driver_that_loses_every_interrupt_is_waited_for_once(
+    inner: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run of the whole suite ends soon: after the first loss the others are not waited for so long."""
+    from vfio_ims.ims import ImsInterrupt
+
+    contract = import_module("vfio_ims.testing.contract")
+    monkeypatch.setattr(contract, "PATIENCE", 0.5)
+    monkeypatch.setattr(contract, "BRIEF", 0.125)
+    lost: list[float] = []
+    wait = ImsInterrupt.wait
+
+    def watched(irq: ImsInterrupt, timeout: float | None = None) -> bool:
+        arrived = wait(irq, timeout)
+        if not arrived and timeout is not None and timeout >= contract.BRIEF:
+            lost.append(timeout)
+        return arrived
+
+    monkeypatch.setattr(ImsInterrupt, "wait", watched)
+    folder(inner.path, WRONG["says sent, sends nothing"][0])
+    assert conform(inner).parseoutcomes()["failed"] > 8
+    assert lost[0] == 0.5
+    assert len(lost) > 5
+    assert set(lost[1:]) == {0.125}
 
 
 def test_a_driver_that_needs_its_model_is_found(inner: pytest.Pytester) -> None:

@@ -101,6 +101,22 @@ def test_a_named_device_that_does_not_open_is_never_a_skip(inner: pytest.Pyteste
     result.stdout.fnmatch_lines(["*vfio-user:/nobody/here.sock*"])
 
 
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("mock:yours", "*model must be one of *minimal*, not 'yours'*--vfio-driver PATH*"),
+        ("nonsense", "*'nonsense' is neither a PCI address such as*"),
+    ],
+)
+def test_a_name_of_nothing_is_one_mistake_not_one_a_test(inner: pytest.Pytester, name: str, says: str) -> None:
+    inner.makepyfile(USES_BOTH)
+    result = inner.runpytest("--vfio-device", name)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert [line for line in result.outlines if line.startswith(("E ", "ERROR "))] == []
+    assert len([line for line in result.errlines if line.startswith("ERROR")]) == 1
+    pytest.LineMatcher([" ".join(result.errlines)]).fnmatch_lines([says])
+
+
 def test_a_model_can_be_served_by_another_process(inner: pytest.Pytester) -> None:
     inner.makepyfile(
         """

@@ -95,6 +95,17 @@ class Places:
                 family_of_model(model.partition(",")[0])
                 self._checked.add(model)
 
+    def check_named(self) -> None:
+        """UsageError where a named device's name can be none, such as that of a model that there is not."""
+        from vfio_ims.families import family_of_model
+        from vfio_ims.names import Name
+
+        self.load_folders()
+        for name in self.named:
+            parsed = Name.parse(name)
+            if parsed.mount == "mock":
+                family_of_model(parsed.target)
+
     def _models(self, wanted: Wanted) -> tuple[str, ...]:
         from vfio_ims.families import all_families
 

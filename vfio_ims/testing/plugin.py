@@ -89,6 +89,11 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if any("vfio_name" in getattr(item, "fixturenames", ()) for item in items):
+        try:
+            places_of(config).check_named()
+        except UsageError as error:
+            raise pytest.UsageError(f"--vfio-device: {error}") from error
     for item in items:
         if item.get_closest_marker("vfio") is not None:
             try:
