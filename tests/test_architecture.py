@@ -22,7 +22,7 @@ PACKAGE = ROOT / "vfio_ims"
 # From the bottom: a room may import from floors below its own.
 FLOORS = (
     {"counted"},
-    {"errors", "printable"},
+    {"errors", "json_input", "printable"},
     {"interruption"},
     {"ports", "locks"},
     {"messages", "pci"},

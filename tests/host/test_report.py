@@ -186,6 +186,26 @@ def test_a_link_over_another_link_leads_nowhere_else(healthy: Box) -> None:
         pass
 
 
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (b"", "it is empty"),
+        (b"\xff{}", "it is no text in UTF-8: byte 0"),
+        (b'{"schema": 1,\n "x": }', "line 2, column 7: a value is expected"),
+        (b'{"schema": 1} {}', "line 1, column 15: the end of the file is expected"),
+        (b'{"schema": 1, "schema": 2}', """the object that begins {"schema": 1 has 'schema' twice"""),
+        (b'{"a": ' + b"1" * 5000 + b"}", "a number in it has thousands of digits"),
+    ],
+)
+def test_what_is_no_json_is_told_in_plain_words_with_the_place(tmp_path: Path, content: bytes, why: str) -> None:
+    (tmp_path / "box.json").write_bytes(content)
+    with pytest.raises(SetupError) as refused, opened(tmp_path / "box.json"):
+        pass
+    assert why in str(refused.value)
+    assert str(tmp_path / "box.json") in str(refused.value)
+    assert "Expecting" not in str(refused.value)
+
+
 @pytest.mark.parametrize("opener", ["[", '{"a":'])
 def test_json_that_is_nested_too_deep(tmp_path: Path, opener: str) -> None:
     (tmp_path / "deep").write_text(opener * 200_000)

@@ -49,6 +49,10 @@ PROFILE = """[
   {"dev":"iax1", "groups":[]}
 ]"""
 
+GROUP = """"dev":"group0.1",
+        """
+QUEUES = '"grouped_workqueues":['
+
 CAPABILITIES = Capabilities(
     Bar0.VERSION.value(0x100),
     Bar0.GENCAP.value(0x40_915F_0107),
@@ -160,7 +164,7 @@ def test_any_configuration_goes_there_and_back(q: list[Queue], g: list[Group], l
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ("nonsense", "it is no JSON"),
+        ("nonsense", "the text: line 1, column 1: a value is expected"),
         ("{}", "a list of devices"),
         ("[]", "it has no device: name one"),
         (PROFILE, "it has dsa0, iax1: name one"),
@@ -186,6 +190,68 @@ def test_what_cannot_be_loaded_says_why(text: str, why: str) -> None:
         load(text, CAPABILITIES)
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ('"dev":"dsa0",', '"dev":"dsa0", "token_limits":4,', "dsa0: a device's attribute must be .*'token_limit"),
+        ('"dev":"group0.1",', '"dev":"group0.1", "trafic_class_a":1,', "group0.1: a group's .*mean 'traffic_class_a'"),
+        ('"dev":"engine0.2",', '"dev":"engine0.2", "grp":1,', "engine0.2: an engine's attribute must be .*not 'grp'"),
+        ('"dev":"wq0.3",', '"dev":"wq0.3", "modus":1,', "wq0.3: a work queue's attribute must be .*mean 'mode'"),
+        ('"mode":"shared",', '"mode":"shared", "size":1,', """begins {"dev": "wq0.3" has 'size' twice"""),
+        ('"dev":"dsa0",', '"dev":"dsa0", "dev":"dsa1",', """begins {"dev": "dsa0" has 'dev' twice"""),
+        ('"token_limit":4,', '"token_limit":4, "read_buffer_limit":4,', "dsa0 has 'read_buffer_limit' twice: 'token_l"),
+        ("wq0.3", "wq0.0", "work queue 0 is there twice"),
+        ("engine0.1", "engine0.2", "engine 2 is there twice"),
+        ("iax1", "dsa0", "device dsa0 is there twice"),
+        ("group0.1", "group0.0", "group 0 is there twice"),
+        ('"block_on_fault":1,', '"block_on_fault":1', r"dsa.conf: line 13, column 12: a comma or the closing bracket"),
+    ],
+)
+def test_names_that_are_unknown_or_there_twice_are_refused_with_the_place(old: str, new: str, words: str) -> None:
+    assert old in PROFILE
+    with pytest.raises(UsageError, match=words):
+        load(PROFILE.replace(old, new, 1), CAPABILITIES, "dsa0", file="dsa.conf")
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"size": 70000}, "size of work queue 3 must be 0 to 65535, not 70000"),
+        ({"priority": 16}, "priority of work queue 3 must be 0 to 15, not 16"),
+        ({"threshold": -1}, "threshold of work queue 3 must be 0 to 65535, not -1"),
+        ({"max_batch_shift": 16}, "max_batch_shift of work queue 3 must be 0 to 15, not 16"),
+        ({"group": 9}, "the group of work queue 3 must be 0 to 3, not 9"),
+        ({"index": 8}, "the index of a work queue must be 0 to 7, not 8"),
+    ],
+)
+def test_a_queue_that_does_not_fit_is_refused_by_its_field_before_anything_stops(
+    dsa: Dsa, changes: dict[str, int], words: str
+) -> None:
+    before, even = dsa.configuration, Configuration.even(dsa.capabilities)
+    with pytest.raises(UsageError, match=words):
+        queues = tuple(replace(q, **changes) if q.index == 3 else q for q in even.queues)
+        dsa.configure(replace(even, queues=queues))
+    assert dsa.configuration is before
+    memory = arena(dsa)
+    with dsa.wq(3) as wq:
+        assert wq.fill(memory.at(0), 1, 64).ok
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"traffic_class_a": 8}, "traffic_class_a of group 1 must be 0 to 7, not 8"),
+        ({"read_buffers_allowed": 256}, "read_buffers_allowed of group 1 must be 0 to 255, not 256"),
+        ({"engines": (4,)}, "an engine of group 1 must be 0 to 3, not 4"),
+    ],
+)
+def test_a_group_that_does_not_fit_is_refused_by_its_field(dsa: Dsa, changes: dict[str, object], words: str) -> None:
+    even = Configuration.even(dsa.capabilities)
+    groups = tuple(replace(g, **changes) if g.index == 1 else g for g in even.groups)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match=words):
+        dsa.configure(replace(even, groups=groups))
+
+
 def test_an_unknown_device_is_named() -> None:
     with pytest.raises(UsageError, match="device must be one of dsa0, iax1, not 'dsa1'; did you mean 'dsa0'"):
         load(PROFILE, CAPABILITIES, "dsa1")
@@ -208,12 +274,16 @@ def test_show_tells_it(opened: Opener) -> None:
         ('"size":16', '"size":"many"', "size of wq0.0 must be a number from 0 on, not 'many'"),
         ('"size":16', '"size":null', "size of wq0.0 must be a number from 0 on, not None"),
         ('"size":16', '"size":-4', "size of wq0.0 must be a number from 0 on, not -4"),
-        ('"size":16', '"size":Infinity', "size of wq0.0 must be a number from 0 on, not inf"),
+        ('"size":16', '"size":Infinity', "Infinity is no number in JSON"),
         ('"group_id":0, "priority"', '"group_id":-1, "priority"', "group_id of wq0.0 must be a number from 0 on"),
         ('"token_limit":4', '"token_limit":"x"', "read_buffer_limit of dsa0 must be a number"),
         ('"max_batch_size":32', '"max_batch_size":null', "max_batch_size of wq0.0 must be a number"),
-        ('"groups":[\n', '"groups":5, "spare":[\n', "groups must be a list, not 5"),
-        ('"grouped_workqueues":[\n', '"grouped_workqueues":null, "spare":[\n', "grouped_workqueues must be a list"),
+        ('"groups":[\n', '"groups":5, "ungrouped_workqueues":[\n', "groups must be a list, not 5"),
+        (
+            GROUP + '"grouped_workqueues":[',
+            GROUP + '"grouped_workqueues":null, "use_token_limit":[',
+            "must be a list, not N",
+        ),
     ],
 )
 def test_values_of_another_kind_are_told_by_name(old: str, new: str, words: str) -> None:

@@ -86,6 +86,19 @@ def unpressed(
     return out, found
 
 
+def test_a_stream_that_has_ended_takes_nothing_more(shared: Iaa, memory: Arena, states: Arena) -> None:
+    memory.put(IN, b"vfio" * 64)
+    with shared.wq(0) as wq:
+        stream = wq.compress_stream(states.buffer)
+        size = stream.feed(memory.at(OUT), HALF, memory.at(IN), 256, last=True).outcome.size
+        with pytest.raises(UsageError, match="the stream has ended"):
+            stream.feed(memory.at(OUT), HALF, memory.at(IN), 256)
+        back = wq.decompress_stream(states.buffer)
+        assert back.feed(memory.at(IN), HALF, memory.at(OUT), size, last=True).outcome.size == 256
+        with pytest.raises(UsageError, match="the stream has ended"):
+            back.feed(memory.at(IN), HALF, memory.at(OUT), size, last=True)
+
+
 STRATEGIES = st.sampled_from((zlib.Z_DEFAULT_STRATEGY, zlib.Z_FIXED, zlib.Z_HUFFMAN_ONLY))
 PLACES = st.lists(st.integers(0, 1 << 20), max_size=5)
 

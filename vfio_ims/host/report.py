@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import re
@@ -20,6 +19,7 @@ from vfio_ims.errors import SetupError
 from vfio_ims.host.machine import Holder, Machine, Node
 from vfio_ims.host.redaction import redact
 from vfio_ims.host.report_tree import lay_out
+from vfio_ims.json_input import read_json
 
 if TYPE_CHECKING:
     from vfio_ims.sysfs import Function
@@ -83,16 +83,16 @@ def opened(path: str | os.PathLike[str]) -> Iterator[tuple[Machine, Function]]:
     package wrote so, is refused. Raises SetupError.
     """
     try:
-        content = json.loads(_read(path))
+        content = read_json(_read(path))
         if not isinstance(content, dict) or content.get("schema") != SCHEMA:
             raise ValueError("it is no report of vfio-ims")
         if str(content.get("schema_version")).split(".")[0] != _FORMAT.split(".")[0]:
             raise ValueError(f"it has format {content.get('schema_version')!r}, and this version reads {_FORMAT}")
     except OSError as error:
         raise SetupError(f"read the report {path}", errno=error.errno) from error
-    except (ValueError, RecursionError) as error:
-        why = "it is nested too deep for a report" if isinstance(error, RecursionError) else str(error)
-        raise SetupError(f"read the report {path}", why=why, hint="vfio-ims report DEVICE writes one") from error
+    except ValueError as error:
+        hint = "vfio-ims report DEVICE writes one"
+        raise SetupError(f"read the report {path}", why=str(error), hint=hint) from error
     with _laid_out(content, str(path)) as found:
         yield found
 

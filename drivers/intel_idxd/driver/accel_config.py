@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from vfio_ims.errors import UsageError, explain_unknown
+from vfio_ims.json_input import NotJson, read_json
 
 from .configuration import LAST_WITH_CLASSES, TRAFFIC_CLASS, Configuration, Group, Queue
 
@@ -26,6 +27,17 @@ _QUEUE_KEYS = {
     "ats_disable", "prs_disable", "op_config", "name", *_LABELS,
     "cdev_minor", "state", "clients", "occupancy", "driver",  # what a list shows, and nothing is set by
 }  # fmt: skip
+_DEVICE_KEYS = {
+    "dev", "groups", "read_buffer_limit", "event_log_size",
+    "max_groups", "max_work_queues", "max_engines", "work_queue_size", "numa_node", "errors", "op_cap", "iaa_cap",
+    "gen_cap", "version", "state", "max_read_buffers", "max_tokens", "max_batch_size", "ims_size", "max_transfer_size",
+    "configurable", "pasid_enabled", "cdev_major", "clients", "mdevs", "ungrouped_workqueues", "ungrouped_engines",
+}  # fmt: skip
+_GROUP_KEYS = {
+    "dev", "grouped_workqueues", "grouped_engines", "read_buffers_reserved", "read_buffers_allowed",
+    "use_read_buffer_limit", "traffic_class_a", "traffic_class_b", "desc_progress_limit", "batch_progress_limit",
+}  # fmt: skip
+_ENGINE_KEYS = {"dev", "group_id"}
 _OLD_NAMES = {
     "tokens_allowed": "read_buffers_allowed",
     "tokens_reserved": "read_buffers_reserved",
@@ -38,17 +50,16 @@ def _bad(why: str) -> UsageError:
     return UsageError("load accel-config's JSON", why=why)
 
 
-def load(text: str, capabilities: Capabilities, device: str | None = None) -> Configuration:
+def load(text: str, capabilities: Capabilities, device: str | None = None, *, file: str = "") -> Configuration:
     """The configuration of ``device`` ("dsa0"; None: the only one) in ``text``, a file that accel-config saved.
 
-    Groups that it does not mention have nothing. UsageError for what cannot be.
+    Groups that it does not mention have nothing. UsageError for what cannot be; for what is no JSON it names ``file``,
+    line and column.
     """
     try:
-        devices = json.loads(text)
-    except (TypeError, ValueError) as error:
-        raise _bad(f"it is no JSON: {error}") from None
-    except RecursionError:
-        raise _bad("it is nested too deep for a configuration") from None
+        devices = read_json(text)
+    except NotJson as error:
+        raise _bad(f"{file or 'the text'}: {error}") from None
     if not isinstance(devices, list) or not all(isinstance(one, dict) and "dev" in one for one in devices):
         raise _bad("it must be a list of devices, each with its dev")
     names = [str(one["dev"]) for one in devices]
@@ -57,12 +68,18 @@ def load(text: str, capabilities: Capabilities, device: str | None = None) -> Co
     if device is not None and device not in names:
         raise _bad(explain_unknown("device", device, names))
     chosen = _renamed(devices[0 if device is None else names.index(device)])
+    _check_names(chosen, "a device's", _DEVICE_KEYS)
     groups: list[Group] = []
     queues: list[Queue] = []
     for entry in map(_renamed, _list(chosen, "groups")):
         index = _number(entry, "group")
+        _check_names(entry, "a group's", _GROUP_KEYS)
         groups.append(_group(index, entry))
         queues += [_queue(index, _renamed(one)) for one in _list(entry, "grouped_workqueues")]
+    _check_once("device", names)
+    _check_once("group", [group.index for group in groups])
+    _check_once("work queue", [queue.index for queue in queues])
+    _check_once("engine", [engine for group in groups for engine in group.engines])
     known = {group.index for group in groups}
     groups += [_unused(n) for n in range(capabilities.group.groups) if n not in known]
     return Configuration(
@@ -76,7 +93,26 @@ def load(text: str, capabilities: Capabilities, device: str | None = None) -> Co
 def _renamed(entry: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(entry, Mapping):
         raise _bad(f"there must be an object, not {entry!r}")
+    for old, new in _OLD_NAMES.items():
+        if old in entry and new in entry:
+            raise _bad(f"{_place(entry)} has {new!r} twice: {old!r} is its old name")
     return {_OLD_NAMES.get(key, key): value for key, value in entry.items()}
+
+
+def _check_once(kind: str, found: Sequence[object]) -> None:
+    for one in found:
+        if found.count(one) > 1:
+            raise _bad(f"{kind} {one} is there twice")
+
+
+def _place(entry: Mapping[str, Any]) -> str:
+    return str(entry.get("dev", "an object without dev"))[:80]
+
+
+def _check_names(entry: Mapping[str, Any], whose: str, known: Collection[str]) -> None:
+    for key in entry:
+        if key not in known:
+            raise _bad(f"{_place(entry)}: {explain_unknown(f'{whose} attribute', key, known)}")
 
 
 def _number(entry: Mapping[str, Any], kind: str) -> int:
@@ -108,7 +144,7 @@ def _integer(entry: Mapping[str, Any], key: str, default: int = 0) -> int:
 def _group(index: int, entry: Mapping[str, Any]) -> Group:
     return Group(
         index,
-        tuple(_number(_renamed(one), "engine") for one in _list(entry, "grouped_engines")),
+        tuple(_engine(_renamed(one)) for one in _list(entry, "grouped_engines")),
         _integer(entry, "read_buffers_reserved"),
         _integer(entry, "read_buffers_allowed"),
         bool(entry.get("use_read_buffer_limit", 0)),
@@ -119,10 +155,13 @@ def _group(index: int, entry: Mapping[str, Any]) -> Group:
     )
 
 
+def _engine(entry: Mapping[str, Any]) -> int:
+    _check_names(entry, "an engine's", _ENGINE_KEYS)
+    return _number(entry, "engine")
+
+
 def _queue(group: int, entry: Mapping[str, Any]) -> Queue:
-    for key in entry:
-        if key not in _QUEUE_KEYS:
-            raise _bad(explain_unknown("a work queue's attribute", key, _QUEUE_KEYS))
+    _check_names(entry, "a work queue's", _QUEUE_KEYS)
     mode = entry.get("mode", "dedicated")
     if mode not in ("dedicated", "shared"):
         raise _bad(f"mode must be dedicated or shared, not {mode!r}")

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from vfio_ims.errors import UsageError
+
 from ..hardware.aecs import COMPRESS_SIZE, CompressState
 from ..hardware.descriptors import Flag
 from ..hardware.iaa_flags import CompressFlag, DecompressFlag
@@ -33,20 +35,30 @@ class CompressStream:
     SIZE = 2 * COMPRESS_SIZE
 
     def __init__(self, queue: IaaOperations[Completion], states: Buffer, start: CompressState | None = None) -> None:
-        self._queue, self._states, self._second = queue, states, False
+        self._queue, self._states, self._second, self._ended = queue, states, False, False
         iova_of(states, self.SIZE)
         states.view[: self.SIZE] = (start or CompressState()).packed() * 2  # the device writes no codes
 
     def feed(
         self, dst: Buffer | int, most: int, src: Buffer | int, size: int, *, last: bool = False, how: int = 0
     ) -> Completion:
-        """The next piece; with ``last`` the block's end. ``outcome``: bytes written, and the checksum of all so far."""
+        """The next piece; with ``last`` the block's end. ``outcome``: bytes written, and the checksum of all so far.
+
+        UsageError after the end: the block has one.
+        """
+        _check_not_ended(self._ended, "compress", self._states)
         if last:
             how |= CompressFlag.FLUSH | CompressFlag.END_OF_BLOCK
         flags = Flag.IAA_STATE_SECOND if self._second else 0
         completion = self._queue.compress(dst, most, src, size, self._states, how=how, keep=not last, flags=flags)
-        self._second = not self._second
+        self._second, self._ended = not self._second, last
         return completion
+
+
+def _check_not_ended(ended: bool, verb: str, states: Buffer) -> None:
+    if ended:
+        why, hint = "its last piece was fed: the stream has ended", "make a new stream"
+        raise UsageError(f"{verb} a piece of a stream", device=states.space.label, why=why, hint=hint)
 
 
 class DecompressStream:
@@ -59,6 +71,7 @@ class DecompressStream:
 
     def __init__(self, submitter: IaaOperations[Operation], states: Buffer) -> None:
         self._submitter, self._states, self._second, self._first = submitter, states, False, True
+        self._ended = False
         iova_of(states, self.SIZE)
 
     def feed(
@@ -67,7 +80,9 @@ class DecompressStream:
         """Go on with ``size`` bytes; with ``last`` the stream must end in them. ``completed``: how many were used.
 
         Where the output is full the completion says so (``more_output``): feed what was not used of the input again.
+        UsageError after the end.
         """
+        _check_not_ended(self._ended, "decompress", self._states)
         how = how if last else how & ~_ENDS
         flags = Flag.IAA_STATE_SECOND if self._second else 0
         keep = Flag.IAA_WRITE_AT_OVERFLOW if last else Flag.IAA_WRITE_SOURCE2
@@ -78,4 +93,5 @@ class DecompressStream:
         if not completion.more_output:
             operation.wait()
         self._second, self._first = not self._second, False
+        self._ended = last and not completion.more_output
         return completion

@@ -27,6 +27,7 @@ from ..hardware.tables import PERMISSION_STRIDE, Permission
 from .capabilities import Capabilities, find_slots
 from .commander import Commander
 from .configuration import Configuration
+from .configuration_check import check_fits
 from .event_log import EventLog
 from .firing import Firing
 from .handles import Handles
@@ -154,8 +155,11 @@ class Idxd(QueueControl, Driver):
     def configure(self, configuration: Configuration | None) -> None:
         """Stop the device and start it with ``configuration`` (None: every queue used, dedicated and alike).
 
-        As a reset: slots that are allocated keep their owners, who are woken once.
+        As a reset: slots that are allocated keep their owners, who are woken once. UsageError, and the device is left
+        as it was, where a value does not fit its registers.
         """
+        if configuration is not None:
+            check_fits(configuration, self.capabilities, self.label)
         self.configuration = configuration
         self.reset()
 
