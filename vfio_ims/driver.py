@@ -147,21 +147,26 @@ class Driver(Owner, ABC):
     def reset(self) -> None:
         """Quiesce, reset the function, start again, write the slots again and wake every waiter once.
 
-        Without a function reset the driver's ``start`` is what resets. A ``fire`` of another thread waits until it is
-        over. Where it fails half-way every wait and allocation raises DeviceError until a reset succeeds.
+        So in every table of the device that has a domain. Without a function reset the driver's ``start`` is what
+        resets. A ``fire`` of another thread waits until it is over. Where it fails half-way every wait and allocation
+        raises DeviceError until a reset succeeds.
         """
         self.check_open("reset")
-        domain = self.ims
+        domains = self.device.open_children(ImsDomain)
         with uninterrupted():
             try:
-                with contextlib.suppress(DeviceError, DeviceTimeout):  # it may be lost: then nothing leaves it
-                    domain.quiesce(range(domain.table.size))
+                for domain in domains:
+                    with contextlib.suppress(DeviceError, DeviceTimeout):  # it may be lost: then nothing leaves it
+                        domain.quiesce(range(domain.table.size))
                 with self._quiet():
                     self._reset()
-                domain.resync()
+                for domain in domains:
+                    domain.resync()
             except BaseException as error:
                 why = f"its last reset was not completed: {str(error) or type(error).__name__}"
-                domain.fail(DeviceError("use the device", device=self.label, why=why, hint="reset it again"))
+                failure = DeviceError("use the device", device=self.label, why=why, hint="reset it again")
+                for domain in domains:
+                    domain.fail(failure)
                 raise
 
     def _reset(self) -> None:

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 from types import TracebackType
-from typing import NoReturn, Self
+from typing import NoReturn, Self, TypeVar
 
 from vfio_ims.errors import ClosedError, RemovedError, UsageError
 from vfio_ims.interruption import uninterrupted
@@ -62,6 +62,9 @@ def _forked() -> None:
 
 
 os.register_at_fork(after_in_child=_forked)
+
+
+_Child = TypeVar("_Child", bound="Owner")
 
 
 class Owner:
@@ -134,6 +137,11 @@ class Owner:
                 failures.append(failure)
             if failures:
                 raise failures[0]
+
+    def open_children(self, kind: type[_Child]) -> list[_Child]:
+        """What was made from this, is of ``kind`` and is open: oldest first."""
+        children = (child() for child in list(self._children))
+        return [child for child in children if isinstance(child, kind) and not child.closed]
 
     def close_children(self) -> None:
         """Close what was made from this, newest first, and stay open; failures as in ``close``."""

@@ -101,6 +101,32 @@ def test_two_tables_share_the_donors_of_their_device() -> None:
         assert sorted(loads) == [3, 3, 3, 3], "the least loaded, whichever table loads it"
 
 
+def test_a_reset_by_the_driver_resyncs_every_table() -> None:
+    with two_tables() as two:
+        first, second = two.first.allocate(), two.second.allocate()
+        masked = two.second.allocate(masked=True)
+        two.driver.reset()
+        for irq in (first, second):
+            assert irq.wait(0), "every owner is woken once"
+            assert irq.domain.table.read(irq.slot) == irq.domain.expected(irq.slot)
+            assert two.delivered(irq)
+        assert two.second.table.read(masked.slot) == two.second.expected(masked.slot)
+
+
+def test_a_reset_that_fails_fails_every_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    with two_tables() as two:
+        irq = two.second.allocate()
+        with monkeypatch.context() as broken:
+            broken.setattr(type(two.driver), "start", lambda driver: 1 / 0)
+            with pytest.raises(ZeroDivisionError):
+                two.driver.reset()
+        with pytest.raises(DeviceError, match="its last reset was not completed"):
+            irq.wait(0.1)
+        two.driver.reset()
+        irq.wait(0)
+        assert two.delivered(irq)
+
+
 def test_an_event_wakes_the_owners_in_every_table() -> None:
     with two_tables() as two:
         first, second = two.first.allocate(vector=1), two.second.allocate(vector=1)

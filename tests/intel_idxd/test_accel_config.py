@@ -201,7 +201,6 @@ def test_what_cannot_be_loaded_says_why(text: str, why: str) -> None:
         ('"dev":"dsa0",', '"dev":"dsa0", "dev":"dsa1",', """begins {"dev": "dsa0" has 'dev' twice"""),
         ('"token_limit":4,', '"token_limit":4, "read_buffer_limit":4,', "dsa0 has 'read_buffer_limit' twice: 'token_l"),
         ("wq0.3", "wq0.0", "work queue 0 is there twice"),
-        ("engine0.1", "engine0.2", "engine 2 is there twice"),
         ("iax1", "dsa0", "device dsa0 is there twice"),
         ("group0.1", "group0.0", "group 0 is there twice"),
         ('"block_on_fault":1,', '"block_on_fault":1', r"dsa.conf: line 13, column 12: a comma or the closing bracket"),

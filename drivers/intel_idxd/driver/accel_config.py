@@ -79,7 +79,6 @@ def load(text: str, capabilities: Capabilities, device: str | None = None, *, fi
     _check_once("device", names)
     _check_once("group", [group.index for group in groups])
     _check_once("work queue", [queue.index for queue in queues])
-    _check_once("engine", [engine for group in groups for engine in group.engines])
     known = {group.index for group in groups}
     groups += [_unused(n) for n in range(capabilities.group.groups) if n not in known]
     return Configuration(
