@@ -16,6 +16,7 @@ from vfio_ims.drivers.intel_idxd.hardware.registers import Bar0
 from vfio_ims.errors import DeviceError, UsageError
 from vfio_ims.host.resetting import Before, affected, attempt, verify
 from vfio_ims.ports.values import AffectedFunction, ResetMethod
+from vfio_ims.registers import Block, Register, Repeat
 
 
 def reset(*words: str) -> Result:
@@ -81,6 +82,32 @@ def test_a_device_that_does_not_come_back_as_it_should() -> None:
         assert bars.text.endswith(", was 00000001")
         assert registers.text.startswith("GENCFG is ")
         assert verify(device, before, {})[2].ok is None
+
+
+def test_registers_that_are_declared_with_repeat_are_looked_at_too() -> None:
+    """A table of entries with a reset value each; the device leaves two entries as they were."""
+
+    class Entry(Block):
+        DATA = Register(0x08)
+        CONTROL = Register(0x0C, reset=1)
+
+    class Table(Block):
+        ID = Register(0x00, access="ro", reset=0x494D_5331)
+        SLOT = Repeat(Entry, offset=0x1000, count=16, stride=16)
+
+    with vfio_ims.open("mock:minimal") as device:
+        before = Before.of(device)
+        assert attempt(device, ResetMethod.FUNCTION).done
+        device.config.memory = True
+        whole = verify(device, before, {0: Table})[2]
+        assert (whole.ok, whole.text) == (True, "33 at their values after a reset")
+        for number in (3, 15):
+            Table(device.bar(0).window).SLOT[number].DATA.write(0xAB)
+        broken = verify(device, before, {0: Table})[2]
+        assert (broken.ok, broken.text) == (False, "SLOT[3].DATA is ab, not 0; SLOT[15].DATA is ab, not 0")
+        for number in range(16):
+            Table(device.bar(0).window).SLOT[number].DATA.write(0xAB)
+        assert verify(device, before, {0: Table})[2].text.endswith("SLOT[7].DATA is ab, not 0; and 8 more")
 
 
 def test_over_vfio_user(tmp_path: Path) -> None:

@@ -3,18 +3,20 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
-from tests.host.box import Box
-from vfio_ims.errors import SetupError
+from tests.host.box import DSA, Box
+from vfio_ims.errors import AccessDenied, SetupError, VfioImsError
 from vfio_ims.families import Family
-from vfio_ims.host import rules_place
+from vfio_ims.host import persist, rules_place
 from vfio_ims.host.doctor import Status
 from vfio_ims.host.doctor.rules import judge_rules
 from vfio_ims.host.rules import RULES_NAME, SYSUSERS_NAME, make_rules, make_sysusers, own_families
@@ -155,3 +157,63 @@ def test_nodes_that_everybody_may_open(box: Box) -> None:
     status, fix = judged(box)["open to all"]
     assert status == Status.WARN
     assert "sudo chmod o= /dev/vfio/7;" in fix
+
+
+def persisted(box: Box) -> None:
+    found = box.machine.function(DSA)
+    assert found is not None
+    persist.persist(box.machine, found, "vfio-pci")
+
+
+RULE_WRITERS: dict[str, Callable[[Box], object]] = {
+    "persist": persisted,
+    "forget": lambda box: persist.forget(box.machine, DSA),
+    "install": lambda box: rules_place.install(box.machine, "x", on_action=lambda line: None),
+    "remove": lambda box: rules_place.remove(box.machine, on_action=lambda line: None),
+}
+
+
+@pytest.mark.usefixtures("ran")
+@pytest.mark.parametrize(
+    ("code", "kind", "text"),
+    [
+        (errno.ENOSPC, SetupError, "there is no room"),
+        (errno.EROFS, SetupError, "that file system is read-only"),
+        (errno.EIO, SetupError, "Input/output error"),
+        (errno.EPERM, AccessDenied, "Operation not permitted"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("writer", "step"),
+    [("persist", "fsync"), ("persist", "replace"), ("install", "fsync"), ("install", "replace")]
+    + [("forget", "unlink"), ("forget", "fsync"), ("remove", "unlink"), ("remove", "fsync")],
+)
+def test_whatever_the_file_system_refuses_of_a_rule_is_an_error_of_ours(
+    box: Box, monkeypatch: pytest.MonkeyPatch, writer: str, step: str, code: int, kind: type[VfioImsError], text: str
+) -> None:
+    """And what was there before stays: a rule is replaced on disk, whole, or not at all."""
+    box.dsa()
+    persisted(box)
+    rules_place.install(box.machine, "x", on_action=lambda line: None)
+    folder = box.machine.etc / "udev/rules.d"
+    before = {place.name: place.read_text() for place in folder.iterdir()}
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    with monkeypatch.context() as broken:
+        broken.setattr(os, step, refuse)
+        with pytest.raises(kind, match=text) as refused:
+            RULE_WRITERS[writer](box)
+    assert refused.value.hint
+    if writer in ("persist", "install") or step == "unlink":  # else it is gone, though perhaps not on disk
+        assert {place.name: place.read_text() for place in folder.iterdir()} == before
+
+
+def test_a_file_where_the_rules_folder_should_be(box: Box) -> None:
+    box.dsa()
+    box.file("etc/udev")
+    for writer in ("persist", "install", "forget"):
+        with pytest.raises(SetupError, match="Not a directory") as refused:
+            RULE_WRITERS[writer](box)
+        assert refused.value.hint == f"ls -ld {box.machine.etc / 'udev'}"

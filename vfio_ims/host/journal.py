@@ -20,6 +20,7 @@ from typing import Any
 
 from vfio_ims.errors import AccessDenied, SetupError
 from vfio_ims.host.binding import Binding
+from vfio_ims.host.durable import remove_file, replace_file
 from vfio_ims.pci import PciAddress
 
 __all__ = ["Entry", "Journal"]
@@ -78,21 +79,13 @@ class Journal:
         self._prepare()
         place = self._place(entry.address)
         text = json.dumps({"format": _FORMAT} | asdict(entry), indent=1) + "\n"
-        fresh = place.with_suffix(".new")
         with self._typed("write"):
-            try:
-                _write(fresh, text.encode())
-                os.replace(fresh, place)
-            except BaseException:
-                fresh.unlink(missing_ok=True)
-                raise
-            self._sync()
+            replace_file(place, text.encode())
 
     def drop(self, address: str) -> None:
         """Forget one function. Raises AccessDenied or SetupError."""
         with self._typed("write"):
-            self._place(address).unlink(missing_ok=True)
-            self._sync()
+            remove_file(self._place(address))
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -141,13 +134,6 @@ class Journal:
         """The folder, or what there is of the way to it."""
         return next(place for place in (self.folder, *self.folder.parents) if os.path.lexists(place))
 
-    def _sync(self) -> None:
-        descriptor = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-
     def _read(self, place: Path) -> Entry:
         with self._typed("read"):
             content = place.read_bytes()
@@ -165,18 +151,6 @@ class Journal:
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             why = f"it is not what this version wrote: {error}"
             raise SetupError(f"read {place}", why=why, hint=f"look at it; rm {place} gives up restoring") from error
-
-
-def _write(place: Path, data: bytes) -> None:
-    """Write a new file, all of it and down to the disk. Raises OSError."""
-    descriptor = os.open(place, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
-    try:
-        left = memoryview(data)
-        while left:
-            left = left[os.write(descriptor, left) :]
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _binding(data: dict[str, Any]) -> Binding:

@@ -3,13 +3,12 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vfio_ims.errors import AccessDenied, SetupError
+from vfio_ims.host.durable import refused, remove_file, replace_file
 from vfio_ims.host.udev import udev_running
 from vfio_ims.pci import PciAddress
 
@@ -44,32 +43,25 @@ def rule_for(function: Function, driver: str) -> str:
 
 
 def persist(machine: Machine, function: Function, driver: str) -> Path:
-    """Write the rule, have udevd read it, and return where it is."""
+    """Write the rule, have udevd read it, and return where it is. Raises AccessDenied or SetupError."""
     place = rule_path(machine, function.address)
-    fresh = place.with_suffix(".new")  # no name that udevd would read
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
-        fresh.write_text(rule_for(function, driver))
-        os.replace(fresh, place)
-    except PermissionError as error:
-        hint = "the same command with sudo"
-        raise AccessDenied(f"write {place}", device=str(function), hint=hint, errno=error.errno) from error
+        replace_file(place, rule_for(function, driver).encode())  # by way of a name that udevd does not read
     except OSError as error:
-        raise SetupError(f"write {place}", device=str(function), errno=error.errno) from error
+        raise refused(error, f"write {place}", place, str(function)) from error
     _reload(machine)
     return place
 
 
 def forget(machine: Machine, address: PciAddress | str) -> Path | None:
-    """Remove the function's rule; returns where it was, or None: there was none."""
+    """Remove the function's rule; returns where it was, or None: there was none. Raises AccessDenied or SetupError."""
     place = rule_path(machine, address)
     try:
-        place.unlink()
-    except FileNotFoundError:
-        return None
-    except PermissionError as error:
-        hint = "the same command with sudo"
-        raise AccessDenied(f"remove {place}", device=str(address), hint=hint, errno=error.errno) from error
+        if not remove_file(place):
+            return None
+    except OSError as error:
+        raise refused(error, f"remove {place}", place, str(address)) from error
     _reload(machine)
     return place
 

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,11 +15,12 @@ from vfio_ims.ports.values import AffectedFunction, ResetMethod
 
 if TYPE_CHECKING:
     from vfio_ims.device import Device
-    from vfio_ims.registers import Block
+    from vfio_ims.registers import Block, Register
 
 __all__ = ["ORDER", "Attempt", "Before", "Finding", "affected", "attempt", "verify"]
 
 ORDER = (ResetMethod.FUNCTION, ResetMethod.HOT, ResetMethod.D3)
+_NAMED = 8  # registers that a finding names
 _BARS = range(0x10, 0x28, 4)  # PCI base spec 6.0, 7.5.1.2.1: six base address registers
 
 
@@ -114,16 +115,27 @@ def _registers(device: Device, blocks: Mapping[int, type[Block]]) -> Finding:
     wrong, count = [], 0
     try:
         for bar, block in blocks.items():
-            for register in block.registers.values():
+            for name, offset, register in _every_register(block):
                 if register.access != "rw" and not (register.access == "ro" and register.reset):
                     continue
                 count += 1
-                place = Place(bar, register.offset, register.width // 8, register.name, (register,))
-                value = target.read(place)
+                value = target.read(Place(bar, offset, register.size, name, (register,)))
                 if value != register.reset:
-                    wrong.append(f"{register.name} is {value:x}, not {register.reset:x}")
+                    wrong.append(f"{name} is {value:x}, not {register.reset:x}")
     except VfioImsError as error:
         return Finding("registers", False, str(error).partition("\n")[0])
     if not count:
         return Finding("registers", None, "no driver here declares values after a reset")
+    if len(wrong) > _NAMED:
+        wrong = [*wrong[:_NAMED], f"and {len(wrong) - _NAMED} more"]
     return Finding("registers", not wrong, "; ".join(wrong) or f"{count} at their values after a reset")
+
+
+def _every_register(block: type[Block], prefix: str = "", base: int = 0) -> Iterator[tuple[str, int, Register]]:
+    """Name, offset and declaration of each register, those of repeated blocks as ``QUEUE[3].SIZE``."""
+    for register in block.registers.values():
+        yield f"{prefix}{register.name}", base + register.offset, register
+    for name, repeat in block.repeats.items():
+        for number in range(repeat.count):
+            at = base + repeat.offset + number * repeat.stride
+            yield from _every_register(repeat.block, f"{prefix}{name}[{number}].", at)

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 from collections.abc import Callable, Sequence
@@ -11,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vfio_ims.errors import AccessDenied, SetupError
+from vfio_ims.errors import SetupError
+from vfio_ims.host.durable import refused, remove_file, replace_file
 from vfio_ims.host.rules import GROUP, RULES_NAME, SYSUSERS_NAME, make_sysusers
 
 if TYPE_CHECKING:
@@ -111,10 +111,9 @@ def remove(machine: Machine, group: str = GROUP, *, on_action: OnAction, dry_run
             on_action(f"remove {place}")
             if not dry_run:
                 try:
-                    place.unlink()
-                except PermissionError as error:
-                    hint = "the same command with sudo"
-                    raise AccessDenied(f"remove {place}", hint=hint, errno=error.errno) from error
+                    remove_file(place)
+                except OSError as error:
+                    raise refused(error, f"remove {place}", place) from error
     if found:
         _apply(on_action, dry_run)
         on_action(f"the group {group} stays; nodes that exist keep their group until they are made anew")
@@ -122,16 +121,11 @@ def remove(machine: Machine, group: str = GROUP, *, on_action: OnAction, dry_run
 
 
 def _write(place: Path, content: str) -> None:
-    fresh = place.with_suffix(".new")
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
-        fresh.write_text(content)
-        os.replace(fresh, place)
-    except PermissionError as error:
-        hint = "the same command with sudo"
-        raise AccessDenied(f"write {place}", hint=hint, errno=error.errno) from error
+        replace_file(place, content.encode())
     except OSError as error:
-        raise SetupError(f"write {place}", errno=error.errno) from error
+        raise refused(error, f"write {place}", place) from error
 
 
 def _apply(on_action: OnAction, dry_run: bool) -> None:
