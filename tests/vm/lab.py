@@ -70,7 +70,10 @@ class Result:
 
 
 class Guest:
-    """A booted guest. It may live for `timeout` seconds at most; each command has a time limit of its own."""
+    """A booted guest. It may live for `timeout` seconds at most; each command has a time limit of its own.
+
+    Without `share_memory` a vfio-user server gets no files of the guest's memory, and reads and writes it by message.
+    """
 
     def __init__(
         self,
@@ -82,6 +85,7 @@ class Guest:
         timeout: float = 3600.0,
         cpus: int = 2,
         memory: int = 1024,
+        share_memory: bool = True,
         nice: int = 0,
         udev: bool = False,
         kernel_options: Sequence[str] = (),
@@ -103,6 +107,7 @@ class Guest:
             shape = qemu.Shape(
                 cpus=cpus,
                 memory=memory,
+                share_memory=share_memory,
                 rwdir=self.rwdir,
                 console=self._console,
                 environment={

@@ -19,11 +19,20 @@ class Shape:
 
     cpus: int
     memory: int
+    share_memory: bool
     rwdir: Path
     console: Path
     environment: Mapping[str, str]
     kernel_options: Sequence[str]
     qemu_options: Sequence[str]
+
+
+_MEMORY = {
+    True: "memory-backend-memfd,share=on",  # a vfio-user server gets a descriptor of what the guest maps for DMA
+    # None. A memfd that is not shared has one, too, and QEMU passes it on: the server would look at pages that the
+    # guest has copies of.
+    False: "memory-backend-ram",
+}
 
 
 def command(pieces: Pieces, platform: Platform, shape: Shape) -> list[str]:
@@ -33,8 +42,7 @@ def command(pieces: Pieces, platform: Platform, shape: Shape) -> list[str]:
         *("-machine", "q35,accel=tcg,kernel-irqchip=split,memory-backend=ram"),
         # `max` has RDRAND: without it Python's first random number waits for the guest's entropy.
         *("-cpu", "max,la57=off", "-smp", str(shape.cpus), "-m", f"{shape.memory}M"),
-        # A shared memfd, so that a vfio-user server gets a descriptor of what the guest maps for DMA.
-        *("-object", f"memory-backend-memfd,id=ram,size={shape.memory}M,share=on"),
+        *("-object", f"{_MEMORY[shape.share_memory]},id=ram,size={shape.memory}M"),
         *(("-device", platform.iommu) if platform.iommu else ()),
         *("-kernel", str(pieces.kernel), "-append", _kernel_line(platform, shape)),
         *("-serial", f"file:{_quoted(shape.console)}"),
