@@ -31,7 +31,7 @@ _ON_REQUEST = ("benchmarks",)
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Leave out what nobody asked for by name."""
+    """Leave out what was not asked for by name."""
     name = collection_path.name
     if name in _ON_REQUEST and not any(name in argument for argument in config.args):
         return True

@@ -205,16 +205,16 @@ def test_driver_folders_do_not_know_each_other() -> None:
 
 def code_words(tree: ast.Module) -> Iterator[str]:
     """Names and strings of the code itself. Docstrings and comments are left out: they say where a fact is from."""
-    told = {
+    docstrings = {
         id(node.body[0].value)
         for node in ast.walk(tree)
         if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef))
         and node.body
         and isinstance(node.body[0], ast.Expr)
     }
-    told |= {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}  # attributes' docstrings
+    docstrings |= {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}  # attributes' docstrings
     for node in ast.walk(tree):
-        if isinstance(node, ast.Constant) and id(node) not in told:
+        if isinstance(node, ast.Constant) and id(node) not in docstrings:
             yield hex(node.value) if isinstance(node.value, int) else str(node.value)
         elif isinstance(node, ast.Name):
             yield node.id
@@ -255,7 +255,7 @@ def tracked() -> tuple[Path, ...]:
     try:
         listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     except (OSError, subprocess.CalledProcessError):
-        pytest.skip("not a git checkout: nobody says which files are the project's")
+        pytest.skip("not a git checkout: which files are the project's is not known")
     return tuple(path for name in listed.splitlines() if (path := ROOT / name).is_file() and not path.is_symlink())
 
 
@@ -272,7 +272,7 @@ def test_every_source_says_its_licence() -> None:
     assert not missing, f"no SPDX line at the top of {missing}"
 
 
-def test_no_file_names_a_place_on_somebodys_machine() -> None:
+def test_no_file_names_a_place_on_one_machine() -> None:
     places = re.compile(r"(?<![\w.$}\"])/(?:work|home/\w+|tmp/venv)\b/?|/root/\.")
     wrong = []
     for path in tracked():

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """How many files a reader opens to follow a call: ``allocate()`` on donors that are attached, above the seam.
 
-docs/architecture.md tells the walk in words. Whoever makes it longer sees it here, and says what the new file does.
+docs/architecture.md has the walk in words. What makes it longer fails here until it says what the new file does.
 """
 
 from __future__ import annotations

@@ -212,7 +212,7 @@ def test_who_cannot_take_pasids_says_so(open_little) -> None:
     assert caught.value.errno == errno.EOPNOTSUPP
 
 
-def test_a_link_is_told_of_mappings_and_can_refuse(little, platform, memory) -> None:
+def test_a_link_learns_of_mappings_and_can_refuse(little, platform, memory) -> None:
     calls: list[tuple[object, ...]] = []
 
     class Telling(InProcessLink):

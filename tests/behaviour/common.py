@@ -23,7 +23,7 @@ from vfio_ims.messages import Slot
 __all__ = [
     "EVERYWHERE",
     "MAPPED",
-    "PATIENCE",
+    "TIMEOUT",
     "WHOLE",
     "arrives",
     "delivered",
@@ -46,8 +46,8 @@ MAPPED = pytest.mark.vfio(model=(*MODELS, "intel-dsa,slots=256,map_slots=yes"), 
 WHOLE = pytest.mark.vfio(model=("minimal", "intel-dsa"), match=_DEVICES, mount=_MOUNTS)
 """With all the slots that Sapphire Rapids has."""
 
-PATIENCE = 30.0
-"""Seconds that an interrupt may take before it counts as lost: an emulated machine is slow, and few wait in vain."""
+TIMEOUT = 30.0
+"""Seconds that an interrupt may take before it counts as lost: an emulated machine is slow, and few waits run out."""
 
 
 def driver_class(device: Device) -> type[Driver]:
@@ -71,7 +71,7 @@ class Waits(Protocol):
 def arrives(irq: Waits) -> bool:
     """Wait as long as it takes. A wake-up that was found at the timeout's last look was lost all the same."""
     began = time.monotonic()
-    return irq.wait(PATIENCE) and time.monotonic() - began < PATIENCE / 2
+    return irq.wait(TIMEOUT) and time.monotonic() - began < TIMEOUT / 2
 
 
 def fire(driver: Driver, irq: ImsInterrupt) -> None:

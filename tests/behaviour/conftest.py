@@ -11,7 +11,7 @@ import pytest
 
 from vfio_ims.testing import held
 
-_ENDING = 2.0  # a thread that was told to end may take a moment
+_ENDING = 2.0  # a thread that was asked to end may take a moment
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -43,7 +43,7 @@ def _interrupted(at: int) -> Iterator[None]:
     set_trace.argtypes, set_trace.restype = [ctypes.c_void_p, ctypes.py_object], None
     library.interrupter_begin.argtypes = [ctypes.c_long, ctypes.py_object]
     before = sys.gettrace()
-    sys._getframe().f_trace_opcodes = True  # Python 3.12 wants to be told before the tracing begins
+    sys._getframe().f_trace_opcodes = True  # Python 3.12 wants this before the tracing begins
     library.interrupter_begin(at, True)
     set_trace(ctypes.cast(library.interrupter_step, ctypes.c_void_p), None)
     try:
@@ -56,7 +56,7 @@ def _interrupted(at: int) -> Iterator[None]:
 
 @contextmanager
 def _finalisers_may_be_hit() -> Iterator[None]:
-    """Python reports what is raised in ``__del__`` and goes on: a Ctrl-C that comes there is nobody's fault."""
+    """Python reports what is raised in ``__del__`` and goes on: a Ctrl-C that comes there is no defect."""
     before = sys.unraisablehook
 
     def report(unraisable: sys.UnraisableHookArgs) -> None:

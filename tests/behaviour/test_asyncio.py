@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from tests.behaviour.common import EVERYWHERE, PATIENCE, arrives, delivered, fire
+from tests.behaviour.common import EVERYWHERE, TIMEOUT, arrives, delivered, fire
 from vfio_ims.driver import Driver
 from vfio_ims.errors import ClosedError
 from vfio_ims.ims import ImsInterrupt
@@ -20,7 +20,7 @@ pytestmark = EVERYWHERE
 async def one(driver: Driver, irq: ImsInterrupt, times: int = 1) -> None:
     for _ in range(times):
         fire(driver, irq)
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT):
             await irq
 
 
@@ -53,7 +53,7 @@ def test_all_wait_before_the_first_fires(ims_driver: Driver) -> None:
                 await irq
                 woken.append(irq.slot)
 
-            async with asyncio.timeout(PATIENCE), asyncio.TaskGroup() as tasks:
+            async with asyncio.timeout(TIMEOUT), asyncio.TaskGroup() as tasks:
                 for irq in irqs:
                     tasks.create_task(wait(irq))
                 await asyncio.sleep(0.01)
@@ -69,7 +69,7 @@ def test_a_stream_of_wakeups(ims_driver: Driver) -> None:
         with ims_driver.ims.allocate() as irq:
             seen = 0
             fire(ims_driver, irq)
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(TIMEOUT):
                 async for _ in irq:
                     seen += 1
                     if seen == 10:
@@ -85,7 +85,7 @@ def test_a_fire_before_the_await_is_not_missed(ims_driver: Driver) -> None:
         with ims_driver.ims.allocate() as irq:
             fire(ims_driver, irq)
             await asyncio.sleep(0.01)
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(TIMEOUT):
                 await irq
 
     asyncio.run(main())
@@ -98,7 +98,7 @@ def test_a_cancelled_wait_loses_no_interrupt(ims_driver: Driver) -> None:
                 async with asyncio.timeout(0.01):
                     await irq
             fire(ims_driver, irq)
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(TIMEOUT):
                 await irq
 
     asyncio.run(main())
@@ -116,7 +116,7 @@ def test_one_of_two_waiters_on_a_slot_may_be_cancelled(ims_driver: Driver) -> No
             first.cancel()
             await asyncio.sleep(0)
             fire(ims_driver, irq)
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(TIMEOUT):
                 await second
             assert first.cancelled()
 
@@ -134,7 +134,7 @@ def test_closing_ends_an_await(ims_driver: Driver) -> None:
         await asyncio.sleep(0.01)
         irq.close()
         with pytest.raises(ClosedError, match="closed by its owner"):
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(TIMEOUT):
                 await task
 
     asyncio.run(main())
@@ -150,7 +150,7 @@ def test_a_reset_wakes_tasks(ims_driver: Driver) -> None:
             task = asyncio.create_task(wait())
             await asyncio.sleep(0.01)
             await asyncio.to_thread(ims_driver.reset)
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(TIMEOUT):
                 await task
 
     asyncio.run(main())
@@ -177,13 +177,13 @@ def test_two_loops_in_two_threads(ims_driver: Driver) -> None:
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(4 * PATIENCE)
+            thread.join(4 * TIMEOUT)
         assert not failures
         assert not any(thread.is_alive() for thread in threads)
 
 
 def test_a_thread_and_a_task_do_not_take_each_others_events(ims_driver: Driver) -> None:
-    """Whoever drains wakes both: the thread may be about to sleep in the kernel when the task takes its event."""
+    """Either drain wakes both: the thread may be about to sleep in the kernel when the task takes its event."""
     rounds = 200
     with ims_driver.ims.allocate_group(2) as irqs:
         slow: list[float] = []
@@ -201,7 +201,7 @@ def test_a_thread_and_a_task_do_not_take_each_others_events(ims_driver: Driver) 
                 tasks.create_task(one(ims_driver, irqs[1], rounds))
 
         asyncio.run(main())
-        assert max(slow) < PATIENCE / 2
+        assert max(slow) < TIMEOUT / 2
 
 
 def test_tasks_beside_a_thread(ims_driver: Driver) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Names that are no devices, options that do not exist, devices that nobody knows: each error says what to do next.
+"""Names that are no devices, options that do not exist, unknown devices: each error says what to do next.
 
 Elsewhere: slots outside the table (test_ims_slots.py), closed devices (test_lifetime.py), forked children
 (test_threads.py), a table that cannot be mapped (test_mock_platform.py), a server that is gone (test_server_gone.py);
@@ -44,7 +44,7 @@ def test_half_a_name(name: str, wants: str) -> None:
         vfio_ims.open(name)
 
 
-def test_a_model_that_nobody_has() -> None:
+def test_an_unknown_model() -> None:
     with pytest.raises(UsageError, match=r"model must be one of .*, not 'minimul'; did you mean 'minimal'\?"):
         vfio_ims.open("mock:minimul")
 
@@ -70,7 +70,7 @@ def test_an_option_that_a_server_would_have_to_take() -> None:
         vfio_ims.open("vfio-user:/run/x.sock,flr=no")
 
 
-def test_a_socket_that_nobody_serves(tmp_path: object) -> None:
+def test_a_socket_without_a_server(tmp_path: object) -> None:
     with pytest.raises(SetupError) as caught:
         vfio_ims.open(f"vfio-user:{tmp_path}/none.sock")
     assert f"{tmp_path}/none.sock" in str(caught.value)

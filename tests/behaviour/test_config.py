@@ -63,7 +63,7 @@ def test_a_value_too_large_for_its_width_is_refused(vfio_device: Device) -> None
     assert vfio_device.config.read(INTERRUPT_LINE, 1) == line
 
 
-def test_an_open_device_does_not_master_the_bus_until_told(vfio_device: Device) -> None:
+def test_an_open_device_does_not_master_the_bus_until_it_is_set(vfio_device: Device) -> None:
     config = vfio_device.config
     assert not config.bus_master
     config.bus_master = True

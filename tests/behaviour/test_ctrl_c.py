@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Callable
 
 import vfio_ims
-from tests.behaviour.common import EVERYWHERE, PATIENCE, delivered
+from tests.behaviour.common import EVERYWHERE, TIMEOUT, delivered
 from tests.behaviour.interrupting import sweep
 from vfio_ims.driver import Driver
 from vfio_ims.ims import FireStatus, ImsDomain
@@ -38,7 +38,7 @@ def in_time(job: Callable[[], object]) -> None:
 
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
-    thread.join(PATIENCE)
+    thread.join(TIMEOUT)
     assert not thread.is_alive(), "it hangs: a lock was kept"
     if failures:
         raise failures[0]
@@ -69,7 +69,7 @@ def test_a_fire_and_a_wait(ims_driver: Driver) -> None:
 
     def act() -> None:
         ims_driver.fire(irq.slot)
-        assert irq.wait(PATIENCE)
+        assert irq.wait(TIMEOUT)
 
     def check() -> None:
         in_time(lambda: delivered(ims_driver, irq))
@@ -86,12 +86,12 @@ def test_an_interrupt_that_came_is_not_lost_with_the_wait(ims_driver: Driver) ->
     def act() -> None:
         report.clear()
         report.append(ims_driver.fire(irq.slot))
-        irq.wait(PATIENCE)
+        irq.wait(TIMEOUT)
         report.clear()
 
     def check() -> None:
         if report:
-            assert irq.wait(PATIENCE), "it was fired, and nobody was told"
+            assert irq.wait(TIMEOUT), "it was fired, and its owner was not woken"
 
     assert sweep(act, check)
 
@@ -134,7 +134,7 @@ def test_vectors_and_memory(ims_driver: Driver) -> None:
                 child.close()  # its owner was broken off before it had it
         with device.interrupts.open_msix(vector) as irq:
             irq.trigger()
-            assert irq.wait(PATIENCE)
+            assert irq.wait(TIMEOUT)
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)
@@ -167,7 +167,7 @@ def test_closing_the_driver(vfio_name: str) -> None:
         if opened:
             in_time(opened.pop().close)
         gc.collect()
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + TIMEOUT
         while (leaked := held().since(before)) and time.monotonic() < deadline:
             time.sleep(0.01)
         assert not leaked
@@ -188,7 +188,7 @@ def test_a_tight_loop_under_ctrl_c(ims_driver: Driver) -> None:
     def beside() -> None:
         while not over.is_set():
             ims_driver.fire(other.slot)
-            if not other.wait(PATIENCE):
+            if not other.wait(TIMEOUT):
                 failures.append("lost")
                 return
 
@@ -197,7 +197,7 @@ def test_a_tight_loop_under_ctrl_c(ims_driver: Driver) -> None:
             time.sleep(chance.uniform(0.001, 0.02))
             asked.clear()
             os.kill(os.getpid(), signal.SIGINT)
-            if not asked.wait(PATIENCE):
+            if not asked.wait(TIMEOUT):
                 failures.append("Ctrl-C was lost")
                 return
         over.set()
@@ -206,16 +206,16 @@ def test_a_tight_loop_under_ctrl_c(ims_driver: Driver) -> None:
     threads = [threading.Thread(target=beside), threading.Thread(target=press)]
     for thread in threads:
         thread.start()
-    deadline = time.monotonic() + 4 * PATIENCE
+    deadline = time.monotonic() + 4 * TIMEOUT
     while not over.is_set() and not failures and time.monotonic() < deadline:
         try:
             while not over.is_set():
                 ims_driver.fire(irq.slot)
-                assert irq.wait(PATIENCE)
+                assert irq.wait(TIMEOUT)
         except KeyboardInterrupt:
             asked.set()
     for thread in threads:
-        thread.join(PATIENCE)
+        thread.join(TIMEOUT)
     assert not any(thread.is_alive() for thread in threads)
     assert not failures
     works(ims_driver)

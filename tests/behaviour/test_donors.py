@@ -7,7 +7,7 @@ import select
 
 import pytest
 
-from tests.behaviour.common import EVERYWHERE, PATIENCE, arrives, delivered, fire
+from tests.behaviour.common import EVERYWHERE, TIMEOUT, arrives, delivered, fire
 from vfio_ims.driver import Driver
 from vfio_ims.errors import ClosedError, DeviceBusy, UsageError
 from vfio_ims.testing import silent
@@ -216,7 +216,7 @@ def test_closing_the_domain_gives_every_vector_back(ims_driver: Driver) -> None:
     assert not select.select([interrupts.hub.fileno()], [], [], 0)[0]
     with interrupts.open_msix(0) as vector:
         vector.trigger()
-        assert vector.wait(PATIENCE)
+        assert vector.wait(TIMEOUT)
 
 
 def test_waiting_beside_a_handed_out_descriptor_is_refused(ims_driver: Driver) -> None:
@@ -224,7 +224,7 @@ def test_waiting_beside_a_handed_out_descriptor_is_refused(ims_driver: Driver) -
     with ims_driver.ims.allocate(exclusive=True) as irq:
         descriptor = irq.fileno()
         fire(ims_driver, irq)
-        assert select.select([descriptor], [], [], PATIENCE)[0]
+        assert select.select([descriptor], [], [], TIMEOUT)[0]
         with pytest.raises(UsageError, match=r"handed out by fileno\(\)"):
             irq.wait(0)
     with ims_driver.device.interrupts.open_msix(ims_driver.ims.eligible_vectors[0]) as vector:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A child that is forked while other threads are at work: it is told whose device it is, and never waits for them."""
+"""A child that is forked while other threads are at work: errors say whose device it is; it never waits for them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 
-from tests.behaviour.common import EVERYWHERE, PATIENCE, arrives, delivered
+from tests.behaviour.common import EVERYWHERE, TIMEOUT, arrives, delivered
 from vfio_ims.driver import Driver
 from vfio_ims.errors import ClosedError, VfioImsError
 from vfio_ims.locks import _LOCKS
@@ -37,7 +37,7 @@ def in_child(job: Callable[[], str]) -> str:
         with contextlib.suppress(BaseException):
             try:
                 text = job()
-            except BaseException as error:  # noqa: BLE001 - the parent is told
+            except BaseException as error:  # noqa: BLE001 - reported to the parent
                 text = f"{type(error).__name__}: {error}"
             os.write(writable, text.encode())
         os._exit(0)
@@ -56,18 +56,18 @@ def every_lock_held() -> Iterator[None]:
     def hold() -> None:
         taken = [lock for lock in list(_LOCKS) if lock.acquire(timeout=0.1)]
         held.set()
-        go.wait(PATIENCE)
+        go.wait(TIMEOUT)
         for lock in taken:
             lock.release()
 
     thread = threading.Thread(target=hold)
     thread.start()
-    assert held.wait(PATIENCE)
+    assert held.wait(TIMEOUT)
     try:
         yield
     finally:
         go.set()
-        thread.join(PATIENCE)
+        thread.join(TIMEOUT)
 
 
 def refused(use: Callable[[], object]) -> str:
@@ -185,6 +185,6 @@ def test_forks_while_threads_fire_and_wait(ims_driver: Driver) -> None:
     finally:
         over.set()
         for thread in threads:
-            thread.join(4 * PATIENCE)
+            thread.join(4 * TIMEOUT)
     assert said == [""] * _ROUNDS
     assert not failures

@@ -8,7 +8,7 @@ import time
 import pytest
 
 import vfio_ims
-from tests.behaviour.common import MAPPED, PATIENCE, arrives, delivered, driver_class, is_quiet, table_of
+from tests.behaviour.common import MAPPED, TIMEOUT, arrives, delivered, driver_class, is_quiet, table_of
 from vfio_ims.driver import Driver
 from vfio_ims.errors import ClosedError, DeviceBusy, UsageError
 from vfio_ims.messages import Message, Slot
@@ -46,7 +46,7 @@ def test_polled_slots_need_no_donor(ims_driver: Driver) -> None:
     assert len({slot.message for slot in slots}) == count
 
 
-def test_a_polled_slot_raises_nobodys_interrupt(ims_driver: Driver) -> None:
+def test_a_polled_slot_raises_no_interrupt(ims_driver: Driver) -> None:
     with ims_driver.ims.allocate() as irq, ims_driver.ims.allocate_polled() as slot:
         ims_driver.fire(slot.slot)
         assert arrives(slot)
@@ -90,7 +90,7 @@ def test_own_memory_and_own_messages_are_taken(ims_driver: Driver) -> None:
     with domain.allocate() as irq, domain.allocate() as other, ims_driver.device.dma.allocate(8) as buffer:
         domain.write(irq.slot, Message(buffer.iova + 4, 0xABCD))
         ims_driver.fire(irq.slot)
-        poll_memory(buffer.address + 4, 4, 0xFFFF_FFFF, 0, PATIENCE, differs=True)  # it fired before its message landed
+        poll_memory(buffer.address + 4, 4, 0xFFFF_FFFF, 0, TIMEOUT, differs=True)  # it fired before its message landed
         assert list(buffer.view[:].cast("I")) == [0, 0xABCD]
         with pytest.raises(UsageError, match="neither"):
             domain.write(irq.slot, Message(buffer.iova + 8, 1))

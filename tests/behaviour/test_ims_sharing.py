@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from tests.behaviour.common import EVERYWHERE, PATIENCE, WHOLE, arrives, delivered, fire, is_quiet
+from tests.behaviour.common import EVERYWHERE, TIMEOUT, WHOLE, arrives, delivered, fire, is_quiet
 from vfio_ims.driver import Driver
 from vfio_ims.errors import ClosedError, DeviceBusy, UsageError
 from vfio_ims.ims import ImsInterrupt
@@ -73,7 +73,7 @@ def test_the_hub_is_one_descriptor_for_all(ims_driver: Driver) -> None:
         held = list(irqs)
         fire(ims_driver, held[0])
         fire(ims_driver, held[1])
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + TIMEOUT
         woken: list[ImsInterrupt] = []
         while len(woken) < 2 and time.monotonic() < deadline:
             select.select([hub.fileno()], [], [], 0.1)
@@ -202,7 +202,7 @@ def test_a_closed_group_takes_its_interrupts_with_it(ims_driver: Driver) -> None
 def test_a_fire_before_anybody_holds_the_interrupt_is_found(ims_driver: Driver) -> None:
     with ims_driver.ims.allocate_group(3) as irqs:
         ims_driver.fire(irqs.slots[1])
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + TIMEOUT
         while not ims_driver.ims.hub.drain() and time.monotonic() < deadline:
             time.sleep(0.001)
         assert arrives(irqs[1])

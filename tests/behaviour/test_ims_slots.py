@@ -9,7 +9,7 @@ import select
 import pytest
 
 import vfio_ims
-from tests.behaviour.common import MAPPED, PATIENCE, arrives, delivered, fire, is_quiet
+from tests.behaviour.common import MAPPED, TIMEOUT, arrives, delivered, fire, is_quiet
 from vfio_ims.driver import Driver
 from vfio_ims.errors import ClosedError, DeviceBusy, UnsupportedError, UsageError
 from vfio_ims.ims import FireStatus
@@ -88,7 +88,7 @@ def test_an_exclusive_donor_gives_its_descriptor(ims_driver: Driver) -> None:
         descriptor = irq.fileno()
         assert not select.select([descriptor], [], [], 0)[0]
         fire(ims_driver, irq)
-        assert select.select([descriptor], [], [], PATIENCE)[0]
+        assert select.select([descriptor], [], [], TIMEOUT)[0]
         assert os.eventfd_read(descriptor) == 1
         assert silent(other)
 
@@ -205,7 +205,7 @@ def test_closing_one_leaves_its_neighbours_on_the_donor(ims_driver: Driver) -> N
         assert delivered(ims_driver, kept)
 
 
-def test_a_former_owners_pending_interrupt_is_nobodys(ims_driver: Driver) -> None:
+def test_a_former_owners_pending_interrupt_wakes_no_owner(ims_driver: Driver) -> None:
     with ims_driver.ims.allocate(masked=True) as former:
         ims_driver.fire(former.slot)
         assert former.pending
@@ -216,7 +216,7 @@ def test_a_former_owners_pending_interrupt_is_nobodys(ims_driver: Driver) -> Non
         assert silent(irq)
 
 
-def test_a_former_owners_wakeup_is_nobodys(ims_driver: Driver) -> None:
+def test_a_former_owners_wakeup_wakes_no_owner(ims_driver: Driver) -> None:
     with ims_driver.ims.allocate() as former:
         fire(ims_driver, former)
     with ims_driver.ims.allocate(slot=former.slot, vector=ims_driver.ims.eligible_vectors[-1]) as irq:

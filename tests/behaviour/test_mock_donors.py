@@ -249,7 +249,7 @@ def test_a_vector_whose_slot_could_not_be_quiesced_stays_attached(monkeypatch: p
 
 
 def test_slots_of_a_moved_vector_are_masked_until_all_are_rewritten() -> None:
-    """The kernel frees the old place once a message came by the new one: a copy of the old is then nobody's."""
+    """The kernel frees the old place once a message came by the new one: a copy of the old then reaches no owner."""
     with vfio_ims.open_driver("mock:minimal,remapping=no") as driver:
         port: Any = driver.device.port
         first, second = driver.ims.allocate(vector=0), driver.ims.allocate(vector=0)

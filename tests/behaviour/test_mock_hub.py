@@ -9,11 +9,11 @@ import time
 import pytest
 
 import vfio_ims
-from tests.behaviour.common import PATIENCE, arrives, fire
+from tests.behaviour.common import TIMEOUT, arrives, fire
 
 
 @pytest.mark.parametrize("looks", [1, 3])
-def test_an_event_that_somebody_else_drains_in_that_moment_wakes_the_thread(
+def test_an_event_that_another_thread_drains_in_that_moment_wakes_the_thread(
     monkeypatch: pytest.MonkeyPatch, looks: int
 ) -> None:
     with vfio_ims.open_driver("mock:minimal") as driver, driver.ims.allocate() as irq:
@@ -37,4 +37,4 @@ def test_an_event_that_somebody_else_drains_in_that_moment_wakes_the_thread(
         monkeypatch.setattr(hub._poller, "sleep", sleep)
         began = time.monotonic()
         assert arrives(irq)
-        assert time.monotonic() - began < PATIENCE / 2
+        assert time.monotonic() - began < TIMEOUT / 2

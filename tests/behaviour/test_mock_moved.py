@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Without interrupt remapping a moved vector is noticed by whoever waits, in every way of waiting."""
+"""Without interrupt remapping a moved vector is noticed in every way of waiting."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import vfio_ims
-from tests.behaviour.common import PATIENCE, delivered, fire
+from tests.behaviour.common import TIMEOUT, delivered, fire
 from vfio_ims.driver import Driver
 from vfio_ims.errors import DeviceError
 from vfio_ims.ims import ImsInterrupt
@@ -27,7 +27,7 @@ def bare_host() -> Iterator[Driver]:
 
 
 def lose(driver: Driver, irq: ImsInterrupt) -> None:
-    """Move the vector as irqbalance does, and fire: the message goes to a place that nobody has any more."""
+    """Move the vector as irqbalance does, and fire: the message goes to a place that was freed."""
     port: Any = driver.device.port
     cpu = irq.message.address >> 12 & 0xFF
     port.platform.set_affinity(port.function, irq.donor, (cpu + 1) % 4)
@@ -43,10 +43,10 @@ def lose_later(driver: Driver, irq: ImsInterrupt) -> threading.Timer:
 
 
 def readable(descriptor: int) -> bool:
-    return bool(select.select([descriptor], [], [], PATIENCE)[0])
+    return bool(select.select([descriptor], [], [], TIMEOUT)[0])
 
 
-@pytest.mark.parametrize("timeout", [None, 2 * PATIENCE])
+@pytest.mark.parametrize("timeout", [None, 2 * TIMEOUT])
 @pytest.mark.parametrize("threads", [1, 3])
 def test_a_thread_that_waits(bare_host: Driver, timeout: float | None, threads: int) -> None:
     irqs = [bare_host.ims.allocate(vector=vector) for vector in range(threads)]
@@ -63,7 +63,7 @@ def test_a_thread_that_waits(bare_host: Driver, timeout: float | None, threads: 
     for irq in irqs:
         lose(bare_host, irq)
     for thread in waiting:
-        thread.join(PATIENCE)
+        thread.join(TIMEOUT)
     assert sorted(woken) == [irq.slot for irq in irqs]
     assert all(delivered(bare_host, irq) for irq in irqs)
 
@@ -72,7 +72,7 @@ def test_a_task_that_awaits(bare_host: Driver) -> None:
     async def main() -> None:
         irq = bare_host.ims.allocate()
         timer = lose_later(bare_host, irq)
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT):
             await irq
         timer.join()
 
@@ -83,7 +83,7 @@ def test_a_stream(bare_host: Driver) -> None:
     async def main() -> int:
         irq, woken = bare_host.ims.allocate(), 0
         lose(bare_host, irq)
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT):
             async for _ in irq:
                 woken += 1
                 if woken == 2:
@@ -123,7 +123,7 @@ def test_the_thread_for_descriptors_ends_with_the_last_of_them(bare_host: Driver
         with bare_host.ims.allocate(exclusive=True) as second:
             second.fileno()
             (watcher,) = watchers()
-    watcher.join(PATIENCE)
+    watcher.join(TIMEOUT)
     assert not watchers()
 
 
@@ -153,7 +153,7 @@ def test_messages_that_cannot_be_read_end_the_waits(bare_host: Driver, monkeypat
         irq.wait()
 
     async def main() -> None:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT):
             await irq
 
     with pytest.raises(DeviceError, match="all ones"):

@@ -95,7 +95,7 @@ def test_check_notices_a_moved_vector_and_repairs_its_slots(bare_host: Driver) -
     assert domain.check() == []
     assert irqs[0].message != stale
     assert all(slot.in_order for slot in domain.report().slots)
-    assert all(irq.wait(0) for irq in irqs), "whoever fired meanwhile must look"
+    assert all(irq.wait(0) for irq in irqs), "owners that fired meanwhile must look"
     assert silent(bystander)
     assert all(delivered(bare_host, irq) for irq in (*irqs, bystander))
 
@@ -103,8 +103,8 @@ def test_check_notices_a_moved_vector_and_repairs_its_slots(bare_host: Driver) -
 def test_a_stale_slot_is_found_before_a_timeout_is_reported(bare_host: Driver) -> None:
     irq = bare_host.ims.allocate()
     move(bare_host, irq, cpu_beside(irq))
-    fire(bare_host, irq)  # the message goes to a CPU vector that nobody has any more
-    assert irq.wait(0.05), "the interrupt was lost, so its owner must be woken, not told of a timeout"
+    fire(bare_host, irq)  # the message goes to a CPU vector that was freed
+    assert irq.wait(0.05), "the interrupt was lost, so its owner must be woken, and no timeout reported"
     assert delivered(bare_host, irq)
     assert silent(irq)
 
@@ -203,11 +203,11 @@ def test_a_foreign_message_is_stopped_by_remapping_alone(remapping: bool) -> Non
             assert fault.requester == port_of(attacker).function.requester
             assert fault.address == target.message.address
         else:
-            assert arrives(target), "without remapping nobody checks who sends"
+            assert arrives(target), "without remapping the sender is not checked"
         assert delivered(victim, target)
 
 
-def test_a_message_of_a_detached_vector_reaches_nobody() -> None:
+def test_a_message_of_a_detached_vector_reaches_no_eventfd() -> None:
     with vfio_ims.open_driver("mock:minimal") as driver:
         with driver.device.interrupts.open_msix(3):
             stale = driver.device.interrupts.msix.message(3)

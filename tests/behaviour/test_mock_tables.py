@@ -284,7 +284,7 @@ def test_a_message_that_a_table_cannot_hold_is_refused() -> None:
 @pytest.mark.parametrize("layout", MASKED.values(), ids=MASKED)
 @pytest.mark.parametrize("beside", [False, True], ids=["alone", "beside a slot in use"])
 def test_a_pending_bit_of_a_former_owner_is_not_the_next_ones(layout: SlotLayout, beside: bool) -> None:
-    """The device raises a slot that nobody has: it pends. The next owner finds no pending bit and is not woken."""
+    """The device raises a slot without an owner: it pends. The next owner finds no pending bit and is not woken."""
     with on_one_cpu(layout) as driver:
         neighbour = driver.ims.allocate(slot=0) if beside else None
         driver.fire(5)

@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from tests.behaviour.common import EVERYWHERE, PATIENCE, arrives
+from tests.behaviour.common import EVERYWHERE, TIMEOUT, arrives
 from vfio_ims.device import Device
 from vfio_ims.errors import ClosedError, DeviceBusy, UnsupportedError, UsageError
 from vfio_ims.interrupts import VectorInterrupt
@@ -27,7 +27,7 @@ def vectors(vfio_device: Device) -> list[VectorInterrupt]:
     return [vfio_device.interrupts.open_msix(vector) for vector in range(3)]
 
 
-def readable(descriptor: int, timeout: float = PATIENCE) -> bool:
+def readable(descriptor: int, timeout: float = TIMEOUT) -> bool:
     return bool(select.select([descriptor], [], [], timeout)[0])
 
 
@@ -112,7 +112,7 @@ def test_by_the_hub(vfio_device: Device, vectors: list[VectorInterrupt]) -> None
     vectors[0].trigger()
     vectors[2].trigger()
     assert readable(hub.fileno())
-    deadline, drained = time.monotonic() + PATIENCE, 0
+    deadline, drained = time.monotonic() + TIMEOUT, 0
     while drained < 2 and time.monotonic() < deadline:
         drained += hub.drain()
     assert drained == 2
@@ -124,7 +124,7 @@ def test_by_await(vectors: list[VectorInterrupt]) -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
         loop.call_later(0.01, vectors[1].trigger)
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT):
             await vectors[1]
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.02):
@@ -137,7 +137,7 @@ def test_by_async_for(vectors: list[VectorInterrupt]) -> None:
     async def main() -> int:
         woken = 0
         vectors[0].trigger()
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT):
             async for _ in vectors[0]:
                 woken += 1
                 if woken == 5:
@@ -161,7 +161,7 @@ def test_closing_ends_a_wait_in_another_thread(vectors: list[VectorInterrupt]) -
     thread.start()
     time.sleep(0.05)
     vectors[0].close()
-    thread.join(PATIENCE)
+    thread.join(TIMEOUT)
     assert not thread.is_alive()
     assert raised
 

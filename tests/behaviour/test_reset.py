@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from tests.behaviour.common import MAPPED, PATIENCE, arrives, delivered
+from tests.behaviour.common import MAPPED, TIMEOUT, arrives, delivered
 from vfio_ims.device import Device
 from vfio_ims.driver import Driver
 from vfio_ims.errors import DeviceError, UnsupportedError
@@ -32,11 +32,11 @@ def test_vectors_keep_their_messages(vfio_device: Device) -> None:
 
 
 def test_the_callers_sink_is_notified(vfio_device: Device) -> None:
-    told: list[int] = []
-    vfio_device.after_reset(lambda: told.append(1))
+    notified: list[int] = []
+    vfio_device.after_reset(lambda: notified.append(1))
     vfio_device.reset()
     vfio_device.reset()
-    assert told == [1, 1]
+    assert notified == [1, 1]
 
 
 def test_config_space_is_as_before(vfio_device: Device) -> None:
@@ -75,7 +75,7 @@ def test_a_sleeping_thread_is_woken(ims_driver: Driver) -> None:
     thread.start()
     time.sleep(0.05)
     ims_driver.reset()
-    thread.join(PATIENCE)
+    thread.join(TIMEOUT)
     assert woken == [True]
 
 
@@ -175,7 +175,7 @@ def test_waits_are_woken_when_that_is_noticed(ims_driver: Driver) -> None:
     async def wait_in_a_task() -> None:
         other = ims_driver.ims.interrupt(irq.slot)
         with pytest.raises(DeviceError, match="not by this driver"):
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(TIMEOUT):
                 await other
 
     waiter = threading.Thread(target=wait)
@@ -184,7 +184,7 @@ def test_waits_are_woken_when_that_is_noticed(ims_driver: Driver) -> None:
     reset_behind(ims_driver)
     with pytest.raises(DeviceError):
         ims_driver.ims.check()
-    waiter.join(PATIENCE)
+    waiter.join(TIMEOUT)
     assert "not by this driver" in str(seen[0])
     asyncio.run(wait_in_a_task())
     all_is_well_after_a_reset(ims_driver, irq)

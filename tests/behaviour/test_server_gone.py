@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import vfio_ims
-from tests.behaviour.common import PATIENCE, delivered
+from tests.behaviour.common import TIMEOUT, delivered
 from vfio_ims.errors import RemovedError, VfioImsError
 from vfio_ims.testing.server import ServedModel
 
@@ -49,7 +49,7 @@ def test_every_access_says_that_the_device_is_gone(server: ServedModel) -> None:
             with pytest.raises(RemovedError) as caught:
                 use()
             assert server.name in str(caught.value)
-            assert time.monotonic() - began < PATIENCE / 2
+            assert time.monotonic() - began < TIMEOUT / 2
 
 
 def test_closing_a_device_that_is_gone_is_no_error(server: ServedModel) -> None:
@@ -82,7 +82,7 @@ def test_closing_ends_a_wait_on_a_device_that_is_gone(server: ServedModel) -> No
     time.sleep(0.05)
     kill(server)
     driver.close()
-    thread.join(PATIENCE)
+    thread.join(TIMEOUT)
     assert not thread.is_alive()
     assert raised
 

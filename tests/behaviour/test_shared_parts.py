@@ -12,7 +12,7 @@ from collections.abc import Callable
 import pytest
 
 import vfio_ims
-from tests.behaviour.common import EVERYWHERE, PATIENCE, delivered
+from tests.behaviour.common import EVERYWHERE, TIMEOUT, delivered
 from vfio_ims.driver import Driver
 from vfio_ims.errors import UsageError
 from vfio_ims.locks import made_once
@@ -43,14 +43,14 @@ def in_threads(look: Callable[[], object]) -> list[object]:
     start = threading.Barrier(_THREADS)
 
     def run() -> None:
-        start.wait(PATIENCE)
+        start.wait(TIMEOUT)
         found.append(look())
 
     threads = [threading.Thread(target=run) for _ in range(_THREADS)]
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(PATIENCE)
+        thread.join(TIMEOUT)
     assert len(found) == _THREADS
     return found
 

@@ -14,7 +14,7 @@ from collections.abc import Callable
 import pytest
 
 import vfio_ims
-from tests.behaviour.common import EVERYWHERE, PATIENCE, arrives, delivered, fire
+from tests.behaviour.common import EVERYWHERE, TIMEOUT, arrives, delivered, fire
 from vfio_ims.driver import Driver
 from vfio_ims.errors import ClosedError
 from vfio_ims.ims import FireStatus
@@ -36,7 +36,7 @@ def together(*jobs: Callable[[], None]) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(4 * PATIENCE)
+        thread.join(4 * TIMEOUT)
     assert not any(thread.is_alive() for thread in threads), "a thread hangs"
     if failures:
         raise failures[0]
@@ -86,7 +86,7 @@ def test_one_thread_fires_what_another_waits_for(ims_driver: Driver) -> None:
 
     def shoot() -> None:
         for _ in range(turns):
-            assert ready.acquire(timeout=PATIENCE)
+            assert ready.acquire(timeout=TIMEOUT)
             fire(ims_driver, irq)
 
     together(wait, shoot)
@@ -105,7 +105,7 @@ def test_closing_ends_a_wait_in_another_thread(vfio_name: str, how: str) -> None
                 irq.wait()
 
         def close() -> None:
-            assert waiting.wait(PATIENCE)
+            assert waiting.wait(TIMEOUT)
             time.sleep(0.02)
             {"interrupt": irq, "group": group, "domain": driver.ims, "driver": driver}[how].close()
 
@@ -138,7 +138,7 @@ def test_a_wait_can_be_broken_off_and_the_next_one_works(ims_driver: Driver) -> 
         began = time.monotonic()
         with pytest.raises(KeyboardInterrupt):
             arrives(irq)
-        assert time.monotonic() - began < PATIENCE / 2
+        assert time.monotonic() - began < TIMEOUT / 2
         timer.join()
         assert delivered(ims_driver, irq)
 
@@ -157,7 +157,7 @@ def in_child(job: Callable[[], str]) -> str:
         with contextlib.suppress(BaseException):
             try:
                 text = job()
-            except BaseException as error:  # noqa: BLE001 - told to the parent
+            except BaseException as error:  # noqa: BLE001 - reported to the parent
                 text = f"{type(error).__name__}: {error}"
             os.write(writable, text.encode())
         os._exit(0)
@@ -168,7 +168,7 @@ def in_child(job: Callable[[], str]) -> str:
     return said
 
 
-def test_a_forked_child_is_told_whose_device_it_is(ims_driver: Driver) -> None:
+def test_a_forked_childs_error_says_whose_device_it_is(ims_driver: Driver) -> None:
     irq = ims_driver.ims.allocate()
     device, buffer = ims_driver.device, ims_driver.device.dma.allocate(64)
     vector = device.interrupts.open_err() if device.interrupts.info(3).count else None

@@ -90,7 +90,7 @@ def sweep(name: str, *, onwards: bool) -> list[str]:
                 warnings.simplefilter("error")
                 main_job(name, plan, seen)
         except ClosedError as error:
-            wrong.append(f"call {fail_at} ({plan.failed}): told as {error!r}")
+            wrong.append(f"call {fail_at} ({plan.failed}): reported as {error!r}")
         except VfioImsError:
             pass
         for model in seen:

@@ -84,7 +84,7 @@ def test_list_and_doctor_name_the_owner(holder: subprocess.Popen[str], dev: Path
 
 def test_what_an_earlier_holder_wrote_is_not_believed(holder: subprocess.Popen[str], dev: Path) -> None:
     place = dev.parent / f"run/lock/vfio-ims-{DSA}.lock"
-    place.write_text(json.dumps({"pid": os.getpid(), "started": 1, "name": "somebody"}))
+    place.write_text(json.dumps({"pid": os.getpid(), "started": 1, "name": "another"}))
     assert str(holder.pid) in str(claimed_by(DSA, dev))  # from the kernel's list of locks
     place.write_text("garbage")
     assert str(holder.pid) in str(claimed_by(DSA, dev))

@@ -167,10 +167,10 @@ class Overflowing:
     def __init__(self) -> None:
         self.receiver = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.receiver.bind(("127.0.0.1", 0))
-        nobody = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        nobody.bind(("127.0.0.1", 0))
-        where = nobody.getsockname()
-        nobody.close()
+        unbound = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        unbound.bind(("127.0.0.1", 0))
+        where = unbound.getsockname()
+        unbound.close()
         self.receiver.connect(where)
         self.receiver.send(b"x")  # refused: an error waits on the socket
 

@@ -285,7 +285,7 @@ def test_show_tells_it(opened: Opener) -> None:
         ),
     ],
 )
-def test_values_of_another_kind_are_told_by_name(old: str, new: str, words: str) -> None:
+def test_values_of_another_kind_are_refused_by_name(old: str, new: str, words: str) -> None:
     assert old in PROFILE
     with pytest.raises(UsageError, match=words):
         load(PROFILE.replace(old, new, 1), CAPABILITIES, "dsa0")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A client that shares no memory files, as a QEMU without share=on: DMA goes by message, and nobody waits for it."""
+"""A client that shares no memory files, as a QEMU without share=on: DMA goes by message, and no side waits for it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from vfio_ims.vfio_user import Server, SocketLink
 
 MIB = 1 << 20
 TIMEOUT = 60.0
-"""Seconds that each side gives the other: whoever waits for one that waits for it is seen by the clock."""
+"""Seconds that each side gives the other: two that wait for each other are seen by the clock."""
 
 
 @pytest.fixture

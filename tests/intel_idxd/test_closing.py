@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A driver that is closed or reset while other threads are at work: they are told, and touch nothing that is gone."""
+"""A driver that is closed or reset while other threads are at work: they raise, and touch nothing that is gone."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from vfio_ims.errors import DeviceTimeout
 from vfio_ims.ims import FireStatus
 from vfio_ims.interruption import uninterrupted
 
-PATIENCE = 30.0
+TIMEOUT = 30.0
 
 _ROUNDS, _THREADS = 6, 4
 _CLOSED = f"""
@@ -95,9 +95,9 @@ def test_a_fire_during_a_reset_waits_for_its_end(opened: Opener) -> None:
         dsa.reset()
     over.set()
     for thread in threads:
-        thread.join(PATIENCE)
+        thread.join(TIMEOUT)
     assert not slow
-    assert all(irq.wait(PATIENCE) for irq in irqs)
+    assert all(irq.wait(TIMEOUT) for irq in irqs)
 
 
 def test_what_a_shared_queue_refuses_is_not_counted(opened: Opener) -> None:
@@ -173,4 +173,4 @@ def test_a_fire_that_is_broken_off_leaves_its_entry_to_the_device(
         assert dsa.fire(irq.slot).status is FireStatus.SENT
     assert not firing._late
     assert sum(queue.in_flight for queue in dsa.queues.values()) == 0
-    assert irq.wait(PATIENCE)
+    assert irq.wait(TIMEOUT)

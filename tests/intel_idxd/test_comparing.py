@@ -68,7 +68,7 @@ def test_compare_pattern(shared: Dsa, memory: Arena, size: int, at: int, wrong: 
     assert (found.result, found.completed) == ((1, wrong) if 0 <= wrong < size else (0, 0))
 
 
-def test_a_false_predicate_stops_no_fence_but_is_told(shared: Dsa, memory: Arena) -> None:
+def test_a_false_predicate_stops_no_fence_but_is_reported(shared: Dsa, memory: Arena) -> None:
     memory.fresh(0)
     with shared.wq(0) as wq, wq.batch() as batch:
         batch.compare(memory.at(0), memory.at(PAGE), 64, expect=0)

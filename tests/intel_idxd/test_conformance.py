@@ -244,7 +244,7 @@ def blocking(dsa: Dsa) -> Dsa:
 
 @pytest.mark.parametrize("opcode", [DsaOpcode.MEMMOVE, DsaOpcode.COMPARE, DsaOpcode.CRC, DsaOpcode.DIF_CHECK])
 def test_page_fault_block(blocking: Dsa, opcode: DsaOpcode) -> None:
-    """The page request is answered with an error: there is nobody here who could bring the page."""
+    """The page request is answered with an error: nothing here could bring the page."""
     size, specific = (520, b"\0\0\0") if opcode == DsaOpcode.DIF_CHECK else (64, b"")
     with blocking.wq(0) as wq:
         request = Request(opcode, Flag.BLOCK_ON_FAULT, NOWHERE, 0, size, specific=specific)
@@ -363,7 +363,7 @@ def test_bad_arguments(dsa: Dsa, opcode: int) -> None:
 
 
 def test_bad_id_in_a_completion(dsa: Dsa) -> None:
-    """A device that writes completions for nobody, and codes that nobody knows."""
+    """A device that writes completions that were not asked for, and unknown codes."""
     with dsa.wq(0) as wq:
         later = wq.submit.nop()
         spare = dsa.records.take()
@@ -379,7 +379,7 @@ def test_bad_id_in_a_completion(dsa: Dsa) -> None:
 
 
 def test_failed_asynchronous_event(opened: Opener) -> None:
-    """An event log whose memory is gone, or holds nonsense: errors go to SWERR, or are told as they are."""
+    """An event log whose memory is gone, or holds nonsense: errors go to SWERR, or are reported as they are."""
     dsa = opened("version=2")
     dsa.configure(replace(Configuration.even(dsa.capabilities), event_log=64))
     model = model_of(dsa)

@@ -221,7 +221,7 @@ def test_an_abort_ends_a_batch(dsa: Dsa) -> None:
 
 
 def test_registers_answer_within_a_chunk_of_a_long_copy(dsa: Dsa) -> None:
-    """Whoever takes the model's lock anew after each chunk leaves the others time to take it."""
+    """A lock that is taken anew after each chunk leaves other threads time to take it."""
     size = 64 << 20
     source, target = dsa.device.dma.allocate(size), dsa.device.dma.allocate(size)
     with dsa.wq(0) as wq, dsa.wq(1) as other:

@@ -225,12 +225,12 @@ def test_threads_fire_their_own_slots_and_each_is_woken(dsa: Dsa) -> None:
 
 def test_fired_asked_at_any_moment_tells_every_slot_at_least_once(dsa: Dsa) -> None:
     asked = list(range(8))
-    told: set[int] = set()
+    reported: set[int] = set()
     stop = threading.Event()
 
     def ask() -> None:
         while not stop.is_set():
-            told.update(dsa.fired(asked))
+            reported.update(dsa.fired(asked))
 
     asker = threading.Thread(target=ask)
     with dsa.ims.allocate_group(8):
@@ -238,13 +238,13 @@ def test_fired_asked_at_any_moment_tells_every_slot_at_least_once(dsa: Dsa) -> N
         try:
             for n in range(200):
                 slot = n % 8
-                told.discard(slot)
+                reported.discard(slot)
                 assert dsa.fire(slot).status is FireStatus.SENT
-                told.update(dsa.fired(asked))
+                reported.update(dsa.fired(asked))
         finally:
             stop.set()
             asker.join()
-        assert told == set(asked)
+        assert reported == set(asked)
 
 
 def test_quiesce_waits_for_work_in_flight(dsa: Dsa) -> None:

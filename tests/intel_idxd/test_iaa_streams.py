@@ -263,7 +263,7 @@ LENGTHS = (3, 3, 3, 3, 4, 4, 4, 5, 5, 6, 7, 7)  # of the codes for a..l
 @settings(max_examples=30, deadline=None)
 @given(st.text("abcdefghijkl", max_size=200), st.booleans())
 def test_nothing_but_huffman_codes(shared: Iaa, memory: Arena, states: Arena, text: str, big: bool) -> None:
-    """No header, no matches, no end: how many bits of the last byte count is told, and told back."""
+    """No header, no matches, no end: how many bits of the last byte count is given, and given back."""
     data = text.encode()
     lengths = [0] * 97 + list(LENGTHS) + [0] * (256 - 97 - len(LENGTHS))
     code, codes = 0, {}
@@ -287,7 +287,7 @@ def test_nothing_but_huffman_codes(shared: Iaa, memory: Arena, states: Arena, te
         assert found.bits == len(bits) % unit
         ignored = -len(bits) % unit
         if ignored > 7:
-            return  # the first generation cannot be told so
+            return  # the first generation has no field for it
         states.put(0, InflateState.huffman_only(lengths))
         memory.put(IN, expected)
         back = wq.decompress(

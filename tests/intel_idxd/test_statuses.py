@@ -288,7 +288,7 @@ def test_a_drain_reads_back_only_where_gencap_says_so(dsa: Dsa) -> None:
             wq.drain(readback=(1, 2, 3))
 
 
-def test_hardware_errors_are_told(opened: Opener) -> None:
+def test_hardware_errors_are_reported(opened: Opener) -> None:
     dsa = opened("hardware_status=3")
     with dsa.wq(0) as wq, pytest.raises(OperationError, match="status 0x20: hardware error"):
         for _ in range(3):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""As a user meets it: the README's examples, bytes that are copied in, what is wrong told in words, revoked handles."""
+"""As a user meets it: the README's examples, bytes that are copied in, errors in words, revoked handles."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ WRONG_OF_THE_DRIVER: list[tuple[Callable[[Dsa], object], str]] = [
 ]
 
 
-def test_what_cannot_be_is_told_before_the_device_sees_it(dsa: Dsa) -> None:
+def test_what_cannot_be_is_refused_before_the_device_sees_it(dsa: Dsa) -> None:
     with dsa.wq(0) as wq:
         for run, words in WRONG:
             with pytest.raises(UsageError, match=re.escape(words)):
@@ -117,7 +117,7 @@ def test_what_cannot_be_is_told_before_the_device_sees_it(dsa: Dsa) -> None:
     assert dsa.status() == ""
 
 
-def test_a_forked_child_is_told_and_does_not_crash(dsa: Dsa) -> None:
+def test_a_forked_child_gets_an_error_and_does_not_crash(dsa: Dsa) -> None:
     """The child has none of the memory: a look at a record there is a fault."""
     memory = arena(dsa)
     wq = dsa.wq(0)
@@ -129,14 +129,14 @@ def test_a_forked_child_is_told_and_does_not_crash(dsa: Dsa) -> None:
     run = batch.run()
     child = os.fork()
     if child == 0:
-        told = 0
+        refused = 0
         for use in (lambda: operation.done, operation.wait, many.wait, run.wait, lambda: dsa.fired(range(8))):
             try:
                 use()
             except ClosedError:
-                told += 1
+                refused += 1
         wq.close()
-        os._exit(told if "another process" in repr(operation) else 0)
+        os._exit(refused if "another process" in repr(operation) else 0)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 5
     assert operation.wait().ok
     assert len(many.wait()) == 3
@@ -232,7 +232,7 @@ def test_a_bad_handle_that_was_not_revoked_is_an_error(opened: Opener) -> None:
 # --- causes and halts -------------------------------------------------------------------------------------------------
 
 
-def test_every_cause_is_told_by_name(dsa: Dsa) -> None:
+def test_every_cause_is_reported_by_name(dsa: Dsa) -> None:
     model = model_of(dsa)
     for cause in set(Cause) - {Cause.COMMAND}:  # that is no news
         with model.lock:
@@ -266,7 +266,7 @@ def test_each_kind_of_halt(dsa: Dsa, needed: ResetNeeded) -> None:
 
 @pytest.mark.parametrize("completion", ["poll", "ims"])
 def test_what_outlives_the_driver_can_still_be_looked_at(completion: str) -> None:
-    """Closing waits for what is in flight; its records stay while somebody has them. Freed memory would be a crash."""
+    """Closing waits for what is in flight; its records stay while a caller has them. Freed memory would be a crash."""
     with vfio_ims.open_driver("mock:intel-dsa,slots=256,inline=0") as dsa:
         assert isinstance(dsa, Dsa)
         memory = arena(dsa)

@@ -22,7 +22,7 @@ from vfio_ims.ports.values import ResetMethod
 from vfio_ims.testing import silent
 from vfio_ims.vfio_user import Server
 
-PATIENCE = 30.0
+WAIT = 30.0
 TIMEOUT, POISONED, INTERNAL = Uncorrectable.COMPLETION_TIMEOUT, Uncorrectable.POISONED_TLP, Uncorrectable.INTERNAL
 MALFORMED = Uncorrectable.MALFORMED_TLP
 
@@ -57,7 +57,7 @@ def test_nothing_is_recorded_at_first(device: Device) -> None:
 def test_err_arrives_and_aer_says_what_happened(device: Device, regs: Bar0) -> None:
     with device.interrupts.open_err() as err:
         regs.FAIL.write(TIMEOUT | MALFORMED)
-        assert err.wait(PATIENCE)
+        assert err.wait(WAIT)
     report = device.read_errors()
     assert report is not None
     assert report.uncorrectable == TIMEOUT | MALFORMED
@@ -109,7 +109,7 @@ def test_the_watch_calls_with_each_error(device: Device, regs: Bar0) -> None:
     with RemovalWatch(device, on_error=on_error) as watch:
         for error in (TIMEOUT, MALFORMED):
             regs.FAIL.write(error)
-            assert came.acquire(timeout=PATIENCE)
+            assert came.acquire(timeout=WAIT)
         assert watch.reason is None
         assert not device.closed
     assert [error.report and error.report.uncorrectable for error in seen] == [TIMEOUT, MALFORMED]
@@ -127,7 +127,7 @@ def test_a_device_without_aer_says_so() -> None:
             device.clear_errors()
         with RemovalWatch(device, on_error=lambda error: (seen.append(error), came.set())):
             device.port.set_irqs(3, 1 | 32, 0, 1)  # the kernel's software trigger stands for the device
-            assert came.wait(PATIENCE)
+            assert came.wait(WAIT)
     assert seen[0].report is None
     assert "no AER capability" in seen[0].why
 
@@ -146,7 +146,7 @@ def test_a_power_cycle_resets_registers_and_keeps_config_space(device: Device, r
     assert device.config.snapshot().data[:0x40] == before
     assert regs.KEEP.read() == 0
     regs.RAISE.write(1)
-    assert vectors[1].wait(PATIENCE)
+    assert vectors[1].wait(WAIT)
 
 
 def test_a_function_in_d3hot_sends_nothing(device: Device, regs: Bar0) -> None:

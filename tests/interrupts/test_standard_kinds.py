@@ -26,7 +26,7 @@ from vfio_ims.ports.values import IrqFlags, IrqIndex
 from vfio_ims.testing import silent
 from vfio_ims.vfio_user import Server
 
-PATIENCE = 30.0
+TIMEOUT = 30.0
 NAMED = os.environ.get("VFIO_IMS_LEGACY", "").split()
 EDU = 0x1234_11E8
 
@@ -98,7 +98,7 @@ def source(device: Device) -> Source:
 
 def arrives(interrupt: VectorInterrupt) -> bool:
     began = time.monotonic()
-    return interrupt.wait(PATIENCE) and time.monotonic() - began < PATIENCE / 2
+    return interrupt.wait(TIMEOUT) and time.monotonic() - began < TIMEOUT / 2
 
 
 def test_what_vfio_says_of_them(device: Device, source: Source) -> None:

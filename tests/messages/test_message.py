@@ -28,7 +28,7 @@ def test_a_compatibility_message_names_destination_and_vector(destination: int, 
     assert f"APIC {destination} vector {vector:#x}" in str(message)
 
 
-def test_an_its_doorbell_and_plain_memory_are_told_apart() -> None:
+def test_an_its_doorbell_and_plain_memory_are_distinguished() -> None:
     assert Message(0x8090040, 5).meaning == "GICv3 ITS event 5"
     assert Message(0x1234_5000, 1).meaning == "memory"
     assert not Message(0, 0)

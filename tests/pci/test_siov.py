@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The hint at IMS: yes and no only on evidence, and else what would tell."""
+"""The hint at IMS: yes and no only on evidence, and else how to find out."""
 
 import pytest
 
@@ -37,7 +37,7 @@ def test_the_hint_and_its_evidence(data: bytes, source: ConfigSource, answer: bo
     hint = ims_hint(decode(ConfigSpace(data, source)))
     assert hint.answer is answer
     assert text in hint.text
-    assert bool(hint.would_tell) is (answer is None)
+    assert bool(hint.to_find_out) is (answer is None)
 
 
 def test_another_vendors_dvsec_is_counted_not_believed() -> None:

@@ -151,13 +151,13 @@ def with_store(store: type[SlotStore], slots: int, vectors: int, **layout: Any) 
 
 
 @pytest.mark.parametrize("vectors", [1, 3, 8])
-def test_one_alias_is_told_by_its_messages(vectors: int) -> None:
+def test_one_alias_is_found_by_its_messages(vectors: int) -> None:
     report = failing(with_store(OneAlias, 80, vectors))
     assert names(report) == [(Kind.ALIAS, "slot 64 aliases slot 0")]
     assert report.findings[0].slots == (64,)
 
 
-def test_one_alias_is_told_by_its_sequence_of_donors_alone() -> None:
+def test_one_alias_is_found_by_its_sequence_of_donors_alone() -> None:
     with open_model(with_store(OneAlias, 80, 3)).driver as driver:
         report = run(driver, options=Options(timeout=0.1, settle=0.01, words=False))
     assert names(report) == [(Kind.ALIAS, "slot 64 aliases slot 0")]
@@ -284,7 +284,7 @@ class Unwilling(TestedModel):
         return FireStatus.REFUSED if slot == 3 else super().raise_slot(slot, pasid)
 
 
-def test_a_refusal_is_told_in_the_devices_words() -> None:
+def test_a_refusal_is_reported_in_the_devices_words() -> None:
     report = failing(make_model(6, 2, base=Unwilling))
     assert names(report) == [(Kind.REFUSED, "slot 3 is refused: refused (wrong PASID)")]
     assert report.counts.refused > 0

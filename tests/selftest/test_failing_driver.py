@@ -75,7 +75,7 @@ def test_a_fire_that_raises_ends_the_run_with_a_report(number: int, step: int) -
     quiet_after(opened)
 
 
-def test_a_bug_in_the_driver_is_told_with_its_place() -> None:
+def test_a_bug_in_the_driver_is_reported_with_its_place() -> None:
     def deed(driver: Any, slot: int) -> Any:
         return driver.no_such_attribute
 

@@ -50,7 +50,7 @@ def test_entries_awake_loaded_or_pending_are_seen() -> None:
     assert check_idle(driver, 0.005) == ()
 
 
-def test_slots_in_use_and_events_of_nobody_are_seen() -> None:
+def test_slots_in_use_and_events_without_an_owner_are_found() -> None:
     opened = open_model(make_model(8, 2))
     driver = opened.driver
     with driver.ims.allocate(masked=True) as interrupt:

@@ -78,7 +78,7 @@ def wrong_vector(model: TestedModel, vector: int) -> None:
     super(TestedModel, model).raise_vector(1 - vector)
 
 
-def test_a_message_on_another_vector_is_told() -> None:
+def test_a_message_on_another_vector_is_reported() -> None:
     crossed = type("Crossed", (TestedModel,), {"raise_vector": wrong_vector})
     with open_model(make_model(4, 2, base=crossed)).driver as driver:
         driver.ims.allocate_group(2).close()  # both donors are there
@@ -152,7 +152,7 @@ def test_an_error_of_the_driver_keeps_its_own_hint() -> None:
         assert report.findings[0].hint == "read SWERR at 0xc0"
 
 
-def test_a_status_that_cannot_be_read_is_told_too() -> None:
+def test_a_status_that_cannot_be_read_is_reported_too() -> None:
     class Worse(TestedDriver):
         def fire(self, slot: int, *, pasid: int | None = None) -> Any:
             raise RuntimeError("no queue")

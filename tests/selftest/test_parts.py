@@ -120,7 +120,7 @@ def test_a_donor_that_came_late_is_not_an_echo() -> None:
     assert ledger.look() == []
 
 
-def test_what_was_so_before_the_reset_is_not_told_again() -> None:
+def test_what_was_so_before_the_reset_is_not_reported_again() -> None:
     first, second = SlotEvidence(), SlotEvidence(after_reset=True)
     first.leaks, second.leaks = {1, 2}, {1, 2}
     assert [each.text for each in name_findings(first, second, 8, 2)] == ["slots 1-2 ignore their masks"]

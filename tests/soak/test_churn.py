@@ -29,7 +29,7 @@ from vfio_ims.testing import held
 ALLOCATIONS = int(os.environ.get("VFIO_IMS_CHURN", "4000"))
 THREADS = 4
 VECTORS = 4
-PATIENCE = 30.0
+TIMEOUT = 30.0
 
 
 class Churn:
@@ -65,7 +65,7 @@ class Churn:
         else:
             with self.two.model.lock:
                 self.two.model.stores[2].fire(irq.slot)
-        if not irq.wait(PATIENCE):
+        if not irq.wait(TIMEOUT):
             self.problems.append(f"lost: {irq}")
 
     def shared(self, random: Random) -> int:
@@ -111,7 +111,7 @@ class Churn:
                 self.opened.add(number)
             try:
                 vector.trigger()
-                if not vector.wait(PATIENCE):
+                if not vector.wait(TIMEOUT):
                     self.problems.append(f"lost: a trigger of vector {number}")
             finally:
                 with pool.lock:

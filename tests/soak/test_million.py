@@ -23,7 +23,7 @@ from vfio_ims.ims import FireStatus, ImsInterrupt
 FIRES = int(os.environ.get("VFIO_IMS_SOAK", "20000"))
 THREADS = 4
 BURST = 8
-PATIENCE = 30.0
+TIMEOUT = 30.0
 
 
 class Owner(threading.Thread):
@@ -50,7 +50,7 @@ class Owner(threading.Thread):
             interrupt.wakeup.take()
             assert self._driver.fire(interrupt.slot).status is FireStatus.SENT
             self.fired[interrupt.slot] += 1
-        self.lost += [interrupt.slot for interrupt in chosen if not interrupt.wait(PATIENCE)]
+        self.lost += [interrupt.slot for interrupt in chosen if not interrupt.wait(TIMEOUT)]
 
 
 def count_messages(driver: Driver) -> Counter[int]:

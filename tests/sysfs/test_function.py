@@ -108,7 +108,7 @@ def test_an_unprivileged_reader_gets_64_bytes_and_no_verdict(tree: Tree) -> None
     hint = ims_hint(function.capabilities)
     assert hint.answer is None
     assert "only 64 bytes" in hint.text
-    assert "as root" in hint.would_tell
+    assert "as root" in hint.to_find_out
 
 
 def test_message_interrupts_with_their_chips(tree: Tree) -> None:
@@ -148,7 +148,7 @@ def test_remapping_is_unknown_while_no_interrupt_is_allocated(tree: Tree) -> Non
     tree.function("0000:00:01.0", iommu="dmar0", irqs={40: "PCI-MSI"})
     evidence = interrupt_remapping(dsa(tree, iommu="dmar2"))
     assert evidence.answer is None
-    assert "eventfd" in evidence.would_tell
+    assert "eventfd" in evidence.to_find_out
 
 
 @pytest.mark.parametrize(("text", "methods"), [("flr bus", ("flr", "bus")), ("", ()), (None, None)])

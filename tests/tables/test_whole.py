@@ -210,7 +210,7 @@ def test_the_whole_conformance_suite(inner: pytest.Pytester, name: str, table: s
     assert outcomes["passed"] + outcomes["skipped"] >= 24
 
 
-@pytest.mark.usefixtures("impatient")
+@pytest.mark.usefixtures("short_timeout")
 @pytest.mark.parametrize("table", TABLES)
 def test_a_table_that_clears_a_neighbour_is_named_by_the_conformance_suite(inner: pytest.Pytester, table: str) -> None:
     result = conform(inner, HERE / table, f"mock:{model(table)},defect=clears-neighbour,remapping=no")
@@ -220,7 +220,7 @@ def test_a_table_that_clears_a_neighbour_is_named_by_the_conformance_suite(inner
     )
 
 
-@pytest.mark.usefixtures("impatient")
+@pytest.mark.usefixtures("short_timeout")
 def test_a_shared_address_that_goes_with_one_slot_is_named_by_the_conformance_suite(
     inner: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -24,10 +24,10 @@ def inner(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.
 
 
 @pytest.fixture
-def impatient(inner: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+def short_timeout(inner: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
     """The conformance suite gives up an interrupt after a second.
 
     The module is looked up by name in ``sys.modules``, as the inner run does: an attribute of the package may be left
     from the module of an earlier inner run.
     """
-    monkeypatch.setattr(import_module("vfio_ims.testing.contract"), "PATIENCE", 1.0)
+    monkeypatch.setattr(import_module("vfio_ims.testing.contract"), "TIMEOUT", 1.0)

@@ -138,12 +138,12 @@ WRONG = {
     ),
     "names slots that it was not asked of": (
         "def fired(self, slots): return [*slots, 15]",
-        "test_a_slot_that_fired_is_told",
+        "test_a_slot_that_fired_is_reported",
         "Wrong.fired breaks*those of the slots that it was asked of*asked of ?0, 1, 2, 3? it named ?0, 1, 2, 3, 15?*",
     ),
     "names slots before any fire": (
         "def fired(self, slots): return slots",
-        "test_a_slot_that_fired_is_told",
+        "test_a_slot_that_fired_is_reported",
         "Wrong.fired breaks*named before any fire*",
     ),
     "forgets slots that it was not asked of": (
@@ -152,12 +152,12 @@ WRONG = {
         self.last = (*self.last, slot); return super().fire(slot)
     def fired(self, slots):
         last, self.last = self.last, (); return [slot for slot in slots if slot in last]""",
-        "test_a_slot_that_fired_is_told",
+        "test_a_slot_that_fired_is_reported",
         "Wrong.fired breaks*also when it was not asked of at first*asked of ?0, 1, 2, 3? then, it named ??",
     ),
     "waits in fired": (
         "def fired(self, slots): time.sleep(1.3); return []",
-        "test_a_slot_that_fired_is_told",
+        "test_a_slot_that_fired_is_reported",
         "Wrong.fired breaks*it must not wait*it took *",
     ),
     "quiesces once": (
@@ -173,7 +173,7 @@ WRONG = {
 }
 
 
-@pytest.mark.usefixtures("impatient")
+@pytest.mark.usefixtures("short_timeout")
 @pytest.mark.parametrize("wrong", WRONG)
 def test_a_breach_is_named(inner: pytest.Pytester, wrong: str) -> None:
     body, test, says = WRONG[wrong]
@@ -191,7 +191,7 @@ def test_a_driver_that_loses_every_interrupt_is_waited_for_once(
     from vfio_ims.ims import ImsInterrupt
 
     contract = import_module("vfio_ims.testing.contract")
-    monkeypatch.setattr(contract, "PATIENCE", 0.5)
+    monkeypatch.setattr(contract, "TIMEOUT", 0.5)
     monkeypatch.setattr(contract, "BRIEF", 0.125)
     lost: list[float] = []
     wait = ImsInterrupt.wait

@@ -32,14 +32,14 @@ class Wire:
     def __init__(self) -> None:
         names = Path("/sys/class/virtio-ports").glob("*/name")
         port = next(name.parent.name for name in names if name.read_text().strip() == PORT)
-        # Not blocking: a blocked write to a port that nobody has open on the host never ends.
+        # Not blocking: a blocked write to a port that is not open on the host never ends.
         self._fd = os.open(f"/dev/{port}", os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
-        patience = time.monotonic() + 5  # the kernel learns a little late that the host is there
+        deadline = time.monotonic() + 5  # the kernel learns a little late that the host is there
         while True:
             try:
                 return self._wait(select.POLLOUT)
             except LabGoneError:
-                if time.monotonic() > patience:
+                if time.monotonic() > deadline:
                     raise
                 time.sleep(0.02)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The machines a guest can be: what QEMU emulates, what the kernel is told, where the PCI functions sit."""
+"""The machines a guest can be: what QEMU emulates, the kernel's arguments, where the PCI functions sit."""
 
 from __future__ import annotations
 

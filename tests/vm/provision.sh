@@ -215,7 +215,7 @@ if [[ ! -d $qemu || ! -d $kernel || ! -d $accel_config || ! -d $headers ]]; then
         say "waiting for another run"
         flock 9
     fi
-    rm -rf "$cache"/work.* # left by a run that was killed; whoever has the lock is alone here
+    rm -rf "$cache"/work.* # left by a run that was killed; the holder of the lock is alone here
     work=$(mktemp -d "$cache/work.XXXXXX")
     trap 'rm -rf "$work"' EXIT
     chmod 755 "$work"

@@ -61,7 +61,7 @@ def wire(descriptor: int) -> list[str]:
 def _kernel_line(platform: Platform, shape: Shape) -> str:
     words = [
         *("root=hostroot", "rootfstype=9p", "ro"),
-        # Nobody changes the host's files under a guest that lives for seconds, so it may keep what it has read.
+        # The host's files do not change under a guest that lives for seconds, so it may keep what it has read.
         "rootflags=trans=virtio,version=9p2000.L,msize=262144,cache=loose",
         *("console=ttyS0", "loglevel=7", "panic=-1"),
         # On a busy host the emulated timer may miss the moment in which the kernel tries it, and that is a panic.

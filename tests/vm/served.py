@@ -98,8 +98,8 @@ class Lab:
         """Several, ``jobs`` at once; each has ``timeout`` seconds."""
         wanted = [{"argv": list(argv), "timeout": timeout, "user": user, "env": env or {}} for argv in commands]
         request = json.dumps({"commands": wanted, "jobs": jobs})
-        patience = timeout * -(-len(wanted) // jobs) + 60  # the first command waits for the imports
-        ran = self.guest.run([*_WARM, "run", request], timeout=patience)
+        limit = timeout * -(-len(wanted) // jobs) + 60  # the first command waits for the imports
+        ran = self.guest.run([*_WARM, "run", request], timeout=limit)
         if ran.returncode or not ran.stdout:
             raise LabError(f"the warm interpreter is gone: {ran}\n{self._said('warm', 'log')}")
         console = "\n".join(line for line in ran.console.splitlines() if not _EXPECTED.search(line))

@@ -180,9 +180,9 @@ def test_linux_ends_a_halt_with_a_function_reset(foreign: Foreign) -> None:
     before = later.state.generation
     with later.lock:
         later.halt(ResetNeeded.FUNCTION)
-    patience = time.monotonic() + 20
+    deadline = time.monotonic() + 20
     while later.state.generation == before or later.registers().get(Bar0.GENSTS).state != State.ENABLED:
-        assert time.monotonic() < patience, foreign.guest.console
+        assert time.monotonic() < deadline, foreign.guest.console
         time.sleep(0.05)
     assert foreign.step("show", "dsa2")["dsa2"]["state"] == "enabled"
     assert [row.get(QueueConfig.SIZE).entries for row in later.state.queues] == 8 * [16]

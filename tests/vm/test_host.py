@@ -48,8 +48,8 @@ def test_memory_decoding_off_is_an_error_and_no_signal(lab: Lab, interface: str)
 
 
 @pytest.mark.parametrize(("model", "interface"), [("minimal", "type1"), ("dsa", "iommufd")])
-def test_what_others_do_behind_our_back_is_told_and_mended(lab: Lab, model: str, interface: str) -> None:
-    found = lab.scenario("behind", f"{lab[model]},iommu={interface}")
+def test_changes_from_outside_are_reported_and_undone_by_reset(lab: Lab, model: str, interface: str) -> None:
+    found = lab.scenario("changed_from_outside", f"{lab[model]},iommu={interface}")
     says = {
         "reset": "1 of 1 slot does not hold what was written",
         "decoding": "memory decoding is off",
@@ -60,7 +60,7 @@ def test_what_others_do_behind_our_back_is_told_and_mended(lab: Lab, model: str,
     for what, answer in found.items():
         assert answer["found"].startswith(f"DeviceError: {says[what]}"), answer
         assert answer["waiter"] == ["DeviceError"]
-        assert answer["mended"], what
+        assert answer["works_again"], what
 
 
 @pytest.mark.parametrize("interface", ["type1", "iommufd"])
@@ -72,7 +72,7 @@ def test_a_function_removed_while_its_slots_fire_is_given_back(lab: Lab, interfa
     assert found["given"]
     assert found["seconds"] < 2.0
     assert found["fires"] > 0
-    # Whoever waited is told by RemovedError, whoever came later by ClosedError: both say why.
+    # A wait under way raises RemovedError, a later call ClosedError: both say why.
     assert "the host takes the device back" in found["ends"][0]
     assert "the host takes the device back" in found["reason"]
     assert found["touched"] == []
@@ -108,7 +108,7 @@ def machine() -> Iterator[Lab]:
         yield Lab(guest, ["minimal", "dsa", "rng", "edu"])
 
 
-PATIENT = ("--timeout", "20", "--slots", "16", "--json")
+OPTIONS = ("--timeout", "20", "--slots", "16", "--json")
 
 
 def as_member(lab: Lab, *words: str, groups: str = "vfio") -> Done:
@@ -140,7 +140,7 @@ def test_from_discovery_to_restore(machine: Lab) -> None:
     assert well.status == 0, well
 
     for interface in ("type1", "iommufd"):
-        tested = as_member(lab, "selftest", device, "--iommu", interface, *PATIENT)
+        tested = as_member(lab, "selftest", device, "--iommu", interface, *OPTIONS)
         assert tested.status == 0, tested
         assert tested.json["lost"] == 0
         assert tested.json["delivered"] == tested.json["fired"] > 0
@@ -159,7 +159,7 @@ def test_from_discovery_to_restore(machine: Lab) -> None:
     assert found["back"]
     assert lab.run(["vfio-ims", "bind", device]).status == 0
     lab.guest.run(["udevadm", "settle"])
-    again = as_member(lab, "selftest", device, *PATIENT)
+    again = as_member(lab, "selftest", device, *OPTIONS)
     assert again.status == 0, again
 
     restored = lab.run(["vfio-ims", "restore"])

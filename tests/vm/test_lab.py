@@ -31,7 +31,7 @@ def call(fd, number, *words):
     fcntl.ioctl(fd, 0x3B00 + number, buffer)
     return buffer
 
-# The kernel itself refuses these attaches where interrupts are not safe, unless it was told otherwise.
+# The kernel itself refuses these attaches where interrupts are not safe, unless configured otherwise.
 container, member = os.open("/dev/vfio/vfio", os.O_RDWR), os.open(f"/dev/vfio/{group}", os.O_RDWR)
 call(member, 104, container)  # VFIO_GROUP_SET_CONTAINER
 fcntl.ioctl(container, 0x3B00 + 102, 1)  # VFIO_SET_IOMMU: type 1

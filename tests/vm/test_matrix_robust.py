@@ -49,7 +49,7 @@ def test_a_killed_self_test_is_cleaned_up_by_the_function_reset(lab: Lab) -> Non
 
 
 @pytest.mark.parametrize(("interface", "node"), [("type1", "/dev/vfio/"), ("iommufd", "/dev/vfio/devices/vfio")])
-def test_an_ordinary_user_is_told_what_is_missing(lab: Lab, interface: str, node: str) -> None:
+def test_an_ordinary_users_error_says_what_is_missing(lab: Lab, interface: str, node: str) -> None:
     done = lab.run(["vfio-ims", "selftest", lab["heir"], "--iommu", interface], user=NOBODY).check(status=3)
     print(done.stderr)
     assert not done.stdout
@@ -59,7 +59,7 @@ def test_an_ordinary_user_is_told_what_is_missing(lab: Lab, interface: str, node
     assert "Traceback" not in done.stderr
 
 
-def test_a_function_that_is_not_bound_is_told_how_to(lab: Lab) -> None:
+def test_an_unbound_functions_error_says_how_to_bind(lab: Lab) -> None:
     address = lab["heir"]
     lab.guest.run(["sh", "-c", f"echo {address} > /sys/bus/pci/devices/{address}/driver/unbind"])
     try:
@@ -71,7 +71,7 @@ def test_a_function_that_is_not_bound_is_told_how_to(lab: Lab) -> None:
     lab.run(["vfio-ims", "selftest", address, "--no-reset"]).check()
 
 
-def test_a_function_in_use_is_told_by_whom(lab: Lab) -> None:
+def test_a_function_in_uses_error_says_by_whom(lab: Lab) -> None:
     facts = lab.scenario("in_use", lab["heir"])
     assert len(facts) == 4
     for names_the_holder, text in facts.values():

@@ -65,7 +65,7 @@ def selftest(lab: Lab, ran: dict[str, dict[str, Done]], interface: str) -> dict[
     return ran[interface]
 
 
-def told(report: dict[str, Any]) -> str:
+def summary(report: dict[str, Any]) -> str:
     """What there is to know of a self-test in the test's output."""
     counts = ("slots", "fired", "delivered", "lost", "duplicated", "misrouted", "withheld", "unexpected", "refused")
     lines = [", ".join(f"{report[name]} {name}" for name in counts)]
@@ -80,7 +80,7 @@ def test_every_fire_of_every_slot_is_delivered(
     lab: Lab, ran: dict[str, dict[str, Done]], interface: str, model: str
 ) -> None:
     report = selftest(lab, ran, interface)[model].check().json
-    print(f"{report['device']} ({model}, {report['mount']}):", told(report))
+    print(f"{report['device']} ({model}, {report['mount']}):", summary(report))
     assert report["verdict"] == "passed"
     assert report["slots"] == FIRED[model]
     assert report["table_slots"] == SLOTS[model]

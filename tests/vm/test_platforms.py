@@ -17,7 +17,7 @@ from tests.vm.platforms import AMD, INTEL
 EDU = {"driver": "edu"}
 
 
-def test_an_unprovisioned_machine_is_told_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unprovisioned_machines_error_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VFIO_IMS_CACHE", str(tmp_path))
     with pytest.raises(NotProvisioned, match=r"lacks qemu .*, kernel .*: run tests/vm/provision\.sh"):
         Guest(INTEL)

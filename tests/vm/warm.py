@@ -69,7 +69,7 @@ def become(command: dict[str, Any], stem: Path) -> None:
         status = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
         if isinstance(stop.code, str):
             print(stop.code, file=sys.stderr)
-    except BaseException:  # noqa: BLE001 - as an interpreter of its own would tell it
+    except BaseException:  # noqa: BLE001 - as an interpreter of its own would print it
         traceback.print_exc()
     finally:
         sys.stdout.flush()

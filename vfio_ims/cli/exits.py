@@ -30,7 +30,7 @@ OK, FAILED, USAGE, NOT_READY, NOTHING, INTERRUPTED = 0, 1, 2, 3, 4, 130
 
 
 class ReaderLeft(Exception):
-    """Nobody reads our output any more: ``vfio-ims show DEVICE | head``.
+    """The reader of our output is gone: ``vfio-ims show DEVICE | head``.
 
     No OSError: click turns a broken pipe into status 1.
     """
@@ -46,7 +46,7 @@ def reading() -> Iterator[None]:
 
 
 def reader_left() -> int:
-    """The status where nobody reads our output any more: that of a command which SIGPIPE ends, such as ``cat``.
+    """The status where the reader of our output is gone: that of a command which SIGPIPE ends, such as ``cat``.
 
     Standard output and error lead nowhere from now on: what is buffered is written when the interpreter ends.
     """

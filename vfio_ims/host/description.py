@@ -56,7 +56,7 @@ class Description:
                         "name": link.name,
                         "answer": link.word,
                         "evidence": link.evidence.text,
-                        "would_tell": link.evidence.would_tell,
+                        "to_find_out": link.evidence.to_find_out,
                         "required": link.required,
                     }
                     for link in self.verdict.links

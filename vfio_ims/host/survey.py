@@ -55,7 +55,7 @@ class Candidate:
             "title": self.title,
             "class": None if function.class_code is None else f"{function.class_code:06x}",
             "family": None if self.family is None else self.family.name,
-            "ims": {"answer": self.hint.answer, "evidence": self.hint.text, "would_tell": self.hint.would_tell},
+            "ims": {"answer": self.hint.answer, "evidence": self.hint.text, "to_find_out": self.hint.to_find_out},
             "state": str(self.state),
             "why": self.why,
             "next": self.next,

@@ -37,7 +37,9 @@ class VerdictLink:
         return {True: "yes", False: "no", None: "unknown"}[self.evidence.answer]
 
     def __str__(self) -> str:
-        hint = f" (to find out: {self.evidence.would_tell})" if self.evidence.would_tell and self.word != "yes" else ""
+        hint = (
+            f" (to find out: {self.evidence.to_find_out})" if self.evidence.to_find_out and self.word != "yes" else ""
+        )
         return f"{self.name}: {self.word}, {self.evidence.text}{hint}"
 
 
@@ -92,7 +94,7 @@ def hint_links(capabilities: Capabilities) -> list[VerdictLink]:
         among = f"none of its {others} DVSECs is Intel's for SIOV" if others else "config space has no DVSEC at all"
         present = Evidence(False, f"{among} (read from {capabilities.source})")
     else:
-        present = Evidence(None, hint.text, hint.would_tell)
+        present = Evidence(None, hint.text, hint.to_find_out)
     return [VerdictLink("SIOV DVSEC", present), VerdictLink("IMS bit", hint)]
 
 

@@ -200,4 +200,4 @@ class Evidence:
 
     answer: bool | None
     text: str
-    would_tell: str = field(default="")
+    to_find_out: str = field(default="")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The device on the test context: firing it, waiting for it, and how patient to be."""
+"""The device on the test context: firing it, waiting for it, and how long."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ class Context:
                 return
 
     @property
-    def patience(self) -> float:
+    def fire_timeout(self) -> float:
         """How long to wait for what must come: T, but a device that is silent over and over is not given T each time.
 
         After two silent waits the mount's settle time does, and after twenty more twenty times the usual latency.

@@ -89,7 +89,7 @@ def _arrives(context: Context, evidence: SlotEvidence, interrupt: ImsInterrupt) 
     before = donor.count
     if context.fire(interrupt.slot).status is not FireStatus.SENT:
         return False
-    if interrupt.wait(context.patience):
+    if interrupt.wait(context.fire_timeout):
         return True
     if donor.count > before:
         evidence.unnamed.add(interrupt.slot)

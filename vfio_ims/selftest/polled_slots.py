@@ -51,7 +51,7 @@ def words(context: Context, evidence: SlotEvidence, tally: Tally, skip: frozense
                 evidence.refusals.setdefault(slot, str(report))
                 continue
             answers = evidence.holds.get(slot, slot)  # an entry that reads back as another's will answer for it
-            if not polled[answers].wait(context.patience):
+            if not polled[answers].wait(context.fire_timeout):
                 context.silence()
                 _explain(context, evidence, tally, polled, slot)
             elif answers == slot:
@@ -76,7 +76,7 @@ def _explain(context: Context, evidence: SlotEvidence, tally: Tally, polled: dic
             word.poll()
         tally.refires += 1
         context.fire(slot)
-        deadline = time.monotonic() + min(context.settle, context.patience)
+        deadline = time.monotonic() + min(context.settle, context.fire_timeout)
         while not written and time.monotonic() < deadline:
             written = [other for other, word in polled.items() if word.poll()]
             time.sleep(0.0002)

@@ -40,7 +40,7 @@ class Refire:
         def moved() -> bool:
             return any(account.donor.count != count for account, count in zip(accounts, before, strict=True))
 
-        if not context.until(moved, min(context.settle, context.patience)):
+        if not context.until(moved, min(context.settle, context.fire_timeout)):
             context.refire_was_silent()
         elif echo:
             context.pause(context.settle)

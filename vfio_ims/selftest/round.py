@@ -115,7 +115,7 @@ class Rounds:
     def _arrives(self, slot: int, base: int, start: float, *, measured: bool) -> bool:
         """Wait until the owner is woken and its donor has counted."""
         account, interrupt = self._account(slot), self._interrupts[slot]
-        limit = self._context.patience
+        limit = self._context.fire_timeout
         if slot in self._evidence.unkept or slot in self._evidence.holds:  # little hope
             limit = min(limit, self._context.settle)
         deadline = start + limit

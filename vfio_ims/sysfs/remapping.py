@@ -26,14 +26,14 @@ def interrupt_remapping(function: Function) -> Evidence:
     own = _judge(function)
     if own is not None:
         return Evidence(*own)
-    would_tell = "its own interrupts, once one MSI-X vector has an eventfd"
+    to_find_out = "its own interrupts, once one MSI-X vector has an eventfd"
     if function.iommu is not None:
         for other in functions(function.root):
             if other.address != function.address and other.iommu == function.iommu:
                 seen = _judge(other)
                 if seen is not None:
-                    return Evidence(seen[0], f"{seen[1]}, behind the same IOMMU, {function.iommu}", would_tell)
+                    return Evidence(seen[0], f"{seen[1]}, behind the same IOMMU, {function.iommu}", to_find_out)
     if function.msi_irqs:
         chips = ", ".join(sorted({irq.chip or "(no name readable)" for irq in function.msi_irqs}))
         return Evidence(None, f"nothing is known of its interrupt chip: {chips}", "the kernel's log")
-    return Evidence(None, f"{function} has no message interrupt allocated", would_tell)
+    return Evidence(None, f"{function} has no message interrupt allocated", to_find_out)

@@ -355,7 +355,7 @@ def test_fire_vector_raises_the_devices_own_vector(ims_driver: Driver) -> None:
 # --- fired and quiesce ------------------------------------------------------------------------------------------------
 
 
-def test_a_slot_that_fired_is_told_at_least_once(ims_driver: Driver) -> None:
+def test_a_slot_that_fired_is_reported_at_least_once(ims_driver: Driver) -> None:
     slots = list(ims_driver.ims.allocate_group(4).slots)
     assert fired_slots(ims_driver, slots) == [], breach(
         ims_driver, "fired", "those that have fired", "named before any fire"

@@ -31,7 +31,7 @@ __all__ = [
     "values",
 ]
 
-PATIENCE = 10.0  # seconds until a driver's first interrupt counts as lost; an emulated machine is slow
+TIMEOUT = 10.0  # seconds until a driver's first interrupt counts as lost; an emulated machine is slow
 BRIEF = 0.5  # seconds for its later ones: it is broken already, and is to be named soon
 STOPS = 30.0  # seconds that stop may take on a device which no longer answers
 PROMPT = 1.0  # seconds that a callback may take that must not wait
@@ -54,8 +54,8 @@ _lost: WeakSet[type[Driver]] = WeakSet()
 
 def arrives(driver: Driver, irq: ImsInterrupt | VectorInterrupt) -> bool:
     """Whether the interrupt comes, and by itself: what is found only when the time is over does not count."""
-    patience, began = BRIEF if type(driver) in _lost else PATIENCE, time.monotonic()
-    arrived = irq.wait(patience) and time.monotonic() - began < patience / 2
+    timeout, began = BRIEF if type(driver) in _lost else TIMEOUT, time.monotonic()
+    arrived = irq.wait(timeout) and time.monotonic() - began < timeout / 2
     if not arrived:
         _lost.add(type(driver))
     return arrived

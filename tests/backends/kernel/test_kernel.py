@@ -412,7 +412,7 @@ def test_remapping_is_judged_by_the_interrupts_chip(kernel: Any, opened: Open) -
     with opened() as port:
         before = port.interrupt_remapping()
         assert before.answer is None
-        assert "MSI-X" in before.would_tell
+        assert "MSI-X" in before.to_find_out
         (folder / "msi_irqs").mkdir()
         (folder / "msi_irqs/55").write_text("msix\n")
         chip = kernel.sys / "kernel/irq/55"

@@ -32,7 +32,7 @@ SIBLING = "0000:6a:01.1"
 
 
 @pytest.fixture(autouse=True)
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+def short_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kernel_access.retry, "__defaults__", (0.0,))
 
 

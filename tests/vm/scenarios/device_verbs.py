@@ -18,7 +18,7 @@ from vfio_ims.host import RemovalWatch
 from vfio_ims.pci.capabilities import PowerState
 from vfio_ims.ports.values import ResetMethod
 
-PATIENCE = 30.0
+TIMEOUT = 30.0
 KEEPS = 0x0170  # a register of the e1000e that keeps what is written: FCTTV (82574 datasheet, 10.2.2)
 folder, nic, legacy, edu = sys.argv[1:]
 
@@ -66,7 +66,7 @@ def hot_reset(name: str) -> dict[str, Any]:
             "message kept": device.interrupts.msix.message(0) == message,
         }
         vector.trigger()
-        found["arrives"] = vector.wait(PATIENCE)
+        found["arrives"] = vector.wait(TIMEOUT)
         return found
 
 
@@ -96,10 +96,10 @@ def cpus(name: str) -> dict[str, Any]:
         before = vector.affinity()
         target = min(before.allowed - before.effective)
         vector.set_affinity({target})
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + TIMEOUT
         while vector.affinity().effective != {target} and time.monotonic() < deadline:
             device.bar(0).write32(0x08, 0)  # the model's RAISE
-            assert vector.wait(PATIENCE)
+            assert vector.wait(TIMEOUT)
         after = vector.affinity()
         return {
             "before": sorted(before.allowed),
@@ -114,7 +114,7 @@ def errors(name: str, interface: str) -> dict[str, Any]:
         device.config.memory = device.config.bus_master = True
         with RemovalWatch(device, on_error=seen.append):
             (Path(folder) / f"armed-{interface}").touch()
-            deadline = time.monotonic() + PATIENCE
+            deadline = time.monotonic() + TIMEOUT
             while not seen and time.monotonic() < deadline:
                 time.sleep(0.05)
         report = seen[0].report if seen else None

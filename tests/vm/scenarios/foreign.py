@@ -16,7 +16,7 @@ from typing import Any
 
 DSA = Path("/sys/bus/dsa")
 PAGE = mmap.PAGESIZE
-PATIENCE = 60.0
+TIMEOUT = 60.0
 WORDS = b"the quick brown fox jumps over the lazy dog while nobody counts its hairs ".split(b" ")
 
 
@@ -82,7 +82,7 @@ def copy(times: str) -> dict[str, Any]:
     (knobs / "run").write_text("1")
     while True:  # reading the knob `wait` does not do: it does not wait for threads that have yet to begin
         log = run("dmesg")
-        if log.count("Started 1 threads") == log.count("summary") or time.monotonic() > started + PATIENCE:
+        if log.count("Started 1 threads") == log.count("summary") or time.monotonic() > started + TIMEOUT:
             break
         time.sleep(0.05)
     seconds = time.monotonic() - started

@@ -10,16 +10,16 @@ from vfio_ims.errors import DeviceBusy
 
 facts: dict[str, object] = {}
 for held in ("type1", "iommufd"):
-    told, tell = os.pipe()
+    ready, announce = os.pipe()
     free, done = os.pipe()
     child = os.fork()
     if child == 0:
         os.close(done)
         with vfio_ims.open_driver(f"{sys.argv[1]},iommu={held}"):
-            os.write(tell, b"x")
+            os.write(announce, b"x")
             os.read(free, 1)
         os._exit(0)
-    assert os.read(told, 1)
+    assert os.read(ready, 1)
     for asked in ("type1", "iommufd"):
         try:
             vfio_ims.open(f"{sys.argv[1]},iommu={asked}").close()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A self-test is killed with SIGKILL in the middle; then no slot can fire, and nobody else's event has moved.
+"""A self-test is killed with SIGKILL in the middle; then no slot can fire, and no other event has moved.
 
     killed.py VICTIM BYSTANDER HEIR SLOTS FIRES...
 
@@ -51,8 +51,8 @@ def kill_after(name: str, fires: int) -> str:
     os.close(writing)
     _, status = os.waitpid(child, 0)
     assert os.waitstatus_to_exitcode(status) == -signal.SIGKILL, f"it ended by itself: {status}"
-    with open(reading, "rb") as told:
-        return told.read().decode()
+    with open(reading, "rb") as report:
+        return report.read().decode()
 
 
 class Bystander(ExitStack):

@@ -10,7 +10,7 @@ from pathlib import Path
 import vfio_ims
 from vfio_ims.ims import FireStatus, ImsInterrupt
 
-PATIENCE = 20.0
+TIMEOUT = 20.0
 STALE = 0.5
 OLD_VECTOR_LINGERS = 0.1  # some ticks after that: arch/x86/kernel/apic/vector.c, vector_cleanup_callback
 
@@ -57,7 +57,7 @@ with vfio_ims.open_driver(name) as driver:
             before = domain.donor_of(irq.slot).count
             irq.wakeup.take()  # a shared donor's event woke its other owners, too
             fire(irq)
-            assert irq.wait(PATIENCE), irq
+            assert irq.wait(TIMEOUT), irq
             assert domain.donor_of(irq.slot).count > before, f"{irq}: woken by a rewrite, not by an event"
 
     def is_stale(irq: ImsInterrupt) -> None:

@@ -14,7 +14,7 @@ from vfio_ims.errors import DeviceBusy, UnsupportedError, UsageError
 from vfio_ims.ims import FireStatus
 from vfio_ims.native import iommufd, vfio
 
-PATIENCE = 20.0
+TIMEOUT = 20.0
 FIRST, SECOND = 5, 0x1234
 
 
@@ -38,7 +38,7 @@ def works(driver, slots) -> None:
     """Each slot is raised by work of its own PASID (None: untagged), and by no other."""
     for irq in slots:
         assert driver.fire(irq.slot, **({} if irq.pasid is None else {"pasid": irq.pasid})).status is FireStatus.SENT
-        assert irq.wait(PATIENCE), irq
+        assert irq.wait(TIMEOUT), irq
         report = driver.fire(irq.slot, pasid=(irq.pasid or FIRST) ^ 1)
         assert report.status is FireStatus.REFUSED, report
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Somebody removes a function while its slots fire: the application is told, and the device given back.
+"""A function is removed while its slots fire: the application is notified, and the device given back.
 
 Argument: the device's name. Leaves the function back on the bus, without a driver. Prints JSON.
 """
@@ -49,7 +49,7 @@ def main(name: str) -> None:
     fires, ends = [0], []
     asked: list[float] = []
 
-    def told(reason: RemovedError) -> None:
+    def on_removal(reason: RemovedError) -> None:
         global watching
         watching = True
         asked.append(time.monotonic())
@@ -68,7 +68,7 @@ def main(name: str) -> None:
 
     worker = threading.Thread(target=work)
     worker.start()
-    with RemovalWatch(driver, told) as watch:
+    with RemovalWatch(driver, on_removal) as watch:
         while fires[0] < 3:
             time.sleep(0.01)
         os.write(go, b"x")

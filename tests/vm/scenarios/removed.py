@@ -12,7 +12,7 @@ from vfio_ims import selftest
 from vfio_ims.errors import SetupError
 from vfio_ims.ims import FireStatus
 
-PATIENCE = 20.0
+TIMEOUT = 20.0
 PCI = Path("/sys/bus/pci")
 
 name = sys.argv[1]
@@ -30,16 +30,16 @@ with vfio_ims.open_driver(name) as driver:
         for irq in irqs:
             irq.wakeup.take()
             assert driver.fire(irq.slot).status is FireStatus.SENT
-            assert irq.wait(PATIENCE), f"{irq}: lost after {fires} fires"
+            assert irq.wait(TIMEOUT), f"{irq}: lost after {fires} fires"
             fires += 1
         if fires == 20:
             remover.start()
         after += bool(after or request.count)
-        assert time.monotonic() - began < PATIENCE, "the kernel never asked for the device"
+        assert time.monotonic() - began < TIMEOUT, "the kernel never asked for the device"
     facts["fires"], facts["asked_for"], facts["fires_after_the_request"] = fires, request.count, 4 * after
     assert remover.is_alive(), "the kernel did not wait for us"
     closing = time.monotonic()
-remover.join(PATIENCE)
+remover.join(TIMEOUT)
 assert not remover.is_alive(), "something of ours still holds the function"
 facts["given back in"] = round(time.monotonic() - closing, 2)
 assert not function.exists()
@@ -51,11 +51,11 @@ except SetupError as error:
 (PCI / "rescan").write_text("1")
 (function / "driver_override").write_text("vfio-pci")
 (PCI / "drivers_probe").write_text(address)
-deadline = time.monotonic() + PATIENCE
+deadline = time.monotonic() + TIMEOUT
 while not (function / "driver").exists() and time.monotonic() < deadline:
     time.sleep(0.05)
 with vfio_ims.open_driver(name) as driver:
-    report = selftest.run(driver, options=selftest.Options(timeout=PATIENCE, slots=8, reset=False))
+    report = selftest.run(driver, options=selftest.Options(timeout=TIMEOUT, slots=8, reset=False))
     assert report.passed, str(report)
 facts["back"] = report.counts.to_json()
 json.dump(facts, sys.stdout)

@@ -157,7 +157,7 @@ def _verdict(machine: Machine, function: Function, group: str) -> list[Result]:
         answer = link.evidence.answer
         status = {True: Status.OK, None: Status.UNKNOWN}.get(answer, Status.FAIL if link.required else Status.WARN)
         cause = {"no": "without it IMS interrupts cannot work"}.get(link.word, "") if link.required else ""
-        fix = "" if status is Status.OK else link.evidence.would_tell or f"vfio-ims show {function} --live"
+        fix = "" if status is Status.OK else link.evidence.to_find_out or f"vfio-ims show {function} --live"
         if link.required and answer is False:
             fix = "it cannot be fixed: use a function that has it (vfio-ims list)"
         elif link.name == "interrupt remapping" and answer is False:

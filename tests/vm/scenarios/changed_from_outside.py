@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What others do to a device that is open here, through sysfs: each is told by check() and mended by the driver's
+"""What others change, through sysfs, of a device that is open here: check() reports it, the driver's reset() undoes it.
 
-reset(). Argument: the device's name. Prints JSON.
+Argument: the device's name. Prints JSON.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from vfio_ims.errors import DeviceError, VfioImsError
 from vfio_ims.ims import ImsInterrupt
 from vfio_ims.pci.capabilities import PowerManagement
 
-PATIENCE = 20
+TIMEOUT = 20
 
 
 class Hands:
-    """Somebody else's, as root: sysfs, with no word to VFIO."""
+    """What another program does as root: through sysfs, unknown to VFIO."""
 
     def __init__(self, driver: Driver) -> None:
         self.folder = Path("/sys/bus/pci/devices", driver.label)
@@ -74,7 +74,7 @@ def attempt(driver: Driver, act: Callable[[], None]) -> tuple[ImsInterrupt, dict
         found = "nothing"
     except DeviceError as error:
         found = f"{type(error).__name__}: {error.why}"
-    waiter.join(PATIENCE)
+    waiter.join(TIMEOUT)
     return irq, {"found": found, "waiter": seen}
 
 
@@ -96,7 +96,7 @@ def main(name: str) -> None:
             driver.reset()
             irq.wait(0)
             driver.fire(irq.slot)
-            answer["mended"] = irq.wait(timeout=PATIENCE)
+            answer["works_again"] = irq.wait(timeout=TIMEOUT)
             irq.close()
             found[what] = answer
     print(json.dumps(found))
