@@ -131,8 +131,8 @@ def test_drain_commands_wait_for_what_they_name(dsa: Dsa) -> None:
     with held(dsa) as go, dsa.wq(0, pasid=5) as wq:
         first = long(wq, memory.at(0))
         begun(dsa, 1)
-        dsa.drain(queue=1)
-        dsa.drain(pasid=6)
+        dsa.control.drain(queue=1)
+        dsa.control.drain(pasid=6)
         for command, operand in (
             (Command.DRAIN_QUEUE, queue_operand(0)),
             (Command.DRAIN_PASID, 5),
@@ -156,9 +156,9 @@ def test_aborts_drop_what_was_not_begun(dsa: Dsa) -> None:
             begun(dsa, 1)
             dropped = [wq.submit.fill(memory.at(0), b"\2", 8), wq.submit.drain()]
             kept = neighbour.submit.fill(memory.at(LONG), b"\3", 8)
-            assert dsa.occupancy(0) == 2
+            assert dsa.control.occupancy(0) == 2
             dsa.regs.CMD.write(command=Command.ABORT_QUEUE, operand=queue_operand(0))
-            assert dsa.occupancy(0) == 0
+            assert dsa.control.occupancy(0) == 0
             go.set()
             # The commander does not know of a command that was written past it, and would write its own into it.
             deadline = time.monotonic() + 30

@@ -96,10 +96,10 @@ WRONG_OF_THE_DRIVER: list[tuple[Callable[[Dsa], object], str]] = [
     (lambda dsa: dsa.wq(1, timeout=None), "timeout must be seconds, not None"),  # type: ignore[arg-type]
     (lambda dsa: dsa.wq(1, timeout=-1), "timeout must be seconds, not -1"),
     (lambda dsa: dsa.wq(1, pasid="5"), "pasid must be None or a number, not '5'"),  # type: ignore[arg-type]
-    (lambda dsa: dsa.drain(queue=8), "enabled are 0, 1, 2"),
-    (lambda dsa: dsa.abort(queue=-1), "enabled are 0, 1, 2"),
-    (lambda dsa: dsa.occupancy(8), "enabled are 0, 1, 2"),
-    (lambda dsa: dsa.watch_occupancy(0, 4), "there must be an interrupt to raise"),
+    (lambda dsa: dsa.control.drain(queue=8), "enabled are 0, 1, 2"),
+    (lambda dsa: dsa.control.abort(queue=-1), "enabled are 0, 1, 2"),
+    (lambda dsa: dsa.control.occupancy(8), "enabled are 0, 1, 2"),
+    (lambda dsa: dsa.control.watch_occupancy(0, 4), "there must be an interrupt to raise"),
 ]
 
 

@@ -192,19 +192,19 @@ def test_occupancy_is_read_and_interrupts_when_there_is_room(dsa: Dsa) -> None:
     with dsa.ims.allocate() as irq, dsa.wq(1) as wq:
         with model.lock:
             operations = [wq.submit.memmove(memory.at(0), memory.at(8 << 20), 8 << 20) for _ in range(8)]
-            assert dsa.occupancy(1) == 8
-            dsa.watch_occupancy(1, 3, irq)
+            assert dsa.control.occupancy(1) == 8
+            dsa.control.watch_occupancy(1, 3, irq)
             assert not irq.wait(timeout=0)
         assert irq.wait(timeout=5)
         for operation in operations:
             operation.wait()
-        assert dsa.occupancy(1) == 0
+        assert dsa.control.occupancy(1) == 0
         assert not irq.wait(timeout=0.02)
-        dsa.watch_occupancy(1, 3, irq)  # there is room already
+        dsa.control.watch_occupancy(1, 3, irq)  # there is room already
         assert irq.wait(timeout=1)
-        dsa.watch_occupancy(1, None)
+        dsa.control.watch_occupancy(1, None)
     with dsa.device.interrupts.open_msix(7) as vector:
-        dsa.watch_occupancy(1, 3, vector)
+        dsa.control.watch_occupancy(1, 3, vector)
         assert vector.wait(timeout=1)
 
 
@@ -221,7 +221,7 @@ def test_work_for_a_pasid(dsa: Dsa, completion: str) -> None:
             wq.memmove(memory.at(0), 0x7000_0000, 8)
         with pytest.raises(DeviceBusy, match="uses it for PASID 291"):
             dsa.wq(2)
-        dsa.drain(pasid=0x123)
+        dsa.control.drain(pasid=0x123)
     assert memory.take(0, 2000) == expected[PAGE : PAGE + 2000]
     with dsa.wq(2) as wq:
         assert wq.nop().ok

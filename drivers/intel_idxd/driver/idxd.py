@@ -49,7 +49,7 @@ __all__ = ["Dsa", "Iaa", "Idxd"]
 _EVERYTHING = 0xFFFF_FFFF
 
 
-class Idxd(QueueControl, Driver):
+class Idxd(Driver):
     """What DSA and IAA have in common."""
 
     reserved_vectors = (0,)
@@ -195,9 +195,8 @@ class Idxd(QueueControl, Driver):
             firing = made(self, "firing")
             if firing is not None:
                 stack.callback(firing.close)  # before the device stops: what is under way completes
-            domain = made(self, "ims")
-            if domain is not None:
-                stack.callback(domain.close)
+            if "ims" in self.__dict__:  # or opening it failed before
+                stack.callback(self.ims.close)
 
     def _close_memory(self) -> None:
         if "in_flight" in self.__dict__:
@@ -268,6 +267,11 @@ class Idxd(QueueControl, Driver):
     @made_once
     def firing(self) -> Firing:
         return Firing(self.resources, self.dedicated, self.event_about)
+
+    @made_once
+    def control(self) -> QueueControl:
+        """Commands to whole queues: drain, abort, occupancy."""
+        return QueueControl(self.resources, self._queue)
 
     # --- the contract -------------------------------------------------------------------------------------------------
 

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a driver does with whole queues: drain, abort, occupancy, PASID."""
+"""Commands to whole work queues: drain, abort, occupancy."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from vfio_ims.errors import UsageError
@@ -13,33 +14,17 @@ from ..hardware.commands import Command, queue_operand
 from .configuration import queue_entry
 
 if TYPE_CHECKING:
-    from ..hardware.registers import Bar0
-    from .capabilities import Capabilities
-    from .commander import Commander
-    from .handles import Handles
-    from .in_flight import InFlight
+    from .resources import Resources
     from .work_queue import WorkQueue
 
 __all__ = ["QueueControl"]
 
 
 class QueueControl:
-    """The part of the driver that commands queues."""
+    """Commands to whole queues of the device with ``resources``. ``find`` returns a queue, or raises UsageError."""
 
-    regs: Bar0
-    capabilities: Capabilities
-    label: str
-
-    if TYPE_CHECKING:
-
-        @property
-        def commander(self) -> Commander: ...
-        @property
-        def handles(self) -> Handles: ...
-        @property
-        def in_flight(self) -> InFlight: ...
-        def check_open(self, operation: str) -> None: ...
-        def _queue(self, index: int) -> WorkQueue: ...
+    def __init__(self, resources: Resources, find: Callable[[int], WorkQueue]) -> None:
+        self._resources, self._find = resources, find
 
     def drain(self, queue: int | None = None, *, pasid: int | None = None) -> None:
         """Wait until all work, that of one queue, or that of a PASID has completed."""
@@ -52,19 +37,20 @@ class QueueControl:
     def _command(
         self, of_all: Command, of_queue: Command, of_pasid: Command, queue: int | None, pasid: int | None
     ) -> None:
-        self.check_open(of_all.name.lower().replace("_", " "))
+        commander = self._resources.commander
+        self._resources.owner.check_open(of_all.name.lower().replace("_", " "))
         if pasid is not None:
-            self.commander.run(of_pasid, pasid)
+            commander.run(of_pasid, pasid)
         elif queue is not None:
-            self._queue(queue)
-            self.commander.run(of_queue, queue_operand(queue))
+            self._find(queue)
+            commander.run(of_queue, queue_operand(queue))
         else:
-            self.commander.run(of_all)
+            commander.run(of_all)
 
     def occupancy(self, queue: int) -> int:
         """Entries of a queue that are taken: one read."""
-        self._queue(queue)
-        return queue_entry(self.regs, self.capabilities, queue).STATUS.read().occupancy
+        self._find(queue)
+        return queue_entry(self._resources.regs, self._resources.capabilities, queue).STATUS.read().occupancy
 
     def watch_occupancy(
         self, queue: int, limit: int | None, interrupt: ImsInterrupt | VectorInterrupt | None = None
@@ -73,18 +59,19 @@ class QueueControl:
 
         That it is raised at once where the queue is below the limit already is inferred.
         """
-        self._queue(queue)
+        self._find(queue)
+        resources = self._resources
         if limit is not None and interrupt is None:
             why = "there must be an interrupt to raise: an ImsInterrupt or a VectorInterrupt"
-            raise UsageError(f"watch the occupancy of work queue {queue}", device=self.label, why=why)
-        entry = queue_entry(self.regs, self.capabilities, queue)
+            raise UsageError(f"watch the occupancy of work queue {queue}", device=resources.label, why=why)
+        entry = queue_entry(resources.regs, resources.capabilities, queue)
         entry.OCCUPANCY_LIMIT.write(0)
         entry.STATUS.write(interrupt=1)
         if limit is None or interrupt is None:
             return
         if isinstance(interrupt, ImsInterrupt):
-            entry.OCCUPANCY_INTERRUPT.write(handle=self.handles.slot(interrupt.slot), ims=1)
-            self.in_flight.watch(interrupt.slot)
+            entry.OCCUPANCY_INTERRUPT.write(handle=resources.handles.slot(interrupt.slot), ims=1)
+            resources.in_flight.watch(interrupt.slot)
         else:
-            entry.OCCUPANCY_INTERRUPT.write(handle=self.handles.vector(interrupt.vector))
+            entry.OCCUPANCY_INTERRUPT.write(handle=resources.handles.vector(interrupt.vector))
         entry.OCCUPANCY_LIMIT.write(entries=limit, enable=1)
