@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from tests.host.box import DSA, IAA, NIC, Box
+from tests.host.box import DSA, IAA, NIC, Box, bare_reads
 from tests.pci.dumps import SPR_DSA
 from vfio_ims.errors import UsageError
 from vfio_ims.host import Candidate, Selection, State, candidates, unseen
@@ -189,13 +189,7 @@ def test_names_come_from_the_pci_ids_file(box: Box) -> None:
 
 
 def test_two_thousand_functions_take_a_few_reads_each(two_thousand: Box) -> None:
-    """As processor time, beside that of a bare read of every function's config space and uevent in the same run."""
-    places = list((two_thousand.tree.root / "bus/pci/devices").iterdir())
-    began = time.process_time()
-    for place in places:
-        for name in ("config", "vendor", "device", "class"):
-            (place / name).read_bytes()
-    bare = time.process_time() - began
+    bare = bare_reads(two_thousand)
     began = time.process_time()
     found = candidates(two_thousand.machine, everything=True)
     took = time.process_time() - began
