@@ -154,3 +154,13 @@ def test_a_file_system_that_is_really_full(tiny: Path) -> None:
             journal.drop(IAA)
         filler.unlink()
     assert answers == {0, errno.ENOSPC}
+
+
+def test_an_entry_that_was_cut_is_refused_in_plain_words(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "bindings")
+    journal.put(ENTRY)
+    place = journal.folder / f"{DSA}.json"
+    place.write_text(place.read_text()[:20])
+    with pytest.raises(SetupError, match=r"not what this version wrote: line \d, column \d+: ") as refused:
+        journal.entries()
+    assert "Expecting" not in str(refused.value)

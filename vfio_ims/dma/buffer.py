@@ -28,7 +28,7 @@ class Buffer(Owner):
 
     def __init__(self, space: AddressSpace, memory: Backing, iova: int, size: int) -> None:
         super().__init__(f"{space.label} buffer at {iova:#x}", space)
-        self.space, self.iova, self.size, self.address = space, iova, size, memory.address
+        self.space, self.iova, self.size, self._address = space, iova, size, memory.address
         self._memory, self.mapped = memory, memory.size
         self._withdrawn = False
         self._kept: object = None
@@ -41,6 +41,15 @@ class Buffer(Owner):
         """
         self.check_open("use a buffer")
         return self._memory.view[: self.size]
+
+    @property
+    def address(self) -> int:
+        """Where the bytes are in this process; 0 for a BAR or dma-buf.
+
+        It says so until the buffer is closed: who accesses the memory by it holds ``view`` as long.
+        """
+        self.check_open("use a buffer")
+        return self._address
 
     def __len__(self) -> int:
         return self.size

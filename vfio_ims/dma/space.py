@@ -299,8 +299,9 @@ class AddressSpace(Owner):
         """The IOVA of a byte of this process at ``address``; UsageError where no buffer has it."""
         with self._lock:
             for buffer in self._buffers.values():
-                if buffer.address and 0 <= address - buffer.address < buffer.size:
-                    return buffer.iova + address - buffer.address
+                start = 0 if buffer.closed else buffer.address
+                if start and 0 <= address - start < buffer.size:
+                    return buffer.iova + address - start
         raise UsageError("translate an address", device=self.label, why=f"no buffer has address {address:#x}")
 
     @property

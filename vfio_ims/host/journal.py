@@ -21,6 +21,7 @@ from typing import Any
 from vfio_ims.errors import AccessDenied, SetupError
 from vfio_ims.host.binding import Binding
 from vfio_ims.host.durable import remove_file, replace_file
+from vfio_ims.json_input import read_json
 from vfio_ims.pci import PciAddress
 
 __all__ = ["Entry", "Journal"]
@@ -138,7 +139,7 @@ class Journal:
         with self._typed("read"):
             content = place.read_bytes()
         try:
-            data = json.loads(content)
+            data = read_json(content)
             if data.pop("format") != _FORMAT:
                 raise ValueError("it has another format")
             before, virtual = _binding(data.pop("before")), data.pop("virtual")

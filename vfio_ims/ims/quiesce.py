@@ -33,13 +33,15 @@ class Quiescer:
     def __init__(self, device: Device, table: ImsTable) -> None:
         self._device, self._table = device, table
         self._page: Buffer | None = None
+        self._words: tuple[int, memoryview] = (0, memoryview(b""))  # where the scratch words are; their memory, held
         self._masked = Slot(table.limits.kept(NO_MESSAGE), masked=True) if table.has_mask else None
 
     @property
     def scratch(self) -> Message:
         """A message that goes nowhere: a write to the scratch word, of as many bits of data as the table keeps."""
         if self._page is None:
-            self._page = self._device.dma.allocate(4 * _WORDS)
+            page = self._page = self._device.dma.allocate(4 * _WORDS)
+            self._words = page.address, page.view
         return Message(self._page.iova, _PARKED & (1 << self._table.limits.data_bits) - 1)
 
     def quiet(self, neighbour: Message | None = None) -> Slot:
@@ -106,17 +108,18 @@ class Quiescer:
 
     def _discharge(self, slots: Sequence[int]) -> None:
         start, data = self.scratch.address, self.scratch.data
-        assert self._page is not None
+        at, _ = self._words
         words = [4 * number for number in range(len(slots))]
         for word in words:
-            store(self._page.address + word, 4, 0)
+            store(at + word, 4, 0)
         self._table.write_pattern(slots, [Slot(Message(start + word, data), masked=False) for word in words])
         deadline = time.monotonic() + _UNDER_WAY
         for word in words:
-            poll_memory(self._page.address + word, 4, 0xFFFF_FFFF, data, max(0.0, deadline - time.monotonic()))
+            poll_memory(at + word, 4, 0xFFFF_FFFF, data, max(0.0, deadline - time.monotonic()))
         self._table.write_pattern(slots, [self.quiet()])
 
     def close(self) -> None:
         page, self._page = self._page, None
+        self._words = 0, memoryview(b"")
         if page is not None:
             page.close()

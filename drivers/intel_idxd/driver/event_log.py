@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from vfio_ims.errors import UsageError
 from vfio_ims.locks import make_lock
-from vfio_ims.native.memory import view_of
 
 from ..hardware.events import Event, decode_event, entry_size
 
@@ -29,6 +28,7 @@ class EventLog:
             raise UsageError("make an event log", why=f"entries must be {_LEAST} to 65535, not {entries}")
         self.entries, self._size = entries, entry_size(support)
         self._memory = space.allocate(entries * self._size)
+        self._view = self._memory.view  # keeps the memory, whoever closes the buffer
         self._lock = make_lock()
         self._kept: list[Event] = []  # read from the device, and not taken yet
 
@@ -62,7 +62,7 @@ class EventLog:
         if head == tail:
             return
         while head != tail:
-            self._kept.append(decode_event(view_of(self._memory.address + head * self._size, self._size).tobytes()))
+            self._kept.append(decode_event(self._view[head * self._size : (head + 1) * self._size].tobytes()))
             head = (head + 1) % self.entries
         regs.EVLSTATUS.write(head=head, interrupt=1)
 

@@ -60,6 +60,7 @@ class Firing:
         self._size = resources.records.size
         vectors = resources.device.interrupts.msix.count
         self._buffer = resources.device.dma.allocate((self._slots + vectors) * self._size)
+        self._address = self._buffer.address
         self._memory: memoryview | None = self._buffer.view
         self._late: set[int] = set()  # records of no-ops that no call waits for
         self._locks = [make_lock() for _ in range(_LOCKS)]
@@ -84,7 +85,7 @@ class Firing:
         if self._memory is None:
             self._resources.owner.check_open("fire")
             raise AssertionError("closed with its driver")
-        return Record(self._buffer.address + at, self._buffer.iova + at, self._memory)
+        return Record(self._address + at, self._buffer.iova + at, self._memory)
 
     def _check(self, slot: int) -> None:
         check_index(slot, self._slots, "slot", "fire a slot", self._resources.label)
