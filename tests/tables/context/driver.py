@@ -3,20 +3,17 @@
 
 from functools import cached_property
 
-from vfio_ims.driver import Driver, FireReport
-from vfio_ims.errors import DeviceError, UnsupportedError
-from vfio_ims.ims import FireStatus
+from tests.tables.register_driver import RegisterDriver
+from vfio_ims.errors import DeviceError
 
 from .registers import Bar0
 from .table import ContextTable
 
 
-class Context(Driver):
+class Context(RegisterDriver):
     """Raises any slot on request."""
 
-    @cached_property
-    def regs(self) -> Bar0:
-        return self.device.bar(0).bind(Bar0)
+    block = Bar0
 
     @cached_property
     def table(self) -> ContextTable:
@@ -34,20 +31,6 @@ class Context(Driver):
     def ims_table(self) -> ContextTable:
         return self.table
 
-    def fire(self, slot: int, *, pasid: int | None = None) -> FireReport:
-        if pasid is not None:
-            why = "the device's work carries no PASID"
-            raise UnsupportedError(f"fire slot {slot} for PASID {pasid}", device=self.label, why=why)
-        with self.lock:
-            self.regs.FIRE.write(slot)
-            status = self.regs.STATUS.read()
-        if status.refused:
-            return FireReport(FireStatus.REFUSED, "no such slot, or disabled")
-        return FireReport(FireStatus.PENDING if status.pended else FireStatus.SENT)
-
-    def fire_vector(self, vector: int) -> None:
-        self.regs.FIRE_VECTOR.write(vector)
-
     def stop(self) -> None:
         self.table.enabled = False
-        self.regs.RESET.write(1)
+        super().stop()
