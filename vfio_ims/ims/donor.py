@@ -13,7 +13,7 @@ from vfio_ims.messages import Message
 
 if TYPE_CHECKING:
     from vfio_ims.interrupts import DonorVector, Wakeup
-    from vfio_ims.interrupts.donors import DonorTable
+    from vfio_ims.interrupts.donor_vector import DonorTable
 
 __all__ = ["Donor", "DonorKeeper"]
 
@@ -72,7 +72,7 @@ class Donor:
         with self._lock:
             idle = not self._slots
             self._slots.update(slots)
-            self.load, self._unmasked = len(self._slots), None
+            self._changed()
             if idle and self._slots:
                 self.attached.add(self)
 
@@ -82,9 +82,16 @@ class Donor:
             for slot in slots:
                 self._slots.discard(slot)
                 self._wakeups.pop(slot, None)
-            self.load, self._unmasked = len(self._slots), None
+            self._changed()
             if busy and not self._slots:
                 self.attached.discard(self)
+
+    def _changed(self) -> None:
+        """Slots have come or gone: the loads, here and of the vector, say so."""
+        more = len(self._slots) - self.load
+        self.load += more
+        self.attached.load += more
+        self._unmasked = None
 
     def mask_changed(self) -> None:
         self._unmasked = None

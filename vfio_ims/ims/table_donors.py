@@ -14,7 +14,7 @@ from vfio_ims.messages import Message, MessageLimits
 if TYPE_CHECKING:
     from vfio_ims.ims.table import ImsTable
     from vfio_ims.interrupts import DonorPool, DonorVector
-    from vfio_ims.interrupts.donors import DonorTable
+    from vfio_ims.interrupts.donor_vector import DonorTable
 
 __all__ = ["TableDonors"]
 

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Standard interrupts and waiting for them: by call, by file descriptor, by one hub for many, by ``await``."""
 
-from vfio_ims.interrupts.donors import DonorPool, DonorVector, ReservedVectors
+from vfio_ims.interrupts.donor_vector import DonorVector
+from vfio_ims.interrupts.donors import DonorPool, ReservedVectors
 from vfio_ims.interrupts.hub import EventHub
 from vfio_ims.interrupts.msix import MsixVectors
 from vfio_ims.interrupts.standard import Interrupts
