@@ -39,6 +39,11 @@ ON_EVERY_PYTHON = [
     "tests/native/test_window.py",
 ]
 """What depends on the interpreter: threads, forks, the end of the process, the compiled module."""
+BY_SOCKET_TOO = "debian-3.13"
+"""The one of these Pythons on which models are also reached through a socket; on the others `nightly` does that."""
+IN_PROCESS = ["-k", "not vfio-user"]
+NO_DUMPS = ["-o", "faulthandler_timeout=0"]
+"""A guest's tests may take minutes each: no stacks of those that do."""
 
 _CLOSING = re.compile(r"^=+ .*\b(passed|failed|error|errors|skipped|deselected|no tests ran)\b.* =+$")
 _HUNG = re.compile(r"^-+ a guest's boot hung, and was repeated -+$", re.MULTILINE)
@@ -115,10 +120,11 @@ def suites(names: list[str]) -> list[Suite]:
             listed = subprocess.run([PYTHONS, "list", "--others"], capture_output=True, text=True, check=True).stdout
             for line in listed.splitlines():
                 label, cache, option = line.split("\t")
-                command = [str(PYTHONS), "run", label, "-m", "pytest", *ON_EVERY_PYTHON]
+                mounts = [] if label == BY_SOCKET_TOO else IN_PROCESS
+                command = [str(PYTHONS), "run", label, "-m", "pytest", *ON_EVERY_PYTHON, *mounts]
                 found.append(Suite(f"python-{label}", command, Path(cache), option))
             continue
-        command = {"tests": [*here, *(f"--ignore={path}" for path in VM)], "vm": [*here, *VM]}[name]
+        command = {"tests": [*here, *(f"--ignore={path}" for path in VM)], "vm": [*here, *VM, *NO_DUMPS]}[name]
         cache = WORK / f"{name}.cache"
         found.append(Suite(name, command, cache, str(cache)))
     return found
