@@ -109,13 +109,14 @@ class Box:
         """A device node of this machine."""
         self.nodes = (self.nodes or {}) | self.made_node(path, mode=mode, group=group, accessible=accessible)
 
-    def process(self, pid: int, name: str, *opened: str) -> None:
+    def process(self, pid: int, name: str, *opened: str, flags: int = os.O_RDWR) -> None:
         """A process with these files open."""
         self.file(f"proc/{pid}/comm", name)
         folder = self.root / f"proc/{pid}/fd"
         folder.mkdir(parents=True, exist_ok=True)
         for number, target in enumerate(opened, 3):
             (folder / str(number)).symlink_to(target)
+            self.file(f"proc/{pid}/fdinfo/{number}", f"pos:\t0\nflags:\t0{flags:o}\nmnt_id:\t25")
 
     def interface(self, address: str, name: str, *, up: bool = True, link: bool = True, addressed: bool = True) -> Path:
         """A network interface of the function."""

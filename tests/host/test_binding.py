@@ -125,6 +125,15 @@ def test_an_open_device_is_not_taken_away(ready: Box) -> None:
         binder(ready).restore()
 
 
+def test_a_node_that_udev_only_names_is_not_in_use(ready: Box) -> None:
+    """udev's workers hold a new node by O_PATH while they set its mode: that opens nothing."""
+    before = state(ready.root)[DSA]
+    bind(ready)
+    ready.process(99, "(udev-worker)", "/dev/vfio/23", flags=os.O_PATH)
+    binder(ready).restore()
+    assert state(ready.root)[DSA] == before
+
+
 def test_an_old_kernels_idxd_is_not_touched_lightly(ready: Box) -> None:
     ready.file("proc/sys/kernel/osrelease", "5.13.4")
     with pytest.raises(DeviceBusy, match=r"can crash Linux 5\.13\.4"):

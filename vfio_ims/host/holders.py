@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vfio_ims.host.machine import Holder
@@ -61,8 +62,16 @@ class Holders:
                     target = os.readlink(folder / descriptor)
                 except OSError:
                     continue
-                if target.startswith("/dev/vfio/") and target != "/dev/vfio/vfio":
+                if target.startswith("/dev/vfio/") and target != "/dev/vfio/vfio" and _is_open(folder, descriptor):
                     holder = Holder(int(name), read_text(machine.proc / name / "comm") or "?")
                     if holder not in found.setdefault(target, []):
                         found[target].append(holder)
         return cls({node: tuple(holders) for node, holders in found.items()}, unseen)
+
+
+def _is_open(folder: Path, descriptor: str) -> bool:
+    """Whether a descriptor has its file open: with O_PATH it only names it, as udev does to set a node's mode."""
+    for line in (read_text(folder.with_name("fdinfo") / descriptor) or "").splitlines():
+        if line.startswith("flags:"):
+            return not int(line.split()[1], 8) & os.O_PATH
+    return True
