@@ -98,7 +98,7 @@ class InFlight:
         address = record.address
         with self._lock:
             if address in self._entries:
-                self._end(address)
+                self._drop(address, fired=True)
             self._entries[address] = _Entry(record, queue, slot, session, work)
             self._taken[queue] += 1
             if slot is not None:
@@ -107,7 +107,7 @@ class InFlight:
     def cancel(self, record: Record) -> None:
         """The descriptor was not taken by the device: nothing fires."""
         with self._lock:
-            self._drop(record.address)
+            self._drop(record.address, fired=False)
 
     def end(self, record: Record, work: Waitable | None = None) -> bool:
         """The completion was taken: the record may be used again. A slot that was not reported yet has fired.
@@ -118,21 +118,18 @@ class InFlight:
             entry = self._entries.get(record.address)
             if entry is None or entry.work is not work:
                 return False
-            self._end(record.address)
+            self._drop(record.address, fired=True)
             return True
 
-    def _end(self, address: int) -> None:
-        entry = self._drop(address)
-        if entry is not None and entry.slot is not None:
-            self._fired.add(entry.slot)
-
-    def _drop(self, address: int) -> _Entry | None:
+    def _drop(self, address: int, *, fired: bool) -> None:
         entry = self._entries.pop(address, None)
-        if entry is not None:
-            self._free(entry)
-            if entry.slot is not None:
-                self._raising.discard(address)
-        return entry
+        if entry is None:
+            return
+        self._free(entry)
+        if entry.slot is not None:
+            self._raising.discard(address)
+            if fired:
+                self._fired.add(entry.slot)
 
     def _free(self, entry: _Entry) -> None:
         if entry.taken:

@@ -111,12 +111,14 @@ class Session:
             return True
 
     def retire(self, operation: Operation) -> Completion:
-        """Take the completion out of the record and give that back; called once the device has written it."""
+        """Take the completion out of the record and give that back; called once the device has written it.
+
+        To be called in an ``uninterrupted`` section.
+        """
         record = operation.record
-        with uninterrupted():
-            completion = Completion.read(record.address, self.record_size)
-            if self.resources.in_flight.end(record, operation):
-                self.resources.records.give_back(record)
+        completion = Completion.read(record.address, self.record_size)
+        if self.resources.in_flight.end(record, operation):
+            self.resources.records.give_back(record)
         return completion
 
     def close(self) -> None:
