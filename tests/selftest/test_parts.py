@@ -101,7 +101,7 @@ def test_the_ledger_accounts_for_every_event_once(steps: list[tuple[str, int]]) 
             account.give_up()
         elif step == "look":
             before = sum(each.open is not None for each in ledger.accounts)
-            for found in ledger.look():
+            for found in ledger.take_extras():
                 extra += found.count
                 late += found.late is not None
             answered += before - sum(each.open is not None for each in ledger.accounts)
@@ -115,9 +115,9 @@ def test_a_donor_that_came_late_is_not_an_echo() -> None:
     ledger.accounts[0].expect(4)
     ledger.accounts[0].give_up()
     donor.attached.count += 2
-    (extra,) = ledger.look()
+    (extra,) = ledger.take_extras()
     assert (extra.count, extra.late) == (2, 4)
-    assert ledger.look() == []
+    assert ledger.take_extras() == []
 
 
 def test_what_was_so_before_the_reset_is_not_reported_again() -> None:

@@ -38,10 +38,10 @@ def command(names: tuple[str, ...], slot: str, ids: str, everything: bool, wide:
         selection = Selection.parse(machine, [name for name in names if name not in reports], slot, ids)
         found = candidates(machine, selection, everything=everything or bool(reports))
         hidden = unseen(found, machine)
-        return _tell(found, hidden, wide, as_json, asked=not selection.open)
+        return _report(found, hidden, wide, as_json, asked=not selection.open)
 
 
-def _tell(found: list[Candidate], hidden: list[str], wide: bool, as_json: bool, *, asked: bool) -> int:
+def _report(found: list[Candidate], hidden: list[str], wide: bool, as_json: bool, *, asked: bool) -> int:
     if as_json:
         print_json("list", {"devices": [candidate.to_json() for candidate in found], "not_seen": hidden})
         return exits.OK if found else exits.NOTHING

@@ -26,6 +26,6 @@ class BarMsixTable:
         bar, entry = self._bar, self._area.offset + MSIX_ENTRY_SIZE * vector
         return bar.read32(entry), bar.read32(entry + 4), bar.read32(entry + 8)
 
-    def look(self, vector: int) -> bytes:
+    def read_bytes(self, vector: int) -> bytes:
         """The same 12 bytes, by three reads in one compiled call."""
         return self._bar.read_block(self._area.offset + MSIX_ENTRY_SIZE * vector, 3)

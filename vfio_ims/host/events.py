@@ -93,17 +93,17 @@ class DeviceEvents:
         self._poll = select.poll()
         if self._source.fileno() >= 0:
             self._poll.register(self._source.fileno(), select.POLLIN)
-        self._look(None)
+        self._scan(None)
         if not existing:
             self._waiting.clear()
 
     # --- looking ------------------------------------------------------------------------------------------------------
 
-    def _look(self, addresses: set[PciAddress] | None) -> None:
+    def _scan(self, addresses: set[PciAddress] | None) -> None:
         if addresses is None:
             addresses = set(self._seen) | {function.address for function in self.machine.functions()}
         for address in sorted(addresses):
-            was, now = self._seen.get(address), self._see(address)
+            was, now = self._seen.get(address), self._state_of(address)
             if was != now:
                 self._waiting.extend(_difference(address, was, now))
             if now is None:
@@ -111,7 +111,7 @@ class DeviceEvents:
             else:
                 self._seen[address] = now
 
-    def _see(self, address: PciAddress) -> _Seen | None:
+    def _state_of(self, address: PciAddress) -> _Seen | None:
         function = Function(address, self.machine.sys)
         try:
             inode = os.stat(function.path).st_ino
@@ -132,7 +132,7 @@ class DeviceEvents:
     def _update(self) -> None:
         news = self._source.news()
         pending = {address for address, seen in self._seen.items() if is_vfio_driver(seen.driver) and not seen.node}
-        self._look(None if news is None else news | pending)
+        self._scan(None if news is None else news | pending)
 
     # --- waiting ------------------------------------------------------------------------------------------------------
 

@@ -117,12 +117,12 @@ class EventHub(Owner):
         with self._lock:
             self.check_open("drain events")
             ticks = self._ticks
-            found = self._look() - (self._ticks - ticks)
+            found = self._dispatch() - (self._ticks - ticks)
         if self._due:
             self._run_due()
         return found
 
-    def _look(self) -> int:
+    def _dispatch(self) -> int:
         """Take and dispatch, with the lock held. Threads that sleep are woken by the taking, and wait for the lock."""
         poller, sinks, total = self._poller, self._sinks, 0
         failure: Exception | None = None
@@ -161,7 +161,7 @@ class EventHub(Owner):
                 self.check_open("wait for an interrupt")
                 left = None if deadline is None else deadline - time.monotonic()
                 over = left is not None and left <= 0
-                if (ready or over) and self._look():  # an event that came meanwhile is not reported as a timeout
+                if (ready or over) and self._dispatch():  # an event that came meanwhile is not reported as a timeout
                     epoch = poller.epoch  # which taking has changed
                     if done():
                         return True
@@ -194,7 +194,7 @@ class EventHub(Owner):
                 return
             self.draining_loop = loop
             try:
-                self._look()
+                self._dispatch()
             except BaseException:
                 self._poller.nudge()  # what was taken and not dispatched is not readable by itself
                 raise

@@ -37,7 +37,7 @@ class MsixTable(Protocol):
         """Three single reads of 32 bits."""
         ...
 
-    def look(self, vector: int) -> bytes:
+    def read_bytes(self, vector: int) -> bytes:
         """The same 12 bytes, by three reads in one compiled call."""
         ...
 
@@ -114,7 +114,9 @@ class MsixVectors:
 
     def holds(self, vector: int, message: Message) -> bool:
         """Whether one look at the table shows ``message`` for ``vector``: three reads of the device, in one call."""
-        return self._table is not None and self._table.look(vector) == _MESSAGE.pack(message.address, message.data)
+        return self._table is not None and self._table.read_bytes(vector) == _MESSAGE.pack(
+            message.address, message.data
+        )
 
     def message(self, vector: int) -> Message:
         """The message that the kernel wrote for an attached ``vector``, read twice alike with an address.

@@ -301,7 +301,7 @@ class DeviceModel:
                     action, arguments = self._actions.popleft()
                     action(*arguments)
         if self._watcher is not None:
-            self._watcher.look()
+            self._watcher.wake()
 
     def close(self) -> None:
         self._bus = None

@@ -21,7 +21,7 @@ class Watcher:
         self._wanted, self._stop = threading.Event(), False
         self._thread: threading.Thread | None = None
 
-    def look(self) -> None:
+    def wake(self) -> None:
         """Something may pend now. Called with ``lock`` held, the model's."""
         if not any(store.pending for store in self._stores):
             return

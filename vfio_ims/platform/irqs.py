@@ -76,7 +76,7 @@ class Irqs:
                     self._dispatch(IrqIndex(index), IrqSet(flags), start, count, data)
                 finally:
                     if flags & IrqSet.ACTION_TRIGGER:
-                        self._tell(IrqIndex(index), start, count)
+                        self._notify(IrqIndex(index), start, count)
         except VfioImsError as error:
             if error.device is None:
                 kind = IrqIndex(index).name if 0 <= index < len(IrqIndex) else f"index {index}"
@@ -141,7 +141,7 @@ class Irqs:
                 return (self.msi if index == IrqIndex.MSI else self.msix).armed(vector)
         return self.singles[IrqIndex(index)].armed
 
-    def _tell(self, index: IrqIndex, start: int, count: int) -> None:
+    def _notify(self, index: IrqIndex, start: int, count: int) -> None:
         if not count:
             start, count = 0, self._counts.get(index, 0)
         if count:

@@ -77,9 +77,9 @@ def fire_withheld(
     ledger = Ledger(context.donors())
     leaks, suspects, careful, done = set[int](), set[int](), 0, 0
 
-    def look(*, certain: bool) -> bool:
+    def find_leaks(*, certain: bool) -> bool:
         context.domain.hub.drain()
-        extras = ledger.look()
+        extras = ledger.take_extras()
         for extra in extras:
             near = {extra.account.last} if certain else {extra.account.last, extra.account.before}
             (leaks if certain else suspects).update(slot for slot in near if slot is not None)
@@ -95,18 +95,18 @@ def fire_withheld(
         if careful and careful < _MOST_CAREFUL:
             careful += 1
             context.pause(context.settle)
-        if look(certain=bool(careful)) and not careful:
+        if find_leaks(certain=bool(careful)) and not careful:
             careful = 1
             context.pause(context.settle)
-            look(certain=False)
+            find_leaks(certain=False)
         done += len(shots)
     context.pause(context.settle)
-    look(certain=bool(careful))
+    find_leaks(certain=bool(careful))
     for slot in sorted(suspects - leaks)[:_MOST_CAREFUL]:
         tally.refires += 1
         fire(slot)
         context.pause(context.settle)
-        if ledger.look():
+        if ledger.take_extras():
             leaks.add(slot)
     leaks = leaks or suspects  # it happened, though not again
     tally.unexpected += len(leaks)

@@ -67,7 +67,7 @@ def _of(evidence: SlotEvidence, slots: int, donors: int) -> list[Finding]:
     }
     for kind, found, one, many in found_kinds:
         if found:
-            text = _say(found, slots, one, many) + when
+            text = _phrase(found, slots, one, many) + when
             findings.append(Finding(kind, text, tuple(sorted(found)), hint=hints.get(kind, "")))
     return [*findings, *_name_disturbed(evidence, slots, when)]
 
@@ -78,7 +78,7 @@ def _name_disturbed(evidence: SlotEvidence, slots: int, when: str) -> list[Findi
     for done in ("masked", "closed", "allocated"):
         found = sorted(slot for slot, (what, _) in evidence.disturbed.items() if what == done)
         if found:
-            text = _say(found, slots, "falls silent", "fall silent") + f" when a neighbour is {done}{when}"
+            text = _phrase(found, slots, "falls silent", "fall silent") + f" when a neighbour is {done}{when}"
             wrong = [slot for slot in found if evidence.disturbed[slot][1]]
             if wrong:
                 text += f": slot {wrong[0]} holds {evidence.disturbed[wrong[0]][1]}"
@@ -86,7 +86,7 @@ def _name_disturbed(evidence: SlotEvidence, slots: int, when: str) -> list[Findi
     return findings
 
 
-def _say(found: Iterable[int], slots: int, one: str, many: str) -> str:
+def _phrase(found: Iterable[int], slots: int, one: str, many: str) -> str:
     """``slot 3 ignores its mask``, ``slots 0-3 ignore their masks``."""
     name = name_slots(sorted(found), slots)
     return f"{name} {many if name.startswith('slots') else one}"
@@ -109,7 +109,7 @@ def _name_aliases(aliases: dict[int, int], when: str) -> list[Finding]:
     findings = []
     for distance in sorted({high - low for high, low in aliases.items()}):
         found = [slot for slot, low in aliases.items() if slot - low == distance]
-        text = _say(found, 0, "aliases", "alias") + f" {name_slots([slot - distance for slot in found])}{when}"
+        text = _phrase(found, 0, "aliases", "alias") + f" {name_slots([slot - distance for slot in found])}{when}"
         hint = f"entries {distance} apart are one: an address line of the table, or the width of an index"
         findings.append(Finding(Kind.ALIAS, text, tuple(sorted(found)), hint=hint))
     return findings
@@ -120,7 +120,7 @@ def _name_strays(evidence: SlotEvidence, known: set[int], slots: int, when: str)
     astray = sorted(slot for slot in evidence.misrouted_on if slot not in known)
     if astray:
         got, wanted = min(evidence.misrouted_on[astray[0]])
-        text = _say(astray, slots, "is misrouted", "are misrouted")
+        text = _phrase(astray, slots, "is misrouted", "are misrouted")
         text += f"{when}: slot {astray[0]} raised vector {got} instead of {wanted}"
         findings.append(Finding(Kind.MISROUTED, text, tuple(astray)))
     for slot, others in sorted(evidence.besides.items()):
@@ -142,18 +142,18 @@ def _name_dead(evidence: SlotEvidence, known: set[int], slots: int, when: str) -
     silent = (evidence.dead | set(unkept) - evidence.worked) - known
     refused = sorted(silent & set(evidence.refusals))
     if refused:
-        text = _say(refused, slots, "is refused", "are refused") + f"{when}: {evidence.refusals[refused[0]]}"
+        text = _phrase(refused, slots, "is refused", "are refused") + f"{when}: {evidence.refusals[refused[0]]}"
         findings.append(Finding(Kind.REFUSED, text, tuple(refused)))
     dead = sorted(silent - set(refused))
     if dead:
-        text = _say(dead, slots, "is dead", "are dead") + when
+        text = _phrase(dead, slots, "is dead", "are dead") + when
         lost = [slot for slot in dead if slot in unkept]
         if lost:
             text += f": entries do not keep what is written (slot {lost[0]} holds {unkept[lost[0]]})"
         findings.append(Finding(Kind.DEAD_AFTER_RESET if when else Kind.DEAD, text, tuple(dead)))
     wrong = sorted(set(unkept) - silent - known)
     if wrong:
-        text = _say(wrong, slots, "reads back wrongly", "read back wrongly")
+        text = _phrase(wrong, slots, "reads back wrongly", "read back wrongly")
         text += f"{when}: slot {wrong[0]} holds {unkept[wrong[0]]}"
         findings.append(Finding(Kind.NOT_KEPT, text, tuple(wrong)))
     return findings
@@ -185,7 +185,7 @@ def _echoes(first: SlotEvidence, second: SlotEvidence, slots: int) -> list[Findi
         twice |= set(echoes) - cleared
     if twice:
         when = "" if first.echoes else " after a reset"
-        return [Finding(Kind.TWICE, _say(twice, slots, "fires twice", "fire twice") + when, tuple(sorted(twice)))]
+        return [Finding(Kind.TWICE, _phrase(twice, slots, "fires twice", "fire twice") + when, tuple(sorted(twice)))]
     extra, near = counted(echoes.total(), "extra event"), ", ".join(spans(echoes)[:8])
     text = f"{extra}, none when fired alone again; near slots {near}"
     return [Finding(Kind.EXTRA, text, tuple(sorted(echoes)))]

@@ -60,8 +60,8 @@ class Ledger:
         self.accounts = [Account(donor, place, donor.count) for place, donor in enumerate(donors)]
         self.by_vector = {account.donor.vector: account for account in self.accounts}
 
-    def look(self) -> list[Extra]:
-        """Take what was drained since the last look; one event answers an open fire, the others are extra."""
+    def take_extras(self) -> list[Extra]:
+        """Take what was drained since the last call; one event answers an open fire, the others are extra."""
         extras = []
         for account in self.accounts:
             new = account.donor.count - account.seen

@@ -91,7 +91,7 @@ class Rounds:
 
     def _settled(self) -> list[Extra]:
         self._context.domain.hub.drain()
-        return self.ledger.look()
+        return self.ledger.take_extras()
 
     def _shoot(self, slot: int) -> tuple[int, float] | None:
         """Fire; None where the device refused, so that nothing will come."""

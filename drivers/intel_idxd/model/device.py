@@ -231,7 +231,7 @@ class IdxdModel(DeviceModel):
 
     @on_write(QueueConfig.OCCUPANCY_LIMIT, QueueConfig.STATUS)
     def watch_occupancy(self, queue: int, value: RegisterValue) -> None:
-        self.occupancy.look(queue)
+        self.occupancy.check(queue)
 
     @on_write(Bar0.CMD)
     def command(self, value: RegisterValue) -> None:

@@ -90,7 +90,7 @@ def _dualcast(memory: Memory, descriptor: Descriptor) -> Result:
 
 def _flush(memory: Memory, descriptor: Descriptor) -> Result:
     """There is no cache here: only the addresses are looked up."""
-    reached = memory.look(descriptor.destination, descriptor.size)
+    reached = memory.reachable(descriptor.destination, descriptor.size)
     if reached < descriptor.size:
         return faulted(PageFault(descriptor.destination + reached, write=False), reached)
     return Result()
@@ -100,7 +100,7 @@ def _fetch(memory: Memory, descriptor: Descriptor) -> Result:
     """Translate a region's pages, every ``stride`` bytes (0: each page)."""
     stride = int.from_bytes(descriptor.specific[8:12], "little") or _PAGE
     for at in range(0, descriptor.size, stride):
-        if not memory.look(descriptor.source + at, 1):
+        if not memory.reachable(descriptor.source + at, 1):
             return faulted(PageFault(descriptor.source + at, write=False), at)
     return Result()
 
@@ -114,7 +114,7 @@ def reads_back(descriptor: Descriptor) -> bool:
 def _drain(memory: Memory, descriptor: Descriptor) -> Result:
     """Work before it is done: only the readback is left."""
     for flag, address in ((_READ1, descriptor.source), (_READ2, descriptor.destination)):
-        if descriptor.flags & flag and not memory.look(address, 1):
+        if descriptor.flags & flag and not memory.reachable(address, 1):
             return Result(Status.READBACK_FAULT, fault=address)
     return Result()
 

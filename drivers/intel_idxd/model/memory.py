@@ -105,7 +105,7 @@ class Memory:
             at += step
         return size
 
-    def look(self, iova: int, size: int) -> int:
+    def reachable(self, iova: int, size: int) -> int:
         """How many bytes from ``iova`` on are there: translated, not touched."""
         with self._state.lock:
             reached = self.reach(iova, size, False)

@@ -25,9 +25,9 @@ class Occupancy:
         """A queue holds one less."""
         limit = self._state.queues[queue].get(QueueConfig.OCCUPANCY_LIMIT)
         if limit.enable:
-            self.look(queue)
+            self.check(queue)
 
-    def look(self, queue: int) -> None:
+    def check(self, queue: int) -> None:
         """Raise it if it is due."""
         state = self._state
         row = state.queues[queue]
