@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import array
+import gc
 import mmap
 import os
 from collections.abc import Iterator
@@ -213,6 +214,23 @@ def test_all_of_it_is_taken_back_at_once(vfio_device: Device, memfd: int) -> Non
         assert space.find(place) == (again, 0)
     del buffers, buffer
     memory.close()
+
+
+def is_mapped(address: int) -> bool:
+    """Whether this process has memory at ``address``."""
+    spans = (line.split()[0].split("-") for line in Path("/proc/self/maps").read_text().splitlines())
+    return any(int(start, 16) <= address < int(end, 16) for start, end in spans)
+
+
+def test_memory_that_was_taken_back_stays_as_long_as_somebody_may_store_to_it(vfio_device: Device) -> None:
+    buffer = vfio_device.dma.allocate(PAGE)
+    address = buffer.address
+    vfio_device.dma.unmap_all()
+    assert buffer.closed
+    assert is_mapped(address)
+    del buffer
+    gc.collect()
+    assert not is_mapped(address)
 
 
 def test_a_driver_closes_after_it(vfio_name: str) -> None:

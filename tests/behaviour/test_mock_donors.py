@@ -325,3 +325,25 @@ def test_the_verdict_leaves_the_applications_vectors_out() -> None:
             assert driver.verdict.donors == 2
             assert "2 of 4 vectors, 2 in use by the application" in str(driver.verdict.link("donors"))
         assert driver.verdict.donors == 3
+
+
+class WithMsi(MinimalModel):
+    """A function that has MSI beside MSI-X."""
+
+    msi = 4
+
+
+def test_idle_donors_make_room_for_msi_and_used_ones_do_not() -> None:
+    device = Device(SoftwareDevice(InProcessLink(WithMsi("both")), Platform()))
+    with device, Minimal.start_on(device) as driver:
+        irq = driver.ims.allocate()
+        with pytest.raises(DeviceBusy, match=rf"enable MSI: MSI-X is in use \(vectors {irq.donor}\)"):
+            device.interrupts.open_msi()
+        assert delivered(driver, irq)
+        irq.close()
+        (message,) = device.interrupts.open_msi()
+        message.trigger()
+        assert arrives(message)
+        message.close()
+        with driver.ims.allocate() as irq:
+            assert delivered(driver, irq)

@@ -97,6 +97,16 @@ def test_a_closed_vector_is_free_again(vfio_device: Device) -> None:
     assert vfio_device.interrupts.msix.attached == ()
 
 
+def test_a_vector_can_be_waited_for_until_its_cause_is_seen(vectors: list[VectorInterrupt]) -> None:
+    first = vectors[0]
+    assert first.wait_until(lambda: True, 0)
+    assert not first.wait_until(lambda: False, 0.02)
+    timer = threading.Timer(0.02, first.trigger)
+    timer.start()
+    assert first.wait_until(lambda: first.count == 1, TIMEOUT)
+    timer.join()
+
+
 def test_by_file_descriptor(vectors: list[VectorInterrupt]) -> None:
     descriptor = vectors[0].fileno()
     assert not readable(descriptor, 0)
@@ -104,6 +114,26 @@ def test_by_file_descriptor(vectors: list[VectorInterrupt]) -> None:
     assert readable(descriptor)
     assert os.eventfd_read(descriptor) == 1
     assert not readable(descriptor, 0)
+
+
+def test_a_closed_vector_says_so_however_it_was_read_before(vectors: list[VectorInterrupt]) -> None:
+    closed = vectors[0]
+    closed.fileno()
+    closed.close()
+
+    async def by_await() -> None:
+        await closed
+
+    async def by_async_for() -> None:
+        async for _ in closed:
+            pass
+
+    for wait in (by_await, by_async_for):
+        with pytest.raises(ClosedError, match=r"closed by .*test_msix\.py"):
+            asyncio.run(wait())
+    for block in (closed.wait, lambda: closed.wait_until(lambda: True)):
+        with pytest.raises(ClosedError, match=r"closed by .*test_msix\.py"):
+            block()
 
 
 def test_by_the_hub(vfio_device: Device, vectors: list[VectorInterrupt]) -> None:

@@ -12,7 +12,8 @@ from vfio_ims.ports.values import IovaRange
 
 PAGE = 0x1000
 # As the kernel reports them on x86: the interrupt window is left out; page 0 is in and must not be used.
-RANGES = [IovaRange(0, 0x1F_FFF), IovaRange(0x40_800, 0x5F_FFF)]
+# A page of which a byte is missing at either end cannot be used.
+RANGES = [IovaRange(0, 0x1F_FFF), IovaRange(0x40_800, 0x60_FFE)]
 ALLOWED = {*range(1, 0x20), *range(0x41, 0x60)}
 
 
@@ -82,3 +83,16 @@ def test_the_whole_64_bit_space_can_be_used() -> None:
     allocator = IovaAllocator([IovaRange(0, (1 << 64) - 1)], PAGE)
     allocator.reserve((1 << 64) - PAGE, PAGE)
     assert allocator.allocate(1) == PAGE
+
+
+def test_every_page_can_be_had_lowest_first_and_given_back_for_one_that_fits_exactly() -> None:
+    allocator = IovaAllocator(RANGES, PAGE)
+    pages = [page * PAGE for page in sorted(ALLOWED)]
+    assert [allocator.allocate(1) for _ in pages] == pages
+    assert allocator.free == 0
+    with pytest.raises(DeviceBusy, match="no free range has 0x1000 bytes"):
+        allocator.allocate(1)
+    for iova in (pages[3], pages[4], pages[7]):
+        allocator.release(iova)
+    assert allocator.allocate(2 * PAGE) == pages[3]
+    assert allocator.allocate(PAGE) == pages[7]

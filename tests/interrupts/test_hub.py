@@ -153,3 +153,12 @@ def test_drain_serves_a_loop_of_the_users_own(device: Device, lines: list[Line])
     assert hub.drain() == 1
     assert lines[3].total == 5
     assert lines[3].wakeup.take()
+
+
+def test_a_closed_device_is_named_to_who_adds_an_event(device: Device) -> None:
+    hub = device.interrupts.hub
+    device.close()
+    event = EventFd()
+    with pytest.raises(ClosedError, match=r"mock:minimal: add an event: closed by .*test_hub\.py"):
+        hub.add(event, lambda count: None)
+    event.close()

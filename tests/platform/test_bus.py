@@ -61,6 +61,14 @@ def test_what_is_no_message(function: Function, address: int, data: bytes, pasid
     assert last(function).startswith("6a:00.1")
 
 
+def test_a_message_that_nobody_has_is_logged_whole(function: Function) -> None:
+    function.write(0xFEE00318, (0x4021).to_bytes(4, "little"))
+    fault = function.platform.faults.last
+    assert fault is not None
+    seen = (fault.kind, fault.requester, fault.address, fault.size, fault.data)
+    assert seen == (FaultKind.MESSAGE, 0x6A01, 0xFEE00318, 4, 0x4021)
+
+
 def test_reads_of_the_interrupt_range_fault(function: Function) -> None:
     with pytest.raises(BusFault):
         function.read(0xFEE00000, 4)

@@ -76,6 +76,15 @@ def test_bad_index(index: int) -> None:
     assert refused(make(), index, NONE | TRIGGER, 0, 1) == errno.EINVAL
 
 
+@pytest.mark.parametrize(
+    ("index", "kind"),
+    [(-1, "index -1"), (INTX, "INTX"), (MSI, "MSI"), (MSIX, "MSIX"), (ERR, "ERR"), (REQ, "REQ"), (5, "index 5")],
+)
+def test_a_refusal_names_the_kind(index: int, kind: str) -> None:
+    with pytest.raises(UsageError, match=rf"little: set interrupts \({kind}, start 99, count 1\)"):
+        make().set(index, NONE | TRIGGER, 99, 1)
+
+
 def test_bad_flags_mask_and_unmask() -> None:
     irqs = make()
     assert refused(irqs, MSIX, NONE | MASK | UNMASK, 0, 1) == errno.ENOTTY
@@ -157,6 +166,22 @@ def test_enable_trigger_disable(index: IrqIndex, fds: list[int]) -> None:
     assert [count(fd) for fd in fds[:4]] == [1, 0, 0, 1]
     irqs.set(index, NONE | TRIGGER, 0, 0)
     assert refused(irqs, index, NONE | TRIGGER, 0, 1) == errno.EINVAL
+
+
+@pytest.mark.parametrize("index", [INTX, MSI, MSIX, ERR, REQ])
+def test_descriptor_0_is_one_like_any_other(index: IrqIndex, fds: list[int]) -> None:
+    irqs, saved = make(), os.dup(0)
+    os.dup2(fds[0], 0)  # as in a service that was started without a standard input
+    try:
+        irqs.set(index, EVENTFD | TRIGGER, 0, 1, [0])
+        irqs.set(index, NONE | TRIGGER, 0, 1)
+        assert count(fds[0]) == 1
+        if index == INTX:
+            assert refused(irqs, INTX, EVENTFD | UNMASK, 0, 1, [0]) == errno.EOPNOTSUPP
+    finally:
+        os.dup2(saved, 0)
+        os.close(saved)
+        irqs.close()
 
 
 def test_data_none_with_a_count_is_a_trigger_not_a_disable(fds: list[int]) -> None:

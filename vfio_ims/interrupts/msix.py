@@ -56,7 +56,6 @@ class MsixVectors:
         self.count = info.count
         self.dynamic = not info.flags & IrqFlags.NORESIZE
         self._attached: dict[int, EventFd] = {}
-        self._enabled = 0
 
     @property
     def attached(self) -> tuple[int, ...]:
@@ -80,31 +79,24 @@ class MsixVectors:
                 raise UsageError(f"attach vector {vector}", device=self._port.name, why=why)
             if vector in self._attached:
                 raise DeviceBusy(f"attach vector {vector}", device=self._port.name, why="it is attached already")
-            if not self.dynamic and not self._enabled:
+            if not self.dynamic and not self._attached:
                 descriptors = [event.fileno() if index == vector else -1 for index in range(self.count)]
                 self._port.set_irqs(IrqIndex.MSIX, _ATTACH, 0, self.count, descriptors)
-                self._enabled = self.count
             else:
                 self._port.set_irqs(IrqIndex.MSIX, _ATTACH, vector, 1, [event.fileno()])
-                self._enabled = max(self._enabled, vector + 1)
             self._attached[vector] = event
 
     def detach(self, vector: int) -> None:
-        """Take the descriptor off. The kernel clears the vector's message: slots must not hold it any more."""
+        """Take the descriptor off. The kernel clears the vector's message: slots must not hold it any more.
+
+        With the last one MSI-X is disabled: all remapping entries go to the next that asks.
+        """
         with self._lock:
             if self._attached.pop(vector, None) is None:
                 return
             if self._attached:
                 self._port.set_irqs(IrqIndex.MSIX, _ATTACH, vector, 1, [-1])
             else:
-                self.disable()
-
-    def disable(self) -> None:
-        """Free every vector. Their remapping entries go to the next that asks."""
-        with self._lock:
-            self._attached.clear()
-            if self._enabled:
-                self._enabled = 0
                 self._port.set_irqs(IrqIndex.MSIX, IrqSet.DATA_NONE | IrqSet.ACTION_TRIGGER, 0, 0)
 
     @property

@@ -87,5 +87,4 @@ class MsixTable:
     def read_pending(self, offset: int, size: int) -> bytes:
         """Bytes of the pending bit array, which is read-only."""
         bits = sum(1 << index for index in self._pending)
-        length = -(-self.count // 64) * 8
-        return bits.to_bytes(length, "little")[offset : offset + size].ljust(size, b"\0")
+        return (bits >> 8 * offset & (1 << 8 * size) - 1).to_bytes(size, "little")
