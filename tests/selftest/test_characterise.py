@@ -4,14 +4,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
 from tests.selftest.devices import PASIDS, TestedModel, make_model, open_model
 from vfio_ims.errors import UsageError
+from vfio_ims.ims import SlotArray
 from vfio_ims.messages import Slot
 from vfio_ims.models.slot_store import SlotStore
+from vfio_ims.ports.values import IrqIndex, IrqSet
 from vfio_ims.selftest import Options, Survival, characterise, check_idle
 
 FAST = Options(timeout=0.2, settle=0.005)
@@ -99,6 +102,34 @@ def test_a_device_without_reset_or_control_word() -> None:
     assert check_idle(opened.driver, 0.005) == ()
 
 
+def test_a_table_of_one_slot() -> None:
+    found = characterise(open_model(make_model(1, 1)).driver, options=FAST)
+    assert found.control is not None
+    assert found.control.probed == (0,)
+    assert [trial.raised for trial in found.trials] == [True, None]
+
+
+def test_a_donor_is_masked_where_vfio_can(monkeypatch: pytest.MonkeyPatch) -> None:
+    driver = open_model(make_model(4, 2)).driver
+    port, asked = driver.device.port, []
+    real = port.set_irqs
+
+    def set_irqs(index: int, flags: int, start: int, count: int, data: Sequence[int] = ()) -> None:
+        if flags & (IrqSet.ACTION_MASK | IrqSet.ACTION_UNMASK):
+            asked.append((IrqIndex(index), IrqSet(flags), start, count))
+        else:
+            real(index, flags, start, count, data)
+
+    monkeypatch.setattr(port, "set_irqs", set_irqs)
+    found = characterise(driver, options=FAST)
+    assert [trial.condition for trial in found.trials][1:] == ["donor masked in the MSI-X table"]
+    assert found.trials[1].raised, "this model's slots do not look at the donor's mask"
+    assert [flags for _, flags, *_ in asked] == [
+        IrqSet.DATA_NONE | IrqSet.ACTION_MASK,
+        IrqSet.DATA_NONE | IrqSet.ACTION_UNMASK,
+    ]
+
+
 def test_as_json() -> None:
     opened = open_model(make_model(4, 2))
     content = json.loads(json.dumps(characterise(opened.driver, options=FAST).to_json()))
@@ -123,6 +154,24 @@ def test_a_failure_in_between_leaves_entries_quiet(monkeypatch: pytest.MonkeyPat
     with pytest.raises(KeyboardInterrupt):
         characterise(driver, options=FAST)
     assert check_idle(driver, 0.005) == ()
+    assert [opened.model.slots.slot(index) for index in range(4)] == [Slot()] * 4
+
+
+def test_ctrl_c_between_the_probes_of_control_words_leaves_entries_quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = open_model(make_model(4, 2))
+    bar, table = opened.driver.device.bar(0), opened.driver.ims.table
+    assert isinstance(table, SlotArray)
+    control, real = table.layout.at(3) + 12, bar.write32
+
+    def write32(offset: int, value: int) -> None:
+        real(offset, value)
+        if (offset, value) == (control, 0):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(bar, "write32", write32)
+    with pytest.raises(KeyboardInterrupt):
+        characterise(opened.driver, options=FAST)
+    assert check_idle(opened.driver, 0.005) == ()
     assert [opened.model.slots.slot(index) for index in range(4)] == [Slot()] * 4
 
 

@@ -127,6 +127,7 @@ def test_every_count_of_a_blind_mask_and_of_lost_slots() -> None:
         report = run(driver, options=FAST)
     assert report.counts.lost == 16  # the upper half in both passes after the reset; later steps leave it out
     assert report.findings[0].slots == tuple(range(8, 16))
+    assert "8 entries do not read back as they were written again" in str(report)
     assert [step.name for step in report.steps if step.outcome is Outcome.FAILED] == ["reset", "donor passes, after it"]
 
 
@@ -316,6 +317,28 @@ def test_a_slot_that_raises_another_vector_as_well() -> None:
     report = failing(make_model(8, 4, base=Scattered))
     assert (Kind.MISROUTED, "slot 1 raises vector 3 as well") in names(report)
     assert report.counts.misrouted > 0
+
+
+class Stray(TestedModel):
+    """Slot 3 is dead, and the second fire of slot 0 raises vector 3 beside its own, where nothing is fired then."""
+
+    fires = 0
+
+    def raise_slot(self, slot: int, pasid: int | None) -> FireStatus:
+        if slot == 3:
+            return FireStatus.SENT
+        fate = super().raise_slot(slot, pasid)
+        self.fires += slot == 0 and fate is FireStatus.SENT
+        if slot == 0 and self.fires == 2:
+            self.raise_vector(3)
+        return fate
+
+
+def test_an_event_where_nothing_was_fired() -> None:
+    report = failing(make_model(4, 4, base=Stray))
+    assert (Kind.MISROUTED, "misrouted: events where nothing was fired: 1 on vector 3") in names(report)
+    assert (Kind.DEAD, "slot 3 is dead") in names(report)
+    assert report.counts.misrouted == 1
 
 
 class Dead(TestedModel):

@@ -175,6 +175,15 @@ def test_it_prints_nothing_and_tells_how_far_it_is(capfd: pytest.CaptureFixture[
     assert str(heard[0]) == "ladder: 0 of 5"
 
 
+def test_a_long_step_tells_how_far_it_is_on_the_way() -> None:
+    heard: list[Progress] = []
+    with open_model(make_model(4, 2)).driver as driver:
+        run(driver, options=Options(timeout=1, settle=0.01, dwell=0.12), progress=heard.append)
+    passes = [each.done for each in heard if each.step == "donor passes"]
+    assert passes == sorted(passes), "it never goes back"
+    assert {0, 2, 8} <= {*passes}, "two passes over four slots on two donors"
+
+
 def test_a_table_in_use_is_refused() -> None:
     driver = open_model(make_model(4, 2)).driver
     driver.ims.allocate()
