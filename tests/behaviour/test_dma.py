@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
@@ -139,6 +141,16 @@ def test_memory_goes_with_its_device(vfio_name: str) -> None:
     assert buffer.closed
     with pytest.raises(ClosedError):
         device.dma  # noqa: B018
+
+
+def test_an_address_space_is_forgotten_with_its_last_device(vfio_name: str) -> None:
+    """A program that opens and closes a device day and night does not grow."""
+    device = vfio_ims.open(vfio_name)
+    space = weakref.ref(device.dma)
+    device.close()
+    del device
+    gc.collect()
+    assert space() is None
 
 
 # --- what the device reaches: it fires a slot whose message is a write to memory --------------------------------------
