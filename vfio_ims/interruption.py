@@ -90,13 +90,21 @@ class uninterrupted:  # noqa: N801 - used as a verb: with uninterrupted():
     __slots__ = ("_entered",)
 
     def __enter__(self) -> None:
-        self._entered = enter_section()
+        sections = _sections
+        if sections.depth and _this_thread() == sections.main:  # nested, as most are: no call
+            sections.depth += 1
+            self._entered = True
+        else:
+            self._entered = enter_section()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._entered:
-            leave_section()
+            if _sections.depth > 1:
+                _sections.depth -= 1
+            else:
+                leave_section()
 
 
 def break_off() -> None:

@@ -71,7 +71,8 @@ class Firing:
         handles = self._handles
         with uninterrupted(), self._locks[slot % _LOCKS]:
             record = self._record(slot)
-            self._await_late(record)
+            if self._late:
+                self._await_late(record)
             status = self._run(handles.slot(slot), record, slot, slot=slot)
             if status & STATUS_CODE == Status.INTERRUPT_HANDLE and handles.request and self._revoked():
                 status = self._run(handles.slot(slot), record, slot, slot=slot)

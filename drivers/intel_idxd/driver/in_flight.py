@@ -8,7 +8,7 @@ what it has to wait for, the driver which slots have fired.
 from __future__ import annotations
 
 from array import array
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
@@ -73,7 +73,7 @@ class InFlight:
     def __init__(self) -> None:
         self._lock = make_lock()
         self._entries: dict[int, _Entry] = {}
-        self._taken: Counter[int] = Counter()  # by queue: how many of the entries below have one of its own
+        self._taken: dict[int, int] = defaultdict(int)  # by queue: how many of the entries above have one of its own
         self._raising = _Addresses()
         self._many: list[tuple[Rows, int, object, Waitable | None]] = []
         self._fired: set[int] = set()  # completed, and not reported yet
@@ -115,16 +115,21 @@ class InFlight:
         False where it has ended before, or the record is other ``work``'s by now.
         """
         with self._lock:
-            entry = self._entries.get(record.address)
+            address = record.address
+            entry = self._entries.get(address)
             if entry is None or entry.work is not work:
                 return False
-            self._drop(record.address, fired=True)
+            del self._entries[address]
+            self._leave(address, entry, fired=True)
             return True
 
     def _drop(self, address: int, *, fired: bool) -> None:
         entry = self._entries.pop(address, None)
-        if entry is None:
-            return
+        if entry is not None:
+            self._leave(address, entry, fired=fired)
+
+    def _leave(self, address: int, entry: _Entry, *, fired: bool) -> None:
+        """The entry is in the book no more."""
         self._free(entry)
         if entry.slot is not None:
             self._raising.discard(address)
