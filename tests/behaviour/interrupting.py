@@ -76,6 +76,7 @@ def sweep(act: Callable[[], object], check: Callable[[], object], most: int = _P
     At ``most`` that many, spread evenly. Returns how often it was broken off.
     """
     act()
+    check()  # the next one starts from where each of the others does
     with _interrupted(-1):
         act()
     total = _library().interrupter_seen()

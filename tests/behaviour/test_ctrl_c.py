@@ -194,26 +194,32 @@ def test_a_tight_loop_under_ctrl_c(ims_driver: Driver) -> None:
 
     def press() -> None:
         for _ in range(_PRESSES):
-            time.sleep(chance.uniform(0.001, 0.02))
-            asked.clear()
-            os.kill(os.getpid(), signal.SIGINT)
-            if not asked.wait(TIMEOUT):
+            if not expecting.wait(TIMEOUT):
                 failures.append("Ctrl-C was lost")
                 return
+            time.sleep(chance.uniform(0.001, 0.02))
+            expecting.clear()
+            os.kill(os.getpid(), signal.SIGINT)
+        if not expecting.wait(TIMEOUT):
+            failures.append("the last Ctrl-C was lost")
         over.set()
 
-    asked = threading.Event()
+    expecting = threading.Event()
     threads = [threading.Thread(target=beside), threading.Thread(target=press)]
     for thread in threads:
         thread.start()
     deadline = time.monotonic() + 4 * TIMEOUT
+    expected = False
     while not over.is_set() and not failures and time.monotonic() < deadline:
         try:
+            if not expected:
+                expected = True
+                expecting.set()  # from here on the next one may come
             while not over.is_set():
                 ims_driver.fire(irq.slot)
                 assert irq.wait(TIMEOUT)
         except KeyboardInterrupt:
-            asked.set()
+            expected = False
     for thread in threads:
         thread.join(TIMEOUT)
     assert not any(thread.is_alive() for thread in threads)

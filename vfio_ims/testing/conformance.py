@@ -159,12 +159,11 @@ def test_an_index_outside_the_table_is_refused(idle: Driver) -> None:
 def test_start_raises_nothing_and_leaves_the_bus_mastered(kind: type[Driver], vfio_device: Device) -> None:
     free = [vector for vector in range(vfio_device.interrupts.msix.count) if vector not in kind.reserved_vectors]
     vectors = [vfio_device.interrupts.open_msix(vector) for vector in free[:4]]
-    driver = kind.start_on(vfio_device)
     promise = "on return it can take work and raise any slot, and has raised none; bus mastering is on"
-    assert vfio_device.config.bus_master, breach(driver, "start", promise, "bus mastering is off")
-    for vector in vectors:
-        assert silent(vector), breach(driver, "start", promise, f"vector {vector.vector} was raised")
-    driver.close()
+    with kind.start_on(vfio_device) as driver:
+        assert vfio_device.config.bus_master, breach(driver, "start", promise, "bus mastering is off")
+        for vector in vectors:
+            assert silent(vector), breach(driver, "start", promise, f"vector {vector.vector} was raised")
 
 
 def test_start_works_from_any_state(ims_driver: Driver) -> None:
