@@ -63,4 +63,5 @@ def test_a_message_whose_reader_has_left_ends_quietly_too(words: str) -> None:
 def test_head_gets_its_line(tmp_path: Path) -> None:
     command = f"{sys.executable} -X dev -m vfio_ims.cli.main show mock:minimal --fields | head -n 1"
     done = subprocess.run(["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True, timeout=60)
-    assert (done.returncode, done.stdout, done.stderr) == (QUIET, "mock:minimal\n", "")
+    assert (done.stdout, done.stderr) == ("mock:minimal\n", "")
+    assert done.returncode in (0, QUIET), "0 where all was written before head had read its line"

@@ -36,14 +36,13 @@ def test_a_slots_neighbours_are_left_alone(ims_driver: Driver) -> None:
 
 
 def test_closing_leaves_the_table_quiet(vfio_name: str) -> None:
-    driver = vfio_ims.open_driver(vfio_name)
-    domain = driver.ims
-    table, irq = domain.table, domain.allocate()
-    fired_alright(driver, irq, "before closing")
-    domain.close()
-    if table.has_mask:
-        zeroed = Slot(table.limits.kept(NO_MESSAGE))
-        found = f"slot {irq.slot} was left as {table.read(irq.slot)}"
-        assert table.read(irq.slot) == zeroed, breach(driver, "ims_table", "a slot that is zeroed stays so", found)
-    driver.close()
+    with vfio_ims.open_driver(vfio_name) as driver:
+        domain = driver.ims
+        table, irq = domain.table, domain.allocate()
+        fired_alright(driver, irq, "before closing")
+        domain.close()
+        if table.has_mask:
+            zeroed = Slot(table.limits.kept(NO_MESSAGE))
+            found = f"slot {irq.slot} was left as {table.read(irq.slot)}"
+            assert table.read(irq.slot) == zeroed, breach(driver, "ims_table", "a slot that is zeroed stays so", found)
     assert driver.device.closed
