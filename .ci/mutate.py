@@ -63,23 +63,23 @@ class Covering:
 
     def __init__(self, tree: Path) -> None:
         package = hashlib.sha256()
-        for path in sorted([*(ROOT / "vfio_ims").rglob("*.py"), *(ROOT / "drivers").rglob("*.py")]):
+        for path in sorted([*(tree / "vfio_ims").rglob("*.py"), *(tree / "drivers").rglob("*.py")]):
             package.update(path.read_bytes())
         kept = json.loads(MAP.read_text()) if MAP.exists() else {}
         if kept.get("package") != package.hexdigest():
-            kept = {"package": package.hexdigest(), "files": self._files(), "tests": self._record(tree)}
+            kept = {"package": package.hexdigest(), "files": self._files(tree), "tests": self._record(tree)}
             MAP.parent.mkdir(exist_ok=True)
             MAP.write_text(json.dumps(kept))
         self._tests: dict[str, Any] = kept["tests"]
-        now = self._files()
+        now = self._files(tree)
         self._changed = [name for name in now if now[name] != kept["files"].get(name)]
 
     @staticmethod
-    def _files() -> dict[str, str]:
+    def _files(tree: Path) -> dict[str, str]:
         """A digest of every test file."""
-        places = [ROOT / "tests" / name for name in TESTS]
+        places = [tree / "tests" / name for name in TESTS]
         files = [file for place in places for file in ([place] if place.is_file() else place.rglob("test_*.py"))]
-        return {str(file.relative_to(ROOT)): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+        return {str(file.relative_to(tree)): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
 
     @staticmethod
     def _record(tree: Path) -> Any:
@@ -96,7 +96,7 @@ class Covering:
 
         At a line that runs when the module is imported, or that none runs in this process: those of its file.
         """
-        file, lines = str(mutant.path.relative_to(ROOT)), set(range(mutant.line, mutant.last + 1))
+        file, lines = mutant.path, set(range(mutant.line, mutant.last + 1))
         near = {name: test for name, test in self._tests.items() if file in test["lines"]}
         exact = {name: test for name, test in near.items() if lines.intersection(test["lines"][file])}
         found = exact or near or self._tests
@@ -128,7 +128,7 @@ def _pytest(tree: Path, arguments: list[str], seconds: float) -> tuple[str, int 
 
 def noticed(mutant: Mutant, tree: Path, tests: list[str], seconds: float) -> str:
     """Which of the ``tests`` fails with it; empty if none does. One that does not end in time has noticed."""
-    place = tree / mutant.path.relative_to(ROOT)
+    place = tree / mutant.path
     sound = place.read_text()
     listed = tree / "listed.json"
     listed.write_text(json.dumps(tests))
@@ -145,13 +145,15 @@ def noticed(mutant: Mutant, tree: Path, tests: list[str], seconds: float) -> str
     return failed[1] if failed else "pytest did not end in time" if code is None else f"pytest ended with {code}"
 
 
-def _sampled(asked: argparse.Namespace) -> Iterator[Mutant]:
+def _sampled(asked: argparse.Namespace, tree: Path) -> Iterator[Mutant]:
+    """From the copy: the checkout may change meanwhile."""
     if asked.at:
         file, _, line = asked.at.partition(":")
-        yield from (mutant for mutant in mutants(ROOT / file) if not line or mutant.line == int(line))
+        yield from (mutant for mutant in mutants(tree, file) if not line or mutant.line == int(line))
         return
     for room in asked.room or ROOMS:
-        found = [mutant for path in sorted((ROOT / "vfio_ims" / room).glob("*.py")) for mutant in mutants(path)]
+        files = sorted(str(path.relative_to(tree)) for path in (tree / "vfio_ims" / room).glob("*.py"))
+        found = [mutant for file in files for mutant in mutants(tree, file)]
         random.Random(asked.seed).shuffle(found)
         yield from found[: asked.sample or None]
 
@@ -172,14 +174,14 @@ def main() -> int:
         skip = shutil.ignore_patterns(".git", ".venv*", "build", "dist", "__pycache__", ".*_cache", ".hypothesis")
         shutil.copytree(ROOT, tree, symlinks=True, ignore=skip)
         covering = Covering(tree)
-        for mutant in _sampled(asked):
+        for mutant in _sampled(asked, tree):
             if time.monotonic() > ends:
                 break
             tried += 1
             began = time.monotonic()
             by = noticed(mutant, tree, *covering.of(mutant, asked.seconds))
             survivors += not by
-            where = f"{mutant.path.relative_to(ROOT)}:{mutant.line}: {mutant.kind}"
+            where = f"{mutant.path}:{mutant.line}: {mutant.kind}"
             if not by:
                 print(f"SURVIVED {where}\n  - {mutant.before}\n  + {mutant.after}", flush=True)
             elif asked.verbose:

@@ -25,7 +25,7 @@ _COMPUTED = {
 class Mutant:
     """One changed place: the file, its lines, and the text of the line before and after."""
 
-    path: Path
+    path: str
     line: int
     last: int
     kind: str
@@ -90,9 +90,9 @@ def _code(tree: ast.Module) -> Iterator[ast.AST]:
             ]
 
 
-def mutants(path: Path) -> list[Mutant]:
-    """All of a file's."""
-    source = path.read_text()
+def mutants(root: Path, path: str) -> list[Mutant]:
+    """All of the file at ``path`` in ``root``."""
+    source = (root / path).read_text()
     lines = source.encode().splitlines(keepends=True)
     found = []
     for node in _code(ast.parse(source)):

@@ -347,3 +347,14 @@ def test_idle_donors_make_room_for_msi_and_used_ones_do_not() -> None:
         message.close()
         with driver.ims.allocate() as irq:
             assert delivered(driver, irq)
+
+
+def test_an_exclusive_slot_disturbs_as_few_others_as_it_can() -> None:
+    with vfio_ims.open_driver("mock:minimal") as driver, driver.ims.allocate_group(5) as irqs:
+        before = {irq.slot: irq.donor for irq in irqs}
+        (crowded,) = {donor for donor in before.values() if [*before.values()].count(donor) == 2}
+        with driver.ims.allocate(exclusive=True) as alone:
+            moved = [irq for irq in irqs if irq.donor != before[irq.slot]]
+            assert alone.donor != crowded
+            assert [before[irq.slot] for irq in moved] == [alone.donor]
+            assert all(delivered(driver, irq) for irq in (alone, *irqs))
