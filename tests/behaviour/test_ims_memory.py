@@ -138,3 +138,15 @@ def test_the_table_can_be_read_before_anything_started(vfio_name: str) -> None:
         table.read(0)
         table.read(table.size - 1)
         assert not device.config.bus_master
+
+
+def test_a_former_owners_flag_is_nobodys(ims_driver: Driver) -> None:
+    with ims_driver.ims.allocate_polled() as former:
+        ims_driver.fire(former.slot)
+        assert former.wait(TIMEOUT)
+        ims_driver.fire(former.slot)
+        word = former.message
+    with ims_driver.ims.allocate_polled() as polled:
+        assert polled.message == word, "the same word of memory"
+        assert not polled.value
+        assert not polled.poll()

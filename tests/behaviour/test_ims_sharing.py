@@ -206,3 +206,15 @@ def test_a_fire_before_anybody_holds_the_interrupt_is_found(ims_driver: Driver) 
         while not ims_driver.ims.hub.drain() and time.monotonic() < deadline:
             time.sleep(0.001)
         assert arrives(irqs[1])
+
+
+def test_a_slot_stays_on_the_vector_that_it_was_given(ims_driver: Driver) -> None:
+    domain, interrupts = ims_driver.ims, ims_driver.device.interrupts
+    first, *_, last = domain.eligible_vectors
+    with domain.allocate() as irq:  # on any
+        assert irq.donor == first
+        domain.retarget([irq.slot], [last])
+        with pytest.raises(DeviceBusy, match=f"slot {irq.slot} asked for this vector"):
+            interrupts.open_msix(last)
+        assert irq.donor == last
+        assert delivered(ims_driver, irq)

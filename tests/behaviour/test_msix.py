@@ -104,6 +104,7 @@ def test_a_vector_can_be_waited_for_until_its_cause_is_seen(vectors: list[Vector
     timer = threading.Timer(0.02, first.trigger)
     timer.start()
     assert first.wait_until(lambda: first.count == 1, TIMEOUT)
+    assert not first.wait(0), "the wake-up was taken"
     timer.join()
 
 

@@ -162,3 +162,10 @@ def test_a_closed_device_is_named_to_who_adds_an_event(device: Device) -> None:
     with pytest.raises(ClosedError, match=r"mock:minimal: add an event: closed by .*test_hub\.py"):
         hub.add(event, lambda count: None)
     event.close()
+
+
+def test_a_device_that_will_not_interrupt_any_more_fails_later_waits_too(device: Device) -> None:
+    hub = device.interrupts.hub
+    hub.fail(ClosedError("wait", device="mock:minimal", why="the server is gone"))
+    with pytest.raises(ClosedError, match="the server is gone"):
+        hub.wakeup().wait(0)
