@@ -1,17 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """Names of devices: what to open, on which mount, with which options.
 
-``0000:6a:01.0[,iommu=type1|iommufd|none][,vf_token=UUID]``     a function bound to vfio-pci
+``0000:6a:01.0[,iommu=type1|iommufd|none][,vf_token=UUID][,donors=msi][,config=FD]``     bound to vfio-pci
 ``mock:MODEL[,option=value]...``           a model in this process, on a software platform
 ``vfio-user:PATH[,option=value]...``       a vfio-user server's socket, on a software platform
 
-A platform's options: ``merge``, ``remapping``, ``dynamic``, ``mappable``, ``seed``, ``bdf``; the others are the
-model's own.
+A platform's options: ``merge``, ``remapping``, ``dynamic``, ``mappable``, ``config``, ``donors``, ``seed``, ``bdf``;
+the others are the model's own. ``donors``: which vectors slots copy. ``config``: a descriptor of the function's
+``config`` in sysfs that root opened, where the message of MSI vectors is read.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -32,9 +33,14 @@ _PLATFORM = {
     "dynamic": Option(True, "whether MSI-X vectors can be added one at a time"),
     "mappable": Option(True, "whether the MSI-X table can be mapped"),
     "bdf": Option("", "where the function sits; bus 0 is the root, which has no bus reset, as in bdf=01:00.0"),
+    "config": Option(True, "whether the kernel's own view of config space is at hand, as from a descriptor of root's"),
     "seed": Option(0, "for random merging; 0: a new one each time"),
 }
+_DONORS = Option("auto", "which vectors slots copy; auto: MSI where there is no MSI-X", ("auto", "msix", "msi"))
+_PLATFORM["donors"] = _DONORS
 _KERNEL = {
+    "config": Option(-1, "a descriptor of the function's config in sysfs that root opened, for donors from MSI"),
+    "donors": _DONORS,
     "iommu": Option("auto", "which of VFIO's interfaces", ("auto", "type1", "iommufd", "none")),
     "vf_token": Option("", "a UUID that a physical function and its virtual functions on VFIO must share"),
 }
@@ -159,15 +165,30 @@ def open_device(name: str | Name, *, share: Device | None = None, platform: Plat
 
     Opening through VFIO resets the function where it can and leaves bus mastering off.
     """
-    port = open_port(name, share=share, platform=platform)
+    parsed = name if isinstance(name, Name) else Name.parse(name)
+    kind = str(_DONORS.parse("donors", parsed.options.get("donors", "auto")))
+    port = open_port(parsed, share=share, platform=platform)
     try:
-        device = Device(port)
+        device = Device(port, host_config=_host_config(parsed, port), donors=kind)
     except BaseException:
         port.close()
         raise
     if share is not None:
         _ = share.dma, device.dma  # both hold the space from now on: its buffers stay until both are closed
     return device
+
+
+def _host_config(name: Name, port: DevicePort) -> Callable[[int, int], bytes] | None:
+    """A reader of the host's own view of config space; None where it is not at hand."""
+    if name.mount == "kernel":
+        from vfio_ims.device.msi_registers import sysfs_config
+
+        given = name.options.get("config")
+        return None if given is None else sysfs_config(int(_KERNEL["config"].parse("config", given)), name.target)
+    from vfio_ims.backends.software.device import SoftwareDevice
+
+    at_hand = _PLATFORM["config"].parse("config", name.options.get("config") or "yes")
+    return port.host_config if at_hand and isinstance(port, SoftwareDevice) else None
 
 
 def open_fd(
@@ -177,6 +198,7 @@ def open_fd(
     iommufd: int | None = None,
     group: int | None = None,
     container: int | None = None,
+    config: int | None = None,
 ) -> Device:
     """Open a function through descriptors that a privileged program opened and passed; no node is opened for it.
 
@@ -184,15 +206,19 @@ def open_fd(
     ``container`` where it has them. What is not passed of /dev/iommu and /dev/vfio/vfio is opened here. ``name``: the
     PCI address, needed where the descriptors leave it open (a group of several functions).
 
-    On success the descriptors are the device's, and are closed with it; where it fails they stay the caller's. Opening
-    a descriptor of a node that is not bound yet resets the function where it can. UsageError for descriptors that do
-    not belong together; else the errors of ``open_device``.
+    ``config``: of the function's ``config`` in sysfs, opened by root, for donors from MSI; it stays the caller's.
+
+    On success the other descriptors are the device's, and are closed with it; where it fails they stay the caller's.
+    Opening a descriptor of a node that is not bound yet resets the function where it can. UsageError for descriptors
+    that do not belong together; else the errors of ``open_device``.
     """
     from vfio_ims.backends.kernel.passed import Passed, open_passed
 
     port = open_passed(name, Passed(device, group, container, iommufd))
     try:
-        return Device(port)
+        from vfio_ims.device.msi_registers import sysfs_config
+
+        return Device(port, host_config=None if config is None else sysfs_config(config, port.name))
     except BaseException:
         port.close()
         raise

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from vfio_ims.device.aer import ErrorReport, clear_errors, read_errors
 from vfio_ims.device.bar import Bar
 from vfio_ims.device.config import Config
+from vfio_ims.device.msi_registers import HostMsiRegisters
 from vfio_ims.device.msix_table import BarMsixTable
 from vfio_ims.device.power import LowPower, read_power_state, write_power_state
 from vfio_ims.dma import AddressSpace, PasidSpace, Share
@@ -40,8 +41,15 @@ class Device(Owner):
     Opening through VFIO has reset the function where it could and left bus mastering off. ``port`` is what answers.
     """
 
-    def __init__(self, port: DevicePort) -> None:
+    def __init__(
+        self, port: DevicePort, *, host_config: Callable[[int, int], bytes] | None = None, donors: str = "auto"
+    ) -> None:
+        """``host_config``: a reader of config space as the host has it, by offset and size, where that is at hand.
+
+        ``donors``: which vectors slots copy: "msix", "msi", or "auto", which is MSI where the function has no MSI-X.
+        """
         self.port, self.name, self.mount = port, port.name, port.mount
+        self._host_config, self._donor_kind = host_config, donors
         self._lock = make_rlock()
         self._bars: dict[int, Bar] = {}
         self._after_reset: list[Callable[[], None]] = []
@@ -107,7 +115,18 @@ class Device(Owner):
     def interrupts(self) -> Interrupts:
         """The standard interrupts: INTx, MSI, MSI-X, ERR, REQ."""
         self.check_open("use interrupts")
-        return Interrupts(self.port, self, msix_table=self._msix_entries, loss=lambda: self.loss)
+        return Interrupts(
+            self.port,
+            self,
+            msix_table=self._msix_entries,
+            msi_registers=self._msi_registers,
+            loss=lambda: self.loss,
+            donors=self._donor_kind,
+        )
+
+    def _msi_registers(self) -> HostMsiRegisters | None:
+        msi = self.capabilities.msi
+        return None if msi is None else HostMsiRegisters(self.name, msi, self._host_config)
 
     def _msix_entries(self) -> BarMsixTable | None:
         return None if self.msix_table is None else BarMsixTable(self.bar(self.msix_table[0]), self.msix_table[1])

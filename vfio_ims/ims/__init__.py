@@ -5,6 +5,7 @@ from vfio_ims.ims.domain import ImsDomain
 from vfio_ims.ims.driver_callbacks import DriverCallbacks, FireReport
 from vfio_ims.ims.group import ImsGroup
 from vfio_ims.ims.interrupt import ImsInterrupt
+from vfio_ims.ims.joined_table import JoinedTable
 from vfio_ims.ims.polled import PolledSlot
 from vfio_ims.ims.slot_array import SlotArray
 from vfio_ims.ims.table import ImsTable
@@ -20,6 +21,7 @@ __all__ = [
     "ImsInterrupt",
     "ImsTable",
     "ImsVerdict",
+    "JoinedTable",
     "PolledSlot",
     "SlotArray",
     "VerdictLink",

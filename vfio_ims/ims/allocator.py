@@ -38,14 +38,17 @@ class SlotAllocator:
     ) -> None:
         self._device, self._table, self._records, self._donors = device, table, records, donors
         self._dispatcher, self._quiescer, self._words = dispatcher, quiescer, words
+        self._by_address, self._groups = table.limits.by_address, bool(table.limits.address_groups)
         self.keeps: bool | None = None
         """Whether entries read back as they were written; None until the first was."""
 
     def allocate(self, request: Request) -> Sequence[int]:
         """Take slots and let them copy donors, as ``request`` asks; returns the slots."""
-        slots = self._records.take(request.count, request.slot)
+        slots = self._take(request)
         try:
-            self._set_up(slots, self._choose(request), request)
+            for part in self._by_address(slots) if self._groups else (slots,):
+                self._set_up(part, self._choose(part, request), request)
+            self._records.set_cookies(slots, request.cookies)
             if request.vector is not None:
                 self._donors.pinned.update(slots)
             break_off()  # Ctrl-C: rather now than when the caller does not have the slots yet
@@ -54,18 +57,26 @@ class SlotAllocator:
             raise
         return slots
 
-    def _choose(self, request: Request) -> list[Donor]:
+    def _take(self, request: Request) -> Sequence[int]:
+        """Free slots, marked as taken. One that wants a donor for itself shares no address with others, if it can."""
+        slot = request.slot
+        if self._groups and request.exclusive and slot is None:
+            free = (index for index in range(self._table.size) if self._records.is_free(index))
+            slot = next((index for index in free if self._neighbour([index]) is None), None)
+        return self._records.take(request.count, slot)
+
+    def _choose(self, slots: Sequence[int], request: Request) -> list[Donor]:
         if request.vector is not None:
-            return [self._donors.vector(request.vector)]
-        return [self._donors.exclusive()] if request.exclusive else self._donors.shared(request.count)
+            return [self._donors.vector(request.vector, slots)]
+        return [self._donors.exclusive(slots)] if request.exclusive else self._donors.shared(slots)
 
     def _set_up(self, slots: Sequence[int], donors: Sequence[Donor], request: Request) -> None:
-        """Record, then write: masked, the message, unmasked last."""
+        """Record, then write: masked, the message, unmasked last. The slots share an address, or none does."""
         records = self._records
         self.discharge(slots, self._neighbour(slots), donors[0].message)
         records.set_donors(slots, donors)
         records.set_masked(slots, request.masked)
-        records.set_owners(slots, request.cookies, request.pasid, any_pasid=request.any_pasid)
+        records.set_owners(slots, request.pasid, any_pasid=request.any_pasid)
         self._dispatcher.allocated(slots)
         entries = [records.slot(index) for index in slots[: len(donors)]]
         self._table.write_pattern(slots, entries)
@@ -94,9 +105,9 @@ class SlotAllocator:
         self._check_address(slot, message, self._neighbour([slot]))
 
     def _neighbour(self, slots: Sequence[int]) -> Message | None:
-        """Where all entries share one address: the message of a slot beside ``slots`` that is in use, if one is."""
-        beside = self._records.message_beside(slots) if self._table.limits.one_address else None
-        return None if beside is None else beside[1]
+        """Where entries share an address: the message of a slot beside ``slots`` that is in use, if one is."""
+        limits = self._table.limits
+        return self._records.message_beside(slots, limits.share_address) if limits.one_address else None
 
     def _check_address(self, slot: int, message: Message, neighbour: Message | None) -> None:
         """UnsupportedError where ``message`` would change the address that slots in use share, or cannot be held."""
@@ -115,10 +126,12 @@ class SlotAllocator:
         """Quiesce ``slots``, whose source is off, and free them; waits for them raise ClosedError."""
         if not slots:
             return
-        records, neighbour = self._records, self._neighbour(slots)
+        records = self._records
         try:
-            self.discharge(slots, neighbour, records.message_of(slots[0]))
-            self._quiescer.quiesce(slots, neighbour)
+            for part in self._by_address(slots) if self._groups else (slots,):
+                neighbour = self._neighbour(part)
+                self.discharge(part, neighbour, records.message_of(part[0]))
+                self._quiescer.quiesce(part, neighbour)
         except BaseException:
             self._donors.not_quiesced(donor.vector for donor in records.donors_of(slots))
             raise

@@ -48,6 +48,7 @@ class ImsDomain(Owner):
         self.device, self.table = device, table
         self.hub = device.interrupts.hub
         self._callbacks = callbacks
+        self._vectors = device.interrupts.donors.count
         self._lock = device.interrupts.donors.lock  # the device's: one table's slots are moved for another's sake
         self._records = SlotRecords(table.size, device.name)
         self._dispatcher = Dispatcher(self._records, callbacks, self.hub)
@@ -62,7 +63,7 @@ class ImsDomain(Owner):
             table,
             self._dispatcher.dispatch,
             reserved=reserved,
-            others=self._records.message.values,
+            others=self._records.message,
             move=lambda slots, donors: self._writer.copy(slots, donors),
             rewrite=lambda slots: self._writer.rewrite(slots),
             fail=self.fail,
@@ -122,7 +123,7 @@ class ImsDomain(Owner):
         self.check_open("allocate slots")
         if self._dispatcher.fault is not None:
             raise self._dispatcher.fault
-        request.check(self.table, self.label, self.device.interrupts.msix.count)
+        request.check(self.table, self.label, self._vectors)
 
     def allocate_polled(self, *, slot: int | None = None, pasid: int | None = None) -> PolledSlot:
         """Allocate a slot that points at a word of our DMA memory: no interrupt, no donor, as many as there are slots.
@@ -205,7 +206,7 @@ class ImsDomain(Owner):
 
     @property
     def eligible_vectors(self) -> tuple[int, ...]:
-        """The MSI-X vectors that may be donors of this table: all but the driver's reserved ones."""
+        """The vectors that may be donors of this table: all but the driver's reserved ones."""
         return self._pool.eligible
 
     def expected(self, slot: int) -> Slot:

@@ -17,10 +17,13 @@ __all__ = ["describe_use", "name_slots", "shortage"]
 _NAMED = 4  # slots that an error names
 
 
-def shortage(what: str, device: str, eligible: int, why: str) -> VfioImsError:
-    """What to raise where no ``what`` can be had of ``eligible`` vectors; ``why``: what ``describe_use`` says."""
+def shortage(what: str, device: str, eligible: int, why: str, kind: str) -> VfioImsError:
+    """What to raise where no ``what`` can be had of ``eligible`` vectors; ``why``: what ``describe_use`` says.
+
+    ``kind``: MSI-X or MSI.
+    """
     if not eligible:
-        return UnsupportedError(f"find {what}", device=device, why="the function has no MSI-X vector to spare")
+        return UnsupportedError(f"find {what}", device=device, why=f"the function has no {kind} vector to spare")
     hint = "close interrupts that hold an exclusive donor or an MSI-X vector"
     if "does not fit" in why:
         hint = "close the slots, polled ones too, whose messages keep the other vectors out of the table"

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from vfio_ims.errors import DeviceBusy, UsageError
 from vfio_ims.ims.donor import Donor
@@ -96,11 +96,12 @@ class SlotRecords:
         for donor in self.donors_of(slots):
             donor.mask_changed()
 
-    def set_owners(
-        self, slots: Sequence[int], cookies: Sequence[object], pasid: int | None, *, any_pasid: bool
-    ) -> None:
-        """What goes with each slot: a cookie, and whose work may raise it."""
+    def set_cookies(self, slots: Sequence[int], cookies: Sequence[object]) -> None:
+        """What the owner keeps with each slot."""
         self.cookie.update((slot, one) for slot, one in zip(slots, cookies, strict=False) if one is not None)
+
+    def set_owners(self, slots: Sequence[int], pasid: int | None, *, any_pasid: bool) -> None:
+        """Whose work may raise each slot."""
         if pasid is not None:
             self.pasid.update(dict.fromkeys(slots, pasid))
         if any_pasid:
@@ -118,12 +119,12 @@ class SlotRecords:
             return Slot()
         return Slot(message, bool(self.masked[index]), self.pasid.get(index), index in self.any_pasid)
 
-    def message_beside(self, slots: Sequence[int]) -> tuple[int, Message] | None:
-        """An allocated slot that is none of ``slots`` and has a message, with that; None where there is none."""
+    def message_beside(self, slots: Sequence[int], shares: Callable[[int, int], bool]) -> Message | None:
+        """The message of an allocated slot beside ``slots`` that ``shares`` the first's address, if there is one."""
         own = set(slots)
         for index in self.allocated:
-            if index not in own and (message := self.message_of(index)):
-                return index, message
+            if index not in own and shares(slots[0], index) and (message := self.message_of(index)):
+                return message
         return None
 
     def give_back(self, slots: Sequence[int]) -> None:

@@ -60,10 +60,10 @@ class SlotWriter:
 
     def retarget(self, slots: Sequence[int], vectors: Sequence[int]) -> None:
         """Let the n-th of ``slots`` copy the donor on ``vectors[n]`` and stay there; one compiled call, no mask."""
-        donors = {vector: self._donors.vector(vector) for vector in set(vectors)}
         groups: dict[int, list[int]] = {}
         for slot, vector in zip(slots, vectors, strict=True):
             groups.setdefault(vector, []).append(slot)
+        donors = {vector: self._donors.vector(vector, members) for vector, members in groups.items()}
         before = self._records.donors_of(slots)
         for vector, members in groups.items():
             self._records.set_donors(members, [donors[vector]])

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["SlotArray"]
 
 _FEW = 8  # that are read one by one, not with all that lie between them
+_DENSE = 64  # bytes an entry: where they lie further apart other registers are between them, which are not read
 
 
 class SlotArray:
@@ -43,20 +44,22 @@ class SlotArray:
         self._words = (layout.low, layout.high, own, layout.control)
         self._address: tuple[int, int | None] | None = None
         """Where the one address register is, in the BAR; None where each entry has its own."""
-        if layout.limits.one_address:
-            first = layout.offset + (layout.low or 0)
-            self._address = layout.shared_address or (
-                first,
-                None if layout.high is None else layout.offset + layout.high,
-            )
+        self._copies: tuple[tuple[int, int | None], ...] = ()
+        if layout.shared_address is not None:
+            self._address, self._copies = layout.shared_address, layout.address_copies
+        elif layout.limits.one_address:
+            assert layout.low is not None
+            high = None if layout.high is None else layout.offset + layout.high
+            self._address = layout.offset + layout.low, high
         self._data = NarrowFields(self._bar, layout.offset, 16) if layout.packed else None
         self._masks = None if layout.mask_bitmap is None else NarrowFields(self._bar, layout.mask_bitmap, 1)
         self._pendings = None if layout.pending_bitmap is None else NarrowFields(self._bar, layout.pending_bitmap, 1)
         self._mask_bit = 0 if layout.mask is None else 1 << layout.mask
         # Masked first, the message, the slot's own control last.
-        low, high = (None, None) if self._address is not None else (layout.low, layout.high)
-        order = (layout.control, low, high, own, layout.control)
-        self._steps = tuple((at, word) for word, at in enumerate(order) if at is not None)
+        places = [(layout.low, layout.high), *layout.address_copies] if self._address is None else []
+        addresses = [(at, word) for pair in places for at, word in zip(pair, (1, 2), strict=True)]
+        order = ((layout.control, 0), *addresses, (own, 3), (layout.control, 4))
+        self._steps = tuple((at, word) for at, word in order if at is not None)
 
     def read(self, index: int) -> Slot:
         base, layout = self.layout.at(index), self.layout
@@ -78,16 +81,16 @@ class SlotArray:
     def _write_address(self, address: int) -> None:
         """Only when it differs: a write of its two words cannot be seen as one by a slot that sends meanwhile."""
         assert self._address is not None
-        low, high = self._address
         if self._read_address() == address:
             return
-        self._bar.write32(low, address & 0xFFFF_FFFF)
-        if high is not None:
-            self._bar.write32(high, address >> 32)
-        self._bar.read32(low)
+        for low, high in (*self._copies, self._address):  # what is compared is written last: then all have it
+            self._bar.write32(low, address & 0xFFFF_FFFF)
+            if high is not None:
+                self._bar.write32(high, address >> 32)
+        self._bar.read32(self._address[0])
 
     def read_many(self, indices: Sequence[int]) -> list[Slot]:
-        if len(indices) < _FEW or self._data is not None:
+        if len(indices) < _FEW or self._data is not None or self.layout.stride > _DENSE:
             return [self.read(index) for index in indices]
         masks = None if self._masks is None else self._masks.get(indices)
         address = 0 if self._address is None else self._read_address()

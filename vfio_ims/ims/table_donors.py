@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from vfio_ims.errors import DeviceBusy, DeviceError, UnsupportedError, VfioImsError
@@ -22,9 +22,9 @@ __all__ = ["TableDonors"]
 class TableDonors:
     """Chooses donors for one table from the device's pool: only such as the table's limits can hold the message of.
 
-    ``others``: messages of no donor that slots of the table hold now. ``move(slots, donors)`` lets the n-th slot copy
-    donor n modulo their number, ``rewrite(slots)`` writes slots from the record; both mask meanwhile and wake the
-    owners. Every call is made with the pool's lock held.
+    ``others``: messages of no donor that slots of the table hold now, by slot. ``move(slots, donors)`` lets the n-th
+    slot copy donor n modulo their number, ``rewrite(slots)`` writes slots from the record; both mask meanwhile and wake
+    the owners. Every call is made with the pool's lock held.
     """
 
     def __init__(
@@ -34,7 +34,7 @@ class TableDonors:
         arrived: Callable[[Donor, int], None],
         *,
         reserved: Collection[int],
-        others: Callable[[], Iterable[Message]],
+        others: Mapping[int, Message],
         move: Callable[[Sequence[int], Sequence[Donor]], None],
         rewrite: Callable[[Sequence[int]], None],
         fail: Callable[[VfioImsError], None],
@@ -63,25 +63,39 @@ class TableDonors:
             donor = self._known[attached.vector] = Donor(attached, self, self._arrived)
         return donor
 
-    def _used(self, without: Donor | None = None) -> list[Message]:
-        """The messages that slots of the table hold now."""
-        used = [donor.message for donor in self._known.values() if donor.load and donor is not without]
-        return [*used, *self._others()]
+    def _used(self, slots: Sequence[int] = (), without: Donor | None = None) -> list[Message]:
+        """The messages that slots hold now: all of the table, or those that share the first of ``slots``' address."""
+        limits = self._table.limits
+        donors = [donor for donor in self._known.values() if donor.load and donor is not without]
+        others = self._others.items()
+        if slots and limits.address_groups:
+            first = slots[0]
+            donors = [one for one in donors if any(limits.share_address(first, slot) for slot in one.slots())]
+            return [one.message for one in donors] + [
+                message for slot, message in others if limits.share_address(first, slot)
+            ]
+        return [*(donor.message for donor in donors), *(message for _, message in others)]
 
     def _refusal(self, message: Message, used: Sequence[Message]) -> str | None:
         return self._table.limits.refusal(message, tuple(used))
 
     # --- choosing -----------------------------------------------------------------------------------------------------
 
-    def shared(self, wanted: int) -> list[Donor]:
-        """Up to ``wanted`` shared donors, least loaded first; free vectors go before any donor's second slot."""
-        found = self._shared(wanted)
+    def shared(self, slots: Sequence[int]) -> list[Donor]:
+        """Up to one shared donor for each of ``slots``, least loaded first.
+
+        Free vectors go before any donor's second slot.
+        """
+        found = self._shared(slots)
         if not found:
-            raise shortage("a shared donor", self._device, len(self.eligible), self._explain())
+            raise self._none("a shared donor", slots)
         return found
 
-    def _shared(self, wanted: int, without: DonorVector | None = None, beside: Sequence[Message] = ()) -> list[Donor]:
-        used = [] if self._any_fits else [*self._used(None if without is None else self._of(without)), *beside]
+    def _shared(
+        self, slots: Sequence[int], without: DonorVector | None = None, beside: Sequence[Message] = ()
+    ) -> list[Donor]:
+        wanted = len(slots)
+        used = [] if self._any_fits else [*self._used(slots, None if without is None else self._of(without)), *beside]
         usable = [one for one in self._pool.usable() if one.vector in self._may_use and one is not without]
         idle = sum(1 for one in usable if not one.uses)
         if idle < wanted:
@@ -96,9 +110,9 @@ class TableDonors:
                     break
         return found
 
-    def exclusive(self) -> Donor:
-        """A donor for one slot only: an idle one, a free vector, or one whose slots can be moved to others."""
-        used = self._used()
+    def exclusive(self, slots: Sequence[int]) -> Donor:
+        """A donor for the one slot only: an idle one, a free vector, or one whose slots can be moved to others."""
+        used = self._used(slots)
         usable = [
             one
             for one in self._pool.usable()
@@ -111,7 +125,7 @@ class TableDonors:
         if chosen is None:
             chosen = self._cleared(usable)
         if chosen is None:
-            raise shortage("an exclusive donor", self._device, len(self.eligible), self._explain())
+            raise self._none("an exclusive donor", slots)
         chosen.exclusive = True
         return self._of(chosen)
 
@@ -124,15 +138,16 @@ class TableDonors:
             return one
         return None
 
-    def vector(self, vector: int) -> Donor:
-        """The shared donor on this very ``vector``, taken if it is free."""
+    def vector(self, vector: int, slots: Sequence[int]) -> Donor:
+        """The shared donor on this very ``vector`` for ``slots``, taken if it is free."""
         found = self._pool.vectors.get(vector)
         if found is None and vector in self._pool.free(self.eligible):
             found = self._pool.take(vector)  # which stays as an idle donor where its message does not fit
         if found is None or found.exclusive or vector not in self._may_use:
-            raise DeviceBusy(f"take vector {vector} as a shared donor", device=self._device, why=self._explain())
+            raise DeviceBusy(f"take vector {vector} as a shared donor", device=self._device, why=self._explain(slots))
         donor = self._of(found)
-        why = self._refusal(found.message, self._used(donor))
+        parts = self._table.limits.by_address(slots)
+        why = next(filter(None, (self._refusal(found.message, self._used(part, donor)) for part in parts)), None)
         if why is not None:
             raise UnsupportedError(f"take vector {vector} as a shared donor", device=self._device, why=why)
         return donor
@@ -146,7 +161,7 @@ class TableDonors:
         unfit: list[DonorVector] = []
         try:
             for vector in self._pool.free(self.eligible):
-                if len(found) == wanted:
+                if len(found) == wanted or not self._pool.free([vector]):  # MSI: the kernel may give fewer
                     break
                 known, beside = self._unfit.get(vector), [*used, *(one.message for one in found)]
                 if known is not None and self._refusal(known, beside) is not None:
@@ -163,9 +178,14 @@ class TableDonors:
                 self._pool.give_up(taken)
         return found
 
-    def _explain(self) -> str:
-        """What every vector is used for."""
-        used = self._used()
+    # --- when there is none -------------------------------------------------------------------------------------------
+
+    def _none(self, what: str, slots: Sequence[int]) -> VfioImsError:
+        return shortage(what, self._device, len(self.eligible), self._explain(slots), self._pool.source.kind)
+
+    def _explain(self, slots: Sequence[int]) -> str:
+        """What every vector is used for, and why its message does not fit ``slots``."""
+        used = self._used(slots)
         shared = {one.vector: one.message for one in self._mine() if not one.exclusive}
         seen = sorted((self._unfit | shared).items())
         unfit = {vector: why for vector, message in seen if (why := self._refusal(message, used)) is not None}
@@ -190,29 +210,38 @@ class TableDonors:
         elif not self._table.has_mask:
             why = "the table has no mask, so that a slot cannot be rewritten while it may fire"
         else:
-            targets = self._shared(len(slots), donor.attached, [donor.message] if taker is self else [])
-            if targets:
-                return lambda: self._move(slots, targets)
-            why = f"no other vector can be their donor: {self._explain()}"
+            parts = self._table.limits.by_address(slots)
+            moves = [
+                (part, self._shared(part, donor.attached, [donor.message] if taker is self else [])) for part in parts
+            ]
+            if all(targets for _, targets in moves):
+                return lambda: self._move_all(moves)
+            why = f"no other vector can be their donor: {self._explain(slots)}"
         busy = f"vector {donor.vector} is the donor of {name_slots(slots)}, and {why}"
         raise DeviceBusy(f"give up vector {donor.vector}", device=self._device, why=busy, hint=hint)
 
     def rewrite(self, donor: Donor) -> None:
         """The message of ``donor`` has changed: rewrite its slots, or move them where the table cannot hold it."""
-        why = self._refusal(donor.message, self._used(donor))
-        if why is None:
-            self._rewrite(donor.slots())
-            return
         slots = donor.slots()
-        targets = [] if donor.exclusive else self._shared(len(slots), donor.attached)
-        if not targets:
+        parts = self._table.limits.by_address(slots)
+        reasons = [self._refusal(donor.message, self._used(part, donor)) for part in parts]
+        why = next(filter(None, reasons), None)
+        if why is None:
+            self._rewrite(slots)
+            return
+        moves = [(part, [] if donor.exclusive else self._shared(part, donor.attached)) for part in parts]
+        if not all(targets for _, targets in moves):
             raise DeviceError(
                 f"rewrite the slots of vector {donor.vector}",
                 device=self._device,
                 why=f"the vector moved to another CPU, and its message cannot go into the slots any more: {why}",
                 hint="pin the vector's CPU (/proc/irq/N/smp_affinity), or turn interrupt remapping on",
             )
-        self._move(slots, targets)
+        self._move_all(moves)
+
+    def _move_all(self, moves: Iterable[tuple[Sequence[int], Sequence[Donor]]]) -> None:
+        for slots, targets in moves:
+            self._move(slots, targets)
 
     # --- handing out and giving back ----------------------------------------------------------------------------------
 

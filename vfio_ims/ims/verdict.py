@@ -9,13 +9,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from vfio_ims.counted import counted
-from vfio_ims.messages import MessageLimits
+from vfio_ims.ims.sharing import carried
+from vfio_ims.messages import Message, MessageLimits
 from vfio_ims.pci.siov import ims_hint
-from vfio_ims.ports.values import Evidence
+from vfio_ims.ports.values import Evidence, IrqIndex
 
 if TYPE_CHECKING:
     from vfio_ims.device import Device
     from vfio_ims.ims.table import ImsTable
+    from vfio_ims.interrupts.msi import MsiVectors
+    from vfio_ims.interrupts.msix import MsixVectors
     from vfio_ims.pci.capabilities import Capabilities
 
 __all__ = ["ImsVerdict", "VerdictLink", "hint_links", "judge"]
@@ -106,36 +109,52 @@ def judge(device: Device, table: ImsTable | None, reserved: Collection[int] = ()
         size > 0, f"the driver read a table of {counted(size, 'slot')}" if size else "the driver found no slot table"
     )
     links.append(VerdictLink("slot table", found, required=True))
-    msix = device.interrupts.msix
-    if msix.count:
-        mappable = msix.readable
-        text = (
-            "the table's messages can be read"
-            if mappable
-            else "the table cannot be mapped, so its messages stay unseen"
-        )
-    else:
-        mappable, text = False, "the function has no MSI-X"
-    links.append(VerdictLink("MSI-X table mappable", Evidence(mappable, text, "Linux 4.16 or later"), required=True))
+    source, limits = device.interrupts.donors.source, MessageLimits() if table is None else table.limits
+    links.append(_readable_link(source))
     kept = set(reserved)
-    eligible = [vector for vector in range(msix.count) if vector not in kept]
-    donors, text = _usable_donors(device, eligible, MessageLimits() if table is None else table.limits, mappable)
+    eligible = [vector for vector in range(source.count) if vector not in kept]
+    donors, text, seen = _usable_donors(device, eligible, limits, source.readable)
     kept_text = f", {len(kept)} reserved by the driver" if kept else ""
     links.append(
         VerdictLink(
             "donors",
-            Evidence(donors > 0, f"{donors} of {counted(msix.count, 'vector')}{kept_text}{text}"),
+            Evidence(donors > 0, f"{donors} of {counted(source.count, 'vector')}{kept_text}{text}"),
             required=True,
         )
     )
-    links.append(VerdictLink("interrupt remapping", device.port.interrupt_remapping()))
-    growth = "vectors are added one at a time" if msix.dynamic else "all vectors are taken up front (NORESIZE)"
-    links.append(VerdictLink("dynamic MSI-X", Evidence(msix.dynamic, growth, "Linux 6.5 or later")))
+    remapping = device.port.interrupt_remapping()
+    if limits.one_address and seen:
+        registers, msi = len(set(limits.address_groups)) or 1, source.index is IrqIndex.MSI
+        shared = carried(seen, registers, msi=msi, remapped=remapping.answer)
+        links.append(VerdictLink("shared address", shared))
+    links.append(VerdictLink("interrupt remapping", remapping))
+    if source.index is IrqIndex.MSIX:
+        growth = "vectors are added one at a time" if source.dynamic else "all vectors are taken up front (NORESIZE)"
+        links.append(VerdictLink("dynamic MSI-X", Evidence(source.dynamic, growth, "Linux 6.5 or later")))
     return ImsVerdict(device.name, tuple(links), size, donors)
 
 
-def _usable_donors(device: Device, eligible: list[int], limits: MessageLimits, readable: bool) -> tuple[int, str]:
-    """How many of ``eligible`` vectors can be donors together, and why not all.
+def _readable_link(source: MsixVectors | MsiVectors) -> VerdictLink:
+    """Whether the messages of the vectors can be read: without that none can be copied."""
+    if source.index is IrqIndex.MSI:
+        text, would = "the kernel's own MSI registers can be read", ""
+        if not source.readable:
+            missing = source.unreadable()
+            text, would = missing.why, missing.hint
+        return VerdictLink("MSI message readable", Evidence(source.readable, text, would), required=True)
+    readable, text = False, "the function has no MSI-X"
+    if source.count:
+        readable = source.readable
+        text = "the table's messages can be read"
+        if not readable:
+            text = "the table cannot be mapped, so its messages stay unseen"
+    return VerdictLink("MSI-X table mappable", Evidence(readable, text, "Linux 4.16 or later"), required=True)
+
+
+def _usable_donors(
+    device: Device, eligible: list[int], limits: MessageLimits, readable: bool
+) -> tuple[int, str, Collection[Message]]:
+    """How many of ``eligible`` vectors can be donors together, and why not all; the messages that were looked at.
 
     Where ``limits`` leave some messages out, they have to be seen: free vectors are attached for a moment.
     """
@@ -143,7 +162,7 @@ def _usable_donors(device: Device, eligible: list[int], limits: MessageLimits, r
     busy = pool.taken_by_application(eligible)
     count, text = len(eligible) - len(busy), f", {len(busy)} in use by the application" if busy else ""
     if limits == MessageLimits() or not readable:
-        return count, text
+        return count, text, ()
     seen = pool.messages(eligible)
     fit = {vector: message for vector, message in seen.items() if limits.refusal(message) is None}
     if len(fit) < len(seen):
@@ -152,9 +171,11 @@ def _usable_donors(device: Device, eligible: list[int], limits: MessageLimits, r
     usable = len(fit)
     if limits.one_address and fit:
         addresses = Counter(message.address for message in fit.values())
-        usable = max(addresses.values())
-        if len(addresses) > 1:
-            text += f": the table has one address for all, and their messages have {len(addresses)}"
+        registers = len(set(limits.address_groups)) or 1
+        usable = sum(count for _, count in addresses.most_common(registers))
+        if len(addresses) > registers:
+            what = "one address for all" if registers == 1 else f"{registers} address registers"
+            text += f": the table has {what}, and their messages have {len(addresses)}"
     if len(seen) < count:
         text += f"; {count - len(seen)} could not be looked at"
-    return usable, text
+    return usable, text, tuple(fit.values())

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The device's donor vectors: MSI-X vectors whose messages IMS slots copy, shared by every slot table of the device."""
+"""The device's donor vectors: MSI-X or MSI vectors whose messages IMS slots copy, shared by its slot tables."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from vfio_ims.native.events import EventFd
 
 if TYPE_CHECKING:
     from vfio_ims.interrupts.hub import EventHub
+    from vfio_ims.interrupts.msi import MsiVectors
     from vfio_ims.interrupts.msix import MsixVectors
 
 __all__ = ["CHECK_PERIOD", "DonorPool", "ReservedVectors"]
@@ -31,19 +32,19 @@ class DonorPool:
     """Attaches vectors as donors, gives idle ones up on demand, and notices those whose message has changed.
 
     An idle donor, which no slot copies, stays attached until the application asks for the vector or the last table
-    leaves. ``lock`` serialises what changes donors and slots; tables hold it as their own, so that one table's slots
-    can be moved for another's sake, or for the application's.
+    leaves. ``source``: the vectors, of one kind. ``lock`` serialises what changes donors and slots; tables hold it as
+    their own, so that one table's slots can be moved for another's sake, or for the application's.
     """
 
     def __init__(
         self,
         device: str,
-        msix: MsixVectors,
+        source: MsixVectors | MsiVectors,
         hub: EventHub,
         remapped: Callable[[], bool | None],
         check_usable: Callable[[str], None],
     ) -> None:
-        self._device, self._msix, self._hub, self._ask_remapped = device, msix, hub, remapped
+        self._device, self.source, self._hub, self._ask_remapped = device, source, hub, remapped
         self._check_usable = check_usable  # raises where another kind of interrupt is open
         self.lock = Guard()
         self.vectors: dict[int, DonorVector] = {}
@@ -54,8 +55,8 @@ class DonorPool:
 
     @property
     def count(self) -> int:
-        """How many MSI-X vectors the function has."""
-        return self._msix.count
+        """How many vectors of its donors' kind the function has."""
+        return self.source.count
 
     @property
     def needs_checks(self) -> bool:
@@ -90,15 +91,16 @@ class DonorPool:
 
     def free(self, eligible: Iterable[int]) -> list[int]:
         """Those of ``eligible`` that are neither attached nor reserved by the application."""
-        others = [vector for vector in eligible if vector not in self.vectors and not self._reserved.get(vector)]
-        return [vector for vector in others if not self._msix.is_attached(vector)]
+        given = self.source.given
+        others = [one for one in eligible if one < given and one not in self.vectors and not self._reserved.get(one)]
+        return [vector for vector in others if not self.source.is_attached(vector)]
 
     def taken_by_application(self, eligible: Iterable[int]) -> list[int]:
         """Those of ``eligible`` that the application opened or reserved."""
         return [
             vector
             for vector in eligible
-            if self._reserved.get(vector) or (vector not in self.vectors and self._msix.is_attached(vector))
+            if self._reserved.get(vector) or (vector not in self.vectors and self.source.is_attached(vector))
         ]
 
     def take(self, vector: int) -> DonorVector:
@@ -109,12 +111,12 @@ class DonorPool:
         self._check_usable("take a donor vector")
         event = EventFd()
         try:
-            self._msix.attach(vector, event)
+            self.source.attach(vector, event)
             try:
-                donor = DonorVector(vector, event, self._msix.message(vector))
+                donor = DonorVector(vector, event, self.source.message(vector))
                 self._hub.add(event, donor.arrived)
             except BaseException:
-                self._msix.detach(vector)
+                self.source.detach(vector)
                 raise
         except BaseException:
             event.close()
@@ -148,7 +150,7 @@ class DonorPool:
                 steps.callback(self._hub.call_never)
                 steps.callback(self._stop_watching)
             steps.callback(donor.event.close)
-            steps.callback(self._msix.detach, donor.vector)
+            steps.callback(self.source.detach, donor.vector)
             steps.callback(self._hub.remove, donor.event)
 
     def settle(self) -> None:
@@ -226,8 +228,8 @@ class DonorPool:
         Returns the vectors that had moved. Owners of their slots are woken once.
         """
         with self.lock:
-            moved = [donor for donor in self.vectors.values() if not self._msix.holds(donor.vector, donor.message)]
-            messages = [self._msix.message(donor.vector) for donor in moved]
+            moved = [donor for donor in self.vectors.values() if not self.source.holds(donor.vector, donor.message)]
+            messages = [self.source.message(donor.vector) for donor in moved]
             for donor, message in zip(moved, messages, strict=True):
                 donor.message = message
             for donor in moved:

@@ -49,11 +49,13 @@ class MsixVectors:
     all vectors at once, because growing later would change every message.
     """
 
+    index, kind = IrqIndex.MSIX, "MSI-X"
+
     def __init__(self, port: DevicePort, owner: Owner, table: MsixTable | None) -> None:
         self._port, self._owner, self._table = port, owner, table
         self._lock = Guard()
         info = port.irq_info(IrqIndex.MSIX)
-        self.count = info.count
+        self.count = self.given = info.count
         self.dynamic = not info.flags & IrqFlags.NORESIZE
         self._attached: dict[int, EventFd] = {}
 
@@ -104,6 +106,15 @@ class MsixVectors:
         """Whether the messages can be read: only a mapping of the table shows them."""
         return self._table is not None and self._table.readable
 
+    def unreadable(self, vector: int = 0) -> UnsupportedError:
+        """What is missing to read the message of ``vector``, and what to do about it."""
+        return UnsupportedError(
+            f"read the message of vector {vector}",
+            device=self._port.name,
+            why="the MSI-X table cannot be mapped, and VFIO shows it no other way",
+            hint="Linux 4.16 or later maps it (commit a32295c612c5)",
+        )
+
     def holds(self, vector: int, message: Message) -> bool:
         """Whether one look at the table shows ``message`` for ``vector``: three reads of the device, in one call."""
         return self._table is not None and self._table.read_bytes(vector) == _MESSAGE.pack(
@@ -117,12 +128,7 @@ class MsixVectors:
         """
         table, name = self._table, self._port.name
         if table is None or not table.readable:
-            raise UnsupportedError(
-                f"read the message of vector {vector}",
-                device=name,
-                why="the MSI-X table cannot be mapped, and VFIO shows it no other way",
-                hint="Linux 4.16 or later maps it (commit a32295c612c5)",
-            )
+            raise self.unreadable(vector)
         before: tuple[int, int, int] | None = None
         for _ in range(_READS):
             words = table.read(vector)

@@ -11,6 +11,7 @@ from vfio_ims.errors import DeviceBusy, UnsupportedError, UsageError
 from vfio_ims.interruption import break_off, uninterrupted
 from vfio_ims.interrupts.donors import DonorPool, ReservedVectors
 from vfio_ims.interrupts.hub import EventHub
+from vfio_ims.interrupts.msi import MsiVectors
 from vfio_ims.interrupts.msix import MsixVectors
 from vfio_ims.interrupts.vector import VectorInterrupt
 from vfio_ims.locks import made, made_once
@@ -18,6 +19,7 @@ from vfio_ims.native.events import EventFd
 from vfio_ims.ports.values import IrqIndex, IrqInfo, IrqSet
 
 if TYPE_CHECKING:
+    from vfio_ims.interrupts.msi import MsiRegisters
     from vfio_ims.interrupts.msix import MsixTable
     from vfio_ims.lifetime import Owner
     from vfio_ims.ports.device import DevicePort
@@ -37,9 +39,12 @@ class Interrupts:
         owner: Owner,
         *,
         msix_table: Callable[[], MsixTable | None],
+        msi_registers: Callable[[], MsiRegisters | None],
         loss: Callable[[], Exception | None],
+        donors: str = "auto",
     ) -> None:
         self._port, self._owner, self._msix_table, self._loss = port, owner, msix_table, loss
+        self._msi_registers, self._donor_kind = msi_registers, donors
         self._opened: Counter[int] = Counter()  # by kind, without MSI-X: how many interrupts are open
 
     @made_once
@@ -55,8 +60,22 @@ class Interrupts:
     @made_once
     def donors(self) -> DonorPool:
         """The vectors whose messages IMS slots copy: one pool for every slot table of the device."""
-        port = self._port
-        return DonorPool(port.name, self.msix, self.hub, lambda: port.interrupt_remapping().answer, self._check_msix)
+        port, source = self._port, self._donor_source()
+        return DonorPool(
+            port.name,
+            source,
+            self.hub,
+            lambda: port.interrupt_remapping().answer,
+            lambda operation: self._check_kinds(source.index, operation, donor=True),
+        )
+
+    def _donor_source(self) -> MsixVectors | MsiVectors:
+        """MSI-X where the function has it, unless MSI was asked for."""
+        msix, msi = self.info(IrqIndex.MSIX).count, self.info(IrqIndex.MSI).count
+        wanted = self._donor_kind
+        if wanted == "msi" or (wanted == "auto" and not msix and msi):
+            return MsiVectors(self._port, self._owner, self._msi_registers())
+        return self.msix
 
     def fail(self, reason: Exception) -> None:
         """The device will not interrupt any more: every wait, under way or to come, raises ``reason``."""
@@ -140,11 +159,11 @@ class Interrupts:
             closers = [self._closer(index, vector) for vector in range(count)]
             return [self._interrupt(index, vector, events[vector], closers[vector]) for vector in range(count)]
 
-    def _check_msix(self, operation: str) -> None:
-        self._check_kinds(IrqIndex.MSIX, operation)
+    def _check_kinds(self, index: IrqIndex, operation: str, *, donor: bool = False) -> None:
+        """Raise DeviceBusy where this kind, or one that excludes it, is open. Idle donors are given up.
 
-    def _check_kinds(self, index: IrqIndex, operation: str) -> None:
-        """Raise DeviceBusy where this kind, or one that excludes it, is open. Idle donors are given up."""
+        ``donor``: a vector of this kind is to be a donor, so that donors may stay.
+        """
         device, hint = self._port.name, "close what is open of it first"
         if self._opened[index]:
             why = f"{index.name} is open already, {self._opened[index]} of it"
@@ -155,12 +174,19 @@ class Interrupts:
         for other in _ONE_AT_A_TIME:
             if other is not index and self._opened[other]:
                 raise DeviceBusy(operation, device=device, why=f"{other.name} is open, {rule}", hint=hint)
-        if index is not IrqIndex.MSIX:
+        source, attached = self.donors.source, dict[str, tuple[int, ...]]()
+        if not donor and (index is not IrqIndex.MSIX or source.index is not IrqIndex.MSIX):
             self.donors.give_up_idle()
-            if self.msix.attached:
-                vectors = ", ".join(map(str, self.msix.attached))
-                why = f"MSI-X is in use (vectors {vectors}), {rule}"
-                raise DeviceBusy(operation, device=device, why=why, hint="close those vectors and IMS interrupts first")
+        if index is not IrqIndex.MSIX:
+            attached["MSI-X"] = self.msix.attached
+        if source.index is IrqIndex.MSI and not donor:
+            attached["MSI"] = source.attached
+        for kind, numbers in attached.items():
+            if numbers:
+                vectors = ", ".join(map(str, numbers))
+                why = f"{kind} is in use (vectors {vectors}), {rule}"
+                hint = "close those vectors and IMS interrupts first"
+                raise DeviceBusy(operation, device=device, why=why, hint=hint)
 
     def _closer(self, index: IrqIndex, vector: int) -> Callable[[], None]:
         def close() -> None:

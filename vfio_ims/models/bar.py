@@ -15,13 +15,15 @@ __all__ = ["ModelBar", "Msix"]
 class ModelBar:
     """``size`` bytes (a power of two, 4 KiB or more), the block of registers at its start, and the slots inside it.
 
-    Accesses that meet neither go to the model's ``read_other`` and ``write_other``.
+    Accesses that meet neither go to the model's ``read_other`` and ``write_other``. ``memory``: the whole BAR is plain
+    memory, which the driver may map and the model reaches as ``memory(bar)``; it then has no registers and no slots.
     """
 
     size: int
     block: type[Block] = Block
     slots: SlotLayout | None = None
     prefetchable: bool = True
+    memory: bool = False
 
 
 @dataclass(frozen=True, slots=True)

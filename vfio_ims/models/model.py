@@ -12,6 +12,7 @@ from vfio_ims.interruption import uninterrupted
 from vfio_ims.locks import make_rlock
 from vfio_ims.models.aer import record_uncorrectable
 from vfio_ims.models.bar import ModelBar, Msix
+from vfio_ims.models.bar_memory import BarMemory
 from vfio_ims.models.config_space import ModelConfig
 from vfio_ims.models.defects import DEFECTS, shown_by
 from vfio_ims.models.hooks import collect
@@ -78,7 +79,8 @@ class DeviceModel:
         self._bus: Bus | None = None
         self._actions: deque[tuple[Callable[..., Any], tuple[Any, ...]]] = deque()
         self._after_write, self._before_read = collect(self, "_after_write"), collect(self, "_before_read")
-        self._files = {number: RegisterFile(bar.block, bar.size) for number, bar in self.bars.items()}
+        self._files = {n: RegisterFile(bar.block, bar.size) for n, bar in self.bars.items() if not bar.memory}
+        self._memories = {number: BarMemory(bar.size) for number, bar in self.bars.items() if bar.memory}
         on_flr = self._reset_after_access if self.option["flr"] else None
         self.config = ModelConfig(self._config_image(), on_flr, on_wake=self._reset_after_access)
         self.stores = {number: self._slot_store(bar) for number, bar in self.bars.items() if bar.slots is not None}
@@ -93,8 +95,7 @@ class DeviceModel:
         name = str(self.option["defect"])
         known = {defect for store in self.stores.values() for defect in shown_by(store)} | set(self.own_defects)
         if name != "none" and name not in known:
-            for store in self.stores.values():
-                store.close()
+            self._close_parts()
             why = explain_unknown("defect", name, ["none", *known])
             raise UsageError("set a model's options", why=f"{why}: {self.name} cannot show another")
 
@@ -155,6 +156,15 @@ class DeviceModel:
 
     def registers(self, bar: int = 0) -> RegisterFile:
         return self._files[bar]
+
+    def memory(self, bar: int) -> BarMemory:
+        """The memory that BAR ``bar`` is."""
+        return self._memories[bar]
+
+    def bar_address(self, bar: int) -> int:
+        """Where BAR ``bar`` was placed on the bus; 0 while it was not."""
+        low, high = (int.from_bytes(self.config.load(0x10 + 4 * bar + at, 4), "little") for at in (0, 4))
+        return high << 32 | low & ~0xF
 
     def read_other(self, region: int, offset: int, size: int) -> bytes:
         """Answer a read of a BAR outside its registers and slots; zeros unless overridden."""
@@ -243,11 +253,14 @@ class DeviceModel:
         return IrqInfo(index, IrqFlags(0), 0)
 
     def shared_areas(self) -> Sequence[SharedArea]:
-        return [
+        areas = [
             SharedArea(number, store.layout.offset, store.mapped_size, store.fd)
             for number, store in self.stores.items()
             if store.fd >= 0
         ]
+        if self.option.get("map_memory", True):
+            areas += [SharedArea(number, 0, memory.size, memory.fd) for number, memory in self._memories.items()]
+        return areas
 
     def read(self, region: int, offset: int, size: int) -> bytes:
         if region == RegionIndex.CONFIG:
@@ -259,7 +272,9 @@ class DeviceModel:
             return store.load(offset - store.span.start, size)
         if store is not None and store.beside.covers(offset):
             return store.beside.load(offset, size)
-        file = self._files[region]
+        file = self._files.get(region)
+        if file is None:
+            return self._memories[region].load(offset, size)
         place = file.place(offset)
         if place is None and not self._covers(file, offset, size):
             return self.read_other(region, offset, size)
@@ -286,7 +301,11 @@ class DeviceModel:
             for index in store.beside.store(offset, data):
                 self.after(store.discharge, index)
             return
-        touched = self._files[region].store(offset, data)
+        file = self._files.get(region)
+        if file is None:
+            self._memories[region].store(offset, data)
+            return
+        touched = file.store(offset, data)
         for place, value in touched:
             hook = self._after_write.get(place.register)
             if hook is not None:
@@ -307,5 +326,10 @@ class DeviceModel:
         self._bus = None
         if self._watcher is not None:
             self._watcher.close()
+        self._close_parts()
+
+    def _close_parts(self) -> None:
         for store in self.stores.values():
             store.close()
+        for memory in self._memories.values():
+            memory.close()

@@ -27,6 +27,10 @@ class Beside:
         for number, place in enumerate(layout.shared_address or ()):
             if place is not None:
                 self.places[place] = "address", number
+        if layout.shared_address is not None:
+            copies = [place for copy in layout.address_copies for place in copy if place is not None]
+            self.places.update({place: ("copy", number) for number, place in enumerate(copies)})
+        self._copies: dict[int, int] = {}
         for kind, start in (("mask", layout.mask_bitmap), ("pending", layout.pending_bitmap)):
             if start is not None:
                 self.places.update({start + 4 * n: (kind, n) for n in range(-(-layout.count // 32))})
@@ -36,6 +40,7 @@ class Beside:
         """As after power-on."""
         fixed = self._layout.limits.address_fixed & ~self._layout.limits.address_mask
         self.address[:] = fixed & _ONES, fixed >> 32
+        self._copies.clear()
         masked = self._reset_masked and self._layout.mask_bitmap is not None
         self._masked[:] = bytes((masked,)) * self._layout.count
 
@@ -71,6 +76,8 @@ class Beside:
         match kind:
             case "address":
                 return self.address[number]
+            case "copy":
+                return self._copies.get(number, 0)
             case "mask":
                 return sum(1 << slot % 32 for slot in self._slots(number) if self._masked[slot])
             case "pending":
@@ -83,6 +90,8 @@ class Beside:
             limits = self._layout.limits
             kept, fixed = limits.address_mask, limits.address_fixed & ~limits.address_mask
             self.address[number] = value & kept >> 32 * number & _ONES | fixed >> 32 * number & _ONES
+        elif kind == "copy":
+            self._copies[number] = value
         elif kind == "mask":
             for slot in self._slots(number):
                 self._masked[slot] = value >> slot % 32 & 1

@@ -18,7 +18,7 @@ from vfio_ims.native.lib import native
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer as Buffer
 
-__all__ = ["MemoryGone", "change", "collect", "copy", "fill", "load", "poll_any", "poll_memory", "store"]
+__all__ = ["MemoryGone", "change", "collect", "copy", "fill", "load", "poll_any", "poll_memory", "scatter", "store"]
 
 _SLICE = 0.1  # seconds of polling in one compiled call; between them Python sees Ctrl-C
 
@@ -128,6 +128,20 @@ def collect(first: int, step: int, count: int, timeout: float) -> bytearray:
             done += lib.memory_collect(first + done * step, step, count - done, slice_ns, place + done)
         return out[:done]
     return out
+
+
+def scatter(rows: Buffer, at: int, step: int, values: Buffer, width: int) -> bool:
+    """Copy ``values``, of 4 or 8 bytes each, to every ``step`` bytes of ``rows`` from ``at`` on; whether one is 0.
+
+    In one compiled loop: a column of a table whose rows are ``step`` bytes. UsageError where they do not fit.
+    """
+    ffi, lib = native()
+    to, column = ffi.from_buffer(rows, require_writable=True), ffi.from_buffer(values)
+    count, rest = divmod(len(column), width)
+    if width not in (4, 8) or rest or at < 0 or step < width or (count and at + (count - 1) * step + width > len(to)):
+        why = f"{len(column)} bytes in pieces of {width}, from {at} on each {step}, do not fit {len(to)}"
+        raise UsageError("fill a column of a table", why=why)
+    return bool(lib.memory_scatter(to + at, step, column, width, count))
 
 
 def _check(address: int, width: int) -> None:

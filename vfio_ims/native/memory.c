@@ -162,3 +162,25 @@ uint64_t memory_collect(uint64_t first, uint64_t step, uint64_t count, int64_t t
     }
     return count;
 }
+
+#define SCATTER(type)                                                    \
+    for (const type *from = values; count; count--, from++, out += step) \
+    {                                                                    \
+        memcpy(out, from, sizeof *from);                                 \
+        none |= *from == 0;                                              \
+    }                                                                    \
+    break
+
+int memory_scatter(void *to, uint64_t step, const void *values, uint32_t width, uint64_t count)
+{
+    uint8_t *out = to;
+    int none = 0;
+
+    switch (width) {
+    case 4:
+        SCATTER(uint32_t);
+    default:
+        SCATTER(uint64_t);
+    }
+    return none;
+}

@@ -7,6 +7,7 @@ Facts: the kernel's include/uapi/linux/vfio.h; what vfio-pci answers: drivers/vf
 from __future__ import annotations
 
 import array
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -199,7 +200,8 @@ def set_irqs(device: int, index: int, flags: int, start: int, count: int, data: 
     wanted.argsz, wanted.flags, wanted.index = size + len(payload), flags, index
     wanted.start, wanted.count = start, count
     ffi.buffer(buffer)[size:] = payload
-    call(device, lib.IOC_DEVICE_SET_IRQS, wanted)
+    if call(device, lib.IOC_DEVICE_SET_IRQS, wanted) > 0:  # how many there are, fewer than were asked for: none is on
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def reset(device: int) -> None:

@@ -141,6 +141,19 @@ class MessageIrqs:
         claim = self._claims.get(index)
         return claim.message if claim is not None else None
 
+    @property
+    def base(self) -> Message | None:
+        """What the kernel writes into the MSI registers: the first vector's message; None while none is attached."""
+        for index, claim in self._claims.items():
+            if claim.message is not None:
+                return Message(claim.message.address, claim.message.data - index)
+        return None
+
+    @property
+    def given(self) -> int:
+        """How many vectors the kernel has enabled."""
+        return len(self._claims)
+
     def cpu(self, index: int) -> int:
         """The CPU that takes an attached vector."""
         return self._claims[index].cpu

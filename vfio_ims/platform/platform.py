@@ -21,6 +21,9 @@ from vfio_ims.ports.values import Evidence
 
 __all__ = ["Platform"]
 
+_BARS = 0x3800_0000_0000
+"""Where 64-bit BARs are placed: above what IOVAs are taken from, as on large x86 hosts."""
+
 
 class Platform:
     """A host in software.
@@ -56,6 +59,7 @@ class Platform:
         # Guards the table, the controller and every vector's descriptor; held for one delivery, never while waiting.
         self.lock = make_lock()
         self._functions: dict[int, Function] = {}
+        self._next_bar = _BARS
 
     @property
     def remapping(self) -> bool:
@@ -71,6 +75,13 @@ class Platform:
                 raise refusal(errno.EEXIST if requester in self._functions else errno.EINVAL, "add a function", why=why)
             function = self._functions[requester] = Function(self, requester)
         return function
+
+    def place_bar(self, size: int) -> int:
+        """An address for a BAR of ``size`` bytes, a power of two, as firmware assigns it: a multiple of the size."""
+        with self.lock:
+            address = -(-self._next_bar // size) * size
+            self._next_bar = address + size
+        return address
 
     def remove(self, function: Function) -> None:
         """The function is gone: nothing it sends arrives any more."""

@@ -6,4 +6,14 @@ from vfio_ims.registers.fields import Bits, bit, bits
 from vfio_ims.registers.register import BoundRegister, Register, RegisterValue
 from vfio_ims.registers.slots import SlotLayout
 
-__all__ = ["Bits", "Block", "BoundRegister", "Register", "RegisterValue", "Repeat", "SlotLayout", "bit", "bits"]
+__all__ = [
+    "Bits",
+    "Block",
+    "BoundRegister",
+    "Register",
+    "RegisterValue",
+    "Repeat",
+    "SlotLayout",
+    "bit",
+    "bits",
+]

@@ -24,9 +24,10 @@ class SlotLayout:
 
     What lies beside the entries is given by its byte offset in the BAR. ``shared_address``: the low and the high word
     (None: 32 bits only) of one address register for all entries, which then have no ``low`` and ``high`` of their own,
-    and ``limits.one_address`` is set. ``mask_bitmap`` and ``pending_bitmap``: 32-bit registers with one bit an entry,
-    1 for masked and for pending. A ``stride`` of 2 declares entries that are 16-bit data and nothing else, two in a
-    32-bit register.
+    and ``limits.one_address`` is set. ``address_copies``: further address words that always hold the same, as where a
+    device has one for each cause; their place is given as that of the first, in the entry or in the BAR.
+    ``mask_bitmap`` and ``pending_bitmap``: 32-bit registers with one bit an entry, 1 for masked and for pending. A
+    ``stride`` of 2 declares entries that are 16-bit data and nothing else, two in a 32-bit register.
     """
 
     bar: int
@@ -46,12 +47,15 @@ class SlotLayout:
     shared_address: tuple[int, int | None] | None = None
     mask_bitmap: int | None = None
     pending_bitmap: int | None = None
+    address_copies: tuple[tuple[int, int | None], ...] = ()
 
     def __post_init__(self) -> None:
         self._check_beside()
         if self.packed:
             return
-        places = [place for place in (self.low, self.high, self.data, self.control) if place is not None]
+        own_copies = [] if self.low is None else [place for copy in self.address_copies for place in copy]
+        words = (self.low, self.high, self.data, self.control, *own_copies)
+        places = [place for place in words if place is not None]
         if len(set(places)) != len(places) or any(at % 4 or not 0 <= at <= self.stride - 4 for at in places):
             raise UsageError("declare a slot layout", why=f"words must be distinct and within the stride, not {places}")
         if self.count < 1 or self.offset % 4 or self.stride % 4:
@@ -65,7 +69,8 @@ class SlotLayout:
 
     def _check_beside(self) -> None:
         """What lies beside the entries, and whether it agrees with them."""
-        why, aligned = "", [*(self.shared_address or ()), self.mask_bitmap, self.pending_bitmap]
+        copies = [place for copy in self.address_copies for place in copy]
+        why, aligned = "", [*(self.shared_address or ()), self.mask_bitmap, self.pending_bitmap, *copies]
         if any(place is not None and (place % 4 or place < 0) for place in aligned):
             why = "registers beside the entries must be at multiples of 4"
         elif (self.shared_address is None) == (self.low is None):

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import select
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from statistics import median
 from typing import TYPE_CHECKING
 
@@ -80,13 +80,20 @@ class Context:
         fitting = set(self._fitting(found))
         return sorted(found, key=lambda donor: (donor not in fitting, donor.vector))
 
-    def fitting_donors(self) -> list[Donor]:
-        """Of ``donors`` the first: those that any slot may copy while the others are in use."""
-        return self._fitting(self.donors())
+    def fitting_donors(self, slots: Sequence[int] = ()) -> list[Donor]:
+        """Of ``donors`` the first: those that any slot may copy while the others are in use.
 
-    def _fitting(self, donors: list[Donor]) -> list[Donor]:
-        used = tuple(donor.message for donor in donors if donor.load)
-        return [donor for donor in donors if self.domain.table.limits.refusal(donor.message, used) is None]
+        Where some slots share an address register and others another: those that ``slots`` may, which share one.
+        """
+        return self._fitting(self.donors(), slots)
+
+    def _fitting(self, donors: list[Donor], slots: Sequence[int] = ()) -> list[Donor]:
+        limits = self.domain.table.limits
+        beside = [donor for donor in donors if donor.load]
+        if slots and limits.address_groups:
+            beside = [one for one in beside if any(limits.share_address(slots[0], slot) for slot in one.slots())]
+        used = tuple(donor.message for donor in beside)
+        return [donor for donor in donors if limits.refusal(donor.message, used) is None]
 
     def until(self, done: Callable[[], bool], timeout: float) -> bool:
         """Drain events until ``done``, at most ``timeout`` seconds."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from vfio_ims.counted import counted
 from vfio_ims.errors import UnsupportedError, VfioImsError
 from vfio_ims.ims import FireReport, FireStatus
-from vfio_ims.ports.values import IrqIndex, IrqSet
+from vfio_ims.ports.values import IrqSet
 from vfio_ims.selftest.context import Broken, Context, NotApplicable
 from vfio_ims.selftest.report import Outcome, Rung
 
@@ -84,7 +84,8 @@ def _software_trigger(context: Context) -> str:
     with domain.allocate(masked=domain.table.has_mask) as interrupt:
         donor = domain.donor_of(interrupt.slot)
         before, flags = donor.count, IrqSet.DATA_NONE | IrqSet.ACTION_TRIGGER
-        context.driver.device.port.set_irqs(IrqIndex.MSIX, flags, donor.vector, 1)
+        device = context.driver.device
+        device.port.set_irqs(device.interrupts.donors.source.index, flags, donor.vector, 1)
         return _came(context, donor, before, "triggered by VFIO")
 
 

@@ -7,6 +7,7 @@ All slots are programmed before any fires.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from vfio_ims.selftest.reconcile import rounds
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from vfio_ims.selftest.counts import Tally
     from vfio_ims.selftest.slot_evidence import SlotEvidence
 
-__all__ = ["donor_passes", "pairing", "pass_count"]
+__all__ = ["donor_passes", "pairing", "pass_count", "passes_of", "vectors_of"]
 
 
 def pass_count(slots: int, donors: int) -> int:
@@ -32,6 +33,21 @@ def pass_count(slots: int, donors: int) -> int:
 def pairing(slot: int, number: int, donors: int) -> int:
     """The place among the donors of ``slot`` in pass ``number``."""
     return slot // int(donors**number) % donors
+
+
+def passes_of(context: Context, slots: Sequence[int]) -> int:
+    """How many passes tell all of ``slots``, which are in use, apart."""
+    parts = context.domain.table.limits.by_address(slots)
+    return max(pass_count(len(slots), len(context.fitting_donors(part))) for part in parts)
+
+
+def vectors_of(context: Context, slots: Sequence[int], number: int) -> dict[int, int]:
+    """The vector of each of ``slots`` in pass ``number``: one of the donors whose message it can hold."""
+    vectors: dict[int, int] = {}
+    for part in context.domain.table.limits.by_address(slots):
+        donors = context.fitting_donors(part)
+        vectors.update((slot, donors[pairing(slot, number, len(donors))].vector) for slot in part)
+    return vectors
 
 
 def donor_passes(
@@ -49,12 +65,11 @@ def donor_passes(
     other, each is measured, and left alone for the dwell time, so that an echo shows and is its own.
     """
     domain, slots = context.domain, list(group.slots)
-    donors = context.fitting_donors()
     interrupts = {interrupt.slot: interrupt for interrupt in group}
-    passes = pass_count(len(slots), len(donors))
+    passes = passes_of(context, slots)
     fired = [slot for slot in slots if slot not in skip]
     for number in range(passes):
-        vectors = {slot: donors[pairing(slot, number, len(donors))].vector for slot in slots}
+        vectors = vectors_of(context, slots, number)
         if number or not programmed:
             domain.retarget(slots, [vectors[slot] for slot in slots])
         careful = number == 0 and not evidence.after_reset

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from vfio_ims.counted import by_count, counted
 from vfio_ims.selftest.entries import read_back
-from vfio_ims.selftest.passes import pairing
+from vfio_ims.selftest.passes import vectors_of
 
 if TYPE_CHECKING:
     from vfio_ims.ims import ImsGroup
@@ -19,8 +19,8 @@ __all__ = ["reset"]
 
 def reset(context: Context, evidence: SlotEvidence, group: ImsGroup) -> str:
     """Reset with the first pass's messages in the table, and compare the entries. Returns which reset it was."""
-    donors = context.fitting_donors()
-    context.domain.retarget(group.slots, [donors[pairing(slot, 0, len(donors))].vector for slot in group.slots])
+    vectors = vectors_of(context, group.slots, 0)
+    context.domain.retarget(group.slots, [vectors[slot] for slot in group.slots])
     interrupts = list(group)
     for interrupt in interrupts:
         interrupt.wakeup.take()

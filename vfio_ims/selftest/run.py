@@ -19,7 +19,7 @@ from vfio_ims.selftest.naming import name_findings
 from vfio_ims.selftest.neighbours import neighbours
 from vfio_ims.selftest.options import Options, ProgressSink
 from vfio_ims.selftest.pasids import pasids
-from vfio_ims.selftest.passes import donor_passes, pass_count
+from vfio_ims.selftest.passes import donor_passes, passes_of
 from vfio_ims.selftest.polled_slots import words
 from vfio_ims.selftest.report import Outcome, Report, Rung, Step
 from vfio_ims.selftest.resets import reset
@@ -53,7 +53,7 @@ class _Run:
         self._rungs: list[Rung] = []
         self._steps: list[Step] = []
         self._findings: list[Finding] = []
-        self._donors = 0
+        self._donors = self._passes_made = 0
 
     def report(self) -> Report:
         context, driver = self._context, self._driver
@@ -76,7 +76,7 @@ class _Run:
             slots=len(context.slots),
             table=context.domain.table.size,
             donors=self._donors,
-            passes=pass_count(len(context.slots), self._donors) if self._donors else 0,
+            passes=self._passes_made,
             timeout=self._options.timeout,
             settle=context.settle,
             latency=Latency.of(context.latencies),
@@ -94,7 +94,9 @@ class _Run:
                 self._steps.append(Step("reset", Outcome.NOT_APPLICABLE, text="left out as asked"))
         except _Stopped as stop:
             stopped = stop.args[0]
-        self._findings += name_findings(first, second, len(self._context.slots), self._donors)
+        # Sequences of donors tell a slot by its number only where every slot has them all.
+        common = 1 if self._context.domain.table.limits.address_groups else self._donors
+        self._findings += name_findings(first, second, len(self._context.slots), common)
         if stopped is not None:
             self._findings.append(stopped)
 
@@ -130,7 +132,10 @@ class _Run:
             group = self._context.domain.allocate_group(len(self._context.slots))
         except Exception as error:
             raise self._stop("allocate every slot", error) from error
-        self._donors = len(self._context.fitting_donors())
+        context = self._context
+        parts = context.domain.table.limits.by_address(group.slots)
+        self._donors = len({donor for part in parts for donor in context.fitting_donors(part)})
+        self._passes_made = passes_of(context, group.slots)
         return group
 
     def _passes(

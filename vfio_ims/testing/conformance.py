@@ -87,7 +87,7 @@ def test_the_family_is_declared_as_it_is(idle: Driver) -> None:
 
 
 def test_reserved_vectors_leave_a_donor(idle: Driver) -> None:
-    count, reserved = idle.device.interrupts.msix.count, idle.reserved_vectors
+    count, reserved = idle.device.interrupts.donors.count, idle.reserved_vectors
     promise = "MSI-X vectors that the device needs for itself"
     outside = [vector for vector in reserved if vector not in range(count)]
     assert not outside, breach(idle, "reserved_vectors", promise, f"the device has {count}, and {outside} are listed")
@@ -341,6 +341,8 @@ def test_several_threads_may_fire(ims_driver: Driver) -> None:
 
 
 def test_fire_vector_raises_the_devices_own_vector(ims_driver: Driver) -> None:
+    if not ims_driver.device.interrupts.msix.count:
+        pytest.skip("not applicable: the function has no MSI-X")
     free = ims_driver.ims.eligible_vectors[0]
     with ims_driver.device.interrupts.open_msix(free) as vector:
         try:

@@ -6,7 +6,7 @@ Facts: the kernel's drivers/vfio/pci/vfio_pci_config.c (pci_cap_length, pci_ext_
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from vfio_ims.pci import Capabilities, Command, ConfigSource, ConfigSpace, decode
@@ -38,11 +38,15 @@ class SoftwareConfig:
     """The user's view of one function's config space. Not locked: the device's config lock is around it.
 
     ``raw`` is what the device itself says, with the capabilities that are hidden. ``sizes``: bytes of each BAR and of
-    the ROM (index 6). ``pin``: whether INTx is shown.
+    the ROM (index 6). ``pin``: whether INTx is shown. ``place``: gives a 64-bit BAR without an address one, as firmware
+    does, by its size; a device may have to know it, as one that is given addresses inside its own BARs.
     """
 
-    def __init__(self, door: ConfigDoor, size: int, sizes: Sequence[int], *, pin: bool) -> None:
+    def __init__(
+        self, door: ConfigDoor, size: int, sizes: Sequence[int], *, pin: bool, place: Callable[[int], int]
+    ) -> None:
         self._door, self.size = door, min(size, FULL_SIZE)
+        self._place_bars(sizes, place)
         image = door.read(RegionIndex.CONFIG, 0, self.size)
         self.raw: Capabilities = decode(ConfigSpace(image, ConfigSource.IMAGE))
         # Per byte: what the user reads from us, which bits those are, and which written bits stay here or go on.
@@ -54,6 +58,18 @@ class SoftwareConfig:
         for capability in self.raw:
             self._permit(capability)
         self._relink()
+
+    def _place_bars(self, sizes: Sequence[int], place: Callable[[int], int]) -> None:
+        for number in range(6):
+            at = 0x10 + 4 * number
+            low = int.from_bytes(self._door.read(RegionIndex.CONFIG, at, 4), "little")
+            size = sizes[number] if number < len(sizes) else 0
+            if not size or low & 7 != 4 or number == 5:
+                continue
+            if not low >> 4 and not any(self._door.read(RegionIndex.CONFIG, at + 4, 4)):
+                address = place(size)
+                self._door.write(RegionIndex.CONFIG, at, (address & 0xFFFF_FFFF).to_bytes(4, "little"))
+                self._door.write(RegionIndex.CONFIG, at + 4, (address >> 32).to_bytes(4, "little"))
 
     # --- what is virtual ----------------------------------------------------------------------------------------------
 

@@ -25,7 +25,16 @@ from vfio_ims.errors import UnsupportedError, UsageError, VfioImsError
 from vfio_ims.lifetime import Owner
 from vfio_ims.pci import Command, PciAddress
 from vfio_ims.platform.irqs import Irqs
-from vfio_ims.ports.values import AffectedFunction, Affinity, DeviceFlags, DeviceInfo, Evidence, IrqInfo, RegionInfo
+from vfio_ims.ports.values import (
+    AffectedFunction,
+    Affinity,
+    DeviceFlags,
+    DeviceInfo,
+    Evidence,
+    IrqInfo,
+    RegionIndex,
+    RegionInfo,
+)
 
 if TYPE_CHECKING:
     from vfio_ims.platform import Platform
@@ -69,7 +78,8 @@ class SoftwareDevice(Owner):
         resettable = bool(self._info.flags & DeviceFlags.RESET)
         if resettable:
             link.reset()
-        found = probe(link, self._info, self.label, msix_mappable=self.platform.msix_mappable)
+        platform = self.platform
+        found = probe(link, self._info, self.label, msix_mappable=platform.msix_mappable, place_bar=platform.place_bar)
         self._regions = found.regions
         self.irqs = self.function.irqs = self._make_irqs(found)
         self._cpus = VectorCpus(self.label, self.function, self.irqs, self.platform.cpus)
@@ -145,6 +155,11 @@ class SoftwareDevice(Owner):
             why = f"index must be 0 to {self._info.irqs - 1}, not {index!r}"
             raise UsageError("ask for interrupt info", device=self.label, why=why, errno=errno.EINVAL)
         return self.irqs.info(index)
+
+    def host_config(self, offset: int, size: int) -> bytes:
+        """Config space as the kernel of this host has it: what a descriptor of sysfs' ``config`` shows to root."""
+        self.check_open("read the host's config space")
+        return self.link.read(RegionIndex.CONFIG, offset, size)
 
     def interrupt_remapping(self) -> Evidence:
         return self.platform.interrupt_remapping()

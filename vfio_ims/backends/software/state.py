@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 
 from vfio_ims.backends.software.config import SoftwareConfig
 from vfio_ims.locks import make_rlock
+from vfio_ims.messages import Message
 from vfio_ims.pci import Command
-from vfio_ims.pci.capabilities import PowerState
+from vfio_ims.pci.capabilities import Msi, PowerState
 from vfio_ims.ports.values import RegionIndex
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ class FunctionState:
         self._decode, self.resettable = decode, resettable
         # What is written back when the function leaves D3hot, where that resets it; None while it is awake.
         self._asleep: list[tuple[int, bytes]] | None = None
+        self._msi_state: tuple[Message | None, int] = None, 0  # what the MSI registers hold
         self._lock = make_rlock()
 
     def read(self, offset: int, size: int) -> bytes:
@@ -124,6 +126,24 @@ class FunctionState:
                 self.config.show(raw.msix.offset + 2, 0x8000 * self._irqs.msix.enabled, 0x8000, 2)
             if raw.msi is not None:
                 self.config.show(raw.msi.offset + 2, 0x0001 * self._irqs.msi.enabled, 0x0001, 2)
+                self._write_msi(raw.msi)
+
+    def _write_msi(self, msi: Msi) -> None:
+        """The kernel's part: the function's own registers get the message. A user's view of them stays scratch."""
+        irqs = self._irqs.msi
+        code = max(irqs.given - 1, 0).bit_length()
+        state = irqs.base, int(irqs.enabled) | code << 4
+        if state == self._msi_state:
+            return
+        self._msi_state = state
+        base, control = state
+        if base is not None:
+            size = 8 if msi.wide else 4
+            words = base.address.to_bytes(8, "little")[:size] + (base.data & 0xFFFF).to_bytes(2, "little")
+            for at in range(0, size, 4):
+                self._link.write(RegionIndex.CONFIG, msi.offset + 4 + at, words[at : at + 4])
+            self._link.write(RegionIndex.CONFIG, msi.offset + 4 + size, words[size:])
+        self._link.write(RegionIndex.CONFIG, msi.offset + 2, control.to_bytes(2, "little"))
 
     def reset(self) -> None:
         """Function reset. Command, BARs and device control are as before; vectors and their messages, too."""
@@ -133,6 +153,9 @@ class FunctionState:
             self._link.reset()
             self._restore(before)
             self._follow()
+            if self.config.raw.msi is not None:
+                self._msi_state = None, 0
+                self._write_msi(self.config.raw.msi)
 
     def _restore(self, before: list[tuple[int, bytes]]) -> None:
         """After a reset: config space as it was, and nothing pends any more."""

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -32,15 +32,18 @@ class Topology:
     msix: MsixPlace | None
 
 
-def probe(link: Link, info: DeviceInfo, name: str, *, msix_mappable: bool) -> Topology:
-    """Ask for regions and interrupts and read config space. Counts are checked against the capabilities."""
+def probe(link: Link, info: DeviceInfo, name: str, *, msix_mappable: bool, place_bar: Callable[[int], int]) -> Topology:
+    """Ask for regions and interrupts and read config space. Counts are checked against the capabilities.
+
+    ``place_bar`` gives 64-bit BARs that have no address one.
+    """
     regions = {index: link.region_info(index) for index in range(info.regions)}
     if RegionIndex.CONFIG not in regions or not regions[RegionIndex.CONFIG].size:
         raise DeviceError("open", device=name, why="it offers no config space (region 7)")
     link_vectors = {index: link.irq_info(index).count for index in range(info.irqs)}
     sizes = [regions[index].size if index in regions else 0 for index in range(7)]
     pin = bool(link_vectors.get(IrqIndex.INTX))
-    config = SoftwareConfig(link, regions[RegionIndex.CONFIG].size, sizes, pin=pin)
+    config = SoftwareConfig(link, regions[RegionIndex.CONFIG].size, sizes, pin=pin, place=place_bar)
     place = _table(config, regions, link_vectors.get(IrqIndex.MSIX, 0))
     msi = config.raw.msi
     vectors = dict(link_vectors)
