@@ -21,6 +21,9 @@ CIRCLES: dict[frozenset[str], str] = {
     frozenset(
         {"drivers.intel_idxd.driver.operation", "drivers.intel_idxd.driver.session"}
     ): "a session makes operations; an operation in flight is waited for through its session",
+    frozenset(
+        {"drivers.synopsys_edma.driver.transfer", "drivers.synopsys_edma.driver.work"}
+    ): "a channel's work is transfers; a transfer is waited for through the work that it is part of",
     frozenset({"dma.buffer", "dma.space"}): "an address space maps buffers; a buffer gives itself back when it closes",
     frozenset({"interrupts.hub", "interrupts.wakeup"}): "a hub makes wake-up flags; a wait on a flag drains its hub",
     frozenset({"platform.function", "platform.platform"}): "a platform has functions; a function sends through it",

@@ -128,6 +128,8 @@ def rival(tmp_path_factory: pytest.TempPathFactory) -> Any:
                                const uint32_t *sizes, uintptr_t records, uint64_t iova, uint64_t count);
         void rival_collect(uintptr_t records, uint64_t count, uint8_t *out);
         void rival_copy(uintptr_t to, uintptr_t from, uint64_t size);
+        void rival_list(uintptr_t list, const uint64_t *sources, const uint64_t *targets, const uint32_t *sizes,
+                        uint64_t count, uintptr_t doorbell);
         struct epoll_event;
         int rival_drain(int epoll, struct epoll_event *events, int most, uint64_t *counts);
     """)

@@ -80,3 +80,19 @@ void rival_copy(uintptr_t to, uintptr_t from, uint64_t size)
 {
     memcpy((void *)to, (const void *)from, size);
 }
+
+/* A linked list of 24-byte elements, as Linux' dw-edma stores one; the first becomes valid last, then the doorbell. */
+void rival_list(uintptr_t list, const uint64_t *sources, const uint64_t *targets, const uint32_t *sizes, uint64_t count,
+                uintptr_t doorbell)
+{
+    for (uint64_t i = 0; i < count; i++) {
+        uintptr_t at = list + i * 24;
+        *(volatile uint32_t *)at = i == 0 ? 0 : i + 1 == count ? 0x19 : 1;
+        *(volatile uint32_t *)(at + 4) = sizes[i];
+        *(volatile uint64_t *)(at + 8) = sources[i];
+        *(volatile uint64_t *)(at + 16) = targets[i];
+    }
+    *(volatile uint32_t *)list = count == 1 ? 0x19 : 1;
+    (void)*(volatile uint32_t *)list;
+    *(volatile uint32_t *)doorbell = 0;
+}
