@@ -23,7 +23,7 @@ die() {
 key() { sha256sum | cut -c1-12; }
 
 qemu=$cache/qemu-$(echo "1 $suite" | key)
-kernel=$cache/kernel-$({ echo "1 $suite" && cat "$here/kernel.config" "$here/movdir64b.c"; } | key)
+kernel=$cache/kernel-$({ echo "1 $suite" && cat "$here/kernel.config" "$here"/{movdir64b,edma_client}.c; } | key)
 accel_config=$cache/accel-config-$(echo "1 $suite" | key)
 headers=$cache/headers-$(echo "1 $suite" | key)
 
@@ -160,8 +160,8 @@ make_kernel() {
     tar -xf "$work/linux/usr/src/$source.tar.xz" -C "$work/linux"
     rm -r "$work/linux/usr"
     cd "$work/linux/$source"
-    cp "$here/movdir64b.c" arch/x86/lib/
-    echo 'obj-y += movdir64b.o' >>arch/x86/lib/Makefile
+    cp "$here"/{movdir64b,edma_client}.c arch/x86/lib/
+    echo 'obj-y += movdir64b.o edma_client.o' >>arch/x86/lib/Makefile
 
     make KCONFIG_ALLCONFIG="$here/kernel.config" allnoconfig >"$work/kernel.log" 2>&1
     while read -r line; do
