@@ -179,7 +179,7 @@ class Device(Owner):
         return self.port.hot_reset_scope()
 
     def reset(self, method: ResetMethod = ResetMethod.FUNCTION) -> None:
-        """Reset the function, then call what was registered by ``after_reset``.
+        """Reset the function, then call what was registered by ``after_reset``. A driver's slots: see ``Driver.reset``.
 
         Vectors keep their messages and config space is as before, whichever the method; the device's own registers and
         slots are gone. A hot reset resets every function of ``hot_reset_scope``, whose owners are not notified.

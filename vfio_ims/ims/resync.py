@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Writes allocated slots again: after a reset, when their donor's message has changed, or for another donor."""
+"""Writes allocated slots: mask, donor or message changed; all of them again after a reset or a moved vector."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A slot table that is an array of entries in a BAR, with or without registers beside it."""
+"""Reads and writes the slots of a device: an array of entries in a BAR, with or without registers beside it."""
 
 from __future__ import annotations
 

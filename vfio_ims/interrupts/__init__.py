@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Standard interrupts and waiting for them: by call, by file descriptor, by one hub for many, by ``await``."""
+"""INTx, MSI and MSI-X vectors and waiting for them; the donor vectors, whose messages IMS slots copy."""
 
 from vfio_ims.interrupts.donor_vector import DonorVector
 from vfio_ims.interrupts.donors import DonorPool, ReservedVectors

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The device's donor vectors: MSI-X or MSI vectors whose messages IMS slots copy, shared by its slot tables."""
+"""The pool of donor vectors, whose messages slots copy: attached, detached, and checked for a changed message."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The compiled layer: VFIO and iommufd requests, mapped windows, events, shared memory.
+"""The compiled layer: VFIO's and iommufd's ioctls, mapped windows, events, shared memory.
 
 Nothing compiled is loaded until it is used.
 """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""VFIO's hot reset of a slot or bus: which functions it takes along, and doing it. All raise OSError.
+"""VFIO's ioctls for a hot reset of a slot or bus: which functions it takes along, and doing it. All raise OSError.
 
 Facts: the kernel's include/uapi/linux/vfio.h; drivers/vfio/pci/vfio_pci_core.c (vfio_pci_ioctl_get_pci_hot_reset_info,
 vfio_pci_ioctl_pci_hot_reset).

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""iommufd's requests: one function a verb. All raise OSError with the kernel's errno.
+"""iommufd's ioctls: one function each. All raise OSError with the kernel's errno.
 
 Facts: the kernel's include/uapi/linux/iommufd.h.
 """

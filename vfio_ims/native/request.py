@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How a request reaches the kernel, and what hangs off its answer: the one place where an ioctl is made.
+"""The one place where an ioctl is made, and the chain of capabilities behind its answer.
 
 VFIO's info structures may be followed by capabilities. The kernel says in ``argsz`` how much room it wants; the caller
 asks again with that much.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""VFIO's requests on a container, a group and a device: one function a verb. All raise OSError with the kernel's errno.
+"""VFIO's ioctls on a container, a group and a device: one function each. All raise OSError with the kernel's errno.
 
 Facts: the kernel's include/uapi/linux/vfio.h; what vfio-pci answers: drivers/vfio/pci/vfio_pci_core.c.
 """

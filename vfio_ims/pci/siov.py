@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What config space says about IMS: a hint. The device's own registers, which its driver reads, decide."""
+"""Whether config space hints at IMS and at PASIDs: yes, no or unknown, with the evidence.
+
+A hint: the device's own registers, which its driver reads, decide.
+"""
 
 from vfio_ims.counted import counted
 from vfio_ims.pci.capabilities import Capabilities, SiovDvsec

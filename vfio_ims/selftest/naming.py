@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From what was seen to a defect's name. Each defect is reported once, at its first appearance."""
+"""Diagnosis: which defect the evidence shows, in which slots. Each is reported once, at its first appearance."""
 
 from __future__ import annotations
 

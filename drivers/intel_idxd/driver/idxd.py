@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The drivers of DSA and IAA: bring-up, teardown, the slot table, raising interrupts on request.
+"""The drivers of DSA and IAA: bring-up, teardown, where the slot table is, raising interrupts on request.
 
 The bring-up is that of SPDK, DPDK and dsa-perf-micros, which drive these devices through VFIO: reset, write groups and
 queues, enable the device, enable the queues. Dedicated queues without PASID, so that requests go through the

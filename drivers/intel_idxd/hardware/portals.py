@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where the portals are in BAR 2: four pages of 4 KiB a work queue.
+"""Constants of the portals in BAR 2: four pages of 4 KiB a work queue.
 
 In order: unlimited/MSI-X, limited/MSI-X, unlimited/IMS, limited/IMS (Linux idxd patches of 2020-21). Address bits 11:6
 do not matter to the device (SPDK walks through the page).

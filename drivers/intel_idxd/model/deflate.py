@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Compressing as the modelled IAA does it: matches in a history of 4 KiB, with the codes that it is given.
+"""Deflate's parts for the IAA model: matches in a history of 4 KiB, Huffman output by given codes, histogram, tables.
 
 Which matches the hardware finds is its own affair: any choice decompresses to the same data.
 """

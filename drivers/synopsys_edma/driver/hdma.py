@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The registers of HDMA's native map. The order of writes is Linux' (dw_hdma_v0_core_start)."""
+"""Programs HDMA channels (native map): start, stop, status, causes. Writes in Linux' order (dw_hdma_v0_core_start)."""
 
 from __future__ import annotations
 

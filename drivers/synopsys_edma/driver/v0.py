@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The registers of eDMA v0, in its legacy, unrolled and HDMA-compatible maps.
+"""Programs eDMA v0 channels (legacy, unrolled and HDMA-compatible maps): start, stop, doorbell, status, causes.
 
 The order of writes is Linux 7.3's (dw_edma_v0_core_ch_enable, dw_edma_v0_core_dir_off): it works on silicon.
 """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The registers of DesignWare HDMA in its native map: everything belongs to a channel.
+"""Register definitions of DesignWare HDMA in its native map: everything belongs to a channel.
 
 Offsets and bits: Linux 7.3 drivers/dma/dw-edma/dw-hdma-v0-regs.h and dw-hdma-v0-core.c (dw_hdma_v0_core_int_setup).
 """

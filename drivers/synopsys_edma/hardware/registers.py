@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The registers of DesignWare eDMA v0, in its three maps. All are accessed 32 bits at a time, 64-bit pairs low first.
+"""Register definitions of DesignWare eDMA v0, in its three maps: 32-bit accesses, 64-bit pairs low first.
 
 Offsets and bits: Linux drivers/dma/dw-edma/dw-edma-v0-regs.h and dw-edma-v0-core.c. What Linux never touches is marked
 inferred; the databook is not public.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The registers of HDMA's native map as a channel's work uses them: it interrupts when it stops, by what it was set."""
+"""One modelled HDMA channel's registers (native map), as its work reads and updates them; its interrupts."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The registers of eDMA v0 as a channel's work uses them: status, errors, and the message of done and abort."""
+"""One modelled eDMA v0 channel's registers, as its work reads and updates them; its messages of done and abort."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One function behind the kernel's VFIO, however it was opened: the verbs on its descriptor (``DevicePort``)."""
+"""``DevicePort`` on the descriptor of a function behind VFIO, by group or cdev: native's ioctls, with our errors."""
 
 from __future__ import annotations
 
