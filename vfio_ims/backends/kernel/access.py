@@ -19,6 +19,7 @@ from vfio_ims.errors import (
     UsageError,
     VfioImsError,
 )
+from vfio_ims.interruption import break_off
 from vfio_ims.native.failure import failed
 from vfio_ims.native.window import Piece
 from vfio_ims.ports.values import RegionInfo
@@ -57,6 +58,7 @@ def retry(action: Callable[[], T], code: int, timeout: float = OPEN_TIMEOUT) -> 
         except OSError as error:
             if error.errno != code or time.monotonic() >= deadline:
                 raise
+            break_off()
             time.sleep(_PAUSE)
 
 

@@ -15,6 +15,7 @@ from vfio_ims.backends.kernel.noiommu import not_without_iommu, open_without_iom
 from vfio_ims.backends.kernel.refusals import driver_missing
 from vfio_ims.backends.kernel.space import KernelSpace
 from vfio_ims.errors import UnsupportedError, UsageError
+from vfio_ims.interruption import uninterrupted
 from vfio_ims.pci import PciAddress
 from vfio_ims.ports.address_space import AddressSpacePort
 from vfio_ims.sysfs import Function
@@ -50,15 +51,17 @@ def open_kernel(
     refusal = driver_missing(function, without_iommu=without) or (not_without_iommu(function) if without else None)
     if refusal is not None:
         raise refusal
-    held = claim(str(function.address), dev)
-    try:
-        opened = _open(function, iommu, space, dev, _token(bdf, vf_token))
-    except BaseException:
-        if held is not None:
-            held.close()
-        raise
-    opened.claim = held
-    return opened
+    token = _token(bdf, vf_token)
+    with uninterrupted():  # a descriptor that Ctrl-C keeps from its owner would hold the group until the process ends
+        held = claim(str(function.address), dev)
+        try:
+            opened = _open(function, iommu, space, dev, token)
+        except BaseException:
+            if held is not None:
+                held.close()
+            raise
+        opened.claim = held
+        return opened
 
 
 def _token(bdf: str, text: str | None) -> str | None:

@@ -22,6 +22,7 @@ from vfio_ims.backends.kernel.group import Group, GroupDevice, container_of, ope
 from vfio_ims.backends.kernel.ioas import IoasSpace, Iommufd
 from vfio_ims.backends.kernel.refusals import attach_refused, bind_refused, driver_missing, node_refused, open_refused
 from vfio_ims.errors import UsageError
+from vfio_ims.interruption import uninterrupted
 from vfio_ims.native import vfio
 from vfio_ims.native.descriptor import Descriptor
 from vfio_ims.pci import PciAddress
@@ -55,17 +56,17 @@ def open_passed(
     refusal = driver_missing(function)
     if refusal is not None:
         raise refusal
-    with ExitStack() as undo:
+    with uninterrupted(), ExitStack() as undo:  # see open_kernel
         held = claim(str(function.address), dev)
         if held is not None:
             undo.callback(held.close)
         opened = _by_group(function, passed, dev) if passed.group is not None else _by_node(function, passed, dev)
         undo.pop_all()
-    opened.claim = held
-    for fd in passed:
-        if fd is not None:
-            os.close(fd)
-    return opened
+        opened.claim = held
+        for fd in passed:
+            if fd is not None:
+                os.close(fd)
+        return opened
 
 
 def _check(bdf: str | None, passed: Passed) -> None:
