@@ -38,6 +38,7 @@ FLOORS = (
     {"families"},
     {"names"},
     {"driver"},
+    {"store_driver"},
     {"drivers"},
     {"selftest", "host"},
     {"testing"},

@@ -28,6 +28,9 @@ CIRCLES: dict[frozenset[str], str] = {
     frozenset({"interrupts.hub", "interrupts.wakeup"}): "a hub makes wake-up flags; a wait on a flag drains its hub",
     frozenset({"platform.function", "platform.platform"}): "a platform has functions; a function sends through it",
     frozenset({"ports.address_space", "ports.device"}): "a device has an address space, which may map a BAR of another",
+    frozenset(
+        {"registers.layout_checks", "registers.slots"}
+    ): "a layout is checked when it is declared, by what looks at all of its fields",
     frozenset({"sysfs.function", "sysfs.groups"}): "a function is in a group, whose members are functions",
 }
 

@@ -46,7 +46,7 @@ class TwoTables(MinimalModel):
 
     @property
     def slots(self) -> Any:
-        return self.stores[0]
+        return self.slots_in(0)
 
 
 class SecondSource:
@@ -74,7 +74,7 @@ class Two:
         if irq.domain is self.first:
             return delivered(self.driver, irq)
         with self.model.lock:
-            self.model.stores[2].fire(irq.slot)
+            self.model.slots_in(2).fire(irq.slot)
         return arrives(irq)
 
 

@@ -138,8 +138,8 @@ def test_a_table_without_a_mask_survives_a_reset() -> None:
 
 def test_a_table_that_does_not_keep_its_words_is_refused_and_nothing_stays_open() -> None:
     class Forgetful(MinimalModel):
-        def _slot_store(self, bar: ModelBar) -> Any:
-            store = super()._slot_store(bar)
+        def _slot_store(self, layout: SlotLayout) -> Any:
+            store = super()._slot_store(layout)
             store.load = lambda offset, size: b"\xff" * size  # type: ignore[method-assign]
             return store
 

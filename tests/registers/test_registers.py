@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from vfio_ims.errors import DeviceError, DeviceTimeout, UsageError
 from vfio_ims.messages import Message, Slot
-from vfio_ims.registers import Block, Register, Repeat, SlotLayout, bit, bits
+from vfio_ims.registers import MEMORY, Block, Doorbell, Register, Repeat, SlotLayout, Store, bit, bits
 
 
 class Speed(IntEnum):
@@ -111,7 +111,17 @@ def test_poll_times_out_in_words() -> None:
         (lambda: Register(0, a=bits(3, 0), b=bit(3)), "overlaps"),
         (lambda: Register(0, access="rwx"), "access must be"),  # type: ignore[arg-type]
         (lambda: type("Bad", (Block,), {"A": Register(0, 64), "B": Register(4)}), "overlaps A"),
-        (lambda: SlotLayout(0, 0, 4, low=0, high=0), "distinct"),
+        (lambda: SlotLayout(0, 0, 4, low=0, high=0), "low and high are both at 0x0"),
+        (lambda: SlotLayout(0, 0, 4, data=18), r"data=18 lies outside .* stride=16 its last word is at 12 \(0xc\)"),
+        (lambda: SlotLayout(0, 0, 4, data=10), "data=10 is no place of a 32-bit word"),
+        (lambda: SlotLayout(0, 0, 4, data=12), "data_bits overlaps another field"),
+        (lambda: SlotLayout(0, 0, 4, stride=12, mask=0), "mask must be None without a control word"),
+        (lambda: SlotLayout(0, 0, 4, masked_when=2), "masked_when must be 0 or 1"),
+        (lambda: SlotLayout(7, 0, 4), "bar must be 0 to 5"),
+        (lambda: Doorbell(0, 2), "offset must be a multiple of 4"),
+        (lambda: Doorbell(0, 0, bitmap=True, value=1), "a bitmap is 32 bits wide"),
+        (lambda: Store(()), "no table"),
+        (lambda: Store((SlotLayout(MEMORY, 0, 4),)), "a context go together"),
         (lambda: Queue.STATE.value(speed=4), "fit 2 bits"),
         (lambda: Queue.STATE.value(sped=1), "did you mean 'speed'"),
     ],

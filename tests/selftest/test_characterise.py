@@ -74,8 +74,8 @@ class Odd(SlotStore):
 
 
 class OddModel(TestedModel):
-    def _slot_store(self, bar: Any) -> SlotStore:
-        store = Odd(bar.slots, self.send)
+    def _slot_store(self, layout: Any) -> SlotStore:
+        store = Odd(layout, self.send)
         store.ready = True
         return store
 

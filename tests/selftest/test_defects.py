@@ -141,8 +141,8 @@ class OneAlias(SlotStore):
 class WithStore(TestedModel):
     store: type[SlotStore]
 
-    def _slot_store(self, bar: Any) -> SlotStore:
-        return self.store(bar.slots, self.send)
+    def _slot_store(self, layout: Any) -> SlotStore:
+        return self.store(layout, self.send)
 
 
 def with_store(store: type[SlotStore], slots: int, vectors: int, **layout: Any) -> type[TestedModel]:

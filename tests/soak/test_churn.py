@@ -64,7 +64,7 @@ class Churn:
             self.two.driver.fire(irq.slot)
         else:
             with self.two.model.lock:
-                self.two.model.stores[2].fire(irq.slot)
+                self.two.model.slots_in(2).fire(irq.slot)
         if not irq.wait(TIMEOUT):
             self.problems.append(f"lost: {irq}")
 
@@ -98,7 +98,7 @@ class Churn:
 
     def fire_second(self, irq: ImsInterrupt) -> None:
         with self.two.model.lock:
-            self.two.model.stores[2].fire(irq.slot)
+            self.two.model.slots_in(2).fire(irq.slot)
 
     def msix(self, random: Random) -> int:
         """A vector by number: whichever is the donor of exclusive slots may refuse, so one that is not."""

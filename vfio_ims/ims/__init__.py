@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The Interrupt Message Store: slot tables, donors, the domain that allocates, and the verdict on a device."""
 
+from vfio_ims.ims.context_table import ContextTable
 from vfio_ims.ims.domain import ImsDomain
 from vfio_ims.ims.driver_callbacks import DriverCallbacks, FireReport
 from vfio_ims.ims.group import ImsGroup
@@ -13,6 +14,7 @@ from vfio_ims.ims.verdict import ImsVerdict, VerdictLink
 from vfio_ims.messages import FireStatus
 
 __all__ = [
+    "ContextTable",
     "DriverCallbacks",
     "FireReport",
     "FireStatus",

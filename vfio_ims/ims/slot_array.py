@@ -11,7 +11,7 @@ from vfio_ims.counted import counted
 from vfio_ims.errors import UsageError
 from vfio_ims.ims.narrow_fields import NarrowFields
 from vfio_ims.messages import Slot
-from vfio_ims.registers import SlotLayout
+from vfio_ims.registers import MEMORY, SlotLayout
 
 if TYPE_CHECKING:
     from vfio_ims.device import Device
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 __all__ = ["SlotArray"]
 
 _FEW = 8  # that are read one by one, not with all that lie between them
-_DENSE = 64  # bytes an entry: where they lie further apart other registers are between them, which are not read
 
 
 class SlotArray:
@@ -31,10 +30,13 @@ class SlotArray:
 
     def __init__(self, device: Device, layout: SlotLayout) -> None:
         self._device, self.layout = device, layout
+        if layout.bar == MEMORY:
+            why, hint = "its entries are in memory", "ContextTable, or a Store with a context"
+            raise UsageError("find the slot table", device=device.name, why=why, hint=hint)
         self.size, self.limits = layout.count, layout.limits
         self.has_mask, self.has_pending, self.has_pasid = layout.has_mask, layout.has_pending, layout.has_pasid
         self._bar = device.bar(layout.bar)
-        if layout.offset + layout.size > self._bar.size:
+        if layout.end > self._bar.size:
             raise UsageError(
                 "find the slot table",
                 device=device.name,
@@ -42,6 +44,7 @@ class SlotArray:
             )
         own = None if layout.packed else layout.data
         self._words = (layout.low, layout.high, own, layout.control)
+        separate = None if layout.data == layout.control else own  # else the control word has the data
         self._address: tuple[int, int | None] | None = None
         """Where the one address register is, in the BAR; None where each entry has its own."""
         self._copies: tuple[tuple[int, int | None], ...] = ()
@@ -54,11 +57,13 @@ class SlotArray:
         self._data = NarrowFields(self._bar, layout.offset, 16) if layout.packed else None
         self._masks = None if layout.mask_bitmap is None else NarrowFields(self._bar, layout.mask_bitmap, 1)
         self._pendings = None if layout.pending_bitmap is None else NarrowFields(self._bar, layout.pending_bitmap, 1)
-        self._mask_bit = 0 if layout.mask is None else 1 << layout.mask
+        bit = 0 if layout.mask is None else 1 << layout.mask
+        self._holding = bit if layout.masked_when else 0, 0xFFFF_FFFF if layout.masked_when else ~bit & 0xFFFF_FFFF
+        """What a control word is or-ed and and-ed with, so that it holds messages back."""
         # Masked first, the message, the slot's own control last.
         places = [(layout.low, layout.high), *layout.address_copies] if self._address is None else []
         addresses = [(at, word) for pair in places for at, word in zip(pair, (1, 2), strict=True)]
-        order = ((layout.control, 0), *addresses, (own, 3), (layout.control, 4))
+        order = ((layout.control, 0), *addresses, (separate, 3), (layout.control, 4))
         self._steps = tuple((at, word) for at, word in order if at is not None)
 
     def read(self, index: int) -> Slot:
@@ -69,7 +74,7 @@ class SlotArray:
             low, high = address & 0xFFFF_FFFF, address >> 32
         if self._data is not None:
             (data,) = self._data.get((index,))
-        masked = self._masks is not None and bool(self._masks.get((index,))[0])
+        masked = self._masks is not None and self._masks.get((index,))[0] == layout.masked_when
         return layout.decode(low, high, data, control, masked)
 
     def _read_address(self) -> int:
@@ -90,7 +95,7 @@ class SlotArray:
         self._bar.read32(self._address[0])
 
     def read_many(self, indices: Sequence[int]) -> list[Slot]:
-        if len(indices) < _FEW or self._data is not None or self.layout.stride > _DENSE:
+        if len(indices) < _FEW or self._data is not None or not self.layout.dense:
             return [self.read(index) for index in indices]
         masks = None if self._masks is None else self._masks.get(indices)
         address = 0 if self._address is None else self._read_address()
@@ -100,7 +105,7 @@ class SlotArray:
         known: dict[tuple[bytes, bool], Slot] = {}  # few different entries, as a rule
         found = []
         for number, index in enumerate(indices):
-            masked = masks is not None and bool(masks[number])
+            masked = masks is not None and masks[number] == layout.masked_when
             entry = words[(index - first) * size : (index - first + 1) * size]
             raw = entry.tobytes(), masked
             slot = known.get(raw)
@@ -119,7 +124,10 @@ class SlotArray:
             self._bar.read32(at)  # flushes: what leaves after this obeys the new mask
         if self._masks is not None:
             self.layout.at(index)
-            self._masks.put([(index, slot.masked)])
+            self._masks.put([(index, self._mask_bit(slot.masked))])
+
+    def _mask_bit(self, masked: bool) -> int:
+        return int(masked == bool(self.layout.masked_when))
 
     def write_many(self, slots: Iterable[tuple[int, Slot]]) -> None:
         pairs = list(slots)
@@ -138,7 +146,7 @@ class SlotArray:
             why = f"they share one address register, the messages have {counted(len(addresses), 'address')}"
             raise UsageError("write slots", device=self._device.name, why=why)
         if self._masks is not None:
-            self._masks.put([(index, 1) for index in indices])
+            self._masks.put([(index, self._mask_bit(True)) for index in indices])
         if self._address is not None and self._read_address() != pattern[0].message.address:
             self._write_entries(indices, [slot.with_mask(True) for slot in pattern])
             self._write_address(pattern[0].message.address)
@@ -148,19 +156,18 @@ class SlotArray:
             width = (1 << self.layout.limits.data_bits) - 1
             self._data.put([(index, slot.message.data & width) for index, slot in zip(indices, whole, strict=False)])
         if self._masks is not None:
-            self._masks.put([(index, slot.masked) for index, slot in zip(indices, whole, strict=False)])
+            bits = [self._mask_bit(slot.masked) for slot in whole]
+            self._masks.put(list(zip(indices, bits, strict=False)))
 
     def _write_entries(self, indices: Sequence[int], pattern: Sequence[Slot]) -> None:
         """The words of the entries themselves, in one compiled call."""
         if not self._steps:
             return
-        row = array("I")
+        row, field, (ones, kept) = array("I"), self.layout.data_bits, self._holding
         for slot in pattern:
-            message = slot.message
+            address, data = slot.message.address, slot.message.data << field.low & field.mask
             final = self.layout.control_word(slot)
-            row.extend(
-                (final | self._mask_bit, message.address & 0xFFFF_FFFF, message.address >> 32, message.data, final)
-            )
+            row.extend(((final | ones) & kept, address & 0xFFFF_FFFF, address >> 32, data, final))
         words = row * -(-len(indices) // len(pattern))
         del words[len(row) // len(pattern) * len(indices) :]
         layout = self.layout
@@ -182,7 +189,7 @@ class SlotArray:
             return [index for index, bit in zip(indices, self._pendings.get(indices), strict=True) if bit]
         if not indices or layout.pending is None or layout.control is None:
             return []
-        if len(indices) < _FEW:
+        if len(indices) < _FEW or not layout.dense:
             return [index for index in indices if self.pending(index)]
         first, last = _ends(indices)
         span = self._bar.read_block(layout.at(first), (last - first + 1) * layout.stride // 4)

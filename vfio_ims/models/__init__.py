@@ -6,6 +6,7 @@ from vfio_ims.models.hooks import on_read, on_write
 from vfio_ims.models.model import DeviceModel
 from vfio_ims.models.options import Option
 from vfio_ims.models.slot_store import SlotStore
+from vfio_ims.models.store_model import StoreModel
 from vfio_ims.models.worker import Worker
 
-__all__ = ["DeviceModel", "ModelBar", "Msix", "Option", "SlotStore", "Worker", "on_read", "on_write"]
+__all__ = ["DeviceModel", "ModelBar", "Msix", "Option", "SlotStore", "StoreModel", "Worker", "on_read", "on_write"]

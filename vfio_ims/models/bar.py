@@ -13,7 +13,7 @@ __all__ = ["ModelBar", "Msix"]
 
 @dataclass(frozen=True, slots=True)
 class ModelBar:
-    """``size`` bytes (a power of two, 4 KiB or more), the block of registers at its start, and the slots inside it.
+    """``size`` bytes (a power of two, 4 KiB or more), the registers at its start, and the slot tables in it.
 
     Accesses that meet neither go to the model's ``read_other`` and ``write_other``. ``memory``: the whole BAR is plain
     memory, which the driver may map and the model reaches as ``memory(bar)``; it then has no registers and no slots.
@@ -21,7 +21,7 @@ class ModelBar:
 
     size: int
     block: type[Block] = Block
-    slots: SlotLayout | None = None
+    slots: SlotLayout | tuple[SlotLayout, ...] | None = None
     prefetchable: bool = True
     memory: bool = False
 

@@ -140,8 +140,8 @@ class ClearingSlots(SlotStore):
         return touched
 
     def _given_up(self, index: int, shared: bool) -> bool:
-        low, high, data, _ = self.words(index)
-        return not data if shared else not low | high
+        message = self.slot(index).message
+        return not message.data if shared else not message.address
 
 
 DEFECTS: dict[str, type[SlotStore]] = {

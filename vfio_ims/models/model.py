@@ -36,6 +36,7 @@ from vfio_ims.ports.values import (
     RegionIndex,
     RegionInfo,
 )
+from vfio_ims.registers import MEMORY, SlotLayout
 
 if TYPE_CHECKING:
     from vfio_ims.ports.model import Bus
@@ -83,17 +84,18 @@ class DeviceModel:
         self._memories = {number: BarMemory(bar.size) for number, bar in self.bars.items() if bar.memory}
         on_flr = self._reset_after_access if self.option["flr"] else None
         self.config = ModelConfig(self._config_image(), on_flr, on_wake=self._reset_after_access)
-        self.stores = {number: self._slot_store(bar) for number, bar in self.bars.items() if bar.slots is not None}
+        self.tables = [self._slot_store(layout) for layout in self.slot_layouts()]
+        """Every slot table, in the order of its declaration."""
+        self._tables_of = {bar: tuple(t for t in self.tables if t.layout.bar == bar) for bar in range(6)}
         self._watcher = None
-        if any(store.fd >= 0 for store in self.stores.values()):
-            self._watcher = Watcher(tuple(self.stores.values()), self.lock, self.name)
-
+        if any(store.fd >= 0 for store in self.tables):
+            self._watcher = Watcher(tuple(self.tables), self.lock, self.name)
         self._check_defect()
 
     def _check_defect(self) -> None:
         """UsageError where the defect that was asked for would be ignored."""
         name = str(self.option["defect"])
-        known = {defect for store in self.stores.values() for defect in shown_by(store)} | set(self.own_defects)
+        known = self.shown_defects() | set(self.own_defects)
         if name != "none" and name not in known:
             self._close_parts()
             why = explain_unknown("defect", name, ["none", *known])
@@ -111,15 +113,19 @@ class DeviceModel:
     def _reset_after_access(self) -> None:
         self.after(self.reset)
 
-    def _slot_store(self, bar: ModelBar) -> SlotStore:
-        assert bar.slots is not None
-        return self.store_kind(bar.slots, self.send, shared=bool(self.option["map_slots"]))
+    def _slot_store(self, layout: SlotLayout) -> SlotStore:
+        shared = bool(self.option["map_slots"]) and layout.bar != MEMORY
+        return self.store_kind(layout, self.send, shared=shared)
 
     # --- what a vendor's model uses and overrides ---------------------------------------------------------------------
 
     takes_enqcmd: bool = False
     own_defects: ClassVar[tuple[str, ...]] = ()
     """Names that the option ``defect`` takes beside those of slot stores: faults that the subclass shows by itself."""
+
+    def shown_defects(self) -> set[str]:
+        """The faults of slot stores that this model can show."""
+        return {defect for store in self.tables for defect in shown_by(store)}
 
     @property
     def store_kind(self) -> type[SlotStore]:
@@ -128,6 +134,11 @@ class DeviceModel:
 
     def configure(self) -> None:
         """Options are parsed, nothing is made yet: set this one's ``id``, ``bars`` or ``msix`` where they differ."""
+
+    def slot_layouts(self) -> Sequence[SlotLayout]:
+        """The slot tables that it has: those that its BARs declare."""
+        declared = [bar.slots for bar in self.bars.values() if bar.slots is not None]
+        return [one for slots in declared for one in (slots if isinstance(slots, tuple) else (slots,))]
 
     def capabilities(self, config: ConfigBuilder) -> None:
         """Declare the capabilities; override to place them. The mark of a model is added by itself."""
@@ -151,7 +162,12 @@ class DeviceModel:
     @property
     def slots(self) -> SlotStore:
         """The one slot table."""
-        (store,) = self.stores.values()
+        (store,) = self.tables
+        return store
+
+    def slots_in(self, bar: int) -> SlotStore:
+        """The one slot table of BAR ``bar``."""
+        (store,) = self._tables_of[bar]
         return store
 
     def registers(self, bar: int = 0) -> RegisterFile:
@@ -218,7 +234,7 @@ class DeviceModel:
         self.set_intx(False)
         for file in self._files.values():
             file.reset()
-        for store in self.stores.values():
+        for store in self.tables:
             store.reset()
 
     # --- what a mount calls (ModelPort) -------------------------------------------------------------------------------
@@ -254,8 +270,8 @@ class DeviceModel:
 
     def shared_areas(self) -> Sequence[SharedArea]:
         areas = [
-            SharedArea(number, store.layout.offset, store.mapped_size, store.fd)
-            for number, store in self.stores.items()
+            SharedArea(store.layout.bar, store.layout.offset, store.mapped_size, store.fd)
+            for store in self.tables
             if store.fd >= 0
         ]
         if self.option.get("map_memory", True):
@@ -267,11 +283,9 @@ class DeviceModel:
             return self.config.load(offset, size)
         if self.config.asleep:
             return b"\xff" * size  # an unsupported request, which the host completes with ones
-        store = self.stores.get(region)
-        if store is not None and offset in store.span:
-            return store.load(offset - store.span.start, size)
-        if store is not None and store.beside.covers(offset):
-            return store.beside.load(offset, size)
+        for store in self._tables_of.get(region, ()):
+            if store.covers(offset):
+                return store.answer(offset, size)
         file = self._files.get(region)
         if file is None:
             return self._memories[region].load(offset, size)
@@ -292,15 +306,11 @@ class DeviceModel:
             return
         if self.config.asleep:
             return
-        store = self.stores.get(region)
-        if store is not None and offset in store.span:
-            for index in store.store(offset - store.span.start, data):
-                self.after(store.discharge, index)
-            return
-        if store is not None and store.beside.covers(offset):
-            for index in store.beside.store(offset, data):
-                self.after(store.discharge, index)
-            return
+        for store in self._tables_of.get(region, ()):
+            if store.covers(offset):
+                for index in store.take(offset, data):
+                    self.after(store.discharge, index)
+                return
         file = self._files.get(region)
         if file is None:
             self._memories[region].store(offset, data)
@@ -329,7 +339,7 @@ class DeviceModel:
         self._close_parts()
 
     def _close_parts(self) -> None:
-        for store in self.stores.values():
+        for store in self.tables:
             store.close()
         for memory in self._memories.values():
             memory.close()

@@ -79,7 +79,8 @@ class Beside:
             case "copy":
                 return self._copies.get(number, 0)
             case "mask":
-                return sum(1 << slot % 32 for slot in self._slots(number) if self._masked[slot])
+                held = self._layout.masked_when
+                return sum(1 << slot % 32 for slot in self._slots(number) if self._masked[slot] == held)
             case "pending":
                 return sum(1 << slot % 32 for slot in self._slots(number) if slot in self._pending)
         return 0
@@ -94,6 +95,6 @@ class Beside:
             self._copies[number] = value
         elif kind == "mask":
             for slot in self._slots(number):
-                self._masked[slot] = value >> slot % 32 & 1
+                self._masked[slot] = (value >> slot % 32 & 1) == self._layout.masked_when
             return list(self._slots(number))
         return []

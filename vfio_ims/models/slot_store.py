@@ -18,8 +18,8 @@ from vfio_ims.registers import SlotLayout
 __all__ = ["SlotStore"]
 
 _WORD, _HALF = Struct("<I"), Struct("<H")
-_CLEAR = [bytes(not byte >> bit & 1 for byte in range(256)) for bit in range(8)]
-"""By bit: for each byte 1 where the bit is 0."""
+_IS = [[bytes(byte >> bit & 1 == value for byte in range(256)) for bit in range(8)] for value in (0, 1)]
+"""By value and bit: for each byte 1 where the bit has the value."""
 
 
 def _limited_words(layout: SlotLayout) -> dict[int, tuple[int, int]]:
@@ -27,7 +27,8 @@ def _limited_words(layout: SlotLayout) -> dict[int, tuple[int, int]]:
     limits, ones = layout.limits, 0xFFFF_FFFF
     mask, fixed = limits.address_mask, limits.address_fixed & ~limits.address_mask
     words = {layout.low: (mask & ones, fixed & ones), layout.high: (mask >> 32, fixed >> 32)}
-    words[layout.data] = ((1 << limits.data_bits) - 1, 0)
+    field = layout.data_bits
+    words[layout.data] = (0xFFFF if layout.packed else field.mask) & (1 << limits.data_bits + field.low) - 1, 0
     return {at: kept for at, kept in words.items() if at is not None and kept != (ones, 0)}
 
 
@@ -48,6 +49,7 @@ class SlotStore:
         self, layout: SlotLayout, send: Callable[[int, int], None], *, shared: bool = False, reset_masked: bool = True
     ) -> None:
         self.layout, self._send, self._packed = layout, send, layout.packed
+        self._dense = layout.dense
         self.span = range(layout.offset, layout.offset + layout.size)
         """Where the table is in its BAR."""
         self.pending: set[int] = set()
@@ -80,6 +82,7 @@ class SlotStore:
     def _kept_bits(self) -> int:
         layout = self.layout
         bits = sum(1 << bit for bit in (layout.mask, layout.ignore, layout.pasid_enable) if bit is not None)
+        bits |= layout.data_bits.mask if layout.data == layout.control else 0
         return bits | (layout.pasid.mask if layout.has_pasid else 0)
 
     def reset(self) -> None:
@@ -120,6 +123,22 @@ class SlotStore:
                 decoded = decoded.with_message(self.layout.limits.kept(decoded.message))
             known = self._decoded[index] = (entry, state, decoded)
         return known[2]
+
+    def covers(self, offset: int) -> bool:
+        """Whether ``offset`` in the BAR is the table's: in an entry, or in a register beside them."""
+        return (offset in self.span and (self._dense or self.layout.covers(offset))) or self.beside.covers(offset)
+
+    def answer(self, offset: int, size: int) -> bytes:
+        """A read by the client at ``offset`` in the BAR."""
+        if offset in self.span and not self.beside.covers(offset):
+            return self.load(offset - self.span.start, size)
+        return self.beside.load(offset, size)
+
+    def take(self, offset: int, data: bytes) -> list[int]:
+        """A write by the client at ``offset`` in the BAR; returns the slots that may be unmasked now."""
+        if offset in self.span and not self.beside.covers(offset):
+            return self.store(offset - self.span.start, data)
+        return self.beside.store(offset, data)
 
     def load(self, offset: int, size: int) -> bytes:
         """A read by the client, ``offset`` from the table's start."""
@@ -210,10 +229,10 @@ class SlotStore:
         if not wanted or layout.control is None:
             return []
         changed = 0
-        for bit in (layout.mask, layout.pending):
+        for bit, off in ((layout.mask, 1 - layout.masked_when), (layout.pending, 0)):
             if bit is not None:
                 column = bytes(self._memory[layout.control + bit // 8 : layout.size : layout.stride])
-                changed |= int.from_bytes(column.translate(_CLEAR[bit % 8]), "little")
+                changed |= int.from_bytes(column.translate(_IS[off][bit % 8]), "little")
         flags = (changed & wanted).to_bytes(layout.count, "little")
         found, at = [], flags.find(1)
         while at >= 0:

@@ -4,16 +4,22 @@
 from vfio_ims.registers.block import Block, Repeat
 from vfio_ims.registers.fields import Bits, bit, bits
 from vfio_ims.registers.register import BoundRegister, Register, RegisterValue
-from vfio_ims.registers.slots import SlotLayout
+from vfio_ims.registers.slots import MEMORY, SlotLayout
+from vfio_ims.registers.store import Context, Doorbell, Identity, Store
 
 __all__ = [
+    "MEMORY",
     "Bits",
     "Block",
     "BoundRegister",
+    "Context",
+    "Doorbell",
+    "Identity",
     "Register",
     "RegisterValue",
     "Repeat",
     "SlotLayout",
+    "Store",
     "bit",
     "bits",
 ]

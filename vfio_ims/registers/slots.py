@@ -7,11 +7,15 @@ from dataclasses import dataclass, replace
 from vfio_ims.errors import UsageError
 from vfio_ims.messages import Message, MessageLimits, Slot
 from vfio_ims.registers.fields import Bits, bits
+from vfio_ims.registers.layout_checks import DENSE, layout_fault
 
-__all__ = ["SlotLayout"]
+__all__ = ["MEMORY", "SlotLayout"]
 
+_PASID, _WORD, _NO_LIMITS = bits(31, 12), bits(31, 0), MessageLimits()
+MEMORY = -1
+"""In place of a BAR's number: the entries are in our own DMA memory."""
 
-_PASID, _NO_LIMITS = bits(31, 12), MessageLimits()
+_USUAL = -1  # the default of an offset or a bit: where it lies depends on the others
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +24,9 @@ class SlotLayout:
 
     ``low``, ``high``, ``data`` and ``control`` are the words' byte offsets in an entry (None: no such word). ``mask``,
     ``pending``, ``ignore``, ``pasid_enable`` are bits of the control word and ``pasid`` its field, None where the
-    table has no such thing. The default is the entry that DSA, IAA, QAT gen4 and DLB 2.5 have in common.
+    table has no such thing. The default is the entry that DSA, IAA, QAT gen4 and DLB 2.5 have in common; what cannot
+    be there is left out: no ``low`` and ``high`` beside a shared address, no control word where there are bitmaps, a
+    shared address or under 16 bytes, no bits without a control word.
 
     What lies beside the entries is given by its byte offset in the BAR. ``shared_address``: the low and the high word
     (None: 32 bits only) of one address register for all entries, which then have no ``low`` and ``high`` of their own,
@@ -28,18 +34,24 @@ class SlotLayout:
     device has one for each cause; their place is given as that of the first, in the entry or in the BAR.
     ``mask_bitmap`` and ``pending_bitmap``: 32-bit registers with one bit an entry, 1 for masked and for pending. A
     ``stride`` of 2 declares entries that are 16-bit data and nothing else, two in a 32-bit register.
+
+    ``masked_when`` 0: the mask, wherever it is, is an enable bit. ``data_bits``: the field of the data word that is
+    data; the other bits may be control bits, where ``control`` is the same word. A field of 20 address bits is said in
+    ``limits``. Entries far apart (``stride`` over 64) leave the bytes between their words to other registers.
+
+    ``bar`` MEMORY: the entries are in our own DMA memory, and ``offset`` counts from its start (``Context``).
     """
 
     bar: int
     offset: int
     count: int
     stride: int = 16
-    low: int | None = 0
-    high: int | None = 4
-    data: int = 8
-    control: int | None = 12
-    mask: int | None = 0
-    pending: int | None = 1
+    low: int | None = _USUAL
+    high: int | None = _USUAL
+    data: int = _USUAL
+    control: int | None = _USUAL
+    mask: int | None = _USUAL
+    pending: int | None = _USUAL
     ignore: int | None = None
     pasid_enable: int | None = None
     pasid: Bits = _PASID
@@ -48,51 +60,35 @@ class SlotLayout:
     mask_bitmap: int | None = None
     pending_bitmap: int | None = None
     address_copies: tuple[tuple[int, int | None], ...] = ()
+    masked_when: int = 1
+    data_bits: Bits = _WORD
 
     def __post_init__(self) -> None:
-        self._check_beside()
-        if self.packed:
-            return
-        own_copies = [] if self.low is None else [place for copy in self.address_copies for place in copy]
-        words = (self.low, self.high, self.data, self.control, *own_copies)
-        places = [place for place in words if place is not None]
-        if len(set(places)) != len(places) or any(at % 4 or not 0 <= at <= self.stride - 4 for at in places):
-            raise UsageError("declare a slot layout", why=f"words must be distinct and within the stride, not {places}")
-        if self.count < 1 or self.offset % 4 or self.stride % 4:
-            raise UsageError("declare a slot layout", why="count must be 1 or more, offset and stride multiples of 4")
-        if self.control is None and any(
-            b is not None for b in (self.mask, self.pending, self.ignore, self.pasid_enable)
-        ):
-            raise UsageError(
-                "declare a slot layout", why="mask, pending, ignore and PASID must be None without a control word"
-            )
-
-    def _check_beside(self) -> None:
-        """What lies beside the entries, and whether it agrees with them."""
-        copies = [place for copy in self.address_copies for place in copy]
-        why, aligned = "", [*(self.shared_address or ()), self.mask_bitmap, self.pending_bitmap, *copies]
-        if any(place is not None and (place % 4 or place < 0) for place in aligned):
-            why = "registers beside the entries must be at multiples of 4"
-        elif (self.shared_address is None) == (self.low is None):
-            why = "an entry has low, or all entries have shared_address: one of the two"
-        elif self.low is None and self.high is not None:
-            why = "high must be None without low"
-        elif self.mask_bitmap is not None and self.mask is not None:
-            why = "the mask is in the control word or in mask_bitmap: one of mask and mask_bitmap must be None"
-        elif self.pending_bitmap is not None and self.pending is not None:
-            why = "pending is in the control word or in pending_bitmap: one of the two must be None"
-        elif self.stride == 2 and (self.data or self.low is not None or self.control is not None):
-            why = "entries of 2 bytes hold data only: data=0, low=None, high=None, control=None"
-        elif self.packed and (self.count < 1 or self.offset % 4):
-            why = "count must be 1 or more, offset a multiple of 4"
+        self._settle()
+        why = layout_fault(self)
         if why:
             raise UsageError("declare a slot layout", why=why)
         limits = self.limits
         if self.shared_address is not None:
             limits = replace(limits, one_address=True)
-        if self.packed:
-            limits = replace(limits, data_bits=min(16, limits.data_bits))
-        object.__setattr__(self, "limits", limits)
+        width = min(16 if self.packed else self.data_bits.width, limits.data_bits)
+        object.__setattr__(self, "limits", replace(limits, data_bits=width))
+
+    def _settle(self) -> None:
+        """Put what was left to its default where it lies in a table of this kind."""
+        own = self.shared_address is None
+        bare = self.stride < 16 or not own or self.mask_bitmap is not None
+        self._default("low", 0 if own else None)
+        self._default("high", None if self.low is None else self.low + 4)
+        self._default("data", 8 if own else 0)
+        self._default("control", None if bare else 12)
+        controlled = self.control is not None
+        self._default("mask", 0 if controlled and self.mask_bitmap is None else None)
+        self._default("pending", 1 if controlled and self.pending_bitmap is None else None)
+
+    def _default(self, name: str, value: int | None) -> None:
+        if getattr(self, name) == _USUAL:
+            object.__setattr__(self, name, value)
 
     @property
     def packed(self) -> bool:
@@ -102,7 +98,31 @@ class SlotLayout:
     @property
     def size(self) -> int:
         """Bytes of the whole table."""
-        return self.stride * (self.count - 1) + self.stride
+        return self.stride * self.count
+
+    @property
+    def end(self) -> int:
+        """Where its last word ends, counted as ``offset`` is."""
+        return self.offset + self.stride * (self.count - 1) + (self.stride if self.dense else max(self.words) + 4)
+
+    @property
+    def words(self) -> tuple[int, ...]:
+        """The byte offsets of the words that an entry has, copies of its address included."""
+        copies = () if self.low is None else tuple(place for copy in self.address_copies for place in copy)
+        places = (self.low, self.high, self.data, self.control, *copies)
+        return tuple(dict.fromkeys(place for place in places if place is not None))
+
+    @property
+    def dense(self) -> bool:
+        """Whether entries lie close together, with nothing else between them."""
+        return self.stride <= DENSE
+
+    def covers(self, offset: int) -> bool:
+        """Whether the byte at ``offset``, counted as ``self.offset`` is, belongs to an entry."""
+        index, inside = divmod(offset - self.offset, self.stride)
+        if not 0 <= index < self.count:
+            return False
+        return self.dense or inside & ~3 in self.words
 
     @property
     def has_mask(self) -> bool:
@@ -125,8 +145,10 @@ class SlotLayout:
     def control_word(self, slot: Slot) -> int:
         """The whole control word for ``slot``: pending and reserved bits are 0."""
         word = 0
-        if self.mask is not None and slot.masked:
+        if self.mask is not None and slot.masked == bool(self.masked_when):
             word |= 1 << self.mask
+        if self.data == self.control:
+            word |= self.data_word(slot.message)
         if slot.pasid is not None:
             if self.pasid_enable is None:
                 raise UsageError("encode a slot", why="this table keeps no PASID")
@@ -134,6 +156,14 @@ class SlotLayout:
         if slot.ignore and self.ignore is not None:
             word |= 1 << self.ignore
         return word
+
+    def data_word(self, message: Message) -> int:
+        """The data word for ``message``, whose data is cut to the field's width."""
+        return (message.data & self.data_bits.mask >> self.data_bits.low) << self.data_bits.low
+
+    def is_masked(self, control: int) -> bool:
+        """Whether the mask bit of a control word says masked; False where the mask is elsewhere."""
+        return self.mask is not None and control >> self.mask & 1 == self.masked_when
 
     def is_pending(self, control: int) -> bool:
         return self.pending is not None and bool(control >> self.pending & 1)
@@ -145,8 +175,8 @@ class SlotLayout:
         """
         enabled = self.pasid_enable is not None and control >> self.pasid_enable & 1
         return Slot(
-            Message((high << 32 | low) & ~3, data),
-            masked=masked if self.mask is None else bool(control >> self.mask & 1),
+            Message((high << 32 | low) & ~3, data if self.packed else self.data_bits.get(data)),
+            masked=masked if self.mask is None else self.is_masked(control),
             pasid=self.pasid.get(control) if enabled else None,
             ignore=self.ignore is not None and bool(control >> self.ignore & 1),
         )

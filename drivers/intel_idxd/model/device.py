@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from vfio_ims.errors import UsageError
 from vfio_ims.models import DeviceModel, ModelBar, Msix, Option, SlotStore, on_read, on_write
-from vfio_ims.registers import Register, RegisterValue
+from vfio_ims.registers import Register, RegisterValue, SlotLayout
 
 from ..hardware.commands import Command
 from ..hardware.descriptors import DsaOpcode, IaaOpcode
@@ -161,10 +161,9 @@ class IdxdModel(DeviceModel):
             self.block, self.config_size = LaterBar0, 1
         self.bars = self.bars | {0: ModelBar(_BAR0_SIZE, self.block, slots=replace(SLOTS, count=slots))}
 
-    def _slot_store(self, bar: ModelBar) -> SlotStore:
-        assert bar.slots is not None
+    def _slot_store(self, layout: SlotLayout) -> SlotStore:
         shared, masked = bool(self.option["map_slots"]), bool(self.option["reset_masked"])
-        return self.store_kind(bar.slots, self.send, shared=shared, reset_masked=masked)
+        return self.store_kind(layout, self.send, shared=shared, reset_masked=masked)
 
     # --- what it says of itself ---------------------------------------------------------------------------------------
 

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The driver: a layout says where everything is."""
+"""The driver: the store says all."""
 
-from tests.tables.register_driver import RegisterDriver
+from vfio_ims.store_driver import StoreDriver
 
-from .registers import SLOTS, Bar0
+from .registers import STORE
 
 
-class Bitmaps(RegisterDriver):
+class Bitmaps(StoreDriver):
     """Raises any slot on request."""
 
-    block, slots = Bar0, SLOTS
+    store = STORE

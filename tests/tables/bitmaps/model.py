@@ -1,29 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The device in software."""
+"""The device in software: the store says all."""
 
-from vfio_ims.messages import FireStatus
-from vfio_ims.models import DeviceModel, ModelBar, Msix, on_write
+from vfio_ims.models import ModelBar, Msix, StoreModel
 
-from .registers import SLOTS, Bar0
+from .registers import STORE, Bar0
 
 
-class BitmapsModel(DeviceModel):
+class BitmapsModel(StoreModel):
     """5 MSI-X vectors, 40 slots."""
 
     id = "1234:5a02"
     msix = Msix(vectors=5, bar=0, table=0x2000, pba=0x3000)
-    bars = {0: ModelBar(0x4000, Bar0, slots=SLOTS)}
-
-    @on_write(Bar0.FIRE)
-    def fire(self, slot: int) -> None:
-        bad = slot >= SLOTS.count
-        outcome = None if bad else self.slots.fire(slot)
-        self.registers().set(Bar0.STATUS, pended=outcome is FireStatus.PENDING, refused=bad)
-
-    @on_write(Bar0.FIRE_VECTOR)
-    def fire_vector(self, vector: int) -> None:
-        self.raise_vector(vector)
-
-    @on_write(Bar0.RESET)
-    def restart(self, _: int) -> None:
-        self.reset()
+    bars = {0: ModelBar(0x4000, Bar0)}
+    store = STORE

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Entries of 24 bytes without a control word; masks and pending bits in registers of their own."""
 
-from vfio_ims.registers import Block, Register, SlotLayout, bit
+from vfio_ims.registers import Block, Doorbell, Identity, Register, SlotLayout, Store
 
 
 class Bar0(Block):
@@ -11,20 +11,15 @@ class Bar0(Block):
     RESET = Register(0x04, access="wo")
     FIRE = Register(0x08, access="wo")
     FIRE_VECTOR = Register(0x0C, access="wo")
-    STATUS = Register(0x10, access="ro", pended=bit(0), refused=bit(1))
 
 
 SLOTS = SlotLayout(
-    bar=0,
-    offset=0x1000,
-    count=40,
-    stride=24,
-    low=8,
-    high=12,
-    data=0,
-    control=None,
-    mask=None,
-    pending=None,
-    mask_bitmap=0x1800,
-    pending_bitmap=0x1900,
+    bar=0, offset=0x1000, count=40, stride=24, low=8, high=12, data=0, mask_bitmap=0x1800, pending_bitmap=0x1900
+)
+STORE = Store(
+    tables=(SLOTS,),
+    identity=Identity.on(Bar0.ID),
+    reset=Doorbell.on(Bar0.RESET, value=1),
+    fire=Doorbell.on(Bar0.FIRE),
+    fire_vector=Doorbell.on(Bar0.FIRE_VECTOR),
 )

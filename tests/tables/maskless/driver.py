@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The driver: a slot's source cannot be turned off, so a quiet slot is one whose message goes to memory."""
+"""The driver: the store says all."""
 
-from tests.tables.register_driver import RegisterDriver
+from vfio_ims.store_driver import StoreDriver
 
-from .registers import SLOTS, Bar0
+from .registers import STORE
 
 
-class Maskless(RegisterDriver):
-    """Raises any slot on request."""
+class Maskless(StoreDriver):
+    """Cannot turn a slot's source off: a quiet slot is one whose message goes to memory."""
 
-    block, slots = Bar0, SLOTS
+    store = STORE

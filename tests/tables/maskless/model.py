@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The device in software."""
 
-from vfio_ims.models import DeviceModel, ModelBar, Msix, SlotStore, on_write
+from vfio_ims.models import ModelBar, Msix, SlotStore, StoreModel
 
-from .registers import SLOTS, Bar0
+from .registers import SLOTS, STORE, Bar0
 
 
 class ClearingSlots(SlotStore):
@@ -21,29 +21,15 @@ class ClearingSlots(SlotStore):
         return self.slot(index).message.address >> 20 == 0xFEE
 
 
-class MasklessModel(DeviceModel):
+class MasklessModel(StoreModel):
     """5 MSI-X vectors, 24 slots."""
 
     id = "1234:5a04"
     msix = Msix(vectors=5, bar=0, table=0x2000, pba=0x3000)
-    bars = {0: ModelBar(0x4000, Bar0, slots=SLOTS)}
+    bars = {0: ModelBar(0x4000, Bar0)}
+    store = STORE
     own_defects = ("clears-neighbour",)
 
     @property
     def store_kind(self) -> type[SlotStore]:
         return ClearingSlots if self.option["defect"] == "clears-neighbour" else super().store_kind
-
-    @on_write(Bar0.FIRE)
-    def fire(self, slot: int) -> None:
-        good = slot < SLOTS.count
-        self.registers().set(Bar0.STATUS, refused=not good)
-        if good:
-            self.slots.fire(slot)
-
-    @on_write(Bar0.FIRE_VECTOR)
-    def fire_vector(self, vector: int) -> None:
-        self.raise_vector(vector)
-
-    @on_write(Bar0.RESET)
-    def restart(self, _: int) -> None:
-        self.reset()

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Entries of 12 bytes: address and data, no control word, and no masks beside them."""
 
-from vfio_ims.registers import Block, Register, SlotLayout, bit
+from vfio_ims.registers import Block, Doorbell, Identity, Register, SlotLayout, Store
 
 
 class Bar0(Block):
@@ -11,18 +11,13 @@ class Bar0(Block):
     RESET = Register(0x04, access="wo")
     FIRE = Register(0x08, access="wo")
     FIRE_VECTOR = Register(0x0C, access="wo")
-    STATUS = Register(0x10, access="ro", refused=bit(0))
 
 
-SLOTS = SlotLayout(
-    bar=0,
-    offset=0x1000,
-    count=24,
-    stride=12,
-    low=0,
-    high=4,
-    data=8,
-    control=None,
-    mask=None,
-    pending=None,
+SLOTS = SlotLayout(bar=0, offset=0x1000, count=24, stride=12)
+STORE = Store(
+    tables=(SLOTS,),
+    identity=Identity.on(Bar0.ID),
+    reset=Doorbell.on(Bar0.RESET, value=1),
+    fire=Doorbell.on(Bar0.FIRE),
+    fire_vector=Doorbell.on(Bar0.FIRE_VECTOR),
 )

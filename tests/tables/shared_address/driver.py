@@ -1,18 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The driver: the source of a slot is on only from its first fire until it is quiesced."""
+"""The driver: the store says all."""
 
-from tests.tables.register_driver import RegisterDriver
+from vfio_ims.store_driver import StoreDriver
 
-from .registers import SLOTS, Bar0
+from .registers import STORE
 
 
-class SharedAddress(RegisterDriver):
-    """Turns a channel's source on, and fires it."""
+class SharedAddress(StoreDriver):
+    """Turns a channel on with its first fire, and off when its slot is given back."""
 
-    block, slots = Bar0, SLOTS
-
-    def turn_on(self, slot: int) -> None:
-        self.regs.SOURCE_ON.write(slot)
-
-    def quiesce(self, slot: int) -> None:
-        self.regs.SOURCE_OFF.write(slot)
+    store = STORE

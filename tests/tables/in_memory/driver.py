@@ -1,0 +1,12 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The driver: the store says all."""
+
+from vfio_ims.store_driver import StoreDriver
+
+from .registers import STORE
+
+
+class InMemory(StoreDriver):
+    """Shows the device where the entries are."""
+
+    store = STORE
