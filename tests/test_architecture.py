@@ -38,7 +38,7 @@ FLOORS = (
     {"families"},
     {"names"},
     {"driver"},
-    {"store_driver"},
+    {"stores"},
     {"drivers"},
     {"selftest", "host"},
     {"testing"},

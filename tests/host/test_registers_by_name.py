@@ -14,15 +14,12 @@ import vfio_ims
 from tests.host.box import DSA, Box
 from tests.pci.dumps import SPR_DSA
 from vfio_ims.cli.main import cli
-from vfio_ims.errors import AccessDenied, DeviceBusy, DeviceError, UsageError, VfioImsError
+from vfio_ims.errors import AccessDenied, DeviceBusy, DeviceError, UsageError
 from vfio_ims.families import family_for
-from vfio_ims.host.declared import DeclaredTable, declared_driver, parse_table
 from vfio_ims.host.register_access import OpenRegisters, SysfsRegisters, decoded
 from vfio_ims.host.register_names import Place, blocks_of, find_register, parse_write
-from vfio_ims.host.table_check import check_table
 from vfio_ims.pci import ConfigSpace
 from vfio_ims.pci.capabilities import decode
-from vfio_ims.registers import SlotLayout
 
 CAPABILITIES = decode(ConfigSpace(SPR_DSA))
 DSA_BLOCKS = blocks_of(family_for(0x8086, 0x0B25))
@@ -184,65 +181,3 @@ def test_the_verbs_through_sysfs(box: Box, monkeypatch: pytest.MonkeyPatch, tmp_
     assert run("read", f"report:{name}", "VENDOR_ID") == "VENDOR_ID = 8086\n"
     with pytest.raises(UsageError, match="can only be read"):
         run("write", f"report:{name}", "COMMAND=0")
-
-
-# --- tables declared by hand ------------------------------------------------------------------------------------------
-
-
-def test_a_table_is_spelled() -> None:
-    assert parse_table("0:1000:10:40") == SlotLayout(bar=0, offset=0x1000, count=0x40)
-    odd = parse_table("2:0:20:8,low=8,high=none,data=4,control=none")
-    assert (odd.stride, odd.low, odd.high, odd.data, odd.control, odd.mask) == (0x20, 8, None, 4, None, None)
-
-
-@pytest.mark.parametrize(
-    ("text", "why"),
-    [
-        ("0:1000:10", "BAR:OFFSET"),
-        ("0:0:10:1,maks=0", "did you mean 'mask'"),
-        ("0:0:10:1,low=zz", "hex number or none"),
-    ],
-)
-def test_a_table_that_makes_no_sense(text: str, why: str) -> None:
-    with pytest.raises(UsageError, match=why):
-        parse_table(text)
-
-
-def test_a_table_is_where_it_was_declared() -> None:
-    with vfio_ims.open("mock:minimal") as device:
-        assert all(finding.good for finding in check_table(device, parse_table("0:1000:10:10")))
-        assert device.bar(0).read_block(0x1000, 4) == struct.pack("<4I", 0, 0, 0, 1)  # left masked and zero
-
-
-@pytest.mark.parametrize("table", ["0:1000:10:18", "0:1000:20:10", "0:0:10:10"])
-def test_a_wrong_table_is_found_out(table: str) -> None:
-    with vfio_ims.open("mock:minimal") as device:
-        assert not all(finding.good for finding in check_table(device, parse_table(table)))
-
-
-def test_a_table_beyond_its_bar() -> None:
-    with vfio_ims.open("mock:minimal") as device, pytest.raises(UsageError, match="would end at"):
-        check_table(device, parse_table("0:3ff0:10:10"))
-
-
-def test_a_declared_table_without_and_with_a_doorbell() -> None:
-    layout = parse_table("0:1000:10:10")
-    unarmed = declared_driver(DeclaredTable(layout)).open("mock:minimal")
-    with unarmed, pytest.raises(VfioImsError, match="no register that fires slots was declared"):
-        unarmed.fire(0)
-    doorbell = Place(0, 8, 4, "BAR0+8.L")
-    driver = declared_driver(DeclaredTable(layout, doorbell)).open("mock:minimal")
-    with driver, driver.ims.allocate() as irq:
-        assert str(driver.fire(irq.slot).status) == "sent"
-        assert irq.wait(timeout=2)
-        irq.mask()
-        assert str(driver.fire(irq.slot).status) == "pending"
-
-
-def test_the_self_test_takes_a_declared_table() -> None:
-    assert "16 of them, each its own" in run("selftest", "mock:minimal", "--table", "0:1000:10:10")
-    full = run("selftest", "mock:minimal", "--table", "0:1000:10:10", "--fire", "BAR0+8.L", "--no-reset")
-    assert "PASSED" in full
-    bad = CliRunner().invoke(cli, ["selftest", "mock:minimal", "--table", "0:1000:10:20"], standalone_mode=False)
-    assert bad.return_value == 1
-    assert "FAIL  entries" in bad.stdout

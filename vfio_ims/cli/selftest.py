@@ -14,6 +14,7 @@ from vfio_ims.errors import UsageError
 
 if TYPE_CHECKING:
     from vfio_ims.driver import Driver
+    from vfio_ims.registers import Store
 
 __all__ = ["command"]
 
@@ -35,9 +36,12 @@ __all__ = ["command"]
 @click.option("--no-reset", is_flag=True, help="Leave out the second round after a function reset.")
 @click.option("--no-words", is_flag=True, help="Point no slot at memory: the device takes interrupt addresses only.")
 @click.option(
-    "--table", metavar="BAR:OFFSET:STRIDE:COUNT", help="Slots of a device without a driver, hex: 0:1000:10:40."
+    "--store",
+    "description",
+    metavar="FILE.toml",
+    type=click.Path(exists=True, dir_okay=False),
+    help="A device without a driver, whose message store FILE describes.",
 )
-@click.option("--fire", metavar="REGISTER", help="With --table: writing a slot's number there raises it: BAR0+8.L.")
 @click.option("--characterise", is_flag=True, help="Record what only silicon shows of the slots' control words.")
 @json_option
 def command(
@@ -48,8 +52,7 @@ def command(
     slots: int | None,
     no_reset: bool,
     no_words: bool,
-    table: str | None,
-    fire: str | None,
+    description: str | None,
     characterise: bool,
     as_json: bool,
 ) -> int:
@@ -59,19 +62,23 @@ def command(
     writes memory, a slot with a donor's message. Then every slot, on changing donors; masks; PASIDs; all again after a
     reset. "Not applicable" is said where the device has no such feature, and is not a pass.
 
-    With --table: do entries keep what is written, and are there so many? All the rest too, if --fire says how.
+    With --store: do entries keep what is written, are there so many, and what does FILE leave open? All the rest too,
+    if it says which write fires a slot.
     """
-    if table is not None:
-        from vfio_ims.cli.selftest_table import run_table
+    store = None
+    if description is not None:
+        from vfio_ims.cli.selftest_store import check_store
+        from vfio_ims.stores import read_store
 
-        if not run_table(with_interface(device, iommu), table, fire, as_json):
+        store = read_store(description)
+        if not check_store(with_interface(device, iommu), store, as_json):
             return exits.FAILED
-        if fire is None:
+        if store.fire is None:
             return exits.OK
     from vfio_ims import selftest
 
     options = selftest.Options(timeout=timeout, settle=settle, slots=slots, reset=not no_reset, words=not no_words)
-    with _driver(with_interface(device, iommu), table, fire) as driver, progress("self-test") as show_step:
+    with _driver(with_interface(device, iommu), store) as driver, progress("self-test") as show_step:
         size = driver.ims_table().size
         if slots is not None and slots > size:
             why = f"--slots must be 1 to {size}, the size of its table, not {slots}"
@@ -90,10 +97,10 @@ def command(
     return exits.OK if report.passed else exits.FAILED
 
 
-def _driver(name: str, table: str | None, fire: str | None) -> Driver:
+def _driver(name: str, store: Store | None) -> Driver:
     import vfio_ims
 
-    if table is None:
+    if store is None:
         from vfio_ims.families import not_under_test
 
         driver = vfio_ims.open_driver(name)
@@ -102,6 +109,6 @@ def _driver(name: str, table: str | None, fire: str | None) -> Driver:
             driver.close()
             raise problem
         return driver
-    from vfio_ims.cli.selftest_table import open_declared
+    from vfio_ims.cli.selftest_store import open_store
 
-    return open_declared(name, table, fire)
+    return open_store(name, store)

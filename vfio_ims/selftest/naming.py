@@ -15,9 +15,9 @@ __all__ = ["name_findings"]
 
 _NEXT = {
     Kind.MISROUTED: "read entries back (domain.report()): if wrong it is the table's fault, else the device's",
-    Kind.DEAD: "is the layout right? vfio-ims selftest DEVICE --table BAR:OFFSET:STRIDE:COUNT shows what entries keep",
+    Kind.DEAD: "is the layout right? vfio-ims selftest DEVICE --store FILE.toml shows what entries keep",
     Kind.DEAD_AFTER_RESET: "look for what the driver's start() must do after a reset before entries take writes again",
-    Kind.NOT_KEPT: "see which bits keep what is written: vfio-ims selftest DEVICE --table BAR:OFFSET:STRIDE:COUNT",
+    Kind.NOT_KEPT: "see which bits keep what is written: vfio-ims selftest DEVICE --store FILE.toml",
     Kind.REFUSED: "the words are the device's own: look them up in its specification",
     Kind.DROPS: "run it again with a longer --timeout: what is late arrives then, and what is dropped does not",
     Kind.TWICE: "fire one alone and trace the bus: two messages are the device's fault, two doorbells the driver's",

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The driver: the store says all."""
 
-from vfio_ims.store_driver import StoreDriver
+from vfio_ims.stores import StoreDriver
 
 from .registers import STORE
 

@@ -11,7 +11,7 @@ from vfio_ims.errors import DeviceError, UnsupportedError, check_index
 from vfio_ims.ims import ContextTable, FireStatus, ImsTable, JoinedTable, SlotArray
 from vfio_ims.registers import Doorbell, Store
 
-__all__ = ["StoreDriver"]
+__all__ = ["StoreDriver", "store_driver"]
 
 
 class StoreDriver(Driver):
@@ -93,3 +93,8 @@ class StoreDriver(Driver):
         if doorbell is not None:
             at, value = doorbell.access(slot)
             getattr(self.device.bar(doorbell.bar), f"write{doorbell.width}")(at, value)
+
+
+def store_driver(store: Store) -> type[StoreDriver]:
+    """A driver's class for any device that has ``store``: ``store_driver(read_store("my.toml")).open(name)``."""
+    return type("DescribedStore", (StoreDriver,), {"store": store})
