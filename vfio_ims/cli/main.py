@@ -39,6 +39,7 @@ _VERBS = {
     "udev": "Rules by which the members of a group may open devices.",
     "selftest": "Fire every slot of a device and reconcile every interrupt.",
     "serve": "Serve a device model on a vfio-user socket.",
+    "new": "The folder of a new family of devices, which runs at once.",
     "demo": "A device with IMS, in software: open it, fire a slot, receive the interrupt.",
 }
 
