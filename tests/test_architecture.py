@@ -23,7 +23,7 @@ PACKAGE = ROOT / "vfio_ims"
 FLOORS = (
     {"counted"},
     {"errors", "json_input", "printable"},
-    {"interruption"},
+    {"interruption", "authors"},
     {"ports", "locks"},
     {"messages", "pci"},
     {"registers", "lifetime"},

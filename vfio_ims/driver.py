@@ -8,9 +8,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, ClassVar, Self
 
-from vfio_ims.errors import ClosedError, DeviceError, DeviceTimeout, UnsupportedError
+from vfio_ims.authors import missing_methods
+from vfio_ims.errors import ClosedError, DeviceError, DeviceTimeout, UnsupportedError, UsageError
 from vfio_ims.families import family_for
 from vfio_ims.ims import FireReport, ImsDomain, ImsTable, ImsVerdict
+from vfio_ims.ims.table import table_fault
 from vfio_ims.ims.verdict import judge
 from vfio_ims.interruption import uninterrupted
 from vfio_ims.lifetime import Owner
@@ -115,6 +117,10 @@ class Driver(Owner, ABC):
     def start_on(cls, device: Device) -> Self:
         """Start this driver on an open device, which it owns from now on, also when this fails."""
         try:
+            missing = missing_methods(cls)
+            if missing:
+                hint = "docs/contract.md says what each promises"
+                raise UsageError("start the driver", device=device.name, why=missing, hint=hint)
             driver = cls(device)
             try:
                 driver._bring_up()
@@ -131,7 +137,13 @@ class Driver(Owner, ABC):
     def _bring_up(self) -> None:
         self.device.config.memory = True
         # Quiesces the slots: a former user's would fire as soon as the device masters the bus.
-        self.ims = ImsDomain(self.device, self.ims_table(), self, reserved=self.reserved_vectors)
+        table = self.ims_table()
+        fault = table_fault(table)
+        if fault:
+            why = f"{type(self).__name__}.ims_table gave a {type(table).__name__}, {fault}"
+            hint = "return SlotArray(self.device, SLOTS)"
+            raise UsageError("start the driver", device=self.label, why=why, hint=hint)
+        self.ims = ImsDomain(self.device, table, self, reserved=self.reserved_vectors)
         self.device.config.bus_master = True
         self._started = True  # or half: stopping works from any state
         self.start()

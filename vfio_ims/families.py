@@ -20,15 +20,26 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from vfio_ims.errors import SetupError, UsageError, VfioImsError, explain_unknown
+from vfio_ims.authors import describe_failure, missing_class, missing_methods, missing_module
+from vfio_ims.errors import SetupError, UsageError, explain_unknown
 
 if TYPE_CHECKING:
     from vfio_ims.models import DeviceModel
 
-__all__ = ["Family", "all_families", "family_for", "family_of_model", "load_folder", "model_names", "not_under_test"]
+__all__ = [
+    "Family",
+    "all_families",
+    "family_for",
+    "family_of_model",
+    "load_folder",
+    "model_names",
+    "not_under_test",
+    "private_folders",
+]
 
 _GROUP = "vfio_ims.drivers"
 _ID = re.compile(r"[0-9a-f]{4}:[0-9a-f]{4}")
+_CORRECT = "correct that line: docs/writing-a-driver.md"
 _PLACE = re.compile(r"\w+(\.\w+)*:\w+")
 _private: list[Family] = []
 
@@ -60,6 +71,9 @@ class Family:
         found = self._load(where)
         if not isinstance(found, type) or not hasattr(found, "start_on"):
             raise self._unfit(where, f"{found!r} is no class derived from vfio_ims.driver.Driver")
+        missing = missing_methods(found)
+        if missing:
+            raise self._unfit(where, missing, "docs/contract.md says what each promises; drivers/minimal has them all")
         return found
 
     def drivers(self) -> tuple[type[Any], ...]:
@@ -77,17 +91,23 @@ class Family:
 
     def _load(self, where: str) -> object:
         """What ``where`` names. Raises SetupError, whatever the folder's module raises."""
-        module, _, attribute = where.partition(":")
+        name, _, attribute = where.partition(":")
+        folder = _folder_of(self.package)
         try:
-            return getattr(import_module(f"{self.package}.{module}"), attribute)
-        except VfioImsError:
-            raise
+            module = import_module(f"{self.package}.{name}")
+        except ModuleNotFoundError as failure:
+            if failure.name != f"{self.package}.{name}":
+                raise self._unfit(where, describe_failure(failure, [folder]), _CORRECT) from failure
+            raise self._unfit(where, missing_module(name, folder)) from failure
         except Exception as failure:
-            raise self._unfit(where, f"{type(failure).__name__}: {failure}") from failure
+            raise self._unfit(where, describe_failure(failure, [folder]), _CORRECT) from failure
+        if not hasattr(module, attribute):
+            raise self._unfit(where, missing_class(attribute, module))
+        return getattr(module, attribute)
 
-    def _unfit(self, where: str, why: str) -> SetupError:
-        hint = "family = Family(...) in its __init__.py names it: docs/writing-a-driver.md"
-        return SetupError(f"load {where} of the driver folder {self.package}", why=why, hint=hint)
+    def _unfit(self, where: str, why: str, hint: str = "") -> SetupError:
+        hint = hint or "family = Family(...) in its __init__.py names it: docs/writing-a-driver.md"
+        return SetupError(f"load {where} of the driver folder {_folder_of(self.package)}", why=why, hint=hint)
 
 
 def all_families() -> list[Family]:
@@ -196,8 +216,7 @@ def _run(name: str, folder: Path, hint: str) -> Family:
         del sys.modules[name]
         if isinstance(failure, SetupError) or not isinstance(failure, Exception):
             raise
-        why = f"its __init__.py fails: {type(failure).__name__}: {failure}"
-        raise SetupError(operation, why=why, hint=hint) from failure
+        raise SetupError(operation, why=describe_failure(failure, [folder]), hint=hint) from failure
 
 
 def _module_name(folder: Path) -> str:
@@ -275,6 +294,11 @@ def not_under_test(driver: type[Any], name: str, folders: Sequence[str | Path] =
         why=f"the driver that answered is {driver.__name__} in {answered}; the folder's ids are {ids}",
         hint="the device's id, and that of its model, must be one of the folder's ids",
     )
+
+
+def private_folders() -> list[Path]:
+    """The driver folders that were loaded by hand."""
+    return [_folder_of(family.package) for family in _private]
 
 
 def model_names() -> list[str]:

@@ -137,7 +137,7 @@ def test_a_driver_that_cannot_be_imported(vfio_ims: Callable[..., Printed], tmp_
     (folder / "__init__.py").write_text("import nothing_of_this_name\n")
     status, _, err = vfio_ims("--driver", str(folder), "demo")
     assert status == 3
-    assert "its __init__.py fails: ModuleNotFoundError: No module named 'nothing_of_this_name'" in err
+    assert "__init__.py line 1: ModuleNotFoundError: No module named 'nothing_of_this_name'" in err
 
 
 def test_a_copied_driver_that_still_has_its_old_name_and_id(vfio_ims: Callable[..., Printed], tmp_path: Path) -> None:
@@ -209,14 +209,14 @@ def test_a_pipe_gets_no_escape_codes() -> None:
         ({"driver": "Minimal"}, "a class must be named as 'module:Class'"),
         ({"driver": 5}, "its driver must be 'module:Class'"),
         ({"driver": {"1234:0001": "driver:Minimal"}}, "its driver has no class for 1234:1a55"),
-        ({"driver": "driver:Nothing"}, "has no attribute 'Nothing'"),
+        ({"driver": "driver:Nothing"}, "has no class Nothing"),
         ({"driver": "driver:SLOTS"}, "is no class derived from vfio_ims.driver.Driver"),
         ({"driver": "registers:Bar0"}, "is no class derived from vfio_ims.driver.Driver"),
-        ({"driver": "nothing:Minimal"}, "ModuleNotFoundError"),
+        ({"driver": "nothing:Minimal"}, "there is no nothing.py"),
         ({"driver": "fails:Minimal"}, "ZeroDivisionError"),
         ({"models": ["minimal"]}, "its models must be a table"),
         ({"models": {"minimal": None}}, "a class must be named as 'module:Class', not None"),
-        ({"models": {"minimal": "model:Nothing"}}, "has no attribute 'Nothing'"),
+        ({"models": {"minimal": "model:Nothing"}}, "has no class Nothing"),
         ({"models": {"minimal": "driver:Minimal"}}, "is no class derived from vfio_ims.models.DeviceModel"),
     ],
 )

@@ -59,12 +59,23 @@ def reader_left() -> int:
 
 
 def report(error: Exception) -> int:
-    """Print ``error`` to stderr, and return the status for it. An error that is not ours is a bug: it is raised."""
+    """Print ``error`` to stderr, and return the status for it. An error that is not ours is a bug, and is raised.
+
+    One that went through a driver folder is its author's, who is told where.
+    """
     if not isinstance(error, VfioImsError):
         if isinstance(error, OSError) and error.errno == errno.ENOSPC:
             echo(f"vfio-ims: write the output: {error.strerror}", err=True)
             return FAILED
-        raise error
+        from vfio_ims.authors import describe_failure, place_of
+        from vfio_ims.families import private_folders
+
+        if not place_of(error, private_folders()):
+            raise error
+        folder = next(one for one in private_folders() if place_of(error, [one]))
+        echo(f"vfio-ims: the driver in {folder} fails: {describe_failure(error, [folder])}", err=True)
+        echo("  next: correct that line; in Python the same error comes with its whole traceback", err=True)
+        return FAILED
     echo(f"vfio-ims: {error}", err=True)
     if isinstance(error, UsageError):
         return USAGE

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from vfio_ims.messages import MessageLimits, Slot
 
-__all__ = ["ImsTable"]
+__all__ = ["ImsTable", "table_fault"]
 
 
 class ImsTable(Protocol):
@@ -60,3 +60,9 @@ class ImsTable(Protocol):
     def pending_among(self, indices: Sequence[int]) -> list[int]:
         """Those of ``indices`` with a pending interrupt."""
         ...
+
+
+def table_fault(table: object) -> str:
+    """Why ``table`` is no ``ImsTable``, for whoever wrote it; "" where it has all of one."""
+    missing = [name for name in vars(ImsTable) if not name.startswith("_") and not hasattr(table, name)]
+    return f"which is no ImsTable: it has no {', '.join(missing)}" if missing else ""

@@ -4,11 +4,14 @@
 from __future__ import annotations
 
 import select
+import sys
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
 
+from vfio_ims.authors import place_of
 from vfio_ims.counted import by_count, counted
 from vfio_ims.errors import UnsupportedError, UsageError
 from vfio_ims.ims import FireReport
@@ -30,7 +33,11 @@ class NotApplicable(Exception):
 
 
 class Broken(Exception):
-    """The driver failed in a call: the test cannot go on. The text names the call."""
+    """The driver failed in a call: the test cannot go on. The text names the call, ``hint`` what to do."""
+
+    def __init__(self, text: str, hint: str = "") -> None:
+        super().__init__(text)
+        self.hint = hint
 
 
 class Context:
@@ -60,9 +67,11 @@ class Context:
         except UnsupportedError:
             raise
         except Exception as error:
-            raise Broken(f"fire(slot {slot}) raised {type(error).__name__}: {error}") from error
+            place = place_of(error, [Path(str(sys.modules[type(self.driver).__module__].__file__)).parent])
+            hint = getattr(error, "hint", "") or (f"look at {place}" if place else "")
+            raise Broken(f"fire(slot {slot}) raised {type(error).__name__}: {error}", hint) from error
         if not isinstance(report, FireReport):
-            raise Broken(f"fire(slot {slot}) must return a FireReport, not {report!r}")
+            raise Broken(f"fire(slot {slot}) must return a FireReport, not {report!r}", "Driver.fire: docs/contract.md")
         return report
 
     def status(self) -> str:

@@ -49,7 +49,8 @@ def climb(context: Context) -> Iterator[Rung]:
         except Exception as error:  # noqa: BLE001 - a driver under test; the report has it
             broken = True
             text = str(error) if isinstance(error, (_Fails, Broken)) else f"{type(error).__name__}: {error}"
-            hint = (error.hint if isinstance(error, VfioImsError) else "") or _HINTS[name]
+            hint = error.hint if isinstance(error, (VfioImsError, Broken)) else ""
+            hint = hint or _HINTS[name]
             yield Rung(name, Outcome.FAILED, text, context.status(), hint)
     context.report_progress(len(RUNGS), len(RUNGS))
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import inspect
 import time
 from array import array
 from collections.abc import Sequence
@@ -29,6 +30,7 @@ __all__ = [
     "some",
     "start_raw",
     "values",
+    "written_at",
 ]
 
 TIMEOUT = 10.0  # seconds until a driver's first interrupt counts as lost; an emulated machine is slow
@@ -40,7 +42,18 @@ PROMPT = 1.0  # seconds that a callback may take that must not wait
 def breach(driver: Driver | type[Driver], callback: str, promise: str, found: str) -> str:
     """What a failed check says."""
     name = driver.__name__ if isinstance(driver, type) else type(driver).__name__
-    return f"{name}.{callback} breaks its contract.\n  promise: {promise}\n  found:   {found}"
+    says = f"{name}.{callback} breaks its contract.\n  promise: {promise}\n  found:   {found}"
+    return f"{says}\n  written: {written_at(callback)}"
+
+
+def written_at(callback: str) -> str:
+    """Where the contract of a callback is written: file and line of the installed package, and the reference."""
+    place = inspect.getsourcefile(Driver) or "vfio_ims/driver.py"
+    promised = getattr(Driver, callback, None)
+    if inspect.isfunction(promised):
+        place += f":{inspect.getsourcelines(promised)[1]}"
+    table = f", of its table at {inspect.getsourcefile(ImsTable)}" if callback == "ims_table" else ""
+    return f"at Driver.{callback}, {place}{table}; docs/contract.md"
 
 
 def some(size: int) -> list[int]:

@@ -12,6 +12,7 @@ import os
 import platform
 from collections import Counter
 from collections.abc import Generator, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import pytest
@@ -69,10 +70,13 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_report_header(config: pytest.Config) -> str | None:
-    named = places_of(config).named
-    if not named:
+    places = places_of(config)
+    if not places.named and not places.folders:
         return None
-    return f"vfio-ims: {__version__}, Linux {platform.release()}, devices {' '.join(named)}"
+    parts = [f"vfio-ims: {__version__}", f"Linux {platform.release()}"]
+    parts += [f"devices {' '.join(places.named)}"] if places.named else []
+    parts += [f"drivers {' '.join(str(Path(folder).resolve()) for folder in places.folders)}"] if places.folders else []
+    return ", ".join(parts)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
