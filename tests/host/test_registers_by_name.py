@@ -20,6 +20,7 @@ from vfio_ims.host.register_access import OpenRegisters, SysfsRegisters, decoded
 from vfio_ims.host.register_names import Place, blocks_of, find_register, parse_write
 from vfio_ims.pci import ConfigSpace
 from vfio_ims.pci.capabilities import decode
+from vfio_ims.registers import Block, Register, Repeat
 
 CAPABILITIES = decode(ConfigSpace(SPR_DSA))
 DSA_BLOCKS = blocks_of(family_for(0x8086, 0x0B25))
@@ -45,8 +46,14 @@ def test_spelling(text: str, place: tuple[int | None, int, int]) -> None:
     assert (found.bar, found.offset, found.width) == place
 
 
-def test_a_name_that_both_have_is_config_spaces_unless_the_bar_is_named() -> None:
-    assert find_register("STATUS", CAPABILITIES, MINIMAL_BLOCKS).bar is None
+def test_a_name_that_both_have_is_asked_back_with_both_full_names() -> None:
+    for name in ("STATUS", "status"):
+        with pytest.raises(UsageError, match=r"the name of 2 registers: CONFIG\.STATUS, BAR0\.STATUS") as caught:
+            find_register(name, CAPABILITIES, MINIMAL_BLOCKS)
+        assert caught.value.hint == "name one of them"
+    assert find_register("CONFIG.STATUS", CAPABILITIES, MINIMAL_BLOCKS).bar is None
+    assert find_register("config.status", CAPABILITIES, MINIMAL_BLOCKS).offset == 6
+    assert find_register("STATUS", CAPABILITIES, {}).bar is None
     assert find_register("BAR0.STATUS", CAPABILITIES, MINIMAL_BLOCKS).offset == 0x10
 
 
@@ -181,3 +188,37 @@ def test_the_verbs_through_sysfs(box: Box, monkeypatch: pytest.MonkeyPatch, tmp_
     assert run("read", f"report:{name}", "VENDOR_ID") == "VENDOR_ID = 8086\n"
     with pytest.raises(UsageError, match="can only be read"):
         run("write", f"report:{name}", "COMMAND=0")
+
+
+# --- what is refused --------------------------------------------------------------------------------------------------
+
+
+class Twice(Block):
+    SAME = Register(0x00, access="ro")
+    ROW = Repeat(MINIMAL_BLOCKS[0], 0x100, count=2, stride=0x20)
+
+
+def test_a_name_in_two_bars_is_asked_back() -> None:
+    blocks: dict[int, type[Block]] = {0: Twice, 2: Twice}
+    with pytest.raises(UsageError, match=r"BAR0\.SAME, BAR2\.SAME"):
+        find_register("SAME", CAPABILITIES, blocks)
+    with pytest.raises(UsageError, match=r"BAR0\.ROW\[1\]\.FIRE, BAR2\.ROW\[1\]\.FIRE"):
+        find_register("ROW[1].FIRE", CAPABILITIES, blocks)
+    assert find_register("BAR2.ROW[1].FIRE", CAPABILITIES, blocks).offset == 0x128
+
+
+@pytest.mark.parametrize("name", ["ID", "BAR0.STATUS", "VENDOR_ID", "8.B", "3d.B"])
+def test_a_read_only_register_is_written_only_by_force(name: str) -> None:
+    words = ["write", "mock:minimal", f"{name}=1", "FIRE=3"]
+    refused = CliRunner().invoke(cli, words, standalone_mode=False)
+    assert isinstance(refused.exception, UsageError)
+    assert "is read-only" in str(refused.exception)
+    assert "wrote" not in refused.output
+    assert "--force" in refused.exception.hint
+    assert "wrote" in run("write", "mock:minimal", f"{name}=1", "--force")
+
+
+def test_registers_that_are_writable_in_part_are_written() -> None:
+    assert "wrote" in run("write", "mock:minimal", "COMMAND=2")
+    assert "wrote" in run("write", "mock:minimal", "FIRE=3")
+    assert "wrote" in run("write", "mock:minimal", "CONFIG.STATUS=0")

@@ -182,6 +182,7 @@ def test_a_breach_is_named(inner: pytest.Pytester, wrong: str) -> None:
     assert result.parseoutcomes()["failed"] == 1
     text = " ".join(line.removeprefix("E").strip() for line in result.outlines)
     pytest.LineMatcher([text]).fnmatch_lines([f"*{says}*"])
+    pytest.LineMatcher([text]).fnmatch_lines(["*written: at Driver.*driver.py*docs/contract.md*"])
 
 
 def test_a_driver_that_loses_every_interrupt_is_waited_for_once(

@@ -20,8 +20,8 @@ def command(device: str, iommu: str | None, names: tuple[str, ...], live: bool, 
     """Read registers of DEVICE, which may be report:FILE. Each is read once, in one access.
 
     REGISTER is as in setpci: COMMAND, 4.W, CAP_MSIX+2.W, ECAP0023+14.L@1; BAR0+1000.L (or .Q) for a BAR; or a name
-    that the device's driver declares: GENCAP, BAR0.STATUS, TABLE[3].STATE. Numbers are hex. Without any: the names
-    that the driver declares.
+    that the device's driver declares: GENCAP, BAR0.STATUS, TABLE[3].STATE. A name that both have must be said in full:
+    CONFIG.STATUS or BAR0.STATUS. Numbers are hex. Without any: the names that the driver declares.
     """
     from vfio_ims.cli.registers import registers, shown
     from vfio_ims.host.register_access import decoded

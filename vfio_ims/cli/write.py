@@ -22,12 +22,13 @@ __all__ = ["command"]
 @click.argument("writes", nargs=-1, required=True, metavar="REGISTER=VALUE[:MASK]...")
 @click.option("--live", is_flag=True, help="Open the device through VFIO, which resets it, instead of using sysfs.")
 @click.option("-n", "--dry-run", is_flag=True, help="Say what would be written, and write nothing. Masks are read for.")
-@click.option("--force", is_flag=True, help="Through sysfs: also while something uses the device.")
+@click.option("--force", is_flag=True, help="Also a read-only register, and a device in use.")
 def command(device: str, iommu: str | None, writes: tuple[str, ...], live: bool, dry_run: bool, force: bool) -> int:
     """REGISTER as in vfio-ims read. VALUE is hex; with MASK only those bits change, the others are read first.
 
     Several values with commas between go to the registers that follow. Each is one access, in the order given. Writes
-    to the MSI-X table are refused: the kernel owns it.
+    to the MSI-X table are refused: the kernel owns it. So are writes to read-only registers, without --force, and then
+    none of the others is made.
     """
     from vfio_ims.cli.registers import registers, shown
     from vfio_ims.host.register_access import decoded
@@ -40,6 +41,11 @@ def command(device: str, iommu: str | None, writes: tuple[str, ...], live: bool,
             _check_free(function)
         blocks = blocks_of(family)
         planned = [write for text in writes for write in parse_write(text, target.capabilities, blocks)]
+        for write in planned:
+            if write.place.read_only and not force:
+                why = f"{write.place.title} is read-only: a device may drop the write, or take it for something else"
+                hint = "--force, if you want to see what it does"
+                raise UsageError("write a register", device=device, why=why, hint=hint)
         for write in planned:
             value = write.merged(0 if write.mask is None else target.read(write.place))
             text, _ = shown(write.place, value, decoded(write.place, value, target.capabilities))

@@ -4,6 +4,7 @@
 COMMAND   4.W   CAP_MSIX+2.W   ECAP0023+14.L@1      config space, as in setpci
 BAR0+1000.L   BAR2+0.Q                              a BAR: hex offset, width B, W, L or Q
 GENCAP   BAR0.STATUS   SWQ[3].STATE                 a register that the device's driver declares
+CONFIG.STATUS                                       config space's, where the driver has one of that name, too
 """
 
 from __future__ import annotations
@@ -28,7 +29,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Place", "Write", "blocks_of", "find_register", "parse_write"]
 
+_CONFIG = "CONFIG."
 _WIDTHS = {"B": 1, "W": 2, "L": 4, "Q": 8}
+# Read-only in a type 0 header: ids, revision and class; type; subsystem; capabilities pointer; pin, Min_Gnt, Max_Lat
+# (PCIe base spec 6.0, 7.5.1).
+_HEADER_READ_ONLY = ((0x00, 4), (0x08, 4), (0x0E, 1), (0x2C, 4), (0x34, 1), (0x3D, 3))
 _BAR = re.compile(r"BAR(?P<bar>[0-5])\+(?P<offset>(?:0X)?[0-9A-F]+)\.(?P<width>[BWLQ])")
 _NAMED = re.compile(r"(?:BAR(?P<bar>[0-5])\.)?(?:(?P<repeat>\w+)\[(?P<index>\d+)\]\.)?(?P<name>\w+)")
 _VALUE = re.compile(r"(?:0[xX])?([0-9a-fA-F]+)(?::(?:0[xX])?([0-9a-fA-F]+))?")
@@ -46,6 +51,13 @@ class Place:
     width: int
     title: str
     declared: tuple[Register, ...] = ()
+
+    @property
+    def read_only(self) -> bool:
+        """Whether it is known to take no write: by the driver's declaration or, in the header, by PCI."""
+        if self.bar is None:
+            return any(at <= self.offset and self.offset + self.width <= at + size for at, size in _HEADER_READ_ONLY)
+        return bool(self.declared) and not self.declared[0].mask("rw", "wo", "rw1c")
 
     def __str__(self) -> str:
         space = "config" if self.bar is None else f"BAR{self.bar}"
@@ -95,6 +107,11 @@ def find_register(text: str, capabilities: Capabilities, blocks: dict[int, type[
                 "name a register", why=f"offset must be a multiple of {width}, not {offset:#x} (in {text!r})"
             )
         return Place(int(match["bar"]), offset, width, spelled)
+    plain = spelled.upper()
+    if plain.startswith(_CONFIG):
+        register = ConfigRegister.parse(plain.removeprefix(_CONFIG))
+        return Place(None, register.resolve(capabilities), register.width, plain.removeprefix(_CONFIG))
+    _refuse_ambiguous(spelled, blocks)
     own = _own(spelled, blocks)
     if own is not None:
         return own
@@ -108,10 +125,30 @@ def find_register(text: str, capabilities: Capabilities, blocks: dict[int, type[
     return Place(None, register.resolve(capabilities), register.width, spelled.upper())
 
 
-def _own(text: str, blocks: dict[int, type[Block]]) -> Place | None:
-    """A register that the driver declares. A plain name that config space has too is config space's."""
+def _refuse_ambiguous(text: str, blocks: dict[int, type[Block]]) -> None:
+    """Raise UsageError, with every full name, where a plain name is that of more than one register."""
     match = _NAMED.fullmatch(text)
-    if match is None or (match["bar"] is None and match["repeat"] is None and match["name"].upper() in REGISTERS):
+    if match is None or match["bar"] is not None:
+        return
+    name = match["name"]
+    full = [f"{_CONFIG}{name.upper()}"] if match["repeat"] is None and name.upper() in REGISTERS else []
+    for number, block in blocks.items():
+        repeat = None if match["repeat"] is None else block.repeats.get(match["repeat"])
+        inside = block if match["repeat"] is None else None if repeat is None else repeat.block
+        if inside is not None and {name, name.upper()} & inside.registers.keys():
+            own = name if name in inside.registers else name.upper()
+            full.append(
+                f"BAR{number}.{own}" if repeat is None else f"BAR{number}.{match['repeat']}[{match['index']}].{own}"
+            )
+    if len(full) > 1:
+        why = f"{text} is the name of {counted(len(full), 'register')}: {', '.join(full)}"
+        raise UsageError("name a register", why=why, hint="name one of them")
+
+
+def _own(text: str, blocks: dict[int, type[Block]]) -> Place | None:
+    """A register that the driver declares."""
+    match = _NAMED.fullmatch(text)
+    if match is None:
         return None
     for number, block in blocks.items():
         if match["bar"] not in (None, str(number)):
