@@ -77,7 +77,8 @@ class StoreDriver(Driver):
 
     def fire_vector(self, vector: int) -> None:
         if self.store.fire_vector is None:
-            super().fire_vector(vector)
+            why = "its store's description does not say how (fire_vector)"
+            raise UnsupportedError(f"fire vector {vector}", device=self.label, why=why)
         self._ring(self.store.fire_vector, vector)
 
     def quiesce(self, slot: int) -> None:
