@@ -12,7 +12,7 @@ import vfio_ims.families
 from vfio_ims.errors import SetupError, UsageError
 from vfio_ims.families import all_families
 
-__all__ = ["make_family"]
+__all__ = ["folder_of", "make_family"]
 
 _NAME = re.compile(r"[a-z][a-z0-9]*([_-][a-z0-9]+)*")
 _ID = re.compile(r"[0-9a-f]{4}:[0-9a-f]{4}")
@@ -41,7 +41,7 @@ def make_family(name: str, device_id: str | None = None, where: str | Path = "."
         if device_id in family.ids:
             raise UsageError(operation, why=f"family {family.name} has the id {device_id}")
     chosen = device_id or _free_id(name, {one for family in families for one in family.ids})
-    folder = Path(where) / name.replace("-", "_")
+    folder = folder_of(name, where)
     try:
         (folder / "tests").mkdir(parents=True)
         for file, text in _files(name, chosen).items():
@@ -51,6 +51,11 @@ def make_family(name: str, device_id: str | None = None, where: str | Path = "."
     except OSError as error:
         raise SetupError(f"write {error.filename or folder}", errno=error.errno) from error
     return folder
+
+
+def folder_of(name: str, where: str | Path = ".") -> Path:
+    """The folder of the family called ``name`` in ``where``."""
+    return Path(where) / name.replace("-", "_")
 
 
 def _free_id(name: str, taken: set[str]) -> str:
