@@ -13,7 +13,7 @@ from tests.intel_idxd import oracles
 from tests.intel_idxd.conftest import Opener, model_of
 from tests.intel_idxd.memory import PAGE, arena
 from vfio_ims.drivers.intel_idxd.driver import Dsa
-from vfio_ims.drivers.intel_idxd.driver.configuration import Configuration
+from vfio_ims.drivers.intel_idxd.driver.configuration import Configuration, queue_entry
 from vfio_ims.drivers.intel_idxd.driver.operation_error import OperationError
 from vfio_ims.drivers.intel_idxd.hardware.descriptors import DsaOpcode, Flag, encode
 from vfio_ims.drivers.intel_idxd.hardware.dif import DifTags
@@ -48,6 +48,16 @@ def test_each_version_comes_up(opened: Opener, options: str, name: str, device: 
     with driver.ims.allocate() as irq:
         assert driver.fire(irq.slot).status == "sent"
         assert irq.wait(timeout=1)
+
+
+@pytest.mark.parametrize(
+    ("options", "name", "shift"),
+    [("version=2", "intel-dsa", 0), ("version=3", "intel-dsa", 0xF), ("version=3", "intel-iaa", 0)],
+)
+def test_lists_are_as_long_as_a_version_3_dsa_takes_them(opened: Opener, options: str, name: str, shift: int) -> None:
+    driver = opened(options, name)
+    assert driver.capabilities.max_sgl_shift == shift
+    assert queue_entry(driver.regs, driver.capabilities, 0).LIMITS.read().max_sgl_shift == shift
 
 
 def test_there_is_no_version_4(opened: Opener) -> None:

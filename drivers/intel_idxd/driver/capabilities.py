@@ -10,13 +10,15 @@ from vfio_ims.errors import DeviceError
 from vfio_ims.registers import SlotLayout
 
 from ..hardware.commands import Command
-from ..hardware.registers import TABLE_UNIT, Bar0
+from ..hardware.registers import MAX_SGL_SHIFT, TABLE_UNIT, Bar0
 from ..hardware.tables import SLOTS, SLOTS_PER_UNIT, queue_stride
 
 if TYPE_CHECKING:
     from vfio_ims.registers import RegisterValue
 
 __all__ = ["Capabilities", "find_slots"]
+
+_WITH_LISTS = 0x300
 
 
 @dataclass(frozen=True)
@@ -31,14 +33,17 @@ class Capabilities:
     operations: int
     offsets: RegisterValue
     commands: int
+    max_sgl_shift: int = 0
+    """Entries of a scatter-gather list as a power of 2: a DSA from version 3 on; 0 where there are no such lists."""
 
     @classmethod
-    def read(cls, regs: Bar0) -> Capabilities:
-        """DeviceError where nothing answers."""
+    def read(cls, regs: Bar0, kind: str) -> Capabilities:
+        """Of a device of that kind, "dsa" or "iaa". DeviceError where nothing answers."""
         version = regs.VERSION.read()
         if version == 0xFFFF_FFFF:
             raise DeviceError("read VERSION", device=regs.label, why="all ones: no device answers")
         general = regs.GENCAP.read()
+        lists = kind == "dsa" and version >= _WITH_LISTS  # CAP0 has another meaning on IAA
         return cls(
             version=version,
             general=general,
@@ -48,6 +53,7 @@ class Capabilities:
             operations=int(regs.OPCAP.read()),
             offsets=regs.OFFSETS.read(),
             commands=int(regs.CMDCAP.read()) if general.command_capabilities else 0,
+            max_sgl_shift=MAX_SGL_SHIFT.get(regs.CAP0.read()) if lists else 0,
         )
 
     @property

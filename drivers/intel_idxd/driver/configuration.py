@@ -166,7 +166,8 @@ def write_queue(regs: Bar0, capabilities: Capabilities, queue: Queue) -> None:
     entry.SIZE.write(entries=queue.size)
     entry.THRESHOLD.write(entries=queue.threshold)
     entry.MODE.write(queue_mode(queue))
-    entry.LIMITS.write(max_transfer_shift=transfer, max_batch_shift=batch)
+    lists = capabilities.max_sgl_shift  # the most there is, as Linux has it by default
+    entry.LIMITS.write(max_transfer_shift=transfer, max_batch_shift=batch, max_sgl_shift=lists)
     entry.OCCUPANCY_INTERRUPT.write(0)
     entry.OCCUPANCY_LIMIT.write(0)
     entry.STATUS.write(0)

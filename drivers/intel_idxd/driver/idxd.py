@@ -76,7 +76,7 @@ class Idxd(Driver):
         DeviceError names what the device objects to, DeviceTimeout a command that does not end.
         """
         regs = self.regs = self.device.bar(0).bind(Bar0)
-        capabilities = self.capabilities = Capabilities.read(regs)
+        capabilities = self.capabilities = Capabilities.read(regs, self.kind)
         self.commander.run(Command.RESET_DEVICE)
         self._expect(State.DISABLED)
         regs.GENCTRL.write(0)

@@ -11,10 +11,14 @@ from enum import IntEnum
 
 from vfio_ims.registers import Block, Register, bit, bits
 
-__all__ = ["TABLE_UNIT", "Bar0", "Cause", "ResetNeeded", "State"]
+__all__ = ["MAX_SGL_SHIFT", "TABLE_UNIT", "Bar0", "Cause", "ResetNeeded", "State"]
 
 TABLE_UNIT = 0x100
 """What the fields of ``OFFSETS`` count."""
+
+
+MAX_SGL_SHIFT = bits(3, 0)
+"""Of DSACAP0: how many entries a scatter-gather list has at most, as a power of 2 (Linux, union dsacap0_reg)."""
 
 
 class State(IntEnum):

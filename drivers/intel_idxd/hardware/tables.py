@@ -90,7 +90,13 @@ class QueueConfig(Block):
         pasid_enable=bit(28),
         privileged=bit(29),
     )
-    LIMITS = Register(0x0C, max_transfer_shift=bits(4, 0), max_batch_shift=bits(8, 5))
+    LIMITS = Register(
+        0x0C,
+        max_transfer_shift=bits(4, 0),
+        max_batch_shift=bits(8, 5),
+        max_sgl_shift=bits(12, 9),
+        doc="max_sgl_shift: DSA from version 3 on, reserved before",
+    )
     OCCUPANCY_INTERRUPT = Register(
         0x10, handle=bits(15, 0), ims=bit(16), doc="which vector reports the limit; ims: in the IMS table (inferred)"
     )
