@@ -17,9 +17,14 @@ from tests.tables.far_apart.registers import PLAIN
 from tests.tables.invented.registers import SLOTS as INVENTED
 from tests.tables.maskless.registers import SLOTS as MASKLESS
 from tests.tables.shared_address.registers import SLOTS as SHARED
+from vfio_ims.backends.software.device import SoftwareDevice
+from vfio_ims.backends.software.in_process import InProcessLink
 from vfio_ims.cli.main import cli
+from vfio_ims.device import Device
+from vfio_ims.drivers.minimal.model import MinimalModel
 from vfio_ims.errors import UsageError, VfioImsError
 from vfio_ims.host.table_check import check_table
+from vfio_ims.platform import Platform
 from vfio_ims.registers import SlotLayout
 from vfio_ims.stores import read_store, store_driver
 from vfio_ims.stores.file import parse_store
@@ -80,9 +85,20 @@ def test_a_wrong_count_is_found_before_a_slot_is_fired(described: Path) -> None:
 
 def test_another_device_is_not_written_to(described: Path) -> None:
     described.write_text(MINIMAL + "[identity]\nbar = 0\noffset = 0\nvalue = 0x1234\n")
-    driver = store_driver(read_store(described))
+    written: list[int] = []
+
+    class Watched(MinimalModel):
+        def write(self, region: int, offset: int, data: bytes) -> None:
+            written.extend([offset] if region == 0 else [])
+            super().write(region, offset, data)
+
+    device = Device(SoftwareDevice(InProcessLink(Watched()), Platform(), "mock:watched"))
     with pytest.raises(VfioImsError, match="BAR 0 reads 0x494d5331 at 0x0"):
-        driver.open("mock:minimal")
+        store_driver(read_store(described)).start_on(device)
+    assert not written
+    done = selftest("mock:minimal", described)
+    assert "BAR 0 reads 0x494d5331 at 0x0" in str(done.exception)
+    assert "keep what is written" not in done.output
 
 
 @pytest.mark.parametrize(

@@ -22,8 +22,11 @@ def check_store(name: str, store: Store, as_json: bool) -> bool:
     import vfio_ims
     from vfio_ims.host.table_check import check_table
     from vfio_ims.registers import MEMORY
+    from vfio_ims.stores.driver import check_identity
 
     with vfio_ims.open(name) as device:
+        device.config.memory = True
+        check_identity(device, store)
         checked = [layout for layout in store.tables if layout.bar != MEMORY]
         findings = [finding for layout in checked for finding in check_table(device, layout)]
         name = device.name

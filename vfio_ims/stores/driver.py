@@ -4,21 +4,25 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from vfio_ims.driver import Driver, FireReport
 from vfio_ims.errors import DeviceError, UnsupportedError, check_index
 from vfio_ims.ims import ContextTable, FireStatus, ImsTable, JoinedTable, SlotArray
 from vfio_ims.registers import Doorbell, Store
 
-__all__ = ["StoreDriver", "store_driver"]
+if TYPE_CHECKING:
+    from vfio_ims.device import Device
+
+__all__ = ["StoreDriver", "check_identity", "store_driver"]
 
 
 class StoreDriver(Driver):
     """Drives what ``store`` describes. A subclass names the store, and overrides what its device does differently.
 
     ``fire`` arms the slot's source where the store says how, and tells pending from sent by the pending bit of the
-    table; ``quiesce`` disarms it. ``start`` checks the identity and resets, as far as the store says how.
+    table; ``quiesce`` disarms it. ``start`` resets. All that as far as the store says how; the identity is checked
+    before anything is written.
     """
 
     store: ClassVar[Store]
@@ -29,20 +33,14 @@ class StoreDriver(Driver):
             cls.reserved_vectors = cls.store.reserved_vectors
 
     def start(self) -> None:
-        identity = self.store.identity
-        if identity is not None:
-            found = self.device.bar(identity.bar).read32(identity.offset)
-            if found != identity.value:
-                place = f"BAR {identity.bar} reads {found:#x} at {identity.offset:#x}"
-                why = f"{place}, a {self.store.title or 'device of this kind'} {identity.value:#x}"
-                raise DeviceError("start the device", device=self.label, why=why)
         self.stop()
         if isinstance(self.table, ContextTable):
             self.table.enable()
 
     @cached_property
     def table(self) -> ImsTable:
-        """The store's tables as one."""
+        """The store's tables as one, on the device that the store is of: before anything is written to it."""
+        check_identity(self.device, self.store)
         tables, context = self.store.tables, self.store.context
         if context is not None:
             return ContextTable(self.device, tables[0], context)
@@ -94,6 +92,18 @@ class StoreDriver(Driver):
         if doorbell is not None:
             at, value = doorbell.access(slot)
             getattr(self.device.bar(doorbell.bar), f"write{doorbell.width}")(at, value)
+
+
+def check_identity(device: Device, store: Store) -> None:
+    """Raise DeviceError where ``device`` is another than ``store`` describes. One read, or none; nothing is changed."""
+    identity = store.identity
+    if identity is None:
+        return
+    found = device.bar(identity.bar).read32(identity.offset)
+    if found != identity.value:
+        place = f"BAR {identity.bar} reads {found:#x} at {identity.offset:#x}"
+        why = f"{place}, a {store.title or 'device of this kind'} {identity.value:#x}"
+        raise DeviceError("identify the device", device=device.name, why=why, hint="is this the description's device?")
 
 
 def store_driver(store: Store) -> type[StoreDriver]:
