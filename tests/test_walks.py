@@ -25,7 +25,7 @@ ABOVE = {
     "ims/allocator.py": "takes a slot into use: the record, the donor, the entry; all or none",
     "ims/records.py": "finds a free slot; keeps its donor, mask, cookie and PASID",
     "ims/table_donors.py": "chooses among the donors that the table may use",
-    "interrupts/donors.py": "knows the device's attached vectors, their messages and loads",
+    "interrupts/donor_pool.py": "knows the device's attached vectors, their messages and loads",
     "ims/donor.py": "keeps the slots on that vector, and whom to wake",
     "ims/slot_array.py": "looks for a pending bit; writes the entry: masked, the message, unmasked last",
     "ims/dispatch.py": "notes that older events are not this owner's; delivers the new ones",

@@ -21,7 +21,7 @@ from vfio_ims.host.state import State, bridge
 from vfio_ims.pci.capabilities import Diagnosis
 from vfio_ims.pci.capabilities.walk import walk_extended
 from vfio_ims.pci.config import ConfigSpace
-from vfio_ims.pci.siov import ims_hint
+from vfio_ims.pci.support_hints import ims_hint
 from vfio_ims.ports.values import Evidence
 from vfio_ims.sysfs import Function
 from vfio_ims.sysfs.kernel_drivers import group_blockers, is_vfio_driver

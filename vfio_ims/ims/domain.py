@@ -20,7 +20,7 @@ from vfio_ims.ims.quiesce import Quiescer
 from vfio_ims.ims.records import SlotRecords
 from vfio_ims.ims.report import DomainReport, report_of
 from vfio_ims.ims.request import Request
-from vfio_ims.ims.resync import SlotWriter
+from vfio_ims.ims.slot_writer import SlotWriter
 from vfio_ims.ims.table import ImsTable
 from vfio_ims.ims.table_donors import TableDonors
 from vfio_ims.lifetime import Owner

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from vfio_ims.counted import counted
 from vfio_ims.ims.sharing import carried
 from vfio_ims.messages import Message, MessageLimits
-from vfio_ims.pci.siov import ims_hint
+from vfio_ims.pci.support_hints import ims_hint
 from vfio_ims.ports.values import Evidence, IrqIndex
 
 if TYPE_CHECKING:

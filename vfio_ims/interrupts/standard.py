@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from vfio_ims.errors import DeviceBusy, UnsupportedError, UsageError
 from vfio_ims.interruption import break_off, uninterrupted
-from vfio_ims.interrupts.donors import DonorPool, ReservedVectors
+from vfio_ims.interrupts.donor_pool import DonorPool, ReservedVectors
 from vfio_ims.interrupts.hub import EventHub
 from vfio_ims.interrupts.msi import MsiVectors
 from vfio_ims.interrupts.msix import MsixVectors

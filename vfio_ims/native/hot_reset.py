@@ -12,8 +12,8 @@ import errno
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from vfio_ims.native.ioctl import call
 from vfio_ims.native.lib import native
-from vfio_ims.native.request import call
 
 __all__ = ["NOT_OWNED", "Dependent", "HotResetInfo", "hot_reset", "hot_reset_info"]
 

@@ -10,8 +10,8 @@ import errno
 from dataclasses import dataclass
 
 from vfio_ims.errors import DeviceError
+from vfio_ims.native.ioctl import call, structure
 from vfio_ims.native.lib import native
-from vfio_ims.native.request import call, structure
 from vfio_ims.ports.values import IovaRange
 
 __all__ = [

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 
 from vfio_ims.counted import counted
 from vfio_ims.errors import DeviceError, UsageError
+from vfio_ims.native.ioctl import ask, call, chain, part, structure
 from vfio_ims.native.lib import native
-from vfio_ims.native.request import ask, call, chain, part, structure
 from vfio_ims.ports.values import (
     Area,
     DeviceFlags,

@@ -9,8 +9,8 @@ from vfio_ims.pci.config import ConfigSource, ConfigSpace
 from vfio_ims.pci.header import Command, Header, HeaderType, Status
 from vfio_ims.pci.image import ConfigImage
 from vfio_ims.pci.selector import IdSelector, Selector, SlotSelector
-from vfio_ims.pci.siov import ims_hint, pasid_hint
 from vfio_ims.pci.spelling import ConfigRegister
+from vfio_ims.pci.support_hints import ims_hint, pasid_hint
 
 __all__ = [
     "BarKind",

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 from vfio_ims.counted import counted
 from vfio_ims.selftest.context import Broken, Context, NotApplicable
 from vfio_ims.selftest.counts import Latency, Tally
+from vfio_ims.selftest.diagnosis import name_findings
 from vfio_ims.selftest.findings import Finding, Kind
 from vfio_ims.selftest.idle_check import check_idle
 from vfio_ims.selftest.ladder import climb
 from vfio_ims.selftest.masks import masks
-from vfio_ims.selftest.naming import name_findings
 from vfio_ims.selftest.neighbours import neighbours
 from vfio_ims.selftest.options import Options, ProgressSink
 from vfio_ims.selftest.pasids import pasids

@@ -19,7 +19,7 @@ from uuid import UUID
 
 import pytest
 
-from vfio_ims.native import hot_reset, iommufd, request, vfio
+from vfio_ims.native import hot_reset, ioctl, iommufd, vfio
 from vfio_ims.native.lib import native
 
 PAGE = 4096
@@ -395,6 +395,6 @@ class FakeKernel:
 @pytest.fixture
 def kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeKernel:
     made = FakeKernel(tmp_path)
-    for module in (request, vfio, iommufd, hot_reset):
+    for module in (ioctl, vfio, iommufd, hot_reset):
         monkeypatch.setattr(module, "call", made.call)
     return made

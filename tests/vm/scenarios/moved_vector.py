@@ -9,9 +9,9 @@ from pathlib import Path
 
 import vfio_ims
 from vfio_ims.ims import FireStatus, ImsInterrupt
-from vfio_ims.interrupts import donors
+from vfio_ims.interrupts import donor_pool
 
-donors.CHECK_PERIOD = 3600.0  # not by itself, at whatever moment: each step here asks for its own check
+donor_pool.CHECK_PERIOD = 3600.0  # not by itself, at whatever moment: each step here asks for its own check
 TIMEOUT = 20.0
 STALE = 0.5
 OLD_VECTOR_LINGERS = 0.1  # some ticks after that: arch/x86/kernel/apic/vector.c, vector_cleanup_callback

@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vfio_ims.errors import DeviceError, UsageError
-from vfio_ims.native import iommufd, request, vfio
+from vfio_ims.native import ioctl, iommufd, vfio
+from vfio_ims.native.ioctl import chain
 from vfio_ims.native.lib import native
-from vfio_ims.native.request import chain
 from vfio_ims.ports.values import Area, IovaRange, IrqSet, RegionFlags
 
 Answer = Callable[[int, int, memoryview], int]
@@ -39,7 +39,7 @@ def kernel(monkeypatch: pytest.MonkeyPatch) -> Callable[[Answer], list[tuple[int
             asked.append((number, bytes(buffer)))
             return answer(fd, number, buffer)
 
-        for module in (request, vfio, iommufd):
+        for module in (ioctl, vfio, iommufd):
             monkeypatch.setattr(module, "call", call)
         return asked
 
