@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from vfio_ims.counted import counted
 from vfio_ims.errors import UsageError
 
 if TYPE_CHECKING:
@@ -156,7 +157,7 @@ def _mask(bar: Bar, layout: SlotLayout) -> Finding:
             stuck.append(slot)
     where = f"bit {layout.mask}" if layout.mask_bitmap is None else f"its bit at {layout.mask_bitmap:#x}"
     if stuck:
-        text = f"{where} does not follow what is written in {len(stuck)} entries (slot {stuck[0]} first)"
+        text = f"{where} does not follow what is written in {counted(len(stuck), 'entry')} (slot {stuck[0]} first)"
         return Finding("mask", False, text)
     return Finding("mask", True, f"{where} can be set and cleared in every entry")
 
