@@ -125,5 +125,5 @@ def test_the_list_is_what_the_c_loop_stores(rival: Any, stage: Stage) -> None:
         view[: 24 * COUNT] = bytes(24 * COUNT)
         in_c(stage, rival)()
         expected = bytearray(view[: 24 * COUNT])
-    expected[-24] = 1  # without a slot nobody is interrupted
+    expected[-24] = 1  # without a slot no interrupt is asked for
     assert ours == expected

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Memory that the library accesses by its address lives as long as it does so, whoever closes the buffer meanwhile.
+"""Memory that the library accesses by its address lives as long as it does so, also when the buffer is closed.
 
 Each case is a process of its own: an access to memory that is gone would end it.
 """

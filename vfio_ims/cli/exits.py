@@ -61,7 +61,7 @@ def reader_left() -> int:
 def report(error: Exception) -> int:
     """Print ``error`` to stderr, and return the status for it. An error that is not ours is a bug, and is raised.
 
-    One that went through a driver folder is its author's, who is told where.
+    One that went through a driver folder is reported with its place there, for its author.
     """
     if not isinstance(error, VfioImsError):
         if isinstance(error, OSError) and error.errno == errno.ENOSPC:

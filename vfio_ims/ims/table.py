@@ -63,6 +63,6 @@ class ImsTable(Protocol):
 
 
 def table_fault(table: object) -> str:
-    """Why ``table`` is no ``ImsTable``, for whoever wrote it; "" where it has all of one."""
+    """Why ``table`` is no ``ImsTable``, for its author; "" where it has all of one."""
     missing = [name for name in vars(ImsTable) if not name.startswith("_") and not hasattr(table, name)]
     return f"which is no ImsTable: it has no {', '.join(missing)}" if missing else ""

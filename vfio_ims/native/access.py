@@ -2,7 +2,7 @@
 """Compiled access to this process's own memory: single loads and stores, waiting for completion records, bulk copies.
 
 Addresses are not checked. They are those of memory that the caller keeps: beside each address it holds a view of the
-memory, which then outlives the buffer, whoever closes that (``Buffer.address``).
+memory, which then outlives the buffer (``Buffer.address``).
 """
 
 from __future__ import annotations

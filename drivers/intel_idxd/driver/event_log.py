@@ -28,7 +28,7 @@ class EventLog:
             raise UsageError("make an event log", why=f"entries must be {_LEAST} to 65535, not {entries}")
         self.entries, self._size = entries, entry_size(support)
         self._memory = space.allocate(entries * self._size)
-        self._view = self._memory.view  # keeps the memory, whoever closes the buffer
+        self._view = self._memory.view  # keeps the memory when the buffer is closed
         self._lock = make_lock()
         self._kept: list[Event] = []  # read from the device, and not taken yet
 

@@ -10,8 +10,15 @@ from ..hardware.registers import State
 
 if TYPE_CHECKING:
     from vfio_ims.ims import ImsTable
+    from vfio_ims.registers import BoundRegister
 
-__all__ = ["ChannelRegisters", "Engine"]
+__all__ = ["ChannelRegisters", "Engine", "write_pair"]
+
+
+def write_pair(low: BoundRegister, high: BoundRegister, address: int) -> None:
+    """Write a 64-bit address to its two registers, the low half first, as Linux does."""
+    low.write(address & 0xFFFF_FFFF)
+    high.write(address >> 32)
 
 
 class ChannelRegisters(Protocol):

@@ -9,6 +9,7 @@ from vfio_ims.ims import JoinedTable, SlotArray
 
 from ..hardware.hdma import Hdma, HdmaChannel, hdma_slots
 from ..hardware.registers import State
+from .engine import write_pair
 
 if TYPE_CHECKING:
     from vfio_ims.device import Device
@@ -45,20 +46,15 @@ class HdmaChannelRegisters:
     def begin(self, address: int) -> None:
         regs = self._regs
         regs.CONTROL1.write(lle=1)
-        regs.LIST_LOW.write(address & 0xFFFF_FFFF)
-        regs.LIST_HIGH.write(address >> 32)
+        write_pair(regs.LIST_LOW, regs.LIST_HIGH, address)
         regs.CYCLE.write(bit=1, state=1)  # before the first doorbell only: the engine keeps it from then on
 
     def move(self, source: int, target: int, size: int, *, interrupt: bool) -> None:
         regs = self._regs
         regs.CONTROL1.write(lle=0)
         regs.SIZE.write(size)
-        for low, high, address in (
-            (regs.SOURCE_LOW, regs.SOURCE_HIGH, source),
-            (regs.TARGET_LOW, regs.TARGET_HIGH, target),
-        ):
-            low.write(address & 0xFFFF_FFFF)
-            high.write(address >> 32)
+        write_pair(regs.SOURCE_LOW, regs.SOURCE_HIGH, source)
+        write_pair(regs.TARGET_LOW, regs.TARGET_HIGH, target)
 
     def ring(self) -> None:
         self._regs.DOORBELL.write(start=1)

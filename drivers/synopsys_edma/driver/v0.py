@@ -15,6 +15,7 @@ from vfio_ims.registers import BoundRegister
 
 from ..hardware.registers import Channel, Common, Compatible, Legacy, Map, State, Unroll, read_slots, write_slots
 from .directions import Direction, directions
+from .engine import write_pair
 
 if TYPE_CHECKING:
     import threading
@@ -56,19 +57,14 @@ class V0Channel:
     def begin(self, address: int) -> None:
         self._error = ""
         self._regs.CONTROL1.write(ccs=1, lle=1)
-        self._regs.LIST_LOW.write(address & 0xFFFF_FFFF)
-        self._regs.LIST_HIGH.write(address >> 32)
+        write_pair(self._regs.LIST_LOW, self._regs.LIST_HIGH, address)
 
     def move(self, source: int, target: int, size: int, *, interrupt: bool) -> None:
         regs, self._error = self._regs, ""
         regs.CONTROL1.write(lie=interrupt, rie=interrupt)
         regs.SIZE.write(size)
-        for low, high, address in (
-            (regs.SOURCE_LOW, regs.SOURCE_HIGH, source),
-            (regs.TARGET_LOW, regs.TARGET_HIGH, target),
-        ):
-            low.write(address & 0xFFFF_FFFF)
-            high.write(address >> 32)
+        write_pair(regs.SOURCE_LOW, regs.SOURCE_HIGH, source)
+        write_pair(regs.TARGET_LOW, regs.TARGET_HIGH, target)
 
     def ring(self) -> None:
         self._direction.doorbell.write(channel=self._number)

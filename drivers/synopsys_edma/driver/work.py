@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a channel has to do: transfers in order, handed to the engine as its list has room, and taken back when done.
 
-What is done is read from the position of the engine. There is no thread: whoever waits asks the engine.
+What is done is read from the position of the engine. There is no thread: a wait asks the engine.
 """
 
 from __future__ import annotations
