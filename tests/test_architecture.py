@@ -41,7 +41,7 @@ FLOORS = (
     {"stores"},
     {"drivers"},
     {"selftest", "host"},
-    {"testing"},
+    {"testing", "new_family"},
     {"cli"},
 )
 FLOOR = {room: number for number, floor in enumerate(FLOORS) for room in floor}

@@ -14,7 +14,7 @@ from vfio_ims import families
 from vfio_ims.driver import Driver
 from vfio_ims.errors import SetupError, UsageError
 from vfio_ims.families import load_folder
-from vfio_ims.testing.new_family import make_family
+from vfio_ims.new_family.folder import make_family
 
 MISTAKES = {
     "a wrong class": (

@@ -27,11 +27,11 @@ def command(name: str, device_id: str | None, rdl: str | None, where: str) -> No
     With --rdl, registers.py has the description's blocks as well, ready to take the example's place. Where the folder
     is there already only they are written again, so that they follow the description, and the rest stays yours.
     """
-    from vfio_ims.testing.new_family import folder_of, make_family
+    from vfio_ims.new_family.folder import folder_of, make_family
 
     blocks = None
     if rdl is not None:
-        from vfio_ims.testing.systemrdl import blocks_from_rdl, put_blocks
+        from vfio_ims.new_family.systemrdl import blocks_from_rdl, put_blocks
 
         blocks, folder = blocks_from_rdl(rdl), folder_of(name, where)
         if (folder / "registers.py").is_file():

@@ -15,7 +15,7 @@ from vfio_ims import families
 from vfio_ims.cli.main import cli
 from vfio_ims.errors import SetupError, UsageError
 from vfio_ims.families import load_folder
-from vfio_ims.testing.new_family import make_family
+from vfio_ims.new_family.folder import make_family
 
 
 def call(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 from vfio_ims.cli.main import cli
 from vfio_ims.errors import SetupError, UsageError
-from vfio_ims.testing.systemrdl import blocks_from_rdl, put_blocks
+from vfio_ims.new_family.systemrdl import blocks_from_rdl, put_blocks
 
 RDL = Path(__file__).parent / "acme.rdl"
 
