@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,11 +46,22 @@ def find() -> Pieces:
 
 def need_vm() -> None:
     """For tests: skips where no guest can be started; fails instead where the environment insists on one."""
-    import pytest
-
     try:
         find()
     except LabError as error:
-        if os.environ.get("VFIO_IMS_REQUIRE_VM") == "1":
-            pytest.fail(str(error), pytrace=False)
-        pytest.skip(f"{SKIPPED}{error}")
+        _lacks(str(error))
+
+
+def need_open_folders() -> None:
+    """For tests in which an ordinary user of the guest runs the package: it has to be able to reach the checkout."""
+    for folder in (HERE, *HERE.parents):
+        if not folder.stat().st_mode & stat.S_IXOTH:
+            _lacks(f"{folder} is closed to other users, and this test runs as one of them: chmod o+x {folder}")
+
+
+def _lacks(why: str) -> None:
+    import pytest
+
+    if os.environ.get("VFIO_IMS_REQUIRE_VM") == "1":
+        pytest.fail(why, pytrace=False)
+    pytest.skip(f"{SKIPPED}{why}")

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.vm.lab import Guest
-from tests.vm.pieces import need_vm
+from tests.vm.pieces import need_open_folders, need_vm
 from tests.vm.platforms import INTEL
 from tests.vm.qmp import Qmp
 from tests.vm.served import SCENARIOS, Done, Lab, bench
@@ -32,6 +32,7 @@ def lab() -> Iterator[Lab]:
 @pytest.mark.parametrize("interface", ["type1", "iommufd"])
 @pytest.mark.parametrize("model", ["minimal", "dsa"])
 def test_an_open_device_is_handed_to_an_unprivileged_process(lab: Lab, interface: str, model: str) -> None:
+    need_open_folders()
     found = lab.scenario("handover", f"{lab[model]},iommu={interface}")
     assert found["uid"] == 65534
     assert found["woken"] == [True] * 4
@@ -117,6 +118,7 @@ def as_member(lab: Lab, *words: str, groups: str = "vfio") -> Done:
 
 def test_from_discovery_to_restore(machine: Lab) -> None:
     """The whole way of a device, as one script."""
+    need_open_folders()
     lab, device = machine, machine["dsa"]
     before = lab.scenario("bindings")
     assert (before[device], before[lab["rng"]]) == ("no driver", "virtio-pci")

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.vm.pieces import need_vm
+from tests.vm.pieces import need_open_folders, need_vm
 from tests.vm.platforms import INTEL
 from tests.vm.served import NOBODY, Lab, bench
 
@@ -50,6 +50,7 @@ def test_a_killed_self_test_is_cleaned_up_by_the_function_reset(lab: Lab) -> Non
 
 @pytest.mark.parametrize(("interface", "node"), [("type1", "/dev/vfio/"), ("iommufd", "/dev/vfio/devices/vfio")])
 def test_an_ordinary_users_error_says_what_is_missing(lab: Lab, interface: str, node: str) -> None:
+    need_open_folders()
     done = lab.run(["vfio-ims", "selftest", lab["heir"], "--iommu", interface], user=NOBODY).check(status=3)
     print(done.stderr)
     assert not done.stdout

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.vm.lab import Guest, Result
-from tests.vm.pieces import need_vm
+from tests.vm.pieces import need_open_folders, need_vm
 from tests.vm.platforms import INTEL, NO_IOMMU, Function, Platform
 from vfio_ims.testing.server import ServedModel
 
@@ -39,6 +39,7 @@ def check(result: Result) -> None:
 
 
 def test_memory_and_descriptors_behind_an_iommu() -> None:
+    need_open_folders()
     check(run(INTEL, [EDU, EDU], "dma_in_guest.py"))
 
 
