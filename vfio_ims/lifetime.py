@@ -78,9 +78,9 @@ class Owner:
     def __init__(self, label: str, parent: Owner | None = None) -> None:
         self.label = label
         self._pid = _Process.pid
-        self._closed_by: str | None = None
         self._made_by = _caller()
         self._children: list[weakref.ref[Owner]] = []
+        self._closed_by: str | None = None  # last: one that Ctrl-C broke off before this was never made
         if parent is not None:
             parent._children = [child for child in parent._children if child() is not None]
             parent._children.append(weakref.ref(self))

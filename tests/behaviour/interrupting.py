@@ -21,7 +21,7 @@ __all__ = ["sweep"]
 
 _SEED = 13
 _POINTS = 80
-"""Of each sweep; with VFIO_IMS_SWEEP=all in the environment every instruction is one."""
+"""Of each sweep; VFIO_IMS_SWEEP in the environment is another number of them, or ``all`` instructions."""
 
 
 @cache
@@ -82,10 +82,9 @@ def sweep(act: Callable[[], object], check: Callable[[], object], most: int = _P
     total = _library().interrupter_seen()
     assert total > 50, "the instructions are seen"
     check()
-    points = list(range(total))
-    if os.environ.get("VFIO_IMS_SWEEP") != "all":
-        step = max(1, total // most)
-        points = points[random.Random(_SEED).randrange(step) :: step]
+    asked = os.environ.get("VFIO_IMS_SWEEP", str(most))
+    step = 1 if asked == "all" else max(1, total // int(asked))
+    points = range(random.Random(_SEED).randrange(step), total, step)
     broken = 0
     for at in points:
         try:
