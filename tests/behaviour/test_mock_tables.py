@@ -38,6 +38,10 @@ BITMAPS = SlotLayout(
     bar=0, offset=0x1000, count=40, stride=24, low=8, high=12, data=0, control=None, mask=None, pending=None,
     mask_bitmap=0x1800, pending_bitmap=0x1810,
 )  # fmt: skip
+SET_CLEAR = SlotLayout(  # masks are read in a third register; one address for all; a 1 drops what pends
+    bar=0, offset=0x1000, count=40, stride=4, shared_address=(0x1700, 0x1704), mask_set=0x1800, mask_clear=0x1810,
+    mask_bitmap=0x1820, pending_bitmap=0x1830, pending_when=0, pending_access="rw1c",
+)  # fmt: skip
 SPREAD = replace(SLOTS, stride=256, low=16, high=20, data=0, control=64, mask=31, pending=30, count=14)
 
 
@@ -62,7 +66,13 @@ def driver_with(layout: SlotLayout, **host: Any) -> Iterator[Minimal]:
         yield driver
 
 
-MASKED = {"spread": SPREAD, "one address": ONE_ADDRESS, "short data": NARROW, "bitmaps": BITMAPS}
+MASKED = {
+    "spread": SPREAD,
+    "one address": ONE_ADDRESS,
+    "short data": NARROW,
+    "bitmaps": BITMAPS,
+    "set and clear": SET_CLEAR,
+}
 EVERY = {**MASKED, "plain": SLOTS, "no mask": MASKLESS, "one address, no mask": SHARED}
 
 
@@ -299,6 +309,23 @@ def test_a_pending_bit_of_a_former_owner_is_not_the_next_ones(layout: SlotLayout
         if neighbour is not None:
             neighbour.wait(0)
             assert delivered(driver, neighbour)
+
+
+def test_what_pends_is_dropped_without_a_wake_up_where_the_device_can() -> None:
+    """Beside a slot in use the one address cannot go to the scratch word; without a 1 to write, its owner is woken."""
+    with on_one_cpu(SET_CLEAR) as driver, driver.ims.allocate() as neighbour:
+        with driver.ims.allocate(slot=5, masked=True) as irq:
+            driver.fire(5)
+            assert irq.pending
+            irq.mask()
+            assert irq.pending  # a write of the mask drops nothing
+        assert not driver.ims.table.pending(5)
+        assert silent(neighbour)
+        driver.fire(7)
+        with driver.ims.allocate(slot=7) as irq:
+            assert silent(irq)
+            assert silent(neighbour)
+            assert delivered(driver, irq)
 
 
 def test_a_pending_bit_goes_to_the_donor_where_the_table_takes_no_memory_address() -> None:

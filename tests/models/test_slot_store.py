@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 import vfio_ims
+from vfio_ims.errors import UsageError
 from vfio_ims.messages import FireStatus
 from vfio_ims.models import SlotStore
 from vfio_ims.registers import SlotLayout
@@ -147,3 +148,39 @@ def test_a_mapped_table_with_many_pending_slots_sends_those_that_are_unmasked() 
         assert not store.watch()
         assert len(sent) == layout.count
     store.close()
+
+
+def test_set_and_clear_registers_act_where_a_1_is_written_and_are_read_elsewhere() -> None:
+    sent = list[int]()
+    layout = SlotLayout(0, 0, 40, stride=12, mask_set=0x400, mask_clear=0x408, mask_bitmap=0x410, pending_bitmap=0x418)
+    store = SlotStore(layout, lambda address, data: sent.append(data))
+    assert store.answer(0x410, 8) == word(0xFFFF_FFFF) + word(0xFF)
+    assert store.take(0x409, b"\x81") == [8, 15]  # one byte: the rest of the register is not written
+    assert store.answer(0x410, 8) == word(0xFFFF_7EFF) + word(0xFF)
+    assert store.answer(0x400, 16) == bytes(16)
+    assert store.take(0x410, bytes(8)) == []
+    assert store.take(0x400, word(1 << 15)) == [15]
+    assert store.answer(0x410, 4) == word(0xFFFF_FEFF)
+    assert (store.fire(8), store.fire(15)) == (FireStatus.SENT, FireStatus.PENDING)
+    assert store.answer(0x418, 8) == word(1 << 15) + word(0)
+
+
+@pytest.mark.parametrize("when", [0, 1])
+def test_a_1_drops_what_pends_and_a_0_does_not(when: int) -> None:
+    layout = replace(LAYOUT, pending_when=when, pending_access="rw1c")
+    store = SlotStore(layout, lambda address, data: None)
+    idle, held = (0, PENDING) if when else (PENDING, 0)
+    store.store(12, word(MASK))
+    for bit in (0, PENDING):
+        assert store.fire(0) is FireStatus.PENDING
+        assert store.load(12, 4) == word(MASK | held)
+        store.store(12, word(MASK | bit))
+        assert store.load(12, 4) == word(MASK | (idle if bit else held))
+    assert store.pending == set()
+    assert store.load(16 + 12, 4) == word(MASK | idle)
+
+
+def test_pending_bits_that_a_1_clears_are_not_offered_for_mapping() -> None:
+    layout = replace(LAYOUT, pending_access="rw1c")
+    with pytest.raises(UsageError, match="more than a plain array"):
+        SlotStore(layout, lambda address, data: None, shared=True)

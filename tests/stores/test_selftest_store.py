@@ -12,10 +12,13 @@ from click.testing import CliRunner, Result
 
 import vfio_ims
 from tests.stores.test_store_file import TABLE
+from tests.tables.active_low.registers import SLOTS as ACTIVE_LOW
 from tests.tables.bitmaps.registers import SLOTS as BITMAPS
 from tests.tables.far_apart.registers import PLAIN
 from tests.tables.invented.registers import SLOTS as INVENTED
 from tests.tables.maskless.registers import SLOTS as MASKLESS
+from tests.tables.pending_cleared.registers import SLOTS as CLEARED
+from tests.tables.set_clear.registers import SLOTS as SET_CLEAR
 from tests.tables.shared_address.registers import SLOTS as SHARED
 from vfio_ims.backends.software.device import SoftwareDevice
 from vfio_ims.backends.software.in_process import InProcessLink
@@ -44,7 +47,7 @@ def described(tmp_path: Path) -> Path:
     return tmp_path / "store.toml"
 
 
-@pytest.mark.parametrize("name", ["invented", "far_apart", "in_memory"])
+@pytest.mark.parametrize("name", ["invented", "far_apart", "in_memory", "set_clear"])
 def test_a_whole_self_test_of_a_described_device(name: str) -> None:
     done = selftest(f"mock:test-{name.replace('_', '-')}", HERE / f"{name}.toml")
     assert done.return_value == 0, done.output
@@ -110,6 +113,9 @@ def test_another_device_is_not_written_to(described: Path) -> None:
         ("test-shared-address", SHARED),
         ("test-maskless", MASKLESS),
         ("test-far-apart", PLAIN),
+        ("test-set-clear", SET_CLEAR),
+        ("test-active-low", ACTIVE_LOW),
+        ("test-pending-cleared", CLEARED),
     ],
 )
 def test_a_table_is_where_it_was_declared(model: str, layout: SlotLayout) -> None:
@@ -118,7 +124,7 @@ def test_a_table_is_where_it_was_declared(model: str, layout: SlotLayout) -> Non
         assert not wrong
         bar = device.bar(layout.bar)
         if layout.mask is not None and layout.control is not None and layout.masked_when:
-            assert bar.read32(layout.at(3) + layout.control) == 1 << layout.mask
+            assert layout.is_masked(bar.read32(layout.at(3) + layout.control))
         assert not layout.data_bits.get(bar.read32(layout.at(2) + layout.data & ~3))
 
 
@@ -134,6 +140,9 @@ def test_a_table_is_where_it_was_declared(model: str, layout: SlotLayout) -> Non
         ("test-invented", replace(INVENTED, data=12)),
         ("test-shared-address", replace(SHARED, count=16)),
         ("test-far-apart", replace(PLAIN, stride=0x800)),
+        ("test-set-clear", replace(SET_CLEAR, mask_set=0x1810, mask_clear=0x1800)),
+        ("test-set-clear", replace(SET_CLEAR, mask_set=None, mask_clear=None)),
+        ("test-active-low", replace(ACTIVE_LOW, mask_set=0x1800, mask_clear=0x1820)),
     ],
 )
 def test_a_wrong_table_is_found_out(model: str, layout: SlotLayout) -> None:

@@ -10,6 +10,7 @@ import pytest
 from tests.tables.far_apart.registers import STORE as FAR_APART
 from tests.tables.in_memory.registers import STORE as IN_MEMORY
 from tests.tables.invented.registers import STORE as INVENTED
+from tests.tables.set_clear.registers import STORE as SET_CLEAR
 from vfio_ims.errors import SetupError, UsageError
 from vfio_ims.registers import Store
 from vfio_ims.stores import read_store
@@ -19,7 +20,8 @@ HERE = Path(__file__).parent
 
 
 @pytest.mark.parametrize(
-    ("name", "store"), [("invented", INVENTED), ("far_apart", FAR_APART), ("in_memory", IN_MEMORY)]
+    ("name", "store"),
+    [("invented", INVENTED), ("far_apart", FAR_APART), ("in_memory", IN_MEMORY), ("set_clear", SET_CLEAR)],
 )
 def test_a_file_says_what_a_class_says(name: str, store: Store) -> None:
     assert read_store(HERE / f"{name}.toml") == store

@@ -46,6 +46,8 @@ class _Bit:
 
     place: int
     mask: int
+    actions: tuple[int, int] | None = None
+    """Where a 1 clears it, and where a 1 sets it, if not by writing it."""
 
     @property
     def shift(self) -> int:
@@ -101,7 +103,10 @@ def _data(layout: SlotLayout, slot: int) -> _Bit:
 
 def _mask_bit(layout: SlotLayout, slot: int) -> _Bit | None:
     if layout.mask_bitmap is not None:
-        return _Bit(layout.mask_bitmap + 4 * (slot // 32), 1 << slot % 32)
+        word, own = 4 * (slot // 32), None
+        if layout.mask_set is not None and layout.mask_clear is not None:
+            own = layout.mask_clear + word, layout.mask_set + word
+        return _Bit(layout.mask_bitmap + word, 1 << slot % 32, own)
     if layout.mask is None or layout.control is None:
         return None
     return _Bit(layout.at(slot) + layout.control, 1 << layout.mask)
@@ -109,6 +114,9 @@ def _mask_bit(layout: SlotLayout, slot: int) -> _Bit | None:
 
 def _put(bar: Bar, bit: _Bit, value: int) -> None:
     """Change the field only: its register may have others' beside it."""
+    if bit.actions is not None:
+        bar.write32(bit.actions[value], bit.mask)
+        return
     bar.write32(bit.place, bar.read32(bit.place) & ~bit.mask & _ALL | value << bit.shift & bit.mask)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from vfio_ims.errors import UnsupportedError
+from vfio_ims.ims.table import drop_pending
 from vfio_ims.interruption import break_off
 
 if TYPE_CHECKING:
@@ -117,8 +118,10 @@ class SlotAllocator:
             raise UnsupportedError(f"point slot {slot} at {message}", device=self._device, why=why, hint=hint)
 
     def discharge(self, slots: Sequence[int], neighbour: Message | None = None, through: Message | None = None) -> None:
-        """Let what ``slots`` hold back leave, so that the next owner starts clean."""
+        """Drop what ``slots`` hold back, or let it leave, so that the next owner starts clean."""
         pending = self._table.pending_among(slots)
+        if pending:
+            pending = drop_pending(self._table, pending)
         if pending:
             self._quiescer.discharge(pending, neighbour, through)
 

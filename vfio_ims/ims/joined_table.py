@@ -9,6 +9,7 @@ from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from vfio_ims.errors import UsageError
+from vfio_ims.ims.table import drop_pending
 from vfio_ims.messages import MessageLimits, Slot
 
 if TYPE_CHECKING:
@@ -88,6 +89,14 @@ class JoinedTable:
             pending = set(part.pending_among(inside))
             found += [indices[place] for own, place in zip(inside, places, strict=True) if own in pending]
         return sorted(found)
+
+    def drop_pending(self, indices: Sequence[int]) -> list[int]:
+        """As ``drop_pending`` of each part, which need not have it."""
+        left: list[int] = []
+        for part, inside, places in self._apart(indices):
+            still = set(drop_pending(part, inside))
+            left += [indices[place] for own, place in zip(inside, places, strict=True) if own in still]
+        return sorted(left)
 
 
 def _together(parts: Sequence[tuple[MessageLimits, int]]) -> MessageLimits:

@@ -11,7 +11,7 @@ from vfio_ims.locks import make_rlock
 if TYPE_CHECKING:
     from vfio_ims.device.bar import Bar
 
-__all__ = ["NarrowFields"]
+__all__ = ["NarrowFields", "SetClearBits"]
 
 
 class NarrowFields:
@@ -51,3 +51,25 @@ class NarrowFields:
                 self._bar.write32(at, self._bar.read32(at) & ~mask & 0xFFFF_FFFF | bits)
         if changes:
             self._bar.read32(self._offset + 4 * number)
+
+
+class SetClearBits(NarrowFields):
+    """One bit for each slot: read from ``offset``, set and cleared by a 1 at its place in registers of their own.
+
+    Nothing is read and modified: a neighbour's bit that changes meanwhile keeps its change.
+    """
+
+    def __init__(self, bar: Bar, offset: int, set_at: int, clear_at: int) -> None:
+        super().__init__(bar, offset, 1)
+        self._actions = (clear_at, set_at)  # by the value that a bit gets
+
+    def put(self, values: Iterable[tuple[int, int]]) -> None:
+        """As in a plain register: each to its value, read back."""
+        words: dict[int, int] = {}
+        for index, value in dict(values).items():
+            at = self._actions[value] + 4 * (index // 32)
+            words[at] = words.get(at, 0) | 1 << index % 32
+        for at, ones in words.items():
+            self._bar.write32(at, ones)
+        if words:
+            self._bar.read32(self._offset)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from vfio_ims.counted import counted
 from vfio_ims.errors import UsageError
-from vfio_ims.ims.narrow_fields import NarrowFields
+from vfio_ims.ims.narrow_fields import NarrowFields, SetClearBits
 from vfio_ims.messages import Slot
 from vfio_ims.registers import MEMORY, SlotLayout
 
@@ -55,7 +55,11 @@ class SlotArray:
             high = None if layout.high is None else layout.offset + layout.high
             self._address = layout.offset + layout.low, high
         self._data = NarrowFields(self._bar, layout.offset, 16) if layout.packed else None
-        self._masks = None if layout.mask_bitmap is None else NarrowFields(self._bar, layout.mask_bitmap, 1)
+        self._masks: NarrowFields | None = None
+        if layout.mask_bitmap is not None:
+            self._masks = NarrowFields(self._bar, layout.mask_bitmap, 1)
+            if layout.mask_set is not None and layout.mask_clear is not None:
+                self._masks = SetClearBits(self._bar, layout.mask_bitmap, layout.mask_set, layout.mask_clear)
         self._pendings = None if layout.pending_bitmap is None else NarrowFields(self._bar, layout.pending_bitmap, 1)
         bit = 0 if layout.mask is None else 1 << layout.mask
         self._holding = bit if layout.masked_when else 0, 0xFFFF_FFFF if layout.masked_when else ~bit & 0xFFFF_FFFF
@@ -178,7 +182,7 @@ class SlotArray:
     def pending(self, index: int) -> bool:
         if self._pendings is not None:
             self.layout.at(index)
-            return bool(self._pendings.get((index,))[0])
+            return self._pendings.get((index,))[0] == self.layout.pending_when
         if self.layout.pending is None or self.layout.control is None:
             return False
         return self.layout.is_pending(self._bar.read32(self.layout.at(index) + self.layout.control))
@@ -186,7 +190,8 @@ class SlotArray:
     def pending_among(self, indices: Sequence[int]) -> list[int]:
         layout = self.layout
         if self._pendings is not None:
-            return [index for index, bit in zip(indices, self._pendings.get(indices), strict=True) if bit]
+            bits = self._pendings.get(indices)
+            return [index for index, bit in zip(indices, bits, strict=True) if bit == layout.pending_when]
         if not indices or layout.pending is None or layout.control is None:
             return []
         if len(indices) < _FEW or not layout.dense:
@@ -195,9 +200,29 @@ class SlotArray:
         span = self._bar.read_block(layout.at(first), (last - first + 1) * layout.stride // 4)
         column = span[layout.control + layout.pending // 8 :: layout.stride]
         bit = 1 << layout.pending % 8
-        if not any(byte & bit for byte in set(column)):
+        held = bit if layout.pending_when else 0
+        if not any(byte & bit == held for byte in set(column)):
             return []
-        return [index for index in indices if column[index - first] & bit]
+        return [index for index in indices if column[index - first] & bit == held]
+
+    def drop_pending(self, indices: Sequence[int]) -> list[int]:
+        """Write away what these slots hold back. Returns those that the device gives no means for: here all or none."""
+        layout = self.layout
+        if not layout.drops_pending:
+            return list(indices)
+        words: dict[int, int] = {}
+        for index in indices:
+            if layout.pending_bitmap is not None:
+                at, bit = layout.pending_bitmap + 4 * (index // 32), 1 << index % 32
+                words[at] = words.get(at, 0) | bit
+            elif layout.pending is not None and layout.control is not None:
+                at = layout.at(index) + layout.control
+                words[at] = self._bar.read32(at) | 1 << layout.pending
+        for at, word in words.items():
+            self._bar.write32(at, word)
+        for at in list(words)[-1:]:
+            self._bar.read32(at)  # flushes them all
+        return []
 
 
 def _ends(indices: Sequence[int]) -> tuple[int, int]:

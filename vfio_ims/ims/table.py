@@ -8,7 +8,7 @@ from typing import Protocol
 
 from vfio_ims.messages import MessageLimits, Slot
 
-__all__ = ["ImsTable", "table_fault"]
+__all__ = ["ImsTable", "drop_pending", "table_fault"]
 
 
 class ImsTable(Protocol):
@@ -60,6 +60,15 @@ class ImsTable(Protocol):
     def pending_among(self, indices: Sequence[int]) -> list[int]:
         """Those of ``indices`` with a pending interrupt."""
         ...
+
+
+def drop_pending(table: ImsTable, indices: Sequence[int]) -> list[int]:
+    """Have ``table`` drop what ``indices`` hold back, where it can; returns those that hold it still.
+
+    A table may have a method ``drop_pending(indices)`` that answers the same. Without it nothing is dropped.
+    """
+    drop = getattr(table, "drop_pending", None)
+    return list(indices) if drop is None else drop(indices)
 
 
 def table_fault(table: object) -> str:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Callable, Set
 from struct import Struct
 
 from vfio_ims.registers import SlotLayout
@@ -12,13 +12,19 @@ __all__ = ["Beside"]
 
 _WORD = Struct("<I")
 _ONES = 0xFFFF_FFFF
+_ACTIONS = ("set", "clear", "drop")  # kinds of register in which a 1 acts on its slot, and a 0 on none
 
 
 class Beside:
-    """What ``layout`` declares outside its array, by offset in the BAR. ``pending``: the slots that pend, by number."""
+    """What ``layout`` declares outside its array, by offset in the BAR. ``pending``: the slots that pend, by number.
 
-    def __init__(self, layout: SlotLayout, pending: Set[int], *, reset_masked: bool = True) -> None:
-        self._layout, self._pending, self._reset_masked = layout, pending, reset_masked
+    ``drop`` forgets what one of them holds back.
+    """
+
+    def __init__(
+        self, layout: SlotLayout, pending: Set[int], drop: Callable[[int], None], *, reset_masked: bool = True
+    ) -> None:
+        self._layout, self._pending, self._drop, self._reset_masked = layout, pending, drop, reset_masked
         self.address = [0, 0]
         """The low and the high word of the address that all entries share, where they share one."""
         self._masked = bytearray(layout.count)
@@ -31,7 +37,14 @@ class Beside:
             copies = [place for copy in layout.address_copies for place in copy if place is not None]
             self.places.update({place: ("copy", number) for number, place in enumerate(copies)})
         self._copies: dict[int, int] = {}
-        for kind, start in (("mask", layout.mask_bitmap), ("pending", layout.pending_bitmap)):
+        apart = layout.mask_set is not None
+        bitmaps = (
+            ("shown" if apart else "mask", layout.mask_bitmap),
+            ("set", layout.mask_set),
+            ("clear", layout.mask_clear),
+            ("drop" if layout.drops_pending else "pending", layout.pending_bitmap),
+        )
+        for kind, start in bitmaps:
             if start is not None:
                 self.places.update({start + 4 * n: (kind, n) for n in range(-(-layout.count // 32))})
         self.reset()
@@ -61,7 +74,10 @@ class Beside:
     def store(self, offset: int, data: bytes) -> list[int]:
         """A write by the client at ``offset`` in the BAR; returns the slots whose mask it may have changed."""
         start, touched = offset & ~3, list[int]()
-        whole = bytearray(self.load(start, offset - start + len(data) + 3 & ~3))
+        whole = bytearray(offset - start + len(data) + 3 & ~3)
+        for at in range(start, start + len(whole), 4):  # what is not written keeps its value; where a 1 acts, it is 0
+            if self.places.get(at, ("", 0))[0] not in _ACTIONS:
+                _WORD.pack_into(whole, at - start, self._read(at))
         whole[offset - start : offset - start + len(data)] = data
         for at in range(start, start + len(whole), 4):
             touched += self._write(at, _WORD.unpack_from(whole, at - start)[0])
@@ -78,12 +94,18 @@ class Beside:
                 return self.address[number]
             case "copy":
                 return self._copies.get(number, 0)
-            case "mask":
-                held = self._layout.masked_when
-                return sum(1 << slot % 32 for slot in self._slots(number) if self._masked[slot] == held)
-            case "pending":
-                return sum(1 << slot % 32 for slot in self._slots(number) if slot in self._pending)
-        return 0
+            case "mask" | "shown":
+                return self._masks(number)
+            case "set" | "clear" if at == (self._layout.mask_bitmap or 0) + 4 * number:
+                return self._masks(number)
+            case "pending" | "drop":
+                held = bool(self._layout.pending_when)
+                return sum(1 << slot % 32 for slot in self._slots(number) if (slot in self._pending) == held)
+        return 0  # where bits are set or cleared only
+
+    def _masks(self, number: int) -> int:
+        held = self._layout.masked_when
+        return sum(1 << slot % 32 for slot in self._slots(number) if self._masked[slot] == held)
 
     def _write(self, at: int, value: int) -> list[int]:
         kind, number = self.places.get(at, ("", 0))
@@ -97,4 +119,12 @@ class Beside:
             for slot in self._slots(number):
                 self._masked[slot] = (value >> slot % 32 & 1) == self._layout.masked_when
             return list(self._slots(number))
+        elif kind in _ACTIONS:
+            slots = [slot for slot in self._slots(number) if value >> slot % 32 & 1]
+            for slot in slots:
+                if kind == "drop":
+                    self._drop(slot)
+                else:
+                    self._masked[slot] = (kind == "set") == bool(self._layout.masked_when)
+            return slots if kind != "drop" else []
         return []

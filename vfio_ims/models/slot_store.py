@@ -35,11 +35,11 @@ def _limited_words(layout: SlotLayout) -> dict[int, tuple[int, int]]:
 class SlotStore:
     """A table laid out by ``layout``. ``send(address, data)`` is the bus write that a fire ends in.
 
-    An entry keeps its declared bits, reserved ones read as zero, pending is read-only. ``layout.limits`` is enforced:
-    data has its width, an address the bits that are kept, and where one address serves all entries there is one
-    register for it. After reset an entry is masked and zero: inferred, the reset value of DSA's slots is not public
-    (``reset_masked=False`` gives DLB 2.5's). ``load`` and ``store`` take offsets from the table's start; ``beside``
-    has the registers that the layout declares elsewhere in the BAR.
+    An entry keeps its declared bits, reserved ones read as zero, pending is read-only, or a 1 drops it as declared.
+    ``layout.limits`` is enforced: data has its width, an address the bits that are kept, and where one address serves
+    all entries there is one register for it. After reset an entry is masked and zero: inferred, the reset value of
+    DSA's slots is not public (``reset_masked=False`` gives DLB 2.5's). ``load`` and ``store`` take offsets from the
+    table's start; ``beside`` has the registers that the layout declares elsewhere in the BAR.
 
     ``shared``: the table is a memory file that a client maps. Its stores are then not seen: pending is kept here and
     mirrored into the entry, and ``watch`` finds slots that were unmasked meanwhile.
@@ -55,8 +55,9 @@ class SlotStore:
         self.pending: set[int] = set()
         self._held = bytearray(layout.count)  # the same: a byte 1 for each
         self._decoded: dict[int, tuple[bytes, tuple[int, int, int], Slot]] = {}
-        self.beside = Beside(layout, self.pending, reset_masked=reset_masked)
-        if shared and (self.beside.places or layout.limits.one_address or self._packed):
+        self.beside = Beside(layout, self.pending, self._unset_pending, reset_masked=reset_masked)
+        beyond = self.beside.places or layout.limits.one_address or self._packed or layout.drops_pending
+        if shared and beyond:
             why = "its slot table is more than a plain array of entries, each with its own address"
             raise UsageError("offer a model's slots for mapping", why=why, hint="map_slots=no")
         self.fd, self._address = -1, 0  # both set where the table is shared
@@ -92,7 +93,7 @@ class SlotStore:
         self.beside.reset()
         entry = bytearray(self.layout.stride)
         if self.layout.control is not None:
-            _WORD.pack_into(entry, self.layout.control, self._reset_control)
+            _WORD.pack_into(entry, self.layout.control, self._reset_control | self._pending_bit(0))
         for at, (_, fixed) in self._limited.items():
             if not self._packed:
                 _WORD.pack_into(entry, at, fixed)
@@ -171,6 +172,7 @@ class SlotStore:
             cell = bytearray(self._memory[at : at + 4])
             cell[first - at : last - at] = data[first - offset : last - offset]
             if word == layout.control:
+                self._drop_pending(index, data[first - offset : last - offset], first - at)
                 kept = _WORD.unpack(cell)[0] & self._kept | self._pending_bit(index)
                 _WORD.pack_into(cell, 0, kept)
                 touched.append(index)
@@ -229,7 +231,7 @@ class SlotStore:
         if not wanted or layout.control is None:
             return []
         changed = 0
-        for bit, off in ((layout.mask, 1 - layout.masked_when), (layout.pending, 0)):
+        for bit, off in ((layout.mask, 1 - layout.masked_when), (layout.pending, 1 - layout.pending_when)):
             if bit is not None:
                 column = bytes(self._memory[layout.control + bit // 8 : layout.size : layout.stride])
                 changed |= int.from_bytes(column.translate(_IS[off][bit % 8]), "little")
@@ -251,8 +253,16 @@ class SlotStore:
         self._held[index] = 0
         self._mirror(index)
 
+    def _drop_pending(self, index: int, data: bytes, place: int) -> None:
+        """Forget what the entry holds back, where ``data``, written at ``place`` of its control word, says so."""
+        bit = self.layout.pending
+        if bit is not None and self.layout.drops_pending and int.from_bytes(data, "little") << 8 * place >> bit & 1:
+            self._unset_pending(index)
+
     def _pending_bit(self, index: int) -> int:
-        return 1 << self.layout.pending if self.layout.pending is not None and index in self.pending else 0
+        """What the control word has in its pending bit."""
+        bit = self.layout.pending
+        return 0 if bit is None or (index in self.pending) != bool(self.layout.pending_when) else 1 << bit
 
     def _mirror(self, index: int) -> None:
         if self.layout.control is None:

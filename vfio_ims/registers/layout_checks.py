@@ -22,7 +22,8 @@ def layout_fault(layout: SlotLayout) -> str:
 def _beside(layout: SlotLayout) -> str:
     """What lies beside the entries, and whether it agrees with them."""
     copies = [place for copy in layout.address_copies for place in copy]
-    beside = [*(layout.shared_address or ()), layout.mask_bitmap, layout.pending_bitmap, *copies]
+    bitmaps = [layout.mask_bitmap, layout.mask_set, layout.mask_clear, layout.pending_bitmap]
+    beside = [*(layout.shared_address or ()), *bitmaps, *copies]
     wrong = [place for place in beside if place is not None and (place % 4 or place < 0)]
     if wrong:
         return f"registers beside the entries must be at multiples of 4, not {_hex(wrong)}"
@@ -34,8 +35,28 @@ def _beside(layout: SlotLayout) -> str:
         return "the mask is in the control word or in mask_bitmap: one of mask and mask_bitmap must be None"
     if layout.pending_bitmap is not None and layout.pending is not None:
         return "pending is in the control word or in pending_bitmap: one of the two must be None"
+    if (layout.mask_set is None) != (layout.mask_clear is None):
+        return "mask_set and mask_clear go together"
     if layout.bar < 0 and any(place is not None for place in beside):
         return "entries in memory have no registers beside them"
+    return _apart(layout)
+
+
+def _apart(layout: SlotLayout) -> str:
+    """Registers beside the entries, each in a place of its own; a mask may be read where it is set or cleared."""
+    shared, size = layout.shared_address, -(-layout.count // 32)
+    places = {"shared_address": [place for place in shared or () if place is not None]}
+    for name in ("mask_set", "mask_clear", "mask_bitmap", "pending_bitmap"):
+        start = getattr(layout, name)
+        if start is not None and (name != "mask_bitmap" or start not in (layout.mask_set, layout.mask_clear)):
+            places[name] = [start + 4 * number for number in range(size)]
+    taken: dict[int, str] = {}
+    for name, own in places.items():
+        for place in own:
+            if place in taken:
+                registers = f"{layout.count} slots need {size} of each" if size > 1 else "each needs its own"
+                return f"{taken[place]} and {name} are both at {place:#x}: {registers}"
+            taken[place] = name
     return ""
 
 
@@ -48,6 +69,20 @@ def _numbers(layout: SlotLayout) -> str:
         return f"offset must be a multiple of 4, not {layout.offset:#x}"
     if layout.masked_when not in (0, 1):
         return f"masked_when must be 0 or 1, the mask bit's value that holds messages back, not {layout.masked_when!r}"
+    return _pending(layout) or _sizes(layout)
+
+
+def _pending(layout: SlotLayout) -> str:
+    if layout.pending_when not in (0, 1):
+        return f"pending_when must be 0 or 1, the pending bit's value while it pends, not {layout.pending_when!r}"
+    if layout.pending_access not in ("ro", "rw1c"):
+        return f'pending_access must be "ro" or "rw1c", not {layout.pending_access!r}'
+    if layout.pending_access == "rw1c" and layout.bar < 0:
+        return "pending bits in memory cannot be written to clear them: pending_access must be ro"
+    return ""
+
+
+def _sizes(layout: SlotLayout) -> str:
     if layout.packed and (layout.data or layout.low is not None or layout.control is not None):
         return "entries of 2 bytes hold data only: data=0, low=None, high=None, control=None"
     if not layout.packed and (layout.stride % 4 or layout.stride < 4):

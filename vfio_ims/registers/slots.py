@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from vfio_ims.errors import UsageError
 from vfio_ims.messages import Message, MessageLimits, Slot
-from vfio_ims.registers.fields import Bits, bits
+from vfio_ims.registers.fields import Access, Bits, bits
 from vfio_ims.registers.layout_checks import DENSE, layout_fault
 
 __all__ = ["MEMORY", "SlotLayout"]
@@ -32,12 +32,16 @@ class SlotLayout:
     (None: 32 bits only) of one address register for all entries, which then have no ``low`` and ``high`` of their own,
     and ``limits.one_address`` is set. ``address_copies``: further address words that always hold the same, as where a
     device has one for each cause; their place is given as that of the first, in the entry or in the BAR.
-    ``mask_bitmap`` and ``pending_bitmap``: 32-bit registers with one bit an entry, 1 for masked and for pending. A
-    ``stride`` of 2 declares entries that are 16-bit data and nothing else, two in a 32-bit register.
+    ``mask_bitmap`` and ``pending_bitmap``: 32-bit registers with one bit an entry. ``mask_set`` and ``mask_clear``: as
+    many registers each, a 1 written to which sets and clears the bit, a 0 changing nothing, as an interrupt controller
+    has them; the bits are read in ``mask_bitmap``, which is ``mask_set`` where it is not given. A ``stride`` of 2
+    declares entries that are 16-bit data and nothing else, two in a 32-bit register.
 
-    ``masked_when`` 0: the mask, wherever it is, is an enable bit. ``data_bits``: the field of the data word that is
-    data; the other bits may be control bits, where ``control`` is the same word. A field of 20 address bits is said in
-    ``limits``. Entries far apart (``stride`` over 64) leave the bytes between their words to other registers.
+    ``masked_when`` 0: the mask, wherever it is, is an enable bit. ``pending_when`` 0: the pending bit, wherever it is,
+    is 0 while a message is held back. ``pending_access`` "rw1c": a 1 written to it drops that message. ``data_bits``:
+    the field of the data word that is data; the other bits may be control bits, where ``control`` is the same word. A
+    field of 20 address bits is said in ``limits``. Entries far apart (``stride`` over 64) leave the bytes between their
+    words to other registers.
 
     ``bar`` MEMORY: the entries are in our own DMA memory, and ``offset`` counts from its start (``Context``).
     """
@@ -62,6 +66,10 @@ class SlotLayout:
     address_copies: tuple[tuple[int, int | None], ...] = ()
     masked_when: int = 1
     data_bits: Bits = _WORD
+    mask_set: int | None = None
+    mask_clear: int | None = None
+    pending_when: int = 1
+    pending_access: Access = "ro"
 
     def __post_init__(self) -> None:
         self._settle()
@@ -77,6 +85,8 @@ class SlotLayout:
     def _settle(self) -> None:
         """Put what was left to its default where it lies in a table of this kind."""
         own = self.shared_address is None
+        if self.mask_bitmap is None and self.mask_set is not None:
+            object.__setattr__(self, "mask_bitmap", self.mask_set)
         bare = self.stride < 16 or not own or self.mask_bitmap is not None
         self._default("low", 0 if own else None)
         self._default("high", None if self.low is None else self.low + 4)
@@ -136,6 +146,11 @@ class SlotLayout:
     def has_pasid(self) -> bool:
         return self.pasid_enable is not None
 
+    @property
+    def drops_pending(self) -> bool:
+        """Whether a write can drop what an entry holds back."""
+        return self.has_pending and self.pending_access == "rw1c"
+
     def at(self, index: int) -> int:
         """Byte offset in the BAR of entry ``index``; UsageError outside the table."""
         if not 0 <= index < self.count:
@@ -143,7 +158,7 @@ class SlotLayout:
         return self.offset + index * self.stride
 
     def control_word(self, slot: Slot) -> int:
-        """The whole control word for ``slot``: pending and reserved bits are 0."""
+        """The whole control word for ``slot``: pending and reserved bits are 0, which drops no pending message."""
         word = 0
         if self.mask is not None and slot.masked == bool(self.masked_when):
             word |= 1 << self.mask
@@ -166,7 +181,7 @@ class SlotLayout:
         return self.mask is not None and control >> self.mask & 1 == self.masked_when
 
     def is_pending(self, control: int) -> bool:
-        return self.pending is not None and bool(control >> self.pending & 1)
+        return self.pending is not None and control >> self.pending & 1 == self.pending_when
 
     def decode(self, low: int, high: int, data: int, control: int, masked: bool = False) -> Slot:
         """The slot that these words hold. An address's reserved low bits are dropped.

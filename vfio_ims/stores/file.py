@@ -127,6 +127,8 @@ def _value(name: str, value: object) -> object:
         return MEMORY if value == "memory" else _number(name, value)
     if name in ("data_bits", "pasid"):
         return _bits(name, value)
+    if name == "pending_access":
+        return _text(name, value)
     if name == "bitmap":
         if not isinstance(value, bool):
             raise _wrong(name, f"it must be true or false, not {value!r}")
