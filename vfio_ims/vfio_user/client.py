@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from vfio_ims.counted import counted
 from vfio_ims.errors import ClosedError, VfioImsError
+from vfio_ims.interruption import uninterrupted
 from vfio_ims.lifetime import Owner, close_at_exit
 from vfio_ims.ports.values import DeviceInfo, IrqFlags, IrqIndex, IrqInfo, IrqSet, RegionInfo
 from vfio_ims.vfio_user.accesses import Accesses
@@ -51,23 +52,24 @@ class SocketLink(Owner):
         self.path, self._share_memory = os.fspath(path), share_memory
         name = f"vfio-user:{self.path}"
         connection, self._server = dial(self.path, name, timeout)
-        self._answering = Answering(name)
-        with ExitStack() as undo:
-            undo.callback(connection.close)
-            watcher = Watcher(f"{name} receiver")
-            undo.callback(watcher.drop)
-            self._channel = Channel(connection, watcher, timeout, self._answering.answer)
-            undo.pop_all()
-        super().__init__(name)
-        close_at_exit(self)
-        self._events = VectorEvents(watcher, self._interrupt)
-        self._requester = Requester(self._channel, name)
-        self._accesses = Accesses(self._requester, self._server)
-        self._files: dict[int, int] = {}
-        self._automasked = False
-        self._lock = threading.Lock()
-        dropped_in_child(self)
-        watcher.start()
+        with uninterrupted():  # from the first descriptor that is no object's to the owner of all of them
+            self._answering = Answering(name)
+            with ExitStack() as undo:
+                undo.callback(connection.close)
+                watcher = Watcher(f"{name} receiver")
+                undo.callback(watcher.drop)
+                self._channel = Channel(connection, watcher, timeout, self._answering.answer)
+                undo.pop_all()
+            super().__init__(name)
+            close_at_exit(self)
+            self._events = VectorEvents(watcher, self._interrupt)
+            self._requester = Requester(self._channel, name)
+            self._accesses = Accesses(self._requester, self._server)
+            self._files: dict[int, int] = {}
+            self._automasked = False
+            self._lock = threading.Lock()
+            dropped_in_child(self)
+            watcher.start()
 
     def drop(self) -> None:
         """In a forked child."""
