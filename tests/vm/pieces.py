@@ -30,6 +30,7 @@ class Pieces:
     kernel: Path
     accel_config: Path
     headers: Path
+    dpdk: Path
 
 
 def find() -> Pieces:

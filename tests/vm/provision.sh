@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # Puts the pieces of the VM lab into ${VFIO_IMS_CACHE:-~/.cache/vfio-ims}: QEMU with vfio-user, a guest kernel, the
-# headers of such a kernel, and accel-config, whose users our DSA and IAA have to satisfy.
+# headers of such a kernel, accel-config, whose users our DSA and IAA have to satisfy, and DPDK, whose users our DLB has
+# to satisfy.
 #
 #   provision.sh           builds what is missing; about 7 minutes on 2 cores the first time, no time after
 #   provision.sh --paths   prints where each piece is, or would be
@@ -26,6 +27,7 @@ qemu=$cache/qemu-$(echo "1 $suite" | key)
 kernel=$cache/kernel-$({ echo "1 $suite" && cat "$here/kernel.config" "$here"/{movdir64b,edma_client}.c; } | key)
 accel_config=$cache/accel-config-$(echo "1 $suite" | key)
 headers=$cache/headers-$(echo "1 $suite" | key)
+dpdk=$cache/dpdk-$({ echo "1 $suite" && cat "$here/movdir64b_user.c"; } | key)
 
 # --- fetching: an apt of our own, which reads no state of the host's and installs nothing on it ---
 
@@ -67,16 +69,17 @@ EOF
     APT_CONFIG=$apt/apt.conf apt-get update -qq
 }
 
-# Puts package $1 with all its libraries into folder $2.
+# Puts the packages $2 and on, with all their libraries, into folder $1.
 fetch() {
-    local package
+    local to=$1 package
+    shift
     private_apt
-    APT_CONFIG=$work/apt/apt.conf apt-get install -qq -y --download-only "$1" >/dev/null
-    mkdir -p "$2"
+    APT_CONFIG=$work/apt/apt.conf apt-get install -qq -y --download-only "$@" >/dev/null
+    mkdir -p "$to"
     for package in "$work"/apt/cache/archives/*.deb; do
-        dpkg-deb --extract "$package" "$2"
+        dpkg-deb --extract "$package" "$to"
     done
-    rm -rf "$2"/usr/share/{doc,man,locale} "$work"/apt/cache/archives/*.deb
+    rm -rf "$to"/usr/share/{doc,man,locale} "$work"/apt/cache/archives/*.deb
 }
 
 # Prints a script that starts program $1 from the folder `root` beside it, with $2 before its own arguments. Started
@@ -103,7 +106,7 @@ make_qemu() {
         printf '#!/bin/sh\nexec %q "$@"\n' "$own" >"$to/run"
     else
         say "qemu: fetching it with all its libraries"
-        fetch qemu-system-x86 "$to/root"
+        fetch "$to/root" qemu-system-x86
         launcher qemu-system-x86_64 '-L "$root/share/qemu" -L "$root/share/seabios" -L "$root/lib/ipxe/qemu"' >"$to/run"
     fi
     chmod +x "$to/run"
@@ -114,7 +117,7 @@ make_qemu() {
 
 make_accel_config() {
     say "accel-config: fetching it with all its libraries"
-    fetch accel-config "$1/root"
+    fetch "$1/root" accel-config
     launcher accel-config >"$1/run"
     chmod +x "$1/run"
     "$1/run" --version >/dev/null || die "accel-config: it does not start"
@@ -124,7 +127,7 @@ make_accel_config() {
 
 make_headers() {
     say "headers: fetching linux-libc-dev"
-    fetch linux-libc-dev "$1/root"
+    fetch "$1/root" linux-libc-dev
     mv "$1/root/usr/include" "$1/include"
     grep -q VFIO_DEVICE_ATTACH_PASID "$1/include/linux/vfio.h" || die "headers: they are older than Linux 6.15"
 }
@@ -185,6 +188,37 @@ make_kernel() {
     say "kernel: $(cat "$to/release"), $(du -h "$to/bzImage" | cut -f1)"
 }
 
+# --- DPDK ---
+
+# The package of DPDK's test programs depends on all its drivers, 70 MB. Here come the libraries that two programs name,
+# and the driver of the device. `run PROGRAM` gives the program the instruction that the emulation lacks.
+make_dpdk() {
+    local to=$1 dev=$work/dpdk-dev programs=(dpdk-test dpdk-test-eventdev) libraries version
+    build_tools
+    private_apt
+    say "dpdk: fetching ${programs[*]} with their libraries"
+    mkdir -p "$dev" "$to/root/usr/bin"
+    (cd "$dev" && APT_CONFIG=$work/apt/apt.conf apt-get download -qq dpdk-dev && dpkg-deb --extract dpdk-dev_*.deb .)
+    mv "${programs[@]/#/$dev/usr/bin/}" "$to/root/usr/bin"
+    libraries=$(readelf -d "${programs[@]/#/$to/root/usr/bin/}" | sed -n 's/.*(NEEDED).*\[\(librte_.*\)\]/\1/p' | sort -u)
+    version=$(sed -n 's/^librte_eal\.so\.//p' <<<"$libraries")
+    # librte_bus_pci.so.25 is in the package librte-bus-pci25; a name that ends in a digit gets a dash before the 25.
+    mapfile -t libraries < <(sed 's/\([0-9]\)\.so\./\1-/; s/\.so\.//; y/_/-/' <<<"$libraries")
+    fetch "$to/root" "${libraries[@]}" "librte-event-dlb2-$version" "librte-mempool-ring$version" libpcap0.8t64
+    gcc -O2 -shared -fPIC -o "$to/movdir64b_user.so" "$here/movdir64b_user.c"
+    cat >"$to/run" <<EOF
+#!/bin/sh
+here=\$(dirname "\$(readlink -f "\$0")")
+libraries=\$here/root/usr/lib/x86_64-linux-gnu
+program=\$1
+shift
+exec "\$libraries/ld-linux-x86-64.so.2" --preload "\$here/movdir64b_user.so" --library-path "\$libraries" \\
+    "\$here/root/usr/bin/\$program" -d librte_event_dlb2.so.$version -d librte_mempool_ring.so.$version "\$@"
+EOF
+    chmod +x "$to/run"
+    "$to/run" dpdk-test -h >/dev/null 2>&1 || die "dpdk: it does not start"
+}
+
 # --- one after the other, one run at a time ---
 
 provide() { # what, where
@@ -199,15 +233,15 @@ provide() { # what, where
 
 case ${1-} in
 --paths)
-    printf 'qemu=%s\nkernel=%s\naccel_config=%s\nheaders=%s\n' \
-        "$qemu/run" "$kernel/bzImage" "$accel_config/run" "$headers/include"
+    printf 'qemu=%s\nkernel=%s\naccel_config=%s\nheaders=%s\ndpdk=%s\n' \
+        "$qemu/run" "$kernel/bzImage" "$accel_config/run" "$headers/include" "$dpdk/run"
     exit
     ;;
 "") ;;
 *) die "usage: provision.sh [--paths]" ;;
 esac
 
-if [[ ! -d $qemu || ! -d $kernel || ! -d $accel_config || ! -d $headers ]]; then
+if [[ ! -d $qemu || ! -d $kernel || ! -d $accel_config || ! -d $headers || ! -d $dpdk ]]; then
     [[ $(uname -m) == x86_64 ]] || die "the lab needs an x86-64 machine"
     mkdir -p "$cache"
     exec 9>"$cache/.lock"
@@ -223,5 +257,6 @@ if [[ ! -d $qemu || ! -d $kernel || ! -d $accel_config || ! -d $headers ]]; then
     provide accel_config "$accel_config"
     provide headers "$headers"
     provide kernel "$kernel"
+    provide dpdk "$dpdk"
 fi
 say "ready in $cache"
