@@ -198,4 +198,5 @@ class ManyOperations(Rows):
             self._session.resources.lists.give_back(self._place)
 
     def __del__(self) -> None:
-        self.close()
+        if not getattr(self, "_closed", True):  # absent where Ctrl-C came first of all
+            self.close()
