@@ -23,9 +23,9 @@ PACKAGE = ROOT / "vfio_ims"
 FLOORS = (
     {"counted"},
     {"errors", "json_input", "printable"},
-    {"interruption", "authors"},
+    {"interruption", "authors", "messages"},
     {"ports", "locks"},
-    {"messages", "pci"},
+    {"pci"},
     {"registers", "lifetime"},
     {"sysfs", "native"},
     {"platform"},

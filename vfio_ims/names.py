@@ -5,9 +5,9 @@
 ``mock:MODEL[,option=value]...``           a model in this process, on a software platform
 ``vfio-user:PATH[,option=value]...``       a vfio-user server's socket, on a software platform
 
-A platform's options: ``merge``, ``remapping``, ``dynamic``, ``mappable``, ``config``, ``donors``, ``seed``, ``bdf``;
-the others are the model's own. ``donors``: which vectors slots copy. ``config``: a descriptor of the function's
-``config`` in sysfs that root opened, where the message of MSI vectors is read.
+A platform's options: ``platform``, ``merge``, ``remapping``, ``dynamic``, ``mappable``, ``config``, ``donors``,
+``seed``, ``bdf``; the others are the model's own. ``donors``: which vectors slots copy. ``config``: a descriptor of the
+function's ``config`` in sysfs that root opened, where the message of MSI vectors is read.
 """
 
 from __future__ import annotations
@@ -28,8 +28,9 @@ if TYPE_CHECKING:
 __all__ = ["Name", "open_device", "open_fd", "open_port"]
 
 _PLATFORM = {
+    "platform": Option("vtd", "which messages the host takes: platform.KINDS has the names"),
     "merge": Option("always", "whether interrupts in flight on one vector merge", ("always", "random", "never")),
-    "remapping": Option(True, "whether the platform remaps interrupts"),
+    "remapping": Option(True, "whether the platform remaps interrupts; no: the same as platform=compatibility"),
     "dynamic": Option(True, "whether MSI-X vectors can be added one at a time"),
     "mappable": Option(True, "whether the MSI-X table can be mapped"),
     "bdf": Option("", "where the function sits; bus 0 is the root, which has no bus reset, as in bdf=01:00.0"),
@@ -130,6 +131,7 @@ def _open_software(name: Name, share: Device | None, platform: Platform | None) 
     requester = _requester(str(chosen["bdf"]))
     if platform is None:
         platform = SoftwarePlatform(
+            kind=str(chosen["platform"]),
             merge=str(chosen["merge"]),  # type: ignore[arg-type]
             remapping=bool(chosen["remapping"]),
             dynamic_msix=bool(chosen["dynamic"]),

@@ -12,8 +12,10 @@ import vfio_ims
 from tests.behaviour.common import arrives, delivered, fire
 from vfio_ims.backends.software.device import SoftwareDevice
 from vfio_ims.driver import Driver
-from vfio_ims.errors import UnsupportedError
+from vfio_ims.errors import UnsupportedError, UsageError
 from vfio_ims.ims import FireStatus, ImsInterrupt
+from vfio_ims.messages import Message
+from vfio_ims.platform import KINDS
 from vfio_ims.platform.faults import FaultKind
 from vfio_ims.testing import silent
 
@@ -189,22 +191,34 @@ def test_what_needs_no_message_works_all_the_same(unmappable: Driver) -> None:
 # --- other devices on the same host -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("remapping", [True, False])
-def test_a_foreign_message_is_stopped_by_remapping_alone(remapping: bool) -> None:
-    name = f"mock:minimal,remapping={'yes' if remapping else 'no'}"
+@pytest.mark.parametrize("platform", KINDS)
+def test_a_foreign_message_is_stopped_by_remapping_alone(platform: str) -> None:
+    name = f"mock:minimal,platform={platform}"
     with vfio_ims.open_driver(name) as victim, vfio_ims.open_driver(name, share=victim.device) as attacker:
-        target, irq = victim.ims.allocate(), attacker.ims.allocate()
-        platform = port_of(victim).platform
+        target = [victim.ims.allocate(exclusive=True) for _ in range(2)][1]
+        irq = attacker.ims.allocate()
+        host = port_of(victim).platform
         attacker.ims.write(irq.slot, target.message, unsafe=True)
         assert attacker.fire(irq.slot).status is FireStatus.SENT
-        if remapping:
+        if host.remapping:
             assert silent(target)
-            (fault,) = platform.faults
+            (fault,) = host.faults
             assert fault.requester == port_of(attacker).function.requester
             assert fault.address == target.message.address
         else:
-            assert arrives(target), "without remapping the sender is not checked"
+            assert arrives(target), "here the sender is not checked"
         assert delivered(victim, target)
+
+
+@pytest.mark.parametrize("platform", KINDS)
+def test_a_foreign_message_is_refused_unasked_and_named_by_the_platform(platform: str) -> None:
+    with vfio_ims.open_driver(f"mock:minimal,platform={platform}") as driver:
+        irq = driver.ims.allocate()
+        foreign = Message(irq.message.address, irq.message.data + 0x40)
+        with pytest.raises(UsageError) as caught:
+            driver.ims.write(irq.slot, foreign)
+        known = driver.device.port.message_platform().of_vector(foreign)
+        assert f"{known} is neither of a vector of this device nor of its DMA memory" in str(caught.value)
 
 
 def test_a_message_of_a_detached_vector_reaches_no_eventfd() -> None:
@@ -220,8 +234,6 @@ def test_a_message_of_a_detached_vector_reaches_no_eventfd() -> None:
 
 
 def test_memory_that_is_not_mapped_is_a_fault_in_the_log() -> None:
-    from vfio_ims.messages import Message
-
     with vfio_ims.open_driver("mock:minimal") as driver:
         irq = driver.ims.allocate()
         driver.ims.write(irq.slot, Message(0x7000_0000, 1), unsafe=True)

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vfio_ims.errors import UsageError
-from vfio_ims.messages import Format, Message, MessageLimits, Slot
+from vfio_ims.messages import INTERRUPT_RANGE, Format, Message, MessageLimits, MessagePlatform, Slot
 
 
 def test_the_message_seen_on_a_real_kernel_decodes_to_its_handle() -> None:
@@ -32,6 +32,42 @@ def test_an_its_doorbell_and_plain_memory_are_distinguished() -> None:
     assert Message(0x8090040, 5).meaning == "GICv3 ITS event 5"
     assert Message(0x1234_5000, 1).meaning == "memory"
     assert not Message(0, 0)
+
+
+SMMU_WINDOW = range(0x800_0000, 0x810_0000)
+
+
+@pytest.mark.parametrize(
+    ("form", "windows", "message", "meaning"),
+    [
+        (Format.AMD, (INTERRUPT_RANGE,), Message(0xFEE0_0000, 0x2B), "AMD-Vi index 43"),
+        (
+            Format.COMPATIBILITY,
+            (INTERRUPT_RANGE,),
+            Message(0xFEE0_1000, 0x2B),
+            "compatibility format, APIC 1 vector 0x2b",
+        ),
+        (Format.VTD, (INTERRUPT_RANGE,), Message(0xFEE0_0310, 0), "VT-d handle 24"),
+        (Format.ITS, (SMMU_WINDOW,), Message(0x800_0040, 5), "GICv3 ITS event 5"),
+        (Format.ITS, (SMMU_WINDOW,), Message(0xFEE0_0000, 5), "memory"),
+        (Format.ITS, (), Message(0x809_0040, 5), "GICv3 ITS event 5"),
+        (Format.GICV2M, (), Message(0x802_0040, 80), "GICv2m SPI 80"),
+        (None, (INTERRUPT_RANGE,), Message(0xFEE0_0000, 0x2B), "APIC 0 vector 0x2b, or AMD index 0x2b"),
+        (Format.AMD, (INTERRUPT_RANGE,), Message(0, 0), "no message"),
+    ],
+)
+def test_the_platform_says_what_a_message_is(
+    form: Format | None, windows: tuple[range, ...], message: Message, meaning: str
+) -> None:
+    known = MessagePlatform(form, windows).of_entry(message)
+    assert known.meaning == meaning
+    assert known == message, "an address/data pair is the same whatever it is called"
+    assert hash(known) == hash(message)
+
+
+def test_a_vectors_message_is_an_interrupt_wherever_it_points() -> None:
+    """Where Linux gives a doorbell an I/O address that looks like memory, and nobody told of a window."""
+    assert MessagePlatform(Format.ITS).of_vector(Message(0x1234_5000, 3)).meaning == "GICv3 ITS event 3"
 
 
 @pytest.mark.parametrize(("address", "data"), [(1, 0), (1 << 64, 0), (-4, 0), (0, 1 << 32), (0, -1)])

@@ -11,8 +11,8 @@ import pytest
 
 from vfio_ims.errors import UsageError, VfioImsError
 from vfio_ims.platform.irqs import Irqs
-from vfio_ims.platform.remapping import RemappingTable
 from vfio_ims.platform.vectors import merging
+from vfio_ims.platform.vtd import VtdRemapping
 from vfio_ims.ports.values import IrqIndex, IrqSet
 
 ATTACH = IrqSet.DATA_EVENTFD | IrqSet.ACTION_TRIGGER
@@ -29,7 +29,7 @@ class Line:
             "little",
             8,
             {IrqIndex.INTX: 1},
-            RemappingTable(4),
+            VtdRemapping(4),
             threading.Lock(),
             merging("never"),
             level=lambda: self.asserted,

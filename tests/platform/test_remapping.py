@@ -4,53 +4,15 @@
 from __future__ import annotations
 
 import errno
-import os
 import struct
 
 import pytest
 
+from tests.platform.hosts import ATTACH, DISABLE, add, attach, count, send
 from vfio_ims.errors import DeviceBusy
 from vfio_ims.messages import Message
-from vfio_ims.platform import Function, Platform
-from vfio_ims.platform.irqs import Irqs
-from vfio_ims.ports.values import IrqIndex, IrqSet
-
-ATTACH = IrqSet.DATA_EVENTFD | IrqSet.ACTION_TRIGGER
-DISABLE = IrqSet.DATA_NONE | IrqSet.ACTION_TRIGGER
-
-
-def count(fd: int) -> int:
-    try:
-        return os.eventfd_read(fd)
-    except BlockingIOError:
-        return 0
-
-
-def add(platform: Platform, vectors: int = 8) -> Function:
-    function = platform.add()
-    counts = {IrqIndex.MSIX: vectors, IrqIndex.MSI: 4, IrqIndex.REQ: 1}
-    function.irqs = Irqs(
-        "little",
-        function.requester,
-        counts,
-        platform.controller,
-        platform.lock,
-        platform.signal,
-        dynamic=platform.dynamic_msix,
-    )
-    function.bus_master = True
-    return function
-
-
-def attach(function: Function, start: int, fds: list[int]) -> list[Message]:
-    irqs = function.irqs
-    assert irqs is not None
-    irqs.set(IrqIndex.MSIX, ATTACH, start, len(fds), fds)
-    return [message for index in range(start, start + len(fds)) if (message := irqs.msix.message(index))]
-
-
-def send(function: Function, message: Message) -> None:
-    function.write(message.address, message.data.to_bytes(4, "little"))
+from vfio_ims.platform import Platform
+from vfio_ims.ports.values import IrqIndex
 
 
 def test_a_copied_message_arrives_on_its_donor(fds: list[int]) -> None:

@@ -16,8 +16,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from vfio_ims.errors import DeviceBusy, UnsupportedError, UsageError, VfioImsError
 from vfio_ims.platform.irqs import Irqs
-from vfio_ims.platform.remapping import RemappingTable
 from vfio_ims.platform.vectors import merging
+from vfio_ims.platform.vtd import VtdRemapping
 from vfio_ims.ports.values import IrqFlags, IrqIndex, IrqSet
 
 NONE, BOOL, EVENTFD = IrqSet.DATA_NONE, IrqSet.DATA_BOOL, IrqSet.DATA_EVENTFD
@@ -41,7 +41,7 @@ def make(*, dynamic: bool = True, entries: int = 64, changed: Recorder | None = 
         "little",
         8,
         COUNTS,
-        RemappingTable(entries),
+        VtdRemapping(entries),
         threading.Lock(),
         merging("never"),
         dynamic=dynamic,
@@ -147,7 +147,7 @@ def test_bad_fds_for_count_2(fds: list[int]) -> None:
 
 
 def test_no_such_kind(fds: list[int]) -> None:
-    irqs = Irqs("little", 8, {REQ: 1}, RemappingTable(4), threading.Lock(), merging("never"))
+    irqs = Irqs("little", 8, {REQ: 1}, VtdRemapping(4), threading.Lock(), merging("never"))
     assert refused(irqs, MSIX, EVENTFD | TRIGGER, 0, 1, fds[:1]) == errno.EINVAL
     assert irqs.info(MSIX).count == 0
 

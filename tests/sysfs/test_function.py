@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from tests.pci.dumps import SPR_DSA
 from tests.sysfs.tree import Tree
+from vfio_ims.messages import Format, Message
 from vfio_ims.pci import BarKind, BaseAddress, ConfigSource, PciAddress, ims_hint
-from vfio_ims.sysfs import Function, IommuGroup, Irq, PcieLink, interrupt_remapping
+from vfio_ims.sysfs import Function, IommuGroup, Irq, PcieLink, interrupt_remapping, message_platform
 
 BDF = PciAddress.parse("0000:6a:01.0")
 
@@ -133,6 +134,38 @@ def test_remapping_is_shown_by_the_chips_name(tree: Tree, chip: str, answer: boo
     evidence = interrupt_remapping(dsa(tree, irqs={130: chip}))
     assert evidence.answer is answer
     assert chip in evidence.text
+
+
+@pytest.mark.parametrize(
+    ("chip", "iommu", "form", "moves"),
+    [
+        ("IR-PCI-MSIX-0000:6a:01.0", "dmar2", Format.VTD, False),
+        ("IR-PCI-MSIX-0000:6a:01.0", "ivhd0", Format.AMD, False),
+        ("IR-PCI-MSIX-0000:6a:01.0", None, None, False),
+        ("PCI-MSIX-0000:6a:01.0", "dmar2", Format.COMPATIBILITY, True),
+        ("PCI-MSIX-0000:6a:01.0", "riscv-iommu-pci0", None, None),
+        ("ITS-PCI-MSIX-0000:6a:01.0", "smmu3.0x0000000009050000", Format.ITS, False),
+        ("GICv2m-PCI-MSIX-0000:6a:01.0", None, Format.GICV2M, False),
+        ("ITS-v5-PCI-MSIX-0000:6a:01.0", "smmu3.0x0000000009050000", None, None),
+        ("Strange-Chip", "dmar2", None, None),
+    ],
+)
+def test_what_a_message_is_is_shown_by_chip_and_iommu(
+    tree: Tree, chip: str, iommu: str | None, form: Format | None, moves: bool | None
+) -> None:
+    platform = message_platform(dsa(tree, irqs={130: chip}, iommu=iommu))
+    assert (platform.format, platform.moves) == (form, moves)
+
+
+def test_reserved_regions_are_never_memory(tree: Tree) -> None:
+    chip = "ITS-PCI-MSIX-0000:6a:01.0"
+    regions = "0x8000000 0x80fffff msi\n0x40000000 0x4fffffff direct\n"
+    function = dsa(tree, irqs={130: chip}, iommu="smmu3.0x0000000009050000", group=7)
+    tree.file("kernel/iommu_groups/7/reserved_regions", regions)
+    platform = message_platform(function)
+    assert platform.of_entry(Message(0x800_0040, 3)).meaning == "GICv3 ITS event 3"
+    assert platform.of_entry(Message(0x4000_0000, 3)).meaning == "memory"
+    assert "never memory: 0x8000000 to 0x80fffff" in str(platform)
 
 
 def test_remapping_is_shown_by_a_neighbour_behind_the_same_iommu(tree: Tree) -> None:

@@ -10,6 +10,7 @@ from vfio_ims.counted import counted
 from vfio_ims.ims.verdict import ImsVerdict, VerdictLink, hint_links
 from vfio_ims.pci import BaseAddress, Capabilities, ConfigSpace, decode
 from vfio_ims.ports.values import Evidence, IrqFlags, IrqIndex
+from vfio_ims.sysfs.message_platform import message_platform
 from vfio_ims.sysfs.remapping import interrupt_remapping
 
 if TYPE_CHECKING:
@@ -95,6 +96,7 @@ def describe(function: Function, machine: Machine | None = None) -> Description 
         "power": function.power_state,
         "link": None if function.link is None else str(function.link),
         "reset": ", ".join(function.reset_methods) if function.reset_methods else None,
+        "messages": str(message_platform(function)) if function.iommu_group is not None else None,
         "kernel names": ", ".join(function.names) or None,
     }
     standing = {} if machine is None else _standing(function, machine)
@@ -180,6 +182,9 @@ def describe_live(device: Device, driver: Driver | None) -> Description:
         from vfio_ims.ims.verdict import judge
 
         verdict = judge(device, None)
+    facts.append(
+        ("messages", str(device.port.message_platform()))
+    )  # a kernel knows it by now: the verdict took vectors
     return Description(
         device.name,
         config,

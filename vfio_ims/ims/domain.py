@@ -310,7 +310,8 @@ class ImsDomain(Owner):
         """Every donor and every allocated slot, as recorded and as the device has it."""
         self.check_open("report")
         with self._lock:
-            return report_of(self.label, self._records, self.table, self._pool.donors.values())
+            platform = self.device.port.message_platform()
+            return report_of(self.label, self._records, self.table, self._pool.donors.values(), platform)
 
     def __repr__(self) -> str:
         if self.closed:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from vfio_ims.counted import counted
-from vfio_ims.messages import Message, Slot
+from vfio_ims.messages import Message, MessagePlatform, Slot
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -72,8 +72,13 @@ class DomainReport:
         return "\n  ".join([first, *map(str, self.donors), *map(str, self.slots)])
 
 
-def report_of(device: str, records: SlotRecords, table: ImsTable, donors: Iterable[Donor]) -> DomainReport:
-    """Read the allocated entries of ``table``, and put them beside what is recorded."""
+def report_of(
+    device: str, records: SlotRecords, table: ImsTable, donors: Iterable[Donor], platform: MessagePlatform
+) -> DomainReport:
+    """Read the allocated entries of ``table``, and put them beside what is recorded.
+
+    ``platform`` says what the messages are.
+    """
     allocated = records.allocated
     held = set(table.pending_among(allocated))
     slots = tuple(
@@ -81,7 +86,7 @@ def report_of(device: str, records: SlotRecords, table: ImsTable, donors: Iterab
             slot=index,
             vector=None if (donor := records.donor[index]) is None else donor.vector,
             expected=records.slot(index),
-            found=found,
+            found=found.with_message(platform.of_entry(found.message)),
             pending=index in held,
             cookie=records.cookie.get(index),
         )

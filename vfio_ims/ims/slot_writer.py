@@ -115,10 +115,11 @@ class SlotWriter:
         if not 0 <= slot < self._table.size or self._records.is_free(slot):
             raise UsageError("write a slot", device=name, why=f"slot {slot} is not allocated")
         if not unsafe and not self._is_own(message):
+            known = self._device.port.message_platform().of_entry(message)
             raise UsageError(
                 f"write slot {slot}",
                 device=name,
-                why=f"{message} is neither of a vector of this device nor of its DMA memory",
+                why=f"{known} is neither of a vector of this device nor of its DMA memory",
                 hint="unsafe=True lets the device write there all the same",
             )
         self._check_address(slot, message)

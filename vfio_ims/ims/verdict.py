@@ -50,13 +50,15 @@ class VerdictLink:
 class ImsVerdict:
     """The whole chain. ``slots`` and ``donors`` are 0 where they are not known.
 
-    ``donors``: how many vectors can be donors together, under the limits of the table.
+    ``donors``: how many vectors can be donors together, under the limits of the table. ``stable``: a vector that moves
+    to another CPU is known to keep its message.
     """
 
     device: str
     links: tuple[VerdictLink, ...]
     slots: int = 0
     donors: int = 0
+    stable: bool = False
 
     @property
     def usable(self) -> bool | None:
@@ -79,7 +81,10 @@ class ImsVerdict:
     def __str__(self) -> str:
         if self.usable:
             remapping = self.link("interrupt remapping").word
-            state = {"yes": "on", "no": "OFF: slots are rewritten when a vector moves"}.get(remapping, "unknown")
+            off = "OFF: slots are rewritten when a vector moves"
+            if self.stable:
+                off = "OFF: any function can raise these interrupts"
+            state = {"yes": "on", "no": off}.get(remapping, "unknown")
             return f"IMS usable: {counted(self.slots, 'slot')}, {counted(self.donors, 'donor')}, remapping {state}"
         if self.usable is False:
             return "IMS unusable: " + "; ".join(str(link) for link in self.broken if link.evidence.answer is False)
@@ -125,13 +130,14 @@ def judge(device: Device, table: ImsTable | None, reserved: Collection[int] = ()
     remapping = device.port.interrupt_remapping()
     if limits.one_address and seen:
         registers, msi = len(set(limits.address_groups)) or 1, source.index is IrqIndex.MSI
-        shared = carried(seen, registers, msi=msi, remapped=remapping.answer)
+        shared = carried(seen, registers, msi=msi)
         links.append(VerdictLink("shared address", shared))
     links.append(VerdictLink("interrupt remapping", remapping))
     if source.index is IrqIndex.MSIX:
         growth = "vectors are added one at a time" if source.dynamic else "all vectors are taken up front (NORESIZE)"
         links.append(VerdictLink("dynamic MSI-X", Evidence(source.dynamic, growth, "Linux 6.5 or later")))
-    return ImsVerdict(device.name, tuple(links), size, donors)
+    stable = device.port.message_platform().moves is False
+    return ImsVerdict(device.name, tuple(links), size, donors, stable)
 
 
 def _readable_link(source: MsixVectors | MsiVectors) -> VerdictLink:

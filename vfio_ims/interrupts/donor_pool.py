@@ -41,16 +41,16 @@ class DonorPool:
         device: str,
         source: MsixVectors | MsiVectors,
         hub: EventHub,
-        remapped: Callable[[], bool | None],
+        moves: Callable[[], bool | None],
         check_usable: Callable[[str], None],
     ) -> None:
-        self._device, self.source, self._hub, self._ask_remapped = device, source, hub, remapped
+        self._device, self.source, self._hub, self._ask_moves = device, source, hub, moves
         self._check_usable = check_usable  # raises where another kind of interrupt is open
         self.lock = Guard()
         self.vectors: dict[int, DonorVector] = {}
         self._tables: list[DonorTable] = []
         self._reserved: Counter[int] = Counter()
-        self._remapped: bool | None = None
+        self._moves: bool | None = None
         self._watch: threading.Event | None = None
 
     @property
@@ -60,13 +60,13 @@ class DonorPool:
 
     @property
     def needs_checks(self) -> bool:
-        """Whether messages have to be compared now and then: nothing remaps, so a vector that moves gets a new one.
+        """Whether messages have to be compared now and then, since a vector that moves gets a new one.
 
         So too while it is not known: a kernel shows it once a vector is attached.
         """
-        if self._remapped is None:
-            self._remapped = self._ask_remapped()
-        return self._remapped is not True
+        if self._moves is None:
+            self._moves = self._ask_moves()
+        return self._moves is not False
 
     # --- tables -------------------------------------------------------------------------------------------------------
 

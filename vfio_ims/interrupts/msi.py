@@ -136,7 +136,7 @@ class MsiVectors:
         for _ in range(_READS):
             found = self._of(registers.read(), vector)
             if found and found == before:
-                return found
+                return self._port.message_platform().of_vector(found)
             before = found
         why = f"the registers hold no settled message: {before}"
         raise DeviceError(f"read the message of MSI vector {vector}", device=self._port.name, why=why)

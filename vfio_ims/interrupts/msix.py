@@ -136,7 +136,7 @@ class MsixVectors:
                 why, hint = "it reads as all ones: the device does not answer", f"vfio-ims doctor {name}"
                 raise DeviceError(f"read the message of vector {vector}", device=name, why=why, hint=hint)
             if words == before and words[0] | words[1]:
-                return Message(words[1] << 32 | words[0], words[2])
+                return self._port.message_platform().of_vector(Message(words[1] << 32 | words[0], words[2]))
             before = words
         raise UsageError(
             f"read the message of vector {vector}",

@@ -65,7 +65,7 @@ class Interrupts:
             port.name,
             source,
             self.hub,
-            lambda: port.interrupt_remapping().answer,
+            lambda: port.message_platform().moves,
             lambda operation: self._check_kinds(source.index, operation, donor=True),
         )
 

@@ -4,6 +4,16 @@
 from vfio_ims.messages.fire import FireStatus
 from vfio_ims.messages.limits import MessageLimits
 from vfio_ims.messages.message import INTERRUPT_RANGE, NO_MESSAGE, Format, Message
+from vfio_ims.messages.platform import MessagePlatform
 from vfio_ims.messages.slot import Slot
 
-__all__ = ["INTERRUPT_RANGE", "NO_MESSAGE", "FireStatus", "Format", "Message", "MessageLimits", "Slot"]
+__all__ = [
+    "INTERRUPT_RANGE",
+    "NO_MESSAGE",
+    "FireStatus",
+    "Format",
+    "Message",
+    "MessageLimits",
+    "MessagePlatform",
+    "Slot",
+]

@@ -10,9 +10,9 @@ from __future__ import annotations
 import errno
 
 from vfio_ims.counted import counted
-from vfio_ims.messages import Message
+from vfio_ims.messages import INTERRUPT_RANGE, Format, Message
+from vfio_ims.platform.controller import Claim
 from vfio_ims.platform.refusals import refusal
-from vfio_ims.platform.remapping import Claim
 from vfio_ims.platform.vectors import Vector
 
 __all__ = ["CpuVectors"]
@@ -24,7 +24,11 @@ _FORMAT = 1 << 4
 class CpuVectors:
     """The vectors of ``cpus`` CPUs. The platform's lock serialises all calls."""
 
-    remaps = False
+    text = "nothing remaps interrupts: messages name CPU vectors"
+    format = Format.COMPATIBILITY
+    isolates, moves = False, True
+    window = INTERRUPT_RANGE
+    with_pasid = "a write with PASID is no interrupt"
 
     def __init__(self, cpus: int = 4) -> None:
         self.cpus = cpus

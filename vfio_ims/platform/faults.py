@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from vfio_ims.counted import counted
+from vfio_ims.platform.controller import function_name
 
 __all__ = ["Fault", "FaultKind", "FaultLog"]
 
@@ -37,7 +38,7 @@ class Fault:
     pasid: int | None = None
 
     def __str__(self) -> str:
-        who = f"{self.requester >> 8:02x}:{self.requester >> 3 & 31:02x}.{self.requester & 7}"
+        who = function_name(self.requester)
         tag = "" if self.pasid is None else f" PASID {self.pasid}"
         what = f"{self.address:#x}" + (
             f"/{self.data:#x}" if self.data is not None else f" ({counted(self.size, 'byte')})"

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from vfio_ims.errors import BusFault
-from vfio_ims.messages import INTERRUPT_RANGE, Message
+from vfio_ims.messages import Message
 from vfio_ims.platform.faults import Fault, FaultKind
 from vfio_ims.platform.iommu import IoAddressSpace
 from vfio_ims.ports.values import IrqIndex
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from vfio_ims.platform.platform import Platform
 
 __all__ = ["Function"]
-
-_LOW, _HIGH = INTERRUPT_RANGE.start, INTERRUPT_RANGE.stop
 
 
 class Function:
@@ -34,18 +32,20 @@ class Function:
         self.pasids: dict[int, IoAddressSpace] = {}
         self.irqs: Irqs | None = None
         self.bus_master = False
+        window = platform.controller.window
+        self._low, self._high = window.start, window.stop
         self.on_bus_reset: Callable[[], None] | None = None
         """What a reset of its bus does to the function; set by the device that is open on it."""
 
     def write(self, iova: int, data: bytes, pasid: int | None = None) -> None:
-        """A memory write. 4 bytes without PASID to 0xfeexxxxx are a message; refused messages go to the fault log.
+        """A memory write. 4 bytes without PASID to the platform's window are a message; refused ones are logged.
 
         Tagged or of another size they are refused (VT-d: only untagged dword writes are interrupts). Elsewhere DMA:
         raises BusFault where it cannot go.
         """
-        if _LOW <= iova < _HIGH:
+        if self._low <= iova < self._high:
             if len(data) != 4 or pasid is not None or iova & 3:
-                why = "a write with PASID is no interrupt" if pasid is not None else "a message is 4 aligned bytes"
+                why = "a message is 4 aligned bytes" if pasid is None else self.platform.controller.with_pasid
                 self._log(FaultKind.MESSAGE, iova, len(data), why, pasid)
             elif not self.bus_master:
                 self._log(FaultKind.MESSAGE, iova, 4, "bus mastering is off", None)

@@ -50,9 +50,9 @@ def _usable(bits: int, reserved: Sequence[IovaRange]) -> tuple[IovaRange, ...]:
 class IoAddressSpace:
     """Mappings by I/O virtual address, looked up by bisection. Safe from several threads.
 
-    ``bits``: how wide the addresses are (39 and 48 on Intel). ``reserved`` ranges cannot be mapped, the interrupt
-    range 0xfee00000 to 0xfeefffff always. ``page_size``: what all addresses and sizes are multiples of.
-    ``max_mappings``: the container's dma_entry_limit.
+    ``bits``: how wide the addresses are (39 and 48 on Intel). ``reserved`` ranges cannot be mapped, nor can
+    ``interrupts``, where writes are messages: x86's 0xfee00000 to 0xfeefffff by default. ``page_size``: what all
+    addresses and sizes are multiples of. ``max_mappings``: the container's dma_entry_limit.
     """
 
     def __init__(
@@ -62,10 +62,11 @@ class IoAddressSpace:
         bits: int = 48,
         page_size: int = 4096,
         reserved: Sequence[IovaRange] = (),
+        interrupts: IovaRange = INTERRUPTS,
         max_mappings: int = 65535,
     ) -> None:
         self.name, self.bits, self.page_size, self.max_mappings = name, bits, page_size, max_mappings
-        self.ranges = _usable(bits, (INTERRUPTS, *reserved))
+        self.ranges = _usable(bits, (interrupts, *reserved))
         self.lock = make_lock()
         self._starts: list[int] = []
         self._mappings: list[Mapping] = []

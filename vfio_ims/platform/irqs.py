@@ -14,8 +14,9 @@ from collections.abc import Callable, Mapping, Sequence
 from vfio_ims.counted import counted
 from vfio_ims.errors import VfioImsError
 from vfio_ims.locks import make_lock
+from vfio_ims.platform.controller import Controller
 from vfio_ims.platform.irq_kinds import Intx, Single, refuse_irqs
-from vfio_ims.platform.message_irqs import Controller, MessageIrqs
+from vfio_ims.platform.message_irqs import MessageIrqs
 from vfio_ims.platform.msix import MsixTable
 from vfio_ims.platform.vectors import Signal
 from vfio_ims.ports.values import IrqFlags, IrqIndex, IrqInfo, IrqSet

@@ -8,31 +8,17 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from typing import Protocol
 
 from vfio_ims.counted import counted
 from vfio_ims.errors import VfioImsError
 from vfio_ims.messages import Message
+from vfio_ims.platform.controller import Claim, Controller
 from vfio_ims.platform.irq_kinds import refuse_irqs
 from vfio_ims.platform.msix import MsixTable
-from vfio_ims.platform.remapping import Claim
 from vfio_ims.platform.vectors import Signal, Vector, hold_eventfd
 from vfio_ims.ports.values import IrqSet
 
-__all__ = ["Controller", "MessageIrqs"]
-
-
-class Controller(Protocol):
-    """What turns messages into interrupts: a ``RemappingTable`` or ``CpuVectors``."""
-
-    remaps: bool
-
-    def claim(self, requester: int, count: int = 1, *, contiguous: bool = False) -> list[Claim]: ...
-    def activate(self, claim: Claim, target: Vector) -> Message: ...
-    def deactivate(self, claim: Claim) -> None: ...
-    def release(self, claims: list[Claim]) -> None: ...
-    def move(self, claim: Claim, cpu: int, *, settle: bool = True) -> Message: ...
-    def resolve(self, requester: int, address: int, data: int) -> Vector | str: ...
+__all__ = ["MessageIrqs"]
 
 
 class MessageIrqs:

@@ -9,15 +9,14 @@ from __future__ import annotations
 import errno
 
 from vfio_ims.locks import make_lock
-from vfio_ims.messages import Message
-from vfio_ims.platform.cpu_vectors import CpuVectors
+from vfio_ims.messages import Message, MessagePlatform
+from vfio_ims.platform.controller import Controller
 from vfio_ims.platform.faults import Fault, FaultKind, FaultLog
 from vfio_ims.platform.function import Function
-from vfio_ims.platform.message_irqs import Controller
+from vfio_ims.platform.kinds import find_kind
 from vfio_ims.platform.refusals import refusal
-from vfio_ims.platform.remapping import RemappingTable
 from vfio_ims.platform.vectors import Merge, merging
-from vfio_ims.ports.values import Evidence
+from vfio_ims.ports.values import Evidence, IovaRange
 
 __all__ = ["Platform"]
 
@@ -28,28 +27,30 @@ _BARS = 0x3800_0000_0000
 class Platform:
     """A host in software.
 
-    ``remapping``: interrupts are remapped (messages are handles); off, messages name CPU vectors. ``merge``, ``seed``:
-    how messages in flight merge (``vectors.merging``). ``dynamic_msix``: MSI-X vectors can be added one at a time.
-    ``msix_mappable``: a window over the MSI-X table shows it. ``entries``: size of the remapping table. ``cpus``: how
-    many there are. ``address_bits``: width of I/O addresses. ``page_size``: the IOMMU's pages.
-    ``pasids``: the IOMMU takes tagged requests.
+    ``kind``: which messages it takes, by name (``kinds.KINDS``). ``remapping`` off: x86's messages name CPU vectors.
+    ``merge``, ``seed``: how messages in flight merge (``vectors.merging``). ``dynamic_msix``: MSI-X vectors can be
+    added one at a time. ``msix_mappable``: a window over the MSI-X table shows it. ``entries``: size of a remapping
+    table, None for the hardware's. ``cpus``: how many there are. ``address_bits``: width of I/O addresses.
+    ``page_size``: the IOMMU's pages. ``pasids``: the IOMMU takes tagged requests.
     """
 
     def __init__(
         self,
         *,
+        kind: str = "vtd",
         remapping: bool = True,
         merge: Merge = "always",
         seed: int | None = None,
         dynamic_msix: bool = True,
         msix_mappable: bool = True,
-        entries: int = 1 << 16,
+        entries: int | None = None,
         cpus: int = 4,
         address_bits: int = 48,
         page_size: int = 4096,
         pasids: bool = True,
     ) -> None:
-        self.controller: Controller = RemappingTable(entries) if remapping else CpuVectors(cpus)
+        self.kind = find_kind(kind, remapping)
+        self.controller: Controller = self.kind.make(entries, cpus)
         self.signal = merging(merge, seed)
         self.cpus = cpus
         self.dynamic_msix, self.msix_mappable, self.pasids = dynamic_msix, msix_mappable, pasids
@@ -63,7 +64,20 @@ class Platform:
 
     @property
     def remapping(self) -> bool:
-        return self.controller.remaps
+        """Whether a function is kept from the interrupts of others."""
+        return self.controller.isolates
+
+    @property
+    def messages(self) -> MessagePlatform:
+        """What messages are here."""
+        controller = self.controller
+        text = f"the software platform: {controller.text}"
+        return MessagePlatform(controller.format, (controller.window,), controller.moves, text)
+
+    @property
+    def interrupt_window(self) -> IovaRange:
+        """The I/O addresses that are never memory."""
+        return IovaRange(self.controller.window.start, self.controller.window.stop - 1)
 
     def add(self, requester: int | None = None) -> Function:
         """A new function; ``requester`` is its bus/device/function number in 16 bits (None: the next free one)."""
@@ -119,5 +133,4 @@ class Platform:
 
     def interrupt_remapping(self) -> Evidence:
         """Whether messages are remapped here."""
-        text = "the software platform remaps interrupts" if self.remapping else "the software platform does not remap"
-        return Evidence(self.remapping, text)
+        return Evidence(self.remapping, self.messages.text)

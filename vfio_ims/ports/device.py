@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from vfio_ims.errors import VfioImsError
+    from vfio_ims.messages import MessagePlatform
     from vfio_ims.ports.address_space import AddressSpacePort
     from vfio_ims.ports.values import AffectedFunction, Affinity, DeviceInfo, Evidence, IrqInfo, RegionInfo
     from vfio_ims.ports.window import Window
@@ -94,7 +95,11 @@ class DevicePort(Protocol):
         ...
 
     def interrupt_remapping(self) -> Evidence:
-        """Whether the platform remaps this function's interrupts: then a copied message survives a vector's move."""
+        """Whether the platform keeps this function from raising the interrupts of others."""
+        ...
+
+    def message_platform(self) -> MessagePlatform:
+        """What this function's messages are. A kernel shows it once a vector is attached."""
         ...
 
     def on_lost(self, notify: Callable[[VfioImsError], None]) -> None:

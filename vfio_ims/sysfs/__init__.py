@@ -7,6 +7,7 @@ from vfio_ims.sysfs.function import Function
 from vfio_ims.sysfs.groups import IommuGroup, ReservedRegion
 from vfio_ims.sysfs.irqs import Irq
 from vfio_ims.sysfs.link import PcieLink
+from vfio_ims.sysfs.message_platform import message_platform
 from vfio_ims.sysfs.remapping import interrupt_remapping
 from vfio_ims.sysfs.resources import Resource
 
@@ -21,5 +22,6 @@ __all__ = [
     "find",
     "functions",
     "interrupt_remapping",
+    "message_platform",
     "select",
 ]

@@ -36,11 +36,11 @@ def read_msi_irqs(device: Path, root: Path) -> tuple[Irq, ...]:
 def remapped(chip: str) -> bool | None:
     """Whether a chip of this name stands behind interrupt remapping; None for names that nothing is known of.
 
-    VT-d and AMD put ``IR-`` before the names of their chips, ``vIR-`` on some virtual machines (the kernel's
-    intel/irq_remapping.c and amd/iommu.c). A GICv3 ITS translates by device, and moves a vector without changing its
-    message. ``vIR-`` and ``ITS-`` are recalled, not re-read.
+    VT-d and AMD put ``IR-`` before the names of their chips, ``vIR-`` on some older virtual machines (recalled, not
+    re-read). A GICv3 ITS, ``ITS-``, translates by the sender's device id. A GICv2m frame takes any sender's message
+    (Linux: the prefixes named in ``message_platform``; only the ITS's domain has IRQ_DOMAIN_FLAG_ISOLATED_MSI).
     """
     if chip.startswith(("IR-", "vIR-", "ITS-")):
         return True
     # A plain domain's chip has no prefix; new kernels put the function's address after the name.
-    return False if chip.startswith("PCI-MSI") else None
+    return False if chip.startswith(("PCI-MSI", "GICv2m-")) else None

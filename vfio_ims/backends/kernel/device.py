@@ -31,10 +31,11 @@ from vfio_ims.ports.values import (
     RegionFlags,
     RegionInfo,
 )
-from vfio_ims.sysfs import Function, interrupt_remapping
+from vfio_ims.sysfs import Function, interrupt_remapping, message_platform
 
 if TYPE_CHECKING:
     from vfio_ims.backends.kernel.claim import Claim
+    from vfio_ims.messages import MessagePlatform
     from vfio_ims.ports.address_space import AddressSpacePort
 
 __all__ = ["KernelDevice"]
@@ -58,6 +59,7 @@ class KernelDevice(Owner):
         self.claim: Claim | None = None
         self._lock = make_rlock()
         self._regions: dict[int, RegionInfo] = {}
+        self._messages: MessagePlatform | None = None  # once it is known
         name = str(function.address)
         with translate_errno(lambda code: access_refused(code, "read the device's information", name)):
             self._info = vfio.device_info(device.fileno())
@@ -228,6 +230,11 @@ class KernelDevice(Owner):
 
     def interrupt_remapping(self) -> Evidence:
         return interrupt_remapping(self.function.fresh())
+
+    def message_platform(self) -> MessagePlatform:
+        if self._messages is None or self._messages.format is None:
+            self._messages = message_platform(self.function.fresh())
+        return self._messages
 
     def on_lost(self, notify: Callable[[VfioImsError], None]) -> None:
         """Do nothing: the kernel reports no loss. It asks for the device by REQ, and a read finds all ones."""

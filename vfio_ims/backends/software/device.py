@@ -37,6 +37,7 @@ from vfio_ims.ports.values import (
 )
 
 if TYPE_CHECKING:
+    from vfio_ims.messages import MessagePlatform
     from vfio_ims.platform import Platform
     from vfio_ims.ports.address_space import AddressSpacePort
     from vfio_ims.ports.link import Link
@@ -163,6 +164,9 @@ class SoftwareDevice(Owner):
 
     def interrupt_remapping(self) -> Evidence:
         return self.platform.interrupt_remapping()
+
+    def message_platform(self) -> MessagePlatform:
+        return self.platform.messages
 
     # --- access -------------------------------------------------------------------------------------------------------
 

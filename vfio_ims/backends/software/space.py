@@ -26,7 +26,7 @@ class SoftwareAddressSpace(Owner):
     """``AddressSpacePort`` over the software IOMMU.
 
     Attached links are notified of every mapping (vfio-user hands the server the memory's file). ``unmap`` returns when
-    no device uses the memory any more. ``reserved`` ranges cannot be mapped, beside the interrupt range.
+    no device uses the memory any more. ``reserved`` ranges cannot be mapped, beside the platform's interrupt window.
     ``private``: a device made it for itself; it closes when the last device that shares it has left.
     """
 
@@ -43,7 +43,13 @@ class SoftwareAddressSpace(Owner):
         self._private = private
         super().__init__(name)
         self.platform = platform
-        self.iommu = IoAddressSpace(name, bits=platform.address_bits, page_size=platform.page_size, reserved=reserved)
+        self.iommu = IoAddressSpace(
+            name,
+            bits=platform.address_bits,
+            page_size=platform.page_size,
+            reserved=reserved,
+            interrupts=platform.interrupt_window,
+        )
         # Orders changes and what the links are notified of. A device's requests never wait for it.
         self._change = make_rlock()
         self._links: dict[Link, Function] = {}
