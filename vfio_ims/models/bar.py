@@ -15,6 +15,7 @@ __all__ = ["ModelBar", "Msix"]
 class ModelBar:
     """``size`` bytes (a power of two, 4 KiB or more), the registers at its start, and the slot tables in it.
 
+    A large one costs what its registers do: where it is over 1 MiB, nothing is kept for the bytes between them.
     Accesses that meet neither go to the model's ``read_other`` and ``write_other``. ``memory``: the whole BAR is plain
     memory, which the driver may map and the model reaches as ``memory(bar)``; it then has no registers and no slots.
     """

@@ -19,6 +19,7 @@ from vfio_ims.models.hooks import collect
 from vfio_ims.models.options import Option, Value, parse_options
 from vfio_ims.models.register_file import RegisterFile
 from vfio_ims.models.slot_store import SlotStore
+from vfio_ims.models.sparse_registers import register_file
 from vfio_ims.models.watcher import Watcher
 from vfio_ims.pci.builder import ConfigBuilder
 from vfio_ims.pci.capabilities import Dvsec, Express, ModelMark, Msi, SiovDvsec, Uncorrectable
@@ -80,7 +81,7 @@ class DeviceModel:
         self._bus: Bus | None = None
         self._actions: deque[tuple[Callable[..., Any], tuple[Any, ...]]] = deque()
         self._after_write, self._before_read = collect(self, "_after_write"), collect(self, "_before_read")
-        self._files = {n: RegisterFile(bar.block, bar.size) for n, bar in self.bars.items() if not bar.memory}
+        self._files = {n: register_file(bar.block, bar.size) for n, bar in self.bars.items() if not bar.memory}
         self._memories = {number: BarMemory(bar.size) for number, bar in self.bars.items() if bar.memory}
         on_flr = self._reset_after_access if self.option["flr"] else None
         self.config = ModelConfig(self._config_image(), on_flr, on_wake=self._reset_after_access)
@@ -115,11 +116,13 @@ class DeviceModel:
 
     def _slot_store(self, layout: SlotLayout) -> SlotStore:
         shared = bool(self.option["map_slots"]) and layout.bar != MEMORY
-        return self.store_kind(layout, self.send, shared=shared)
+        return self.store_kind(layout, self.send, shared=shared, reset_masked=self.reset_masked)
 
     # --- what a vendor's model uses and overrides ---------------------------------------------------------------------
 
     takes_enqcmd: bool = False
+    reset_masked: bool = True
+    """Whether slots are masked after power-on."""
     own_defects: ClassVar[tuple[str, ...]] = ()
     """Names that the option ``defect`` takes beside those of slot stores: faults that the subclass shows by itself."""
 

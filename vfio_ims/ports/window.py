@@ -62,6 +62,12 @@ class Window(Protocol):
         """Store 64 bytes to a portal as one write (MOVDIR64B). ``pieces`` allows eight 8-byte stores: models only."""
         ...
 
+    def store64_many(
+        self, offset: int, data: Buffer, count: int, *, stride: int = 64, span: int = 4096, pieces: bool = False
+    ) -> None:
+        """Store ``count`` times 64 bytes, the i-th to ``offset + i * stride % span``; stride 0: all to one place."""
+        ...
+
     def enqueue64(self, offset: int, data: Buffer) -> bool:
         """ENQCMD: a non-posted 64-byte store. True when the device accepted, False when it says retry.
 

@@ -115,6 +115,18 @@ class SoftwareBulk:
     def store64(self, offset: int, data: Buffer, *, pieces: bool = False) -> None:
         self._portal("store 64 bytes", offset, data)
 
+    def store64_many(
+        self, offset: int, data: Buffer, count: int, *, stride: int = 64, span: int = 4096, pieces: bool = False
+    ) -> None:
+        operation, raw = f"store {count} times 64 bytes", memoryview(data).cast("B").tobytes()
+        if len(raw) != _PORTAL * count:
+            why = f"the data must be {_PORTAL * count} bytes, not {len(raw)}"
+            raise UsageError(operation, device=self.label, why=why)
+        lines = [(offset + i * stride % span, raw[_PORTAL * i : _PORTAL * (i + 1)]) for i in range(count)]
+        for at, line in lines:
+            self._portal_data(operation, at, line)
+        self._write_many(lines)
+
     def enqueue64(self, offset: int, data: Buffer) -> bool:
         enqueue: Callable[[int, int, bytes], bool] | None = getattr(self._link, "enqueue", None)
         self.check_open("enqueue 64 bytes")

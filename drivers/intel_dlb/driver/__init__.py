@@ -1,0 +1,12 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The driver of a DLB's physical function."""
+
+from ..hardware.elements import Element, Kind
+from .alarms import Alarm
+from .dlb import Dlb
+from .domain import Domain
+from .elements import Elements
+from .ports import DirectedPort, LdbPort, Port
+from .queues import Queue
+
+__all__ = ["Alarm", "DirectedPort", "Dlb", "Domain", "Element", "Elements", "Kind", "LdbPort", "Port", "Queue"]

@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A pool of credits, kept in software as the device keeps it: an element takes one, and gives it back when dequeued."""
+
+from __future__ import annotations
+
+from vfio_ims.counted import counted
+from vfio_ims.errors import DeviceBusy
+from vfio_ims.locks import make_lock
+
+__all__ = ["Credits"]
+
+
+class Credits:
+    """``total`` of them. The device has at least as many left as we: it counts one as free once it was scheduled."""
+
+    def __init__(self, device: str, total: int) -> None:
+        self._device, self.total, self.left, self._lock = device, total, total, make_lock()
+
+    def take(self, count: int) -> None:
+        """DeviceBusy where there are not so many: nothing is taken then."""
+        with self._lock:
+            if count > self.left:
+                why = f"{counted(self.left, 'credit')} of {self.total} are left: the others are in queues"
+                hint = "dequeue first, or give the domain more credits"
+                raise DeviceBusy(f"enqueue {counted(count, 'element')}", device=self._device, why=why, hint=hint)
+            self.left -= count
+
+    def give(self, count: int) -> None:
+        with self._lock:
+            self.left += count

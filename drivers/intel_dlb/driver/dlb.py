@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The driver: domains to schedule elements with, and a slot of the message store for any consumer queue."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from vfio_ims.counted import counted
+from vfio_ims.driver import Driver, FireReport
+from vfio_ims.errors import UnsupportedError, UsageError, check_index
+from vfio_ims.ims import FireStatus, ImsTable, SlotArray
+from vfio_ims.locks import made_once
+
+from ..hardware.places import SLOTS, VECTORS, VERSION_20, VERSION_25, Version
+from ..hardware.ports import CqIsr
+from ..hardware.registers import ALARMS, Bar2
+from ..hardware.v20 import Bar2V20
+from .alarms import Alarm, peek, take
+from .domain import Domain
+from .firing import Firing
+from .power import power_up, prepare
+from .resources import Resources
+from .setup import interrupt_by
+
+__all__ = ["Dlb"]
+
+_DEVICE_ID = 2
+
+
+class Dlb(Driver):
+    """The physical function of a DLB 2.5 or 2.0. The last domain and the last directed port are kept for ``fire``.
+
+    A slot is no queue's own: which slot a consumer queue interrupts by is said in the queue's registers.
+    """
+
+    reserved_vectors = (0,)  # alarms
+
+    @made_once
+    def version(self) -> Version:
+        return VERSION_20 if self.device.config.read(_DEVICE_ID, 2) == VERSION_20.device else VERSION_25
+
+    @made_once
+    def regs(self) -> Bar2:
+        """The registers of BAR 2."""
+        return self.device.bar(2).bind(Bar2V20 if self.version is VERSION_20 else Bar2)
+
+    @made_once
+    def resources(self) -> Resources:
+        """What of the device is free."""
+        found = Resources(self.label, self.version)
+        found.domains.take(self._firing.domain)
+        found.directed.take(self.version.directed - 1)
+        if self.version.combined:
+            found.credits.take(8)
+        else:
+            found.directed_credits.take(8)
+        return found
+
+    @made_once
+    def _firing(self) -> Firing:
+        return Firing(self.device, self.regs, self.version.directed - 1)
+
+    # --- domains ------------------------------------------------------------------------------------------------------
+
+    def domain(self, credits: int = 1024, directed_credits: int = 512) -> Domain:  # noqa: A002 - the device's own word
+        """A scheduling domain: ``credits`` bound what it has in its queues; ``directed_credits``: DLB 2.0's other pool.
+
+        DeviceBusy where the device has not so many left, or no domain.
+        """
+        self.check_open("make a domain")
+        with self.lock:
+            number = self.resources.domains.take()
+            try:
+                self.resources.credits.take(credits)
+                if not self.version.combined:
+                    self.resources.directed_credits.take(directed_credits)
+            except BaseException:
+                self.resources.domains.give(number)
+                raise
+            self.set_credits(number, credits, directed_credits)
+            return Domain(self, number, credits, directed_credits)
+
+    def set_credits(self, domain: int, total: int, directed: int) -> None:
+        """Tell the device what a domain has."""
+        row = self.regs.DOMAIN[domain]
+        if self.version.combined:
+            row.CFG_VAS_CRD.write(count=total)
+            return
+        row.CFG_VAS_CRD.write(count=directed)
+        row.CFG_LDB_VAS_CRD.write(count=total)  # type: ignore[attr-defined]
+
+    # --- alarms -------------------------------------------------------------------------------------------------------
+
+    def take_alarm(self) -> Alarm | None:
+        """What software did wrong since this was last asked; None: nothing. The next one is recorded and interrupts.
+
+        Its interrupt is that of MSI-X vector 0: ``device.interrupts.open_msix(0)``.
+        """
+        self.check_open("read the alarm")
+        with self.lock:
+            return take(self.regs)
+
+    # --- the contract of a driver -------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        power_up(self.regs)
+        for domain in self.device_domains:
+            domain.lost("the device was started anew")
+        self._quieten()
+        prepare(self.regs)
+        take(self.regs)
+        self._firing.start()
+
+    @property
+    def device_domains(self) -> list[Domain]:
+        """Its open domains."""
+        return self.open_children(Domain)
+
+    def _quieten(self) -> None:
+        """Whatever was set up before, by whom ever: nothing is taken in, scheduled or sent any more."""
+        for port in (*self.regs.LDB, *self.regs.DIR):
+            port.PP_V.write(0)
+            port.CQ_DSBL.write(1)
+            port.CQ_ISR.write(0)
+        self.regs.TOTAL_VAS.read()
+
+    def stop(self) -> None:
+        self._quieten()
+        for domain in self.device_domains:
+            domain.lost("the device was stopped")
+
+    def ims_table(self) -> ImsTable:
+        power_up(self.regs)  # before the first access of all
+        return SlotArray(self.device, SLOTS)
+
+    def fire(self, slot: int, *, pasid: int | None = None) -> FireReport:
+        """Send one element through the port that is kept for this, and let its interrupt be the slot."""
+        if pasid is not None:
+            why = "its elements carry no PASID"
+            raise UnsupportedError(f"fire slot {slot} for PASID {pasid}", device=self.label, why=why)
+        check_index(slot, SLOTS.count, "slot", "fire a slot", self.label)
+        with self.lock:
+            self._firing.raise_by(CqIsr.IMS, slot)
+            pending = self.ims.table.pending(slot)
+        return FireReport(FireStatus.PENDING if pending else FireStatus.SENT)
+
+    def fire_vector(self, vector: int) -> None:
+        if not 0 <= vector < VECTORS:
+            raise UsageError("fire a vector", device=self.label, why=f"vector must be below {VECTORS}, not {vector}")
+        with self.lock:
+            if vector == 0:
+                self._firing.illegal()
+                take(self.regs)
+            else:
+                self._firing.raise_by(CqIsr.MSIX, vector - 1)
+
+    def quiesce(self, slot: int) -> None:
+        for domain in self.device_domains:
+            for port in domain.refers_to(slot):
+                interrupt_by(self.regs, port.registers, CqIsr.OFF)
+
+    def status(self) -> str:
+        alarm = peek(self.regs)
+        return "" if alarm is None else str(alarm)
+
+    def fault(self) -> str:
+        return "" if self.regs.INGRESS_ALARM_ENBL.read() == ALARMS else "it was reset: its alarms are off"
+
+    def details(self) -> Sequence[tuple[str, str]]:
+        domains = self.device_domains
+        found = [("device", f"{self.version.name}, {self.version.directed} directed and 64 load-balanced ports")]
+        for domain in domains:
+            ports = f"{len(domain.ports)} load-balanced and {len(domain.directed_ports)} directed ports"
+            pool = f"{domain.credits.left} of {domain.credits.total} credits left"
+            found.append((f"domain {domain.number}", f"{counted(len(domain.queues), 'queue')}, {ports}, {pool}"))
+        return found

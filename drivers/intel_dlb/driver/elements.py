@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Many elements at once: as columns on the way in, as the entries of a consumer queue on the way out."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from vfio_ims.counted import counted
+from vfio_ims.errors import UsageError
+
+from ..hardware.elements import ELEMENT_SIZE, PER_STORE, Element, pack
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
+__all__ = ["Elements", "lines"]
+
+Column = "Sequence[int] | ReadableBuffer"
+
+
+class Elements(Sequence[Element]):
+    """What was dequeued in one call, in order. ``raw``: 16 bytes each."""
+
+    __slots__ = ("raw",)
+
+    def __init__(self, raw: bytes) -> None:
+        self.raw = raw
+
+    def __len__(self) -> int:
+        return len(self.raw) // ELEMENT_SIZE
+
+    def __getitem__(self, index: int) -> Element:  # type: ignore[override]
+        number = range(len(self))[index]
+        return Element.unpack(self.raw[ELEMENT_SIZE * number : ELEMENT_SIZE * (number + 1)])
+
+    def __iter__(self) -> Iterator[Element]:
+        return (self[number] for number in range(len(self)))
+
+    @property
+    def data(self) -> memoryview:
+        """The column of their 64 bits of data, a view of ``raw``."""
+        return memoryview(self.raw).cast("Q")[::2]
+
+    @property
+    def flows(self) -> memoryview:
+        """The column of their flows, a view of ``raw``."""
+        return memoryview(self.raw).cast("H")[6::8]
+
+    @property
+    def queues(self) -> memoryview:
+        """The column of the queues that they came from, a view of ``raw``."""
+        return memoryview(self.raw)[10::ELEMENT_SIZE]
+
+    def __repr__(self) -> str:
+        return f"<{counted(len(self), 'element')}>"
+
+
+def _column(name: str, code: str, values: Sequence[int] | ReadableBuffer) -> memoryview:
+    try:
+        view = memoryview(array(code, values) if isinstance(values, (list, tuple, range)) else values)  # type: ignore[arg-type]
+        return view.cast("B").cast(code) if view.format != code else view  # type: ignore[call-overload]
+    except (TypeError, OverflowError, ValueError) as error:
+        bits = 64 if code == "Q" else 16
+        why = f"{name} must be numbers of {bits} bits, or a buffer of them: {error}"
+        raise UsageError("enqueue elements", why=why) from None
+
+
+def lines(
+    command: int,
+    queue: int,
+    kind: int,
+    data: Sequence[int] | ReadableBuffer,
+    flows: Sequence[int] | ReadableBuffer | int,
+    priority: int,
+) -> tuple[int, bytearray]:
+    """How many elements, and the 64-byte stores that enqueue them: four each, the last one filled up with nothing.
+
+    ``flows``: one for all, or as many as there are ``data``.
+    """
+    column = _column("data", "Q", data)
+    count = len(column)
+    one = flows if isinstance(flows, int) else 0
+    made = bytearray(pack(command, 0, queue, kind, priority=priority, flow=one)) * count
+    made += bytes(-count % PER_STORE * ELEMENT_SIZE)
+    memoryview(made).cast("Q")[0 : 2 * count : 2] = column
+    if not isinstance(flows, int):
+        given = _column("flows", "H", flows)
+        if len(given) != count:
+            why = f"flows must be one for each of {counted(count, 'element')}, not {len(given)}"
+            raise UsageError("enqueue elements", why=why)
+        memoryview(made).cast("H")[6 : 8 * count : 8] = given
+    return count, made

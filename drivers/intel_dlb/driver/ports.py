@@ -1,0 +1,245 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Ports as their users have them: enqueue, dequeue what was scheduled, and say when it is done."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol
+
+from vfio_ims.counted import counted
+from vfio_ims.errors import ClosedError, DeviceTimeout, UsageError
+from vfio_ims.locks import make_lock
+
+from ..hardware.elements import ELEMENT_SIZE, Command, Element, pack
+from .elements import Elements, lines
+from .queues import Queue
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
+    from ..hardware.ports import DirectedPort as DirectedRegisters
+    from ..hardware.ports import LdbPort as LdbRegisters
+    from .consumer import Consumer
+    from .credits import Credits
+    from .producer import Producer
+
+__all__ = ["DirectedPort", "LdbPort", "Port", "Waker"]
+
+_POLL = 0.0005  # seconds between looks of a task that has no interrupt to wait for
+_SPIN = 0.00002
+
+
+class Waker(Protocol):
+    """What wakes who waits for elements: an IMS interrupt, or an MSI-X vector."""
+
+    def wait(self, timeout: float | None = None) -> bool: ...
+    def __await__(self) -> object: ...
+
+
+class Port:
+    """``number``: the device's. ``interrupt`` wakes who waits; None: it looks again and again.
+
+    Made by a domain, which closes it. One thread at a time dequeues; enqueueing may come from several.
+    """
+
+    load_balanced = False
+
+    def __init__(
+        self,
+        device: str,
+        number: int,
+        registers: LdbRegisters | DirectedRegisters,
+        producer: Producer,
+        consumer: Consumer,
+        pools: tuple[Credits, Credits],
+        interrupt: Waker | None,
+    ) -> None:
+        self._device, self.number, self.registers = device, number, registers
+        self.producer, self.consumer, self.interrupt = producer, consumer, interrupt
+        self._pools = pools
+        self._lock = make_lock()
+        self.closed_because = ""
+
+    @property
+    def label(self) -> str:
+        return f"{'load-balanced' if self.load_balanced else 'directed'} port {self.number}"
+
+    def _open(self, operation: str) -> None:
+        if self.closed_because:
+            raise ClosedError(operation, device=self._device, why=f"{self.label}: {self.closed_because}")
+
+    # --- enqueue ------------------------------------------------------------------------------------------------------
+
+    def enqueue(self, queue: Queue, data: int, *, flow: int = 0, priority: int = 0, opaque: int = 0) -> None:
+        """Enqueue a new element: 64 bits of ``data``. ``flow``: which atomic ones stay together. ``priority``: 0 first.
+
+        DeviceBusy where the domain has no credit left.
+        """
+        self._send(Command.NEW, queue, data, flow, priority, opaque)
+
+    def _send(self, command: Command, queue: Queue, data: int, flow: int, priority: int, opaque: int) -> None:
+        self._open("enqueue an element")
+        if not 0 <= data < 1 << 64 or not 0 <= flow < 1 << 16 or not 0 <= priority < 8 or not 0 <= opaque < 1 << 16:
+            why = f"data has 64 bits, flow and opaque 16, priority 3: not {data}, {flow}, {opaque}, {priority}"
+            raise UsageError("enqueue an element", device=self._device, why=why)
+        self._pools[queue.directed].take(1)
+        one = pack(command, data, queue.number, queue.kind, priority=priority, flow=flow, opaque=opaque)
+        self.producer.send(one)
+
+    def enqueue_many(
+        self,
+        queue: Queue,
+        data: Sequence[int] | ReadableBuffer,
+        flows: Sequence[int] | ReadableBuffer | int = 0,
+        *,
+        priority: int = 0,
+    ) -> None:
+        """Enqueue as many new elements as there are ``data``, four in a store.
+
+        ``data`` is numbers or a buffer of 64-bit ones, ``flows`` one for all or as many of 16 bits. All or none:
+        DeviceBusy where the domain has not so many credits.
+        """
+        self._send_many(Command.NEW, queue, data, flows, priority)
+
+    def _send_many(
+        self,
+        command: Command,
+        queue: Queue,
+        data: Sequence[int] | ReadableBuffer,
+        flows: Sequence[int] | ReadableBuffer | int,
+        priority: int,
+    ) -> None:
+        self._open("enqueue elements")
+        count, made = lines(command, queue.number, queue.kind, data, flows, priority)
+        self._pools[queue.directed].take(count)
+        self.producer.send_lines(made)
+
+    # --- dequeue ------------------------------------------------------------------------------------------------------
+
+    def dequeue_many(self, limit: int = 1024) -> Elements:
+        """What has been scheduled to the port, up to ``limit`` elements. Tokens and credits go back. Never waits."""
+        self._open("dequeue elements")
+        with self._lock:
+            raw = self.consumer.take(limit)
+        count = len(raw) // ELEMENT_SIZE
+        if count:
+            self._taken(count)
+        return Elements(raw)
+
+    def _taken(self, count: int) -> None:
+        self.producer.pop(count)
+        self._pools[not self.load_balanced].give(count)
+
+    def dequeue_wait(self, timeout: float = 5.0) -> Element:
+        """Dequeue one element, once there is one. DeviceTimeout after ``timeout`` seconds."""
+        deadline = time.monotonic() + timeout
+        while True:
+            found = self.dequeue_many(1) or self._armed()
+            if found:
+                return found[0]
+            left = deadline - time.monotonic()
+            if left <= 0:
+                why = f"nothing was scheduled to {self.label} in {timeout:g} s"
+                raise DeviceTimeout("dequeue an element", device=self._device, why=why)
+            if self.interrupt is None:
+                time.sleep(min(left, _SPIN))
+            else:
+                self.interrupt.wait(left)
+
+    async def dequeue(self) -> Element:
+        """Dequeue one element, once there is one."""
+        while True:
+            found = self.dequeue_many(1) or self._armed()
+            if found:
+                return found[0]
+            if self.interrupt is None:
+                await asyncio.sleep(_POLL)
+            else:
+                await self.interrupt  # type: ignore[misc]
+
+    def _armed(self) -> Elements:
+        """Arm the interrupt, then look once more: what came before that interrupts nobody."""
+        if self.interrupt is None:
+            return Elements(b"")
+        self.producer.arm()
+        return self.dequeue_many(1)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.number} of {self._device}>"
+
+
+class DirectedPort(Port):
+    """Takes from ``queue``, which nobody else takes from."""
+
+    def __init__(
+        self,
+        device: str,
+        number: int,
+        registers: DirectedRegisters,
+        producer: Producer,
+        consumer: Consumer,
+        pools: tuple[Credits, Credits],
+        interrupt: Waker | None,
+        queue: Queue,
+    ) -> None:
+        super().__init__(device, number, registers, producer, consumer, pools, interrupt)
+        self.queue = queue
+
+
+class LdbPort(Port):
+    """Takes from the load-balanced queues that it was given. What it dequeues is to be released or forwarded, in order.
+
+    Until then it counts as under way: the port is given no more than its history allows.
+    """
+
+    load_balanced = True
+    under_way = 0
+    """Elements that were dequeued and neither released nor forwarded."""
+
+    def _taken(self, count: int) -> None:
+        self.under_way += count
+        super()._taken(count)
+
+    def _done(self, count: int, operation: str) -> None:
+        if count > self.under_way:
+            have = counted(self.under_way, "element")
+            why = f"{self.label} has {have} that are dequeued and not done, not {count}"
+            raise UsageError(operation, device=self._device, why=why)
+        self.under_way -= count
+
+    def release(self, count: int = 1) -> None:
+        """Say that the oldest ``count`` dequeued elements are done."""
+        self._open("release elements")
+        self._done(count, "release elements")
+        self.producer.complete(count)
+
+    def forward(self, queue: Queue, data: int, *, flow: int = 0, priority: int = 0, opaque: int = 0) -> None:
+        """Enqueue an element in place of the oldest dequeued one, which is done.
+
+        What came from an ordered queue leaves in that queue's order.
+        """
+        self._done(1, "forward an element")
+        try:
+            self._send(Command.FORWARD, queue, data, flow, priority, opaque)
+        except BaseException:
+            self.under_way += 1
+            raise
+
+    def forward_many(
+        self,
+        queue: Queue,
+        data: Sequence[int] | ReadableBuffer,
+        flows: Sequence[int] | ReadableBuffer | int = 0,
+        *,
+        priority: int = 0,
+    ) -> None:
+        """Enqueue ``data`` in place of as many of the oldest dequeued elements, as ``enqueue_many``."""
+        count = len(memoryview(data).cast("B")) // 8 if not isinstance(data, Sequence) else len(data)
+        self._done(count, "forward elements")
+        try:
+            self._send_many(Command.FORWARD, queue, data, flows, priority)
+        except BaseException:
+            self.under_way += count
+            raise
