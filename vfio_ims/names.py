@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from vfio_ims.platform import Platform
     from vfio_ims.ports.device import DevicePort
 
-__all__ = ["Name", "open_device", "open_fd", "open_port"]
+__all__ = ["PLATFORM_OPTIONS", "Name", "open_device", "open_fd", "open_port"]
 
 _PLATFORM = {
     "platform": Option("vtd", "which messages the host takes: platform.KINDS has the names"),
@@ -39,6 +39,8 @@ _PLATFORM = {
 }
 _DONORS = Option("auto", "which vectors slots copy; auto: MSI where there is no MSI-X", ("auto", "msix", "msi"))
 _PLATFORM["donors"] = _DONORS
+PLATFORM_OPTIONS = frozenset(_PLATFORM)
+"""The options of a name that are the host's, not the model's."""
 _KERNEL = {
     "config": Option(-1, "a descriptor of the function's config in sysfs that root opened, for donors from MSI"),
     "donors": _DONORS,

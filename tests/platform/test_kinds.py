@@ -6,6 +6,8 @@ from __future__ import annotations
 import pytest
 
 from tests.platform.hosts import DISABLE, add, attach, count, send
+from vfio_ims.backends.software.space import SoftwareAddressSpace
+from vfio_ims.dma.allocator import IovaAllocator
 from vfio_ims.errors import DeviceBusy, UsageError
 from vfio_ims.messages import Format, Message
 from vfio_ims.platform import KINDS, Platform
@@ -142,6 +144,23 @@ def test_only_four_bytes_without_pasid_are_a_message(kind: str, data: bytes, pas
     assert ("PASID" in fault.why) is (pasid is not None)
 
 
+@pytest.mark.parametrize("kind", ALL)
+def test_no_iova_of_the_window_is_ever_handed_out(kind: str) -> None:
+    platform = Platform(kind=kind)
+    window = platform.interrupt_window
+    with SoftwareAddressSpace(platform) as space:
+        allocator = IovaAllocator(space.ranges(), 4096)
+        with pytest.raises(UsageError, match="outside the ranges that the IOMMU allows"):
+            allocator.reserve(window.start, 4096)
+        # All that lies below it is taken: the next that is handed out lies above.
+        below = [one for one in space.ranges() if one.last < window.start]
+        for one in below:
+            allocator.reserve(max(one.start, 4096), one.last + 1 - max(one.start, 4096))
+        assert allocator.allocate(4096) == window.last + 1
+        with pytest.raises(UsageError, match="outside of what the IOMMU allows"):
+            space.map(window.start, 0x7F00_0000_0000, 4096)
+
+
 def test_kinds_are_named_and_remapping_can_be_off_where_it_can_be_on() -> None:
     assert Platform(kind="amd", remapping=False).kind.name == "compatibility"
     with pytest.raises(UsageError, match="vtd-shv0"):
@@ -192,3 +211,61 @@ def test_without_subhandles_the_data_is_no_part_of_the_entry(fds: list[int]) -> 
     first, _ = attach(function, 0, fds[:2])
     send(function, Message(first.address, 1))
     assert [count(fd) for fd in fds[:2]] == [0, 1]
+
+
+# --- Arm --------------------------------------------------------------------------------------------------------------
+
+
+def test_behind_an_smmu_the_message_is_an_address_in_the_reserved_window(fds: list[int]) -> None:
+    """As seen on a real kernel: 0x8000040 behind SMMUv3, 0x8090040 behind virtio-iommu."""
+    behind, bare = Platform(kind="its-smmu"), Platform(kind="its")
+    assert attach(add(behind), 0, fds[:2]) == [Message(0x800_0040, 0), Message(0x800_0040, 1)]
+    assert attach(add(bare), 0, fds[2:4]) == [Message(0x809_0040, 0), Message(0x809_0040, 1)]
+
+
+def test_an_event_means_something_for_its_device_only(fds: list[int]) -> None:
+    platform = Platform(kind="its")
+    owner, other = add(platform), add(platform)
+    (message,), (same,) = attach(owner, 0, fds[:1]), attach(other, 0, fds[1:2])
+    assert message == same
+    send(other, message)
+    assert [count(fd) for fd in fds[:2]] == [0, 1]
+    send(other, Message(message.address, 1))
+    assert "event 1 of device 00:02.0 is not mapped" in str(platform.faults.last)
+    send(other, Message(message.address + 4, 0))
+    assert "doorbell at 0x8090040, and nothing at 0x8090044" in str(platform.faults.last)
+
+
+def test_the_smmu_maps_the_doorbells_page_alone_and_for_those_that_have_vectors(fds: list[int]) -> None:
+    platform = Platform(kind="its-smmu")
+    owner, other = add(platform), add(platform)
+    (message,) = attach(owner, 0, fds[:1])
+    send(other, message)
+    send(owner, Message(0x800_1040, 0))
+    faults = [str(fault) for fault in platform.faults]
+    assert "maps nothing at 0x8000040 for 00:02.0 (F_TRANSLATION)" in faults[0]
+    assert "maps nothing at 0x8001040 for 00:01.0" in faults[1]
+    assert count(fds[0]) == 0
+
+
+def test_a_gicv2m_frame_takes_any_functions_message(fds: list[int]) -> None:
+    platform = Platform(kind="gicv2m")
+    owner, other = add(platform), add(platform)
+    (first,), (second,) = attach(owner, 0, fds[:1]), attach(other, 0, fds[1:2])
+    assert (first, second) == (Message(0x802_0040, 80), Message(0x802_0040, 81))
+    send(other, first)
+    assert [count(fd) for fd in fds[:2]] == [1, 0]
+    assert platform.interrupt_remapping().answer is False
+    send(other, Message(0x802_0040, 79))
+    assert "SPI 79 is none of the frame's 80 to 143" in str(platform.faults.last)
+
+
+def test_a_gicv2m_hosts_vectors_are_all_taken_up_front(fds: list[int]) -> None:
+    """Linux 7.3 cannot add MSI-X vectors there one at a time."""
+    assert Platform(kind="its").dynamic_msix
+    assert not Platform(kind="gicv2m").dynamic_msix
+
+
+def test_x86s_interrupt_addresses_are_memory_on_arm() -> None:
+    with SoftwareAddressSpace(Platform(kind="its")) as space:
+        assert any(one.holds(0xFEE0_0000, 4096) for one in space.ranges())

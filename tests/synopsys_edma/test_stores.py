@@ -166,6 +166,8 @@ def test_polling_sends_no_message(opened: Opener) -> None:
         ("platform=vtd-shv0", 2, "no", "each MSI-X message is a VT-d handle in an address of its own"),
         ("interrupts=msi,platform=vtd-shv0", 1, "yes", "there is one vector, with one message"),
         ("platform=amd", 8, "yes", "AMD-Vi has one address for all, and the index in the data: 8 interrupts"),
+        ("platform=its-smmu", 8, "yes", "written to the ITS's doorbell, with the event in the data: 8 interrupts"),
+        ("platform=gicv2m", 8, "yes", "written to the GICv2m frame's doorbell, with the SPI in the data: 8 interrupts"),
         ("interrupts=msi,platform=amd", 8, "yes", "AMD-Vi has one address for all"),
         ("remapping=no", 4, "no", "each message has its CPU in the address"),
         ("interrupts=msi,remapping=no", 1, "yes", "there is one vector, with one message"),

@@ -147,6 +147,10 @@ class NumberedController:
         claim.cpu = cpu
         return claim.message
 
+    def allocated(self, requester: int) -> bool:
+        """Whether interrupts were ever allocated for the function."""
+        return self._key(requester) in self._tables
+
     def entry(self, requester: int, number: int) -> Claim | None:
         """The claim of a present entry; None where there is none."""
         claim = self._claims.get((self._key(requester), number))

@@ -11,6 +11,8 @@ from vfio_ims.errors import explain_unknown
 from vfio_ims.platform.amd import AmdRemapping
 from vfio_ims.platform.controller import Controller
 from vfio_ims.platform.cpu_vectors import CpuVectors
+from vfio_ims.platform.gicv2m import GicV2m
+from vfio_ims.platform.its import GicIts
 from vfio_ims.platform.refusals import refusal
 from vfio_ims.platform.vtd import VtdRemapping
 
@@ -25,6 +27,8 @@ class Kind:
     doc: str
     make: Callable[[int | None, int], Controller]
     x86: bool = True
+    dynamic_msix: bool = True
+    """Whether Linux can add MSI-X vectors one at a time here."""
 
 
 def _vtd(entries: int | None, cpus: int) -> Controller:
@@ -43,6 +47,18 @@ def _compatibility(entries: int | None, cpus: int) -> Controller:
     return CpuVectors(cpus)
 
 
+def _its_smmu(entries: int | None, cpus: int) -> Controller:
+    return GicIts(entries or 2048, smmu=True)
+
+
+def _its(entries: int | None, cpus: int) -> Controller:
+    return GicIts(entries or 2048, smmu=False)
+
+
+def _gicv2m(entries: int | None, cpus: int) -> Controller:
+    return GicV2m(entries or 64)
+
+
 KINDS = {
     kind.name: kind
     for kind in (
@@ -50,6 +66,9 @@ KINDS = {
         Kind("vtd-shv0", "VT-d without subhandles: the address alone names the entry", _vtd_shv0),
         Kind("amd", "AMD-Vi: one address, the data is the index into the function's own table", _amd),
         Kind("compatibility", "x86 without remapping: the address names the CPU, the data its vector", _compatibility),
+        Kind("its-smmu", "Arm GICv3 ITS behind an SMMU: an address in a reserved window, event ids", _its_smmu, False),
+        Kind("its", "Arm GICv3 ITS: its doorbell's own address, event ids", _its, False),
+        Kind("gicv2m", "Arm GICv2m: the frame's doorbell, numbers of SPIs", _gicv2m, False, dynamic_msix=False),
     )
 }
 

@@ -53,7 +53,8 @@ class Platform:
         self.controller: Controller = self.kind.make(entries, cpus)
         self.signal = merging(merge, seed)
         self.cpus = cpus
-        self.dynamic_msix, self.msix_mappable, self.pasids = dynamic_msix, msix_mappable, pasids
+        self.dynamic_msix = dynamic_msix and self.kind.dynamic_msix
+        self.msix_mappable, self.pasids = msix_mappable, pasids
         self.address_bits, self.page_size = address_bits, page_size
         self.faults = FaultLog()
         self.delivered = 0

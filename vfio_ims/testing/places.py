@@ -177,16 +177,27 @@ class Places:
             return place.name
         if place.kind == "mock":
             return f"mock:{place.name}"
-        server = self._servers.get(place.name)
+        model, host = _apart(place.name)
+        server = self._servers.get(model)
         if server is None or not server.alive:
             directory = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="vfio-ims-")))
-            server = self._servers[place.name] = ServedModel(place.name, directory, self.folders)
+            server = self._servers[model] = ServedModel(model, directory, self.folders)
             self._stack.callback(server.close)
-        return server.name
+        return server.name + host
 
     def close(self) -> None:
         self._servers.clear()
         self._stack.close()
+
+
+def _apart(name: str) -> tuple[str, str]:
+    """A model with its own options, and those of the platform, which is the client's: ``",platform=amd"``."""
+    from vfio_ims.names import PLATFORM_OPTIONS
+
+    model, *options = name.split(",")
+    ours = [option for option in options if option.partition("=")[0] in PLATFORM_OPTIONS]
+    theirs = [option for option in options if option not in ours]
+    return ",".join([model, *theirs]), "".join(f",{option}" for option in ours)
 
 
 def _ids_of(name: str) -> Ids:

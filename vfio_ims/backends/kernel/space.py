@@ -24,8 +24,13 @@ if TYPE_CHECKING:
 
 __all__ = ["KernelSpace", "Type1Space"]
 
-# Where an old type1 says nothing of its ranges: 39 bits, which every VT-d has, without x86's interrupt messages.
-_GUESSED = (IovaRange(0, 0xFEDF_FFFF), IovaRange(0xFEF0_0000, (1 << 39) - 1))
+# Where an old type1 says nothing of its ranges: 39 bits, which every VT-d has, without x86's interrupt messages and the
+# window in which Arm's SMMU drivers map doorbells.
+_GUESSED = (
+    IovaRange(0, 0x7FF_FFFF),
+    IovaRange(0x810_0000, 0xFEDF_FFFF),
+    IovaRange(0xFEF0_0000, (1 << 39) - 1),
+)
 _UNMAP_ALL = 9  # VFIO_UNMAP_ALL
 
 
