@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The same on every mount: in process, over a socket to a model in another process, and on what ``--vfio-device`` names."""
+"""The same on every mount: in process, over a socket to a model in another process, on what ``--vfio-device`` names."""
 
 from __future__ import annotations
 
