@@ -18,6 +18,7 @@ from ..hardware.v20 import Bar2V20
 from .alarms import Alarm, peek, take
 from .domain import Domain
 from .firing import Firing
+from .parts import Parts
 from .power import power_up, prepare
 from .resources import Resources
 from .setup import interrupt_by
@@ -77,17 +78,9 @@ class Dlb(Driver):
             except BaseException:
                 self.resources.domains.give(number)
                 raise
-            self.set_credits(number, credits, directed_credits)
-            return Domain(self, number, credits, directed_credits)
-
-    def set_credits(self, domain: int, total: int, directed: int) -> None:
-        """Tell the device what a domain has."""
-        row = self.regs.DOMAIN[domain]
-        if self.version.combined:
-            row.CFG_VAS_CRD.write(count=total)
-            return
-        row.CFG_VAS_CRD.write(count=directed)
-        row.CFG_LDB_VAS_CRD.write(count=total)  # type: ignore[attr-defined]
+            parts = Parts(self.device, self.regs, self.version, self.resources, self.ims, self.lock)
+            parts.set_credits(number, credits, directed_credits)
+            return Domain(parts, self, number, credits, directed_credits)
 
     # --- alarms -------------------------------------------------------------------------------------------------------
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from vfio_ims.interrupts.vector import VectorInterrupt
 
     from ..hardware.registers import Bar2
-    from .dlb import Dlb
+    from .parts import Parts
 
 __all__ = ["Domain"]
 
@@ -38,10 +38,10 @@ _SEQUENCES = (64, 128, 256, 512, 1024)
 class Domain(Owner):
     """``number``: the device's. Made by ``Dlb.domain``; closing it drops what is in its queues and gives all back."""
 
-    def __init__(self, dlb: Dlb, number: int, total: int, directed: int) -> None:
-        self._dlb, self.number = dlb, number
-        self.credits = Credits(dlb.label, total)
-        self.directed_credits = self.credits if dlb.version.combined else Credits(dlb.label, directed)
+    def __init__(self, parts: Parts, parent: Owner, number: int, total: int, directed: int) -> None:
+        self._parts, self.number, label = parts, number, parts.device.name
+        self.credits = Credits(label, total)
+        self.directed_credits = self.credits if parts.version.combined else Credits(label, directed)
         """DLB 2.5: the same as ``credits``."""
         self.queues: list[Queue] = []
         self.ports: list[LdbPort] = []
@@ -50,11 +50,11 @@ class Domain(Owner):
         self._history: dict[int, int] = {}
         self._mapped: set[int] = set()
         self._owned: list[ImsInterrupt] = []
-        super().__init__(f"{dlb.label} domain {number}", dlb)
+        super().__init__(f"{label} domain {number}", parent)
 
     @property
     def _regs(self) -> Bar2:
-        return self._dlb.regs
+        return self._parts.regs
 
     # --- queues -------------------------------------------------------------------------------------------------------
 
@@ -67,8 +67,8 @@ class Domain(Owner):
         if kind is Kind.DIRECTED or sequences not in _SEQUENCES:
             why = f"sequences must be one of {_SEQUENCES}" if kind is not Kind.DIRECTED else "a directed port has one"
             raise UsageError("make a queue", device=self.label, why=why)
-        resources = self._dlb.resources
-        with self._dlb.lock:
+        resources = self._parts.resources
+        with self._parts.lock:
             number = resources.ldb_queues.take()
             taken = None
             if kind is Kind.ORDERED:
@@ -93,20 +93,20 @@ class Domain(Owner):
         ``interrupt``: "ims", a slot of its own; "poll"; or the interrupt of a slot or an MSI-X vector.
         """
         self._check_depth(depth)
-        dlb = self._dlb
-        with dlb.lock:
-            number = dlb.resources.directed.take()
+        parts = self._parts
+        with parts.lock:
+            number = parts.resources.directed.take()
             registers = self._regs.DIR[number]
             consumer = self._consumer(depth)
-            producer = Producer(dlb.device.bar(0), number, ldb=False)
+            producer = Producer(parts.device.bar(0), number, ldb=False)
             queue = Queue(number, Kind.DIRECTED)
             waker, mode, vector = self._waker(interrupt)
             pools = self.credits, self.directed_credits
-            port = DirectedPort(dlb.label, number, registers, producer, consumer, pools, waker, queue)
+            port = DirectedPort(parts.device.name, number, registers, producer, consumer, pools, waker, queue)
             configure_directed_queue(self._regs, number)
             configure_port(self._regs, registers, self.number, consumer.iova, depth)
             interrupt_by(self._regs, registers, mode, vector)
-            self._regs.DIR_VALID[self.number * dlb.version.directed + number].VASQID_V.write(valid=1)
+            self._regs.DIR_VALID[self.number * parts.version.directed + number].VASQID_V.write(valid=1)
             flush(self._regs)
             self.queues.append(queue)
             self._keep(port, depth)
@@ -127,16 +127,16 @@ class Domain(Owner):
         as ``depth``.
         """
         self._check_depth(depth)
-        dlb, chosen = self._dlb, list(queues)
-        with dlb.lock:
-            number = dlb.resources.ldb_ports.take()
-            first = dlb.resources.history.take(history or depth)
+        parts, chosen = self._parts, list(queues)
+        with parts.lock:
+            number = parts.resources.ldb_ports.take()
+            first = parts.resources.history.take(history or depth)
             registers = self._regs.LDB[number]
             consumer = self._consumer(depth)
-            producer = Producer(dlb.device.bar(0), number, ldb=True)
+            producer = Producer(parts.device.bar(0), number, ldb=True)
             waker, mode, vector = self._waker(interrupt)
             pools = self.credits, self.directed_credits
-            port = LdbPort(dlb.label, number, registers, producer, consumer, pools, waker)
+            port = LdbPort(parts.device.name, number, registers, producer, consumer, pools, waker)
             configure_port(self._regs, registers, self.number, consumer.iova, depth, (first, history or depth))
             interrupt_by(self._regs, registers, mode, vector)
             self._history[number] = first
@@ -162,7 +162,7 @@ class Domain(Owner):
 
     def _consumer(self, depth: int) -> Consumer:
         entries = max(depth, 8)
-        return Consumer(self._dlb.device.dma.allocate(ELEMENT_SIZE * entries), entries)
+        return Consumer(self._parts.device.dma.allocate(ELEMENT_SIZE * entries), entries)
 
     def _waker(
         self, interrupt: str | ImsInterrupt | VectorInterrupt
@@ -171,7 +171,7 @@ class Domain(Owner):
         if interrupt == "poll":
             return None, CqIsr.OFF, 0
         if interrupt == "ims":
-            interrupt = self._dlb.ims.allocate(cookie=self)
+            interrupt = self._parts.ims.allocate(cookie=self)
             self._owned.append(interrupt)
         if isinstance(interrupt, ImsInterrupt):
             return interrupt, CqIsr.IMS, interrupt.slot
@@ -200,10 +200,10 @@ class Domain(Owner):
         return [one for one in ports if isinstance(one.interrupt, ImsInterrupt) and one.interrupt.slot == slot]
 
     def _release(self) -> None:
-        dlb = self._dlb
+        parts = self._parts
         with contextlib.ExitStack() as stack:
             stack.callback(self._give_back)
-            with dlb.lock:
+            with parts.lock:
                 if not self._gone:
                     self._reset()
 
@@ -215,7 +215,7 @@ class Domain(Owner):
             interrupt_by(regs, port.registers, CqIsr.OFF)
         for queue in self.queues:
             if queue.directed:
-                regs.DIR_VALID[self.number * self._dlb.version.directed + queue.number].VASQID_V.write(0)
+                regs.DIR_VALID[self.number * self._parts.version.directed + queue.number].VASQID_V.write(0)
             else:
                 regs.LDB_VALID[self.number * LDB_QUEUES + queue.number].VASQID_V.write(0)
         flush(regs)
@@ -225,10 +225,10 @@ class Domain(Owner):
             reset_port(regs, port.registers)
         for queue in self.queues:
             reset_queue(regs, queue)
-        self._dlb.set_credits(self.number, 0, 0)
+        self._parts.set_credits(self.number, 0, 0)
 
     def _give_back(self) -> None:
-        resources = self._dlb.resources
+        resources = self._parts.resources
         for balanced in self.ports:
             resources.ldb_ports.give(balanced.number)
             resources.history.give(self._history[balanced.number])
@@ -241,7 +241,7 @@ class Domain(Owner):
             if queue.sequences is not None:
                 resources.sequences[queue.sequences[0]].give(queue.sequences[1])
         resources.credits.give(self.credits.total)
-        if not self._dlb.version.combined:
+        if not self._parts.version.combined:
             resources.directed_credits.give(self.directed_credits.total)
         resources.domains.give(self.number)
         for port in (*self.ports, *self.directed_ports):

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 from ..hardware.elements import COMMANDS, ELEMENT_SIZE, Command
 from ..hardware.registers import ChpAlarm, SysAlarm
-from .items import History, Item
+from .items import Item
 from .ports import LdbState
+from .queues import History
 
 if TYPE_CHECKING:
     from .alarms import Alarms

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ..hardware.places import QUEUES_PER_PORT
 from ..hardware.ports import CqIsr
-from .items import History
+from .queues import History
 
 if TYPE_CHECKING:
     from vfio_ims.models.register_file import View

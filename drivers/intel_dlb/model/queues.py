@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import dataclass
 
-from .atomic import Flows
-from .items import History, Item
+from .atomic import Flow, Flows
+from .items import Item
 from .ordering import Window
 
-__all__ = ["DirectedQueueState", "LdbQueueState", "Waiting"]
+__all__ = ["DirectedQueueState", "History", "LdbQueueState", "Waiting"]
 
 _PRIORITIES = 8
 
@@ -118,3 +119,13 @@ class LdbQueueState:
         if history.flow is not None:
             self.flows.complete(history.flow)
         return [] if history.window is None else history.window.complete(history.number)
+
+
+@dataclass(slots=True)
+class History:
+    """An entry of a port's history list. ``flow``: an atomic element's; ``window`` and ``number``: an ordered one's."""
+
+    queue: LdbQueueState
+    flow: Flow | None = None
+    window: Window | None = None
+    number: int = 0
