@@ -110,7 +110,9 @@ class Dpdk:
         self.address = dict(zip(self.models, self.guest.addresses, strict=True))
         self.guest.run(["sh", "-c", "echo 64 > /proc/sys/vm/nr_hugepages"])
 
-    def run(self, program: str, name: str, *words: str, stdin: str = "", timeout: float = 120) -> tuple[Result, Counter[int]]:
+    def run(
+        self, program: str, name: str, *words: str, stdin: str = "", timeout: float = 120
+    ) -> tuple[Result, Counter[int]]:
         """A program of DPDK's that has the function ``name``, with four threads on two processors; its commands."""
         common = ["--in-memory", "--no-telemetry", "--lcores", "0@0,1@0,2@1,3@1", "-a", self.address[name]]
         command = [str(find().dpdk), program, *common, *words]
@@ -141,7 +143,7 @@ def dpdk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dpdk]:
 
 
 def test_a_64_byte_store_that_the_processor_lacks(dpdk: Dpdk) -> None:
-    """Preloaded, what DPDK submits with works, at first and once replaced; other illegal instructions end the program."""
+    """Preloaded, what DPDK submits with works, at first and once replaced; other illegal code ends the program."""
     library = str(find().dpdk.parent / "movdir64b_user.so")
 
     def run(code: str, preload: str = library) -> tuple[int, str]:
