@@ -15,6 +15,7 @@ from vfio_ims.drivers.minimal.driver import Minimal
 from vfio_ims.drivers.minimal.model import MinimalModel
 from vfio_ims.drivers.minimal.registers import SLOTS
 from vfio_ims.ims import FireReport, FireStatus, SlotArray
+from vfio_ims.messages import MessageLimits
 
 class Model(MinimalModel):
     id = "abcd:0002"
@@ -121,6 +122,34 @@ WRONG = {
         "test_the_table_keeps_what_is_written",
         "Wrong.ims_table breaks*an entry reads back as it was written*after write, slot 2? reads*",
     ),
+    "declares more data than the device keeps": (
+        """pass
+
+narrow = replace(SLOTS, limits=MessageLimits(data_bits=12))
+Model.bars = {0: replace(MinimalModel.bars[0], slots=narrow)}""",
+        "test_the_limits",
+        "Wrong.ims_table breaks*of data 0xffffffff slot 0 keeps 0xfff, and limits.data_bits=32 says 0xffffffff*",
+    ),
+    "declares less data than the device keeps": (
+        """def ims_table(self):
+        return SlotArray(self.device, replace(SLOTS, limits=MessageLimits(data_bits=16)))""",
+        "test_the_limits",
+        "Wrong.ims_table breaks*of data 0xffffffff slot 0 keeps 0xffffffff, and limits.data_bits=16 says 0xffff*",
+    ),
+    "declares more address than the device keeps": (
+        """pass
+
+narrow = replace(SLOTS, limits=MessageLimits(address_mask=0xFFFFC, address_fixed=0xFEE00000))
+Model.bars = {0: replace(MinimalModel.bars[0], slots=narrow)}""",
+        "test_the_limits",
+        "Wrong.ims_table breaks*address 0xfffffffffffffffc slot 0 keeps 0xfeeffffc, and*say 0xfffffffffffffffc*",
+    ),
+    "declares less address than the device keeps": (
+        """def ims_table(self):
+        return SlotArray(self.device, replace(SLOTS, limits=MessageLimits(address_mask=0xFFFF_FFFC)))""",
+        "test_the_limits",
+        "Wrong.ims_table breaks*slot 0 keeps 0xfffffffffffffffc, and limits.address_mask=0xfffffffc*say 0xfffffffc*",
+    ),
     "reserves everything": (
         "reserved_vectors = (0, 1, 2, 3)",
         "test_reserved_vectors",
@@ -209,6 +238,70 @@ def test_a_driver_that_loses_every_interrupt_is_waited_for_once(
     assert lost[0] == 0.5
     assert len(lost) > 5
     assert set(lost[1:]) == {0.125}
+
+
+HANGS = {
+    "stop": (
+        """def stop(self):
+        while True:
+            try: time.sleep(0.01)
+            except Exception: pass""",
+        "test_fire_raises_once",
+        {"passed": 2, "errors": 1},  # the check passes, closing the device does not
+    ),
+    "start": (
+        "def start(self):\n        import threading; threading.Event().wait()",
+        "test_fire_raises_once",
+        {"passed": 1, "errors": 1},
+    ),
+    "fire": (
+        """def fire(self, slot, *, pasid=None):
+        import threading
+        if threading.current_thread() is not threading.main_thread(): threading.Event().wait()
+        return super().fire(slot)""",
+        "test_several_threads",
+        {"passed": 1, "failed": 1},
+    ),
+}
+
+
+@pytest.mark.parametrize("callback", HANGS)
+def test_a_callback_that_never_returns_is_named_and_the_run_goes_on(inner: pytest.Pytester, callback: str) -> None:
+    body, test, outcomes = HANGS[callback]
+    folder(inner.path, body)
+    # In a process of its own: pytest-timeout may run in this one, and one limit leaves the other's alone.
+    suite = ("--pyargs", "vfio_ims.testing.conformance", "--vfio-driver=wrong", "--vfio-device=mock:wrong")
+    chosen = ("-k", f"{test} or test_the_family", "--vfio-check-limit=0.5")
+    result = inner.runpytest_subprocess(*suite, *chosen, timeout=60)
+    found = result.parseoutcomes()
+    assert {name: count for name, count in found.items() if name in ("passed", "failed", "errors")} == outcomes
+    text = " ".join(line.removeprefix("E").strip() for line in result.outlines)
+    says = f"Wrong.{callback} breaks*promise: it returns*it was still at driver.py:*when the check was 0.5 s old*"
+    pytest.LineMatcher([text]).fnmatch_lines([f"*{says}written: at Driver.{callback}, *docs/contract.md*"])
+
+
+@pytest.mark.timeout(0)  # its own limit would be left alone
+def test_no_limit_where_none_is_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
+    import signal
+
+    limit = import_module("vfio_ims.testing.time_limit")
+    with limit.time_limit(0):
+        assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+    with limit.time_limit(60):
+        assert signal.getitimer(signal.ITIMER_REAL)[0] > 50
+        with limit.time_limit(1):  # another's limit is left alone
+            assert signal.getitimer(signal.ITIMER_REAL)[0] > 50
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+    assert signal.getsignal(signal.SIGALRM) is signal.SIG_DFL
+
+
+def test_an_error_that_a_callback_raises_comes_with_its_contract(inner: pytest.Pytester) -> None:
+    folder(inner.path, "def fire(self, slot, *, pasid=None): return self.regs.NOTHING.read()")
+    result = conform(inner, "-k", "test_fire_raises_once")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(
+        ["raised in Wrong.fire, whose contract is written", "  at Driver.fire, *docs/contract.md"]
+    )
 
 
 def test_a_driver_that_needs_its_model_is_found(inner: pytest.Pytester) -> None:

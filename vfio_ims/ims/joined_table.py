@@ -9,7 +9,7 @@ from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from vfio_ims.errors import UsageError
-from vfio_ims.ims.table import drop_pending
+from vfio_ims.ims.table import drop_pending, limits_at
 from vfio_ims.messages import MessageLimits, Slot
 
 if TYPE_CHECKING:
@@ -50,6 +50,11 @@ class JoinedTable:
             inside.append(own)
             places.append(place)
         return list(found.values())
+
+    def limits_at(self, index: int) -> MessageLimits:
+        """What entry ``index`` keeps: that is its part's."""
+        part, own = self._at(index)
+        return limits_at(part, own)
 
     def read(self, index: int) -> Slot:
         part, own = self._at(index)

@@ -157,8 +157,7 @@ class SlotArray:
         self._write_entries(indices, pattern)
         whole = list(pattern) * -(-len(indices) // len(pattern))
         if self._data is not None:
-            width = (1 << self.layout.limits.data_bits) - 1
-            self._data.put([(index, slot.message.data & width) for index, slot in zip(indices, whole, strict=False)])
+            self._data.put([(index, slot.message.data & 0xFFFF) for index, slot in zip(indices, whole, strict=False)])
         if self._masks is not None:
             bits = [self._mask_bit(slot.masked) for slot in whole]
             self._masks.put(list(zip(indices, bits, strict=False)))

@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 from vfio_ims.messages import MessageLimits, Slot
 
-__all__ = ["ImsTable", "drop_pending", "table_fault"]
+__all__ = ["ImsTable", "drop_pending", "limits_at", "table_fault"]
 
 
 class ImsTable(Protocol):
@@ -69,6 +69,15 @@ def drop_pending(table: ImsTable, indices: Sequence[int]) -> list[int]:
     """
     drop = getattr(table, "drop_pending", None)
     return list(indices) if drop is None else drop(indices)
+
+
+def limits_at(table: ImsTable, index: int) -> MessageLimits:
+    """What entry ``index`` keeps: the table's ``limits``, or what its method ``limits_at(index)`` says.
+
+    A table of unlike parts has that method: its ``limits`` are what all of them keep.
+    """
+    own: Callable[[int], MessageLimits] | None = getattr(table, "limits_at", None)
+    return table.limits if own is None else own(index)
 
 
 def table_fault(table: object) -> str:

@@ -79,6 +79,8 @@ class SlotLayout:
         limits = self.limits
         if self.shared_address is not None:
             limits = replace(limits, one_address=True)
+        if (self.high if self.shared_address is None else self.shared_address[1]) is None:
+            limits = replace(limits, address_mask=limits.address_mask & 0xFFFF_FFFF)  # no word for the upper half
         width = min(16 if self.packed else self.data_bits.width, limits.data_bits)
         object.__setattr__(self, "limits", replace(limits, data_bits=width))
 

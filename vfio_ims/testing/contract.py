@@ -7,6 +7,7 @@ import inspect
 import time
 from array import array
 from collections.abc import Sequence
+from types import TracebackType
 from weakref import WeakSet
 
 import pytest
@@ -19,8 +20,10 @@ from vfio_ims.interrupts.vector import VectorInterrupt
 from vfio_ims.messages import Message, Slot
 
 __all__ = [
+    "CALLBACKS",
     "arrives",
     "breach",
+    "contract_of",
     "exclusive",
     "fired_alright",
     "fired_slots",
@@ -38,6 +41,9 @@ BRIEF = 0.5  # seconds for its later ones: it is broken already, and is to be na
 STOPS = 30.0  # seconds that stop may take on a device which no longer answers
 PROMPT = 1.0  # seconds that a callback may take that must not wait
 
+CALLBACKS = ("start", "ims_table", "fire", "fired", "fire_vector", "quiesce", "stop", "status", "fault", "details")
+"""What a driver's author writes, and the contract has promises about."""
+
 
 def breach(driver: Driver | type[Driver], callback: str, promise: str, found: str) -> str:
     """What a failed check says."""
@@ -54,6 +60,17 @@ def written_at(callback: str) -> str:
         place += f":{inspect.getsourcelines(promised)[1]}"
     table = f", of its table at {inspect.getsourcefile(ImsTable)}" if callback == "ims_table" else ""
     return f"at Driver.{callback}, {place}{table}; docs/contract.md"
+
+
+def contract_of(traceback: TracebackType | None) -> str:
+    """Where the contract of the callback is written in which an error was raised; "" where it was raised in none."""
+    found = ""
+    while traceback is not None:
+        frame, traceback = traceback.tb_frame, traceback.tb_next
+        driver, name = frame.f_locals.get("self"), frame.f_code.co_name
+        if isinstance(driver, Driver) and name in CALLBACKS:
+            found = f"raised in {type(driver).__name__}.{name}, whose contract is written\n  {written_at(name)}"
+    return found
 
 
 def some(size: int) -> list[int]:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["ims_driver", "places_of", "vfio_device", "vfio_name"]
 
 ENVIRONMENT = "VFIO_IMS_DEVICE"
+_CHECKS = "vfio_ims.testing.checks."
 _PLACES: pytest.StashKey[Places] = pytest.StashKey()
 _OPEN: pytest.StashKey[Device | Driver] = pytest.StashKey()
 
@@ -53,6 +54,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     group.addoption(
         "--vfio-driver", action="append", default=[], metavar="PATH", help="load a private driver folder; repeatable"
+    )
+    group.addoption(
+        "--vfio-check-limit",
+        type=float,
+        default=120.0,
+        metavar="SECONDS",
+        help="what a check of the conformance suite may take before the callback that hangs is named; 0: no limit",
     )
 
 
@@ -186,6 +194,12 @@ def pytest_runtest_makereport(
     if call.when == "call" and opened is not None and report.failed and not opened.closed:
         with contextlib.suppress(Exception):  # a broken device must not hide why the test failed
             report.sections.append((f"device {opened.label}", _state(opened)))
+    raised = None if call.excinfo is None else call.excinfo.value
+    if report.failed and raised is not None and getattr(item, "function", pytest).__module__.startswith(_CHECKS):
+        from vfio_ims.testing.contract import contract_of
+
+        where = "" if isinstance(raised, pytest.fail.Exception) else contract_of(raised.__traceback__)
+        report.sections += [("contract", where)] if where else []
     return report
 
 

@@ -45,4 +45,4 @@ def test_closing_leaves_the_table_quiet(vfio_name: str) -> None:
             zeroed = Slot(table.limits.kept(NO_MESSAGE))
             found = f"slot {irq.slot} was left as {table.read(irq.slot)}"
             assert table.read(irq.slot) == zeroed, breach(driver, "ims_table", "a slot that is zeroed stays so", found)
-    assert driver.device.closed
+    assert driver.device.closed, breach(driver, "stop", "closing the driver closes its device", "it is open")
