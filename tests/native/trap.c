@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Counts the accesses to a page: takes its permissions away, and lets each access through for one instruction.
- * x86-64 only (the trap flag). Test code. */
+ * One instruction: by the trap flag on x86-64, by a breakpoint on the next one on arm64. Test code. */
 #define _GNU_SOURCE
 #include <signal.h>
 #include <stdint.h>
@@ -8,7 +8,7 @@
 #include <sys/mman.h>
 #include <ucontext.h>
 
-enum { MOST = 4096, PAGE_FAULT_WRITE = 2, TRAP_FLAG = 0x100 };
+enum { MOST = 4096 };
 
 struct seen {
     uint32_t offset;
@@ -23,6 +23,69 @@ static uint64_t page_size;
 static uint8_t before[64];
 static struct sigaction old_segv, old_trap;
 
+#if defined(__x86_64__)
+
+enum { PAGE_FAULT_WRITE = 2, TRAP_FLAG = 0x100 };
+
+static int is_write(ucontext_t *machine)
+{
+    return (machine->uc_mcontext.gregs[REG_ERR] & PAGE_FAULT_WRITE) != 0;
+}
+
+static void step(ucontext_t *machine)
+{
+    machine->uc_mcontext.gregs[REG_EFL] |= TRAP_FLAG;
+}
+
+static void stepped(ucontext_t *machine)
+{
+    machine->uc_mcontext.gregs[REG_EFL] &= ~TRAP_FLAG;
+}
+
+#elif defined(__aarch64__)
+
+/* User space has no trap flag. A load or store goes on to the instruction behind it, so a breakpoint there will do. */
+enum { BREAKPOINT = 0xd4200000, ESR_WRITE = 1 << 6 };
+
+static uint32_t *patched;
+static uint32_t original;
+
+static int is_write(ucontext_t *machine)
+{
+    const uint8_t *at = machine->uc_mcontext.__reserved;
+    const struct _aarch64_ctx *record = (const struct _aarch64_ctx *)at;
+
+    for (; record->magic; at += record->size, record = (const struct _aarch64_ctx *)at)
+        if (record->magic == ESR_MAGIC)
+            return (((const struct esr_context *)record)->esr & ESR_WRITE) != 0;
+    return 0;
+}
+
+static void patch(uint32_t *at, uint32_t instruction)
+{
+    uintptr_t text = (uintptr_t)at & ~(page_size - 1);
+
+    mprotect((void *)text, page_size, PROT_READ | PROT_WRITE | PROT_EXEC);
+    *at = instruction;
+    __builtin___clear_cache((char *)at, (char *)(at + 1));
+    mprotect((void *)text, page_size, PROT_READ | PROT_EXEC);
+}
+
+static void step(ucontext_t *machine)
+{
+    patched = (uint32_t *)machine->uc_mcontext.pc + 1;
+    original = *patched;
+    patch(patched, BREAKPOINT);
+}
+
+static void stepped(ucontext_t *machine)
+{
+    (void)machine; /* it stands on the breakpoint, and goes on with what was there */
+    patch(patched, original);
+}
+
+#endif
+
 static void on_segv(int number, siginfo_t *info, void *context)
 {
     ucontext_t *machine = context;
@@ -35,17 +98,15 @@ static void on_segv(int number, siginfo_t *info, void *context)
     mprotect(page, page_size, PROT_READ | PROT_WRITE);
     if (count < MOST) {
         log_of[count].offset = (uint32_t)(at - page);
-        log_of[count].write = (machine->uc_mcontext.gregs[REG_ERR] & PAGE_FAULT_WRITE) != 0;
+        log_of[count].write = is_write(machine);
         memcpy(before, (void *)((uintptr_t)at & ~63ul), 64);
     }
     count++;
-    machine->uc_mcontext.gregs[REG_EFL] |= TRAP_FLAG;
+    step(machine);
 }
 
 static void on_trap(int number, siginfo_t *info, void *context)
 {
-    ucontext_t *machine = context;
-
     (void)number;
     (void)info;
     if (count <= MOST) {
@@ -57,7 +118,7 @@ static void on_trap(int number, siginfo_t *info, void *context)
                 last->changed |= 1ull << i;
     }
     mprotect(page, page_size, PROT_NONE);
-    machine->uc_mcontext.gregs[REG_EFL] &= ~TRAP_FLAG;
+    stepped(context);
 }
 
 void trap_begin(uint64_t address, uint64_t size)

@@ -41,7 +41,7 @@ class Bar:
     def store64(self, offset: int, data: ReadableBuffer) -> None:
         """Store 64 bytes to a portal as one write.
 
-        Models (known by their vendor-specific capability) may get it in pieces where the processor has no MOVDIR64B;
+        Models (known by their vendor-specific capability) may get it in pieces where the processor cannot;
         hardware never: it raises UnsupportedError there.
         """
         self.window.store64(offset, data, pieces=self.in_pieces)

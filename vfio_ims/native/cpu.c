@@ -11,13 +11,17 @@ static int leaf7_ecx(unsigned bit)
     return __get_cpuid_count(7, 0, &a, &b, &c, &d) ? (int)(c >> bit & 1) : 0;
 }
 
-int cpu_has_movdir64b(void)
+int cpu_has_store64(void)
 {
     return leaf7_ecx(28);
 }
-#else
-int cpu_has_movdir64b(void)
+#elif defined(__aarch64__)
+#include <sys/auxv.h>
+
+enum { TYPE_HWCAP3 = 29, HWCAP3_BIT_LS64 = 3 }; /* younger than the C libraries that we are built with */
+
+int cpu_has_store64(void)
 {
-    return 0;
+    return (int)(getauxval(TYPE_HWCAP3) >> HWCAP3_BIT_LS64 & 1);
 }
 #endif

@@ -3,9 +3,13 @@
 
 from vfio_ims.native.lib import native
 
-__all__ = ["has_movdir64b"]
+__all__ = ["has_store64"]
 
 
-def has_movdir64b() -> bool:
-    """Whether a 64-byte store is one write here (x86 CPUID leaf 7, ECX bit 28)."""
-    return bool(native().lib.cpu_has_movdir64b())
+def has_store64() -> bool:
+    """Whether a 64-byte store is one write here: by MOVDIR64B on x86, by ST64B on arm64.
+
+    The processor's word (CPUID; the kernel's AT_HWCAP3). On arm64 the device has to take such a store, too: where it does
+    not, the store raises SIGBUS.
+    """
+    return bool(native().lib.cpu_has_store64())

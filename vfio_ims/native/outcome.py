@@ -31,6 +31,6 @@ def refusal(status: int, operation: str, name: str, *, width: int = 1, size: int
         why = "the access raised SIGBUS: memory decoding is off, or the device is gone"
         return DeviceError(operation, device=name, why=why, hint="set bit 1 of the command register, or reopen it")
     if status == lib.ACCESS_UNSUPPORTED:
-        why = "this CPU cannot store 64 bytes as one write (MOVDIR64B)"
+        why = "this CPU cannot store 64 bytes as one write (MOVDIR64B on x86, ST64B on arm64)"
         return UnsupportedError(operation, device=name, why=why, hint="pieces=True stores 8 times 8 bytes: models only")
     return UsageError(operation, device=name, why="the arguments contradict each other")
