@@ -179,7 +179,7 @@ DIRECT_STORES = {"x86_64": ("movdir64b", "(%rdx),%rax"), "aarch64": ("st64b", "x
 
 @pytest.mark.parametrize("machine", DIRECT_STORES)
 def test_the_direct_store_is_the_right_instruction(tmp_path: Path, machine: str) -> None:
-    """The opcode is spelled in bytes: a disassembler must read MOVDIR64B to [rax] from [rdx] in it, ST64B of x0 to [x8]."""
+    """Its opcode is a number: a disassembler must read MOVDIR64B to [rax] from [rdx] in it, and ST64B of x0 to [x8]."""
     native = machine == platform.machine()
     compiler, objdump = (
         shutil.which(f"{machine}-linux-gnu-{tool}") or (shutil.which(tool) if native else None)

@@ -125,7 +125,7 @@ class BulkAccess:
                     self.write32(offset + rows[row] * stride + at, values[row * per_row + source])
 
     def store64(self, offset: int, data: Buffer, *, pieces: bool = False) -> None:
-        """Store 64 bytes as one write (MOVDIR64B, ST64B); ``pieces`` stores 8 times 8 bytes instead, which only models take.
+        """Store 64 bytes as one write (MOVDIR64B, ST64B); ``pieces`` stores 8 times 8 bytes instead: models only.
 
         Raises UnsupportedError where the CPU has no such store.
         """

@@ -59,7 +59,7 @@ class Window(Protocol):
         ...
 
     def store64(self, offset: int, data: Buffer, *, pieces: bool = False) -> None:
-        """Store 64 bytes to a portal as one write (MOVDIR64B, ST64B). ``pieces`` allows eight 8-byte stores: models only."""
+        """Store 64 bytes to a portal as one write (MOVDIR64B, ST64B). ``pieces``: eight 8-byte stores, models only."""
         ...
 
     def store64_many(
