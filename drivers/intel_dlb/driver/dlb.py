@@ -9,7 +9,7 @@ from vfio_ims.counted import counted
 from vfio_ims.driver import Driver, FireReport
 from vfio_ims.errors import UnsupportedError, UsageError, check_index
 from vfio_ims.ims import FireStatus, ImsTable, SlotArray
-from vfio_ims.locks import made_once
+from vfio_ims.locks import made, made_once
 
 from ..hardware.places import SLOTS, VECTORS, VERSION_20, VERSION_25, Version
 from ..hardware.ports import CqIsr
@@ -158,6 +158,14 @@ class Dlb(Driver):
 
     def fault(self) -> str:
         return "" if self.regs.INGRESS_ALARM_ENBL.read() == ALARMS else "it was reset: its alarms are off"
+
+    def _release(self) -> None:
+        try:
+            super()._release()
+        finally:
+            firing = made(self, "_firing")
+            if firing is not None:
+                firing.close()
 
     def details(self) -> Sequence[tuple[str, str]]:
         domains = self.device_domains
