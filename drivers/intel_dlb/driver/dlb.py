@@ -11,21 +11,18 @@ from vfio_ims.errors import UnsupportedError, UsageError, check_index
 from vfio_ims.ims import FireStatus, ImsTable, SlotArray
 from vfio_ims.locks import made, made_once
 
-from ..hardware.places import SLOTS, VECTORS, VERSION_20, VERSION_25, Version
+from ..hardware.places import SLOTS, VECTORS, Version
 from ..hardware.ports import CqIsr
 from ..hardware.registers import ALARMS, Bar2
-from ..hardware.v20 import Bar2V20
 from .alarms import Alarm, peek, take
 from .domain import Domain
 from .firing import Firing
 from .parts import Parts
-from .power import power_up, prepare
+from .power import bind, power_up, prepare, version_of
 from .resources import Resources
 from .setup import interrupt_by
 
 __all__ = ["Dlb"]
-
-_DEVICE_ID = 2
 
 
 class Dlb(Driver):
@@ -38,12 +35,12 @@ class Dlb(Driver):
 
     @made_once
     def version(self) -> Version:
-        return VERSION_20 if self.device.config.read(_DEVICE_ID, 2) == VERSION_20.device else VERSION_25
+        return version_of(self.device)
 
     @made_once
     def regs(self) -> Bar2:
         """The registers of BAR 2."""
-        return self.device.bar(2).bind(Bar2V20 if self.version is VERSION_20 else Bar2)
+        return bind(self.device)
 
     @made_once
     def resources(self) -> Resources:
@@ -123,7 +120,7 @@ class Dlb(Driver):
             domain.lost("the device was stopped")
 
     def ims_table(self) -> ImsTable:
-        power_up(self.regs)  # before the first access of all
+        power_up(bind(self.device))  # before the first access of all
         return SlotArray(self.device, SLOTS)
 
     def fire(self, slot: int, *, pasid: int | None = None) -> FireReport:

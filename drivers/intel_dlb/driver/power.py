@@ -5,14 +5,27 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..hardware.registers import ALARMS
+from ..hardware.places import VERSION_20, VERSION_25, Version
+from ..hardware.registers import ALARMS, Bar2
+from ..hardware.v20 import Bar2V20
 
 if TYPE_CHECKING:
-    from ..hardware.registers import Bar2
+    from vfio_ims.device import Device
 
-__all__ = ["flush", "power_up", "prepare"]
+__all__ = ["bind", "flush", "power_up", "prepare", "version_of"]
 
+_DEVICE_ID = 2
 _READY = 1.0  # seconds: what DPDK allows
+
+
+def version_of(device: Device) -> Version:
+    """Which one it is, by its id."""
+    return VERSION_20 if device.config.read(_DEVICE_ID, 2) == VERSION_20.device else VERSION_25
+
+
+def bind(device: Device) -> Bar2:
+    """The registers of BAR 2."""
+    return device.bar(2).bind(Bar2V20 if version_of(device) is VERSION_20 else Bar2)
 
 
 def power_up(regs: Bar2) -> None:
