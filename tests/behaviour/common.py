@@ -45,8 +45,13 @@ _DEVICES, _MOUNTS = ("1234:", "8086:", "10ee:"), ("mock", "vfio-user")
 EVERYWHERE = pytest.mark.vfio(model=MODELS, match=_DEVICES, mount=_MOUNTS)
 """The marker of every module here that is not about the mock alone."""
 
-MAPPED = pytest.mark.vfio(model=(*MODELS, "intel-dsa,slots=256,map_slots=yes"), match=_DEVICES, mount=_MOUNTS)
-"""Also on a model whose slot table is memory that we map: it finds out by looking what was written there."""
+MAPPED = pytest.mark.vfio(
+    model=(*MODELS, "intel-dsa,slots=256,map_slots=yes", "intel-dlb"), match=_DEVICES, mount=_MOUNTS
+)
+"""Also on a model whose slot table is memory that we map: it finds out by looking what was written there.
+
+And on one whose slots are unmasked after a reset, in a BAR of 4 GiB, and whose driver cannot say which slot fired.
+"""
 
 WHOLE = pytest.mark.vfio(model=("minimal", "intel-dsa"), match=_DEVICES, mount=_MOUNTS)
 """With all the slots that Sapphire Rapids has."""
