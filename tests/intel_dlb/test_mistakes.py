@@ -137,7 +137,7 @@ def test_the_device_has_so_many_of_each(dlb: Dlb) -> None:
     with dlb.domain(16) as domain:
         for _ in range(32):
             domain.queue(Kind.UNORDERED)
-        with pytest.raises(DeviceBusy, match="it has 32 of them|the device has 32 of them"):
+        with pytest.raises(DeviceBusy, match="the device has 32 of them"):
             domain.queue()
         for _ in range(64):
             domain.port(interrupt="poll", history=32)
