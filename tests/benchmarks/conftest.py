@@ -130,6 +130,8 @@ def rival(tmp_path_factory: pytest.TempPathFactory) -> Any:
         void rival_copy(uintptr_t to, uintptr_t from, uint64_t size);
         void rival_list(uintptr_t list, const uint64_t *sources, const uint64_t *targets, const uint32_t *sizes,
                         uint64_t count, uintptr_t doorbell);
+        void rival_enqueue(uintptr_t port, const uint64_t *data, const uint16_t *flows, uint8_t queue, uint64_t count);
+        uint64_t rival_dequeue(uintptr_t ring, uint8_t generation, uint64_t most, uint8_t *out, uintptr_t port);
         struct epoll_event;
         int rival_drain(int epoll, struct epoll_event *events, int most, uint64_t *counts);
     """)

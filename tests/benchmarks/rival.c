@@ -96,3 +96,48 @@ void rival_list(uintptr_t list, const uint64_t *sources, const uint64_t *targets
     (void)*(volatile uint32_t *)list;
     *(volatile uint32_t *)doorbell = 0;
 }
+
+/* Four elements of 16 bytes in each store of 64 to a DLB's port; the last store is filled up with nothing. */
+struct element {
+    uint64_t data;
+    uint16_t opaque;
+    uint8_t queue, kind;
+    uint16_t flow;
+    uint8_t flags, command;
+};
+
+void rival_enqueue(uintptr_t port, const uint64_t *data, const uint16_t *flows, uint8_t queue, uint64_t count)
+{
+    for (uint64_t i = 0; i < count; i += 4) {
+        struct element four[4] = {{0}};
+        volatile uint64_t *to = (volatile uint64_t *)port;
+        const uint64_t *from = (const uint64_t *)four;
+        for (uint64_t n = 0; n < 4 && i + n < count; n++) {
+            four[n].data = data[i + n];
+            four[n].queue = queue;
+            four[n].flow = flows[i + n];
+            four[n].command = 8;
+        }
+        for (int n = 0; n < 8; n++)
+            to[n] = from[n];
+    }
+}
+
+/* Entries of a consumer queue while their generation is new; their tokens go back by one command. Returns how many. */
+uint64_t rival_dequeue(uintptr_t ring, uint8_t generation, uint64_t most, uint8_t *out, uintptr_t port)
+{
+    uint64_t found = 0;
+    struct element four[4] = {{0}};
+    volatile uint64_t *to = (volatile uint64_t *)port;
+    const uint64_t *from = (const uint64_t *)four;
+
+    while (found < most && (*(volatile uint8_t *)(ring + found * 16 + 15) & 1) == generation) {
+        memcpy(out + found * 16, (const void *)(ring + found * 16), 16);
+        found++;
+    }
+    four[0].flow = found - 1;
+    four[0].command = 1;
+    for (int n = 0; n < 8; n++)
+        to[n] = from[n];
+    return found;
+}
