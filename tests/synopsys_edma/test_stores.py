@@ -276,3 +276,35 @@ def test_any_driver_is_found_by_id() -> None:
     for name in ("mock:synopsys-edma", "mock:amd-hdma"):
         with vfio_ims.open_driver(name) as driver:
             assert isinstance(driver, Edma)
+
+
+# --- one address register, on each kind of host -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("platform", "donors"), [("vtd", 2), ("vtd-shv0", 2), ("amd", 8), ("its-smmu", 8), ("its", 8)])
+def test_slots_that_share_an_address_get_as_many_donors_as_the_host_allows(
+    opened: Opener, platform: str, donors: int
+) -> None:
+    """Two address registers, one for each direction: two vectors under VT-d, where the address names the vector."""
+    edma = opened(f"platform={platform}")
+    assert edma.verdict.donors == donors
+    with edma.ims.allocate_group(edma.ims.table.size) as group:
+        assert len({irq.donor for irq in group}) == min(donors, len(group)), (
+            "each slot its own, where there are so many"
+        )
+        assert all(slot.in_order for slot in edma.ims.report().slots)
+        assert all(delivered(edma, irq) for irq in group)
+
+
+def test_an_exclusive_donor_beside_others_on_one_address(opened: Opener) -> None:
+    """Under VT-d the other slots of the direction have to close first; under AMD-Vi they move to other vectors."""
+    edma = opened("platform=amd")
+    first = edma.ims.allocate(slot=0)
+    alone = edma.ims.allocate(slot=1, exclusive=True)
+    assert first.message.address == alone.message.address
+    assert first.donor != alone.donor
+    assert all(delivered(edma, irq) for irq in (first, alone))
+    edma = opened("platform=vtd")
+    edma.ims.allocate(slot=0)
+    with pytest.raises(DeviceBusy, match="does not fit: the table has one address for these slots"):
+        edma.ims.allocate(slot=1, exclusive=True)

@@ -54,6 +54,7 @@ class _Run:
         self._steps: list[Step] = []
         self._findings: list[Finding] = []
         self._donors = self._passes_made = 0
+        self._common = 1  # how many donors every slot has: only those tell a slot by its sequence of them
 
     def report(self) -> Report:
         context, driver = self._context, self._driver
@@ -94,9 +95,7 @@ class _Run:
                 self._steps.append(Step("reset", Outcome.NOT_APPLICABLE, text="left out as asked"))
         except _Stopped as stop:
             stopped = stop.args[0]
-        # Sequences of donors tell a slot by its number only where every slot has them all.
-        common = 1 if self._context.domain.table.limits.address_groups else self._donors
-        self._findings += name_findings(first, second, len(self._context.slots), common)
+        self._findings += name_findings(first, second, len(self._context.slots), self._common)
         if stopped is not None:
             self._findings.append(stopped)
 
@@ -134,7 +133,9 @@ class _Run:
             raise self._stop("allocate every slot", error) from error
         context = self._context
         parts = context.domain.table.limits.by_address(group.slots)
-        self._donors = len({donor for part in parts for donor in context.fitting_donors(part)})
+        fitting = [set(context.fitting_donors(part)) for part in parts]
+        self._donors = len(set().union(*fitting))
+        self._common = self._donors if all(len(one) == self._donors for one in fitting) else 1
         self._passes_made = passes_of(context, group.slots)
         return group
 
