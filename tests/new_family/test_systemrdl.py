@@ -13,7 +13,8 @@ from click.testing import CliRunner
 
 from vfio_ims.cli.main import cli
 from vfio_ims.errors import SetupError, UsageError
-from vfio_ims.new_family.systemrdl import blocks_from_rdl, put_blocks
+from vfio_ims.new_family.marked import put_blocks
+from vfio_ims.new_family.systemrdl import blocks_from_rdl
 
 RDL = Path(__file__).parent / "acme.rdl"
 

@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Blocks of registers from a SystemRDL description: fields, resets and access kinds kept, hand edits around them too.
+"""Blocks of registers from a SystemRDL description: fields, resets and access kinds as it has them.
 
-What is generated stands in a file between two marked lines; a second run replaces what is between them and nothing
-else. Needs systemrdl-compiler: ``pip install 'vfio-ims[systemrdl]'``.
+Needs systemrdl-compiler: ``pip install 'vfio-ims[systemrdl]'``.
 """
 
 from __future__ import annotations
@@ -16,14 +15,10 @@ from typing import TYPE_CHECKING, Any
 from vfio_ims.errors import SetupError, UsageError
 
 if TYPE_CHECKING:
-    from systemrdl.node import FieldNode, RegNode
+    from systemrdl.node import AddrmapNode, FieldNode, RegNode
 
-__all__ = ["blocks_from_rdl", "put_blocks"]
+__all__ = ["blocks_from_rdl", "classes_of", "classes_of_block"]
 
-START, END = (
-    "# --- from SystemRDL: made again by vfio-ims new --rdl, edits in here are lost ---",
-    "# --- end of SystemRDL ---",
-)
 _RESERVED = {"offset", "width", "access", "reset", "doc", "value", "self"}
 _LONG = 90  # characters of a declaration, without its name
 _WIDTHS = (8, 16, 32, 64, 128, 256)
@@ -49,40 +44,30 @@ def blocks_from_rdl(path: str | Path) -> str:
         top = compiler.elaborate().top
     except RDLCompileError as error:
         raise UsageError(operation, why=f"{error}: the lines are above") from error
+    return "\n\n\n".join(classes_of(top, operation)) + "\n"
+
+
+def classes_of(top: AddrmapNode, operation: str) -> list[str]:
+    """The classes for a map of registers and the repeated blocks in it. UsageError where it has what a block cannot."""
     classes: list[str] = []
     _block(top, _class_name(top.inst_name), classes, operation)
-    return "\n\n\n".join(classes) + "\n"
+    return classes
 
 
-def put_blocks(file: Path, text: str) -> None:
-    """Put the classes into ``file``, in the place of those of an earlier run, else at the end."""
-    whole = file.read_text(encoding="utf-8")
-    new = f"{START}\n\n\n{text}\n\n{END}\n"
-    found = re.compile(f"{re.escape(START)}.*?{re.escape(END)}\n?", re.DOTALL)
-    if found.search(whole):
-        whole = found.sub(lambda _: new, whole)
-    else:
-        whole = f"{whole.rstrip()}\n\n\n{new}"
-    wanted = [
-        name for name in ("Block", "Register", "Repeat", "bit", "bits") if re.search(rf"\b{name}\(|\({name}\)", text)
-    ]
-    file.write_text(_importing(whole, wanted), encoding="utf-8")
+def classes_of_block(top: AddrmapNode, operation: str) -> list[str]:
+    """As ``classes_of``; where the map has one block and nothing else, its registers have names without the block's."""
+    inner: list[Any] = list(top.children(unroll=False))
+    if len(inner) != 1 or _is_register(inner[0]) or getattr(inner[0], "is_array", True):
+        return classes_of(top, operation)
+    classes: list[str] = []
+    _block(inner[0], _class_name(top.inst_name), classes, operation, inner[0].raw_address_offset)
+    return classes
 
 
-def _importing(text: str, names: list[str]) -> str:
-    """``text`` with these names among those that it imports from ``vfio_ims.registers``."""
-    line = re.search(r"^from vfio_ims\.registers import ([^\n(]+)$", text, re.MULTILINE)
-    if line is None:
-        return text
-    have = [name.strip() for name in line[1].split(",")]
-    all_names = sorted({*have, *names}, key=lambda name: (name[0].islower(), name))
-    return text[: line.start(1)] + ", ".join(all_names) + text[line.end(1) :]
-
-
-def _block(node: Any, name: str, classes: list[str], operation: str) -> None:
-    """The class for a map or a file of registers, after those of the repeated blocks in it."""
+def _block(node: Any, name: str, classes: list[str], operation: str, start: int = 0) -> None:
+    """The class for a map or a file of registers, after those of the repeated blocks in it. ``start``: its offset."""
     lines = []
-    for prefix, base, child in _flat(node, "", 0):
+    for prefix, base, child in _flat(node, "", start):
         own = f"{prefix}{child.inst_name}".upper()
         at = base + child.raw_address_offset
         if not child.is_array:
