@@ -5,8 +5,8 @@ from vfio_ims.families import Family
 
 family = Family(
     "intel_dlb",
-    ids=["8086:2714"],
+    ids=["8086:2714", "8086:2710"],
     driver="driver:Dlb",
-    models={"intel-dlb": "model:DlbModel"},
-    title="Intel DLB 2.5",
+    models={"intel-dlb": "model:DlbModel", "intel-dlb2": "model:Dlb20Model"},
+    title="Intel DLB 2.5 and 2.0",
 )

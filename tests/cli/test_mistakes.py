@@ -91,7 +91,7 @@ def test_an_address_of_nothing(vfio_ims: Callable[..., Printed], verb: str) -> N
     [
         ("mock:minimal,", "after each comma an option must follow, as in mock:minimal,option=value"),
         ("mock:minimal,,flr=no", "after each comma an option must follow"),
-        ("mock:", "a model: amd-hdma, intel-dlb, intel-dsa, intel-iaa, minimal, synopsys-edma"),
+        ("mock:", "a model: amd-hdma, intel-dlb, intel-dlb2, intel-dsa, intel-iaa, minimal, synopsys-edma"),
     ],
 )
 def test_half_a_name(vfio_ims: Callable[..., Printed], name: str, why: str) -> None:

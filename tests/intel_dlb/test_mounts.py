@@ -11,7 +11,9 @@ from vfio_ims.driver import Driver
 from vfio_ims.drivers.intel_dlb.driver import Dlb, Kind
 from vfio_ims.selftest import Options, run
 
-pytestmark = pytest.mark.vfio(model="intel-dlb", mount=("mock", "vfio-user"), match=("8086:2714", "8086:2710"))
+pytestmark = pytest.mark.vfio(
+    model=("intel-dlb", "intel-dlb2"), mount=("mock", "vfio-user"), match=("8086:2714", "8086:2710")
+)
 TIMEOUT = 30.0
 
 

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 
 from vfio_ims.counted import counted
 from vfio_ims.driver import Driver, FireReport
-from vfio_ims.errors import UnsupportedError, UsageError, check_index
-from vfio_ims.ims import FireStatus, ImsTable, SlotArray
+from vfio_ims.errors import DeviceBusy, UnsupportedError, UsageError, check_index
+from vfio_ims.ims import FireStatus, ImsTable, JoinedTable, SlotArray
 from vfio_ims.locks import made, made_once
 
-from ..hardware.places import SLOTS, VECTORS, Version
+from ..hardware.places import DIRECTED_SLOTS_20, LDB_SLOTS_20, SLOTS, VECTORS, Version
 from ..hardware.ports import CqIsr
 from ..hardware.registers import ALARMS, Bar2
 from .alarms import Alarm, peek, take
@@ -28,7 +28,8 @@ __all__ = ["Dlb"]
 class Dlb(Driver):
     """The physical function of a DLB 2.5 or 2.0. The last domain and the last directed port are kept for ``fire``.
 
-    A slot is no queue's own: which slot a consumer queue interrupts by is said in the queue's registers.
+    With DLB 2.5 a slot is no queue's own: which one a consumer queue interrupts by is said in the queue's registers.
+    With DLB 2.0 slot n is that of load-balanced port n, slot 64 + n that of directed port n.
     """
 
     reserved_vectors = (0,)  # alarms
@@ -45,18 +46,11 @@ class Dlb(Driver):
     @made_once
     def resources(self) -> Resources:
         """What of the device is free."""
-        found = Resources(self.label, self.version)
-        found.domains.take(self._firing.domain)
-        found.directed.take(self.version.directed - 1)
-        if self.version.combined:
-            found.credits.take(8)
-        else:
-            found.directed_credits.take(8)
-        return found
+        return Resources(self.label, self.version)
 
     @made_once
     def _firing(self) -> Firing:
-        return Firing(self.device, self.regs, self.version.directed - 1)
+        return Firing(self.device, self.regs, self.version, self.resources)
 
     # --- domains ------------------------------------------------------------------------------------------------------
 
@@ -121,16 +115,24 @@ class Dlb(Driver):
 
     def ims_table(self) -> ImsTable:
         power_up(bind(self.device))  # before the first access of all
-        return SlotArray(self.device, SLOTS)
+        if self.version.combined:
+            return SlotArray(self.device, SLOTS)
+        return JoinedTable([SlotArray(self.device, part) for part in (LDB_SLOTS_20, DIRECTED_SLOTS_20)])
 
     def fire(self, slot: int, *, pasid: int | None = None) -> FireReport:
-        """Send one element through the port that is kept for this, and let its interrupt be the slot."""
+        """Send one element through a port that is kept for this, and let its interrupt be the slot.
+
+        With DLB 2.0 through the slot's own port; the fire is refused while somebody uses it.
+        """
         if pasid is not None:
             why = "its elements carry no PASID"
             raise UnsupportedError(f"fire slot {slot} for PASID {pasid}", device=self.label, why=why)
-        check_index(slot, SLOTS.count, "slot", "fire a slot", self.label)
+        check_index(slot, self.ims.table.size, "slot", "fire a slot", self.label)
         with self.lock:
-            self._firing.raise_by(CqIsr.IMS, slot)
+            try:
+                self._firing.fire(slot)
+            except DeviceBusy as busy:
+                return FireReport(FireStatus.REFUSED, str(busy))
             pending = self.ims.table.pending(slot)
         return FireReport(FireStatus.PENDING if pending else FireStatus.SENT)
 
@@ -139,10 +141,10 @@ class Dlb(Driver):
             raise UsageError("fire a vector", device=self.label, why=f"vector must be below {VECTORS}, not {vector}")
         with self.lock:
             if vector == 0:
-                self._firing.illegal()
+                self._firing.kept.illegal()
                 take(self.regs)
             else:
-                self._firing.raise_by(CqIsr.MSIX, vector - 1)
+                self._firing.kept.raise_by(CqIsr.MSIX, vector - 1)
 
     def quiesce(self, slot: int) -> None:
         for domain in self.device_domains:

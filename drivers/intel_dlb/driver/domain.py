@@ -12,7 +12,7 @@ from vfio_ims.ims import ImsInterrupt
 from vfio_ims.lifetime import Owner
 
 from ..hardware.elements import ELEMENT_SIZE, Kind
-from ..hardware.places import LDB_QUEUES
+from ..hardware.places import LDB_PORTS, LDB_QUEUES
 from ..hardware.ports import CqIsr
 from .consumer import Consumer
 from .credits import Credits
@@ -100,7 +100,7 @@ class Domain(Owner):
             consumer = self._consumer(depth)
             producer = Producer(parts.device.bar(0), number, ldb=False)
             queue = Queue(number, Kind.DIRECTED)
-            waker, mode, vector = self._waker(interrupt)
+            waker, mode, vector = self._waker(interrupt, LDB_PORTS + number)
             pools = self.credits, self.directed_credits
             port = DirectedPort(parts.device.name, number, registers, producer, consumer, pools, waker, queue)
             configure_directed_queue(self._regs, number)
@@ -134,7 +134,7 @@ class Domain(Owner):
             registers = self._regs.LDB[number]
             consumer = self._consumer(depth)
             producer = Producer(parts.device.bar(0), number, ldb=True)
-            waker, mode, vector = self._waker(interrupt)
+            waker, mode, vector = self._waker(interrupt, number)
             pools = self.credits, self.directed_credits
             port = LdbPort(parts.device.name, number, registers, producer, consumer, pools, waker)
             configure_port(self._regs, registers, self.number, consumer.iova, depth, (first, history or depth))
@@ -165,16 +165,20 @@ class Domain(Owner):
         return Consumer(self._parts.device.dma.allocate(ELEMENT_SIZE * entries), entries)
 
     def _waker(
-        self, interrupt: str | ImsInterrupt | VectorInterrupt
+        self, interrupt: str | ImsInterrupt | VectorInterrupt, own: int
     ) -> tuple[ImsInterrupt | VectorInterrupt | None, CqIsr, int]:
-        """What wakes who waits, and how the port is to interrupt."""
+        """What wakes who waits, and how the port is to interrupt. ``own``: the one slot that DLB 2.0 lets it raise."""
         if interrupt == "poll":
             return None, CqIsr.OFF, 0
         if interrupt == "ims":
-            interrupt = self._parts.ims.allocate(cookie=self)
+            slot = None if self._parts.version.combined else own
+            interrupt = self._parts.ims.allocate(slot=slot, cookie=self)
             self._owned.append(interrupt)
         if isinstance(interrupt, ImsInterrupt):
-            return interrupt, CqIsr.IMS, interrupt.slot
+            if not self._parts.version.combined and interrupt.slot != own:
+                why = f"this port raises slot {own} and no other, not slot {interrupt.slot}"
+                raise UsageError("make a port", device=self.label, why=why)
+            return interrupt, CqIsr.IMS, interrupt.slot if self._parts.version.combined else 0
         if isinstance(interrupt, str) or interrupt.vector < 1:
             why = f'interrupt must be "ims", "poll", a slot\'s interrupt or that of vector 1 to 64, not {interrupt!r}'
             raise UsageError("make a port", device=self.label, why=why)

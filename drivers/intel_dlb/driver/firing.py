@@ -1,90 +1,77 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Raising a slot on request: one element through a directed port that is kept for that, whose interrupt is the slot."""
+"""Raising a slot on request: one element through a port that is kept for that; on DLB 2.0 through its own."""
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING
 
-from vfio_ims.errors import DeviceTimeout
-
-from ..hardware.elements import ELEMENT_SIZE, Command, Kind, pack
-from ..hardware.places import DOMAINS
+from ..hardware.elements import ELEMENT_SIZE
+from ..hardware.places import DOMAINS, LDB_PORTS, LDB_QUEUES
 from ..hardware.ports import CqIsr
 from .consumer import Consumer
-from .power import flush
-from .producer import Producer
-from .queues import configure_directed_queue
-from .setup import configure_port, interrupt_by
+from .source import DEPTH, Source
 
 if TYPE_CHECKING:
     from vfio_ims.device import Device
 
+    from ..hardware.places import Version
     from ..hardware.registers import Bar2
+    from .resources import Resources
 
 __all__ = ["Firing"]
 
-_DEPTH, _TIMEOUT = 8, 1.0
-
 
 class Firing:
-    """The last domain and the last directed port, which ``Resources`` gives to nobody else. Under the driver's lock."""
+    """The last domain and the last directed port, which nobody else is given. Under the driver's lock.
 
-    def __init__(self, device: Device, regs: Bar2, port: int) -> None:
-        self._device, self._regs, self._port = device, regs, port
-        self.domain = DOMAINS - 1
-        self._registers = regs.DIR[port]
-        self._consumer = Consumer(device.dma.allocate(ELEMENT_SIZE * _DEPTH), _DEPTH)
-        self._producer = Producer(device.bar(0), port, ldb=False)
-        self.slot: int | None = None
-        """The slot that the port refers to now."""
+    With DLB 2.0 a slot belongs to a consumer queue: its port is set up for the fire, and put back, with the last
+    load-balanced queue.
+    """
+
+    def __init__(self, device: Device, regs: Bar2, version: Version, resources: Resources) -> None:
+        self._device, self._regs, self._version, self._resources = device, regs, version, resources
+        self._domain = resources.domains.take(DOMAINS - 1)
+        self._port = resources.directed.take(version.directed - 1)
+        self._rings = [Consumer(device.dma.allocate(ELEMENT_SIZE * DEPTH), DEPTH) for _ in range(2)]
+        self.kept = Source(device, regs, self._rings[0], self._domain, self._port)
+        """The port that is kept."""
+        if version.combined:
+            resources.credits.take(DEPTH)
+        else:
+            resources.ldb_queues.take(LDB_QUEUES - 1)
+            resources.history.take(DEPTH)  # the first of all: from 0 on
+            resources.credits.take(DEPTH)
+            resources.directed_credits.take(DEPTH)
 
     def start(self) -> None:
-        """Set the port up; the device was reset, or its domain is empty."""
-        regs = self._regs
-        self._consumer.restart()
-        configure_directed_queue(regs, self._port)
-        configure_port(regs, self._registers, self.domain, self._consumer.iova, _DEPTH)
-        regs.DOMAIN[self.domain].CFG_VAS_CRD.write(count=_DEPTH)
-        regs.DIR_VALID[self.domain * len(regs.DIR) + self._port].VASQID_V.write(valid=1)
-        flush(regs)
+        """Set the kept port up; the device was reset, or its domain is empty."""
+        row = self._regs.DOMAIN[self._domain]
+        for register in row.registers:
+            getattr(row, register).write(count=DEPTH)
+        self.kept.set_up()
 
-    def raise_by(self, mode: CqIsr, vector: int) -> None:
-        """One interrupt by ``mode`` and ``vector``. On return the device has written its element, and sent it.
-
-        DeviceTimeout where the element does not come, or the port stays armed.
-        """
-        interrupt_by(self._regs, self._registers, mode, vector)
+    def fire(self, slot: int) -> None:
+        """Raise ``slot`` once. DeviceBusy where it is another's: of a port of DLB 2.0 that is in use."""
+        if self._version.combined:
+            self.kept.raise_by(CqIsr.IMS, slot)
+            return
+        if slot == LDB_PORTS + self._port:
+            self.kept.raise_by(CqIsr.IMS, 0)
+            return
+        ldb = slot < LDB_PORTS
+        numbers, number = (self._resources.ldb_ports, slot) if ldb else (self._resources.directed, slot - LDB_PORTS)
+        numbers.take(number)
         try:
-            self._producer.arm()
-            self._producer.send(pack(Command.NEW, 0, self._port, Kind.DIRECTED))
-            deadline = time.monotonic() + _TIMEOUT
-            while self._consumer.empty:
-                self._check(deadline, "the element that was to raise it did not come")
-            while self._armed:
-                self._check(deadline, "the port is still armed")
+            queue = LDB_QUEUES - 1 if ldb else None
+            source = Source(self._device, self._regs, self._rings[1], self._domain, number, queue)
+            source.set_up()
+            try:
+                source.raise_by(CqIsr.IMS, 0)
+            finally:
+                source.take_down()
         finally:
-            interrupt_by(self._regs, self._registers, CqIsr.OFF)
-            self._producer.pop(len(self._consumer.take(_DEPTH)) // ELEMENT_SIZE)
-
-    @property
-    def _armed(self) -> bool:
-        """Whether its interrupt is still to be sent: that ARMED reads back so is inferred."""
-        registers = [self._regs.DIR_ARMED_0, self._regs.DIR_ARMED_1, self._regs.DIR_ARMED_2]
-        return bool(registers[self._port // 32].read() >> self._port % 32 & 1)
-
-    def _check(self, deadline: float, why: str) -> None:
-        if time.monotonic() > deadline:
-            flush(self._regs)
-            hint = "reset the device"
-            raise DeviceTimeout(
-                "raise an interrupt", device=self._device.name, why=f"{why} in {_TIMEOUT:g} s", hint=hint
-            )
-
-    def illegal(self) -> None:
-        """An illegal command: the alarm vector interrupts."""
-        self._producer.send(pack(15))
-        flush(self._regs)
+            numbers.give(number)
 
     def close(self) -> None:
-        self._consumer.close()
+        for ring in self._rings:
+            ring.close()
