@@ -70,6 +70,14 @@ class Driver(Owner, ABC):
         the interrupt. The slot's message and mask are not touched.
         """
 
+    def fire_many(self, slots: Sequence[int]) -> Sequence[FireReport]:
+        """Make the device raise each of ``slots``, which differ, once; the report of each, in their order.
+
+        On return each is as after ``fire``. They may be in flight together: a driver that can submit them at once
+        does. Here they are fired one after the other.
+        """
+        return [self.fire(slot) for slot in slots]
+
     def fired(self, slots: Sequence[int]) -> Sequence[int] | None:
         """Those of ``slots`` that have fired since this was last asked, in one compiled call; None: not known.
 

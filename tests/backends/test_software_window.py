@@ -56,6 +56,18 @@ def test_blocks_are_registers_in_ascending_order(device, model) -> None:
     window.write_block(0x40, b"")
 
 
+def test_one_word_of_each_row_is_read(device, model) -> None:
+    window = device.window(0)
+    window.write_block(0x40, array.array("I", range(12)))
+    model.accesses.clear()
+    assert array.array("I", window.read_table(0x44, 16, array.array("I", [2, 0]))).tolist() == [9, 1]
+    assert model.accesses == [("r", 0, 0x64, 4), ("r", 0, 0x44, 4)]
+    assert window.read_table(0x44, 16, array.array("I")) == b""
+    for offset, row in ((0x42, 0), (0, 1 << 20)):
+        with pytest.raises(UsageError):
+            window.read_table(offset, 16, array.array("I", [row]))
+
+
 def test_a_table_is_written_row_by_row_and_step_by_step(device, model) -> None:
     window = device.window(0)
     model.accesses.clear()

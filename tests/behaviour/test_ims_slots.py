@@ -248,3 +248,20 @@ def test_a_closed_device_is_quiet_for_the_next_user(vfio_name: str) -> None:
         assert all(is_quiet(driver.ims.table, slot) for slot in (irq.slot, polled.slot))
         with driver.ims.allocate() as irq:
             assert delivered(driver, irq)
+
+
+def test_polled_slots_are_allocated_together_or_not_at_all(ims_driver: Driver) -> None:
+    domain = ims_driver.ims
+    if domain.table.limits.one_address:
+        pytest.skip("its slots share one address: it can be one word's only")
+    with domain.allocate() as other:
+        words = domain.allocate_polled_group(3)
+        for word in words:
+            ims_driver.fire(word.slot)
+            assert [each.wait(1 if each is word else 0) for each in words] == [each is word for each in words]
+        with pytest.raises(DeviceBusy):
+            domain.allocate_polled_group(domain.table.size)
+        assert len(domain.allocated) == 4
+        for word in words:
+            word.close()
+        assert domain.allocated == [other.slot]

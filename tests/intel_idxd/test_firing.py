@@ -257,3 +257,27 @@ def test_quiesce_waits_for_work_in_flight(dsa: Dsa) -> None:
 
 def test_drain_by_queue(dsa: Dsa) -> None:
     dsa.commander.run(Command.DRAIN_QUEUE, queue_operand(5))
+
+
+def test_many_slots_are_fired_together_and_each_is_reported(whole: Dsa) -> None:
+    with whole.ims.allocate_group(200) as group:
+        slots = list(group.slots)[::-1]
+        assert {report.status for report in whole.fire_many(slots)} == {FireStatus.SENT}
+        assert all(group[number].wait(1) for number in range(200))
+        for one in slots[::2]:
+            whole.ims.set_masked(one, True)
+        statuses = [report.status for report in whole.fire_many(slots)]
+        assert statuses == [FireStatus.PENDING, FireStatus.SENT] * 100
+        assert [report.status for report in whole.fire_many([slots[1]] * 3)] == [FireStatus.SENT] * 3
+        with pytest.raises(UsageError):
+            whole.fire_many([slots[1], whole.ims.table.size])
+        assert not whole.fire_many([])
+    assert not whole.in_flight.busy
+
+
+def test_of_many_those_that_the_device_refuses_are_named(dsa: Dsa) -> None:
+    with dsa.ims.allocate_group(3) as group, dsa.ims.allocate(pasid=5) as other:
+        slots = [*group.slots, other.slot]
+        statuses = [report.status for report in dsa.fire_many(slots)]
+        assert statuses == [FireStatus.SENT] * 3 + [FireStatus.REFUSED]
+    assert not dsa.in_flight.busy

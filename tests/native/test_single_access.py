@@ -127,6 +127,10 @@ def test_polling_is_one_load_a_look(window: MappedWindow, counted: Counted, widt
     assert len(looks) > 1
 
 
+def test_one_word_of_each_row_is_one_load_a_row(window: MappedWindow, counted: Counted) -> None:
+    assert counted(lambda: window.read_table(268, 16, array.array("I", [2, 0, 2]))) == loads(300, 268, 300)
+
+
 def test_a_table_is_one_store_a_step_in_order(window: MappedWindow, counted: Counted) -> None:
     steps = [(12, 1), (0, 0), (4, 0), (8, 0), (12, 0)]
     words = array.array("I", [0xFFFF_FFFF, 0xFF] * 2)

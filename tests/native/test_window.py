@@ -176,6 +176,31 @@ def test_a_block_is_what_single_accesses_would_be(window: MappedWindow, width: i
     assert window.read_block(0, 0, width) == b""
 
 
+def test_a_column_is_what_single_accesses_would_be(window: MappedWindow) -> None:
+    window.write_block(PAGE - 32, bytes(range(64)), 4)
+    words = window.read_table(PAGE - 32, 16, array.array("I", [3, 0, 1]))
+    assert words == b"".join(window.read32(PAGE - 32 + 16 * row).to_bytes(4, "little") for row in (3, 0, 1))
+    assert window.read_table(0, 16, array.array("I")) == b""
+    for refused in (
+        lambda: window.read_table(2, 16, array.array("I", [0])),
+        lambda: window.read_table(0, 16, array.array("I", [1 << 20])),
+        lambda: window.read_table(0, -16, array.array("I", [0])),
+        lambda: window.read_table(1 << 70, 16, array.array("I", [0])),
+        lambda: window.read_table(0, 16, b"abc"),
+    ):
+        with pytest.raises(UsageError):
+            refused()
+
+
+def test_a_column_that_no_mapping_allows_goes_to_the_trap(memory: int) -> None:
+    other = Other()
+    with MappedWindow(3 * PAGE, [Piece(memory, 0, 0, PAGE)], trap=other) as window:  # type: ignore[arg-type]
+        window.write32(PAGE - 4, 9)
+        found = array.array("I", window.read_table(PAGE - 4, 4, array.array("I", [1, 0])))
+        assert found[1] == 9
+    assert other.asked == [("read32", PAGE)]
+
+
 def test_a_block_is_refused_whole(window: MappedWindow, memory: int) -> None:
     for refused in (
         lambda: window.write_block(2 * PAGE - 4, b"\xff" * 8),

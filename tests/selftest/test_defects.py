@@ -379,3 +379,47 @@ def test_a_slot_whose_entry_keeps_half_of_it() -> None:
     assert layout.data == 8
     with open_model(with_store(Narrow, 4, 2)).driver as driver:
         assert run(driver, options=FAST).passed  # this platform's messages fit 8 bits
+
+
+class Swapped(TestedModel):
+    """Slots 4 and 7 are each other."""
+
+    def raise_slot(self, slot: int, pasid: int | None) -> FireStatus:
+        return super().raise_slot({4: 7, 7: 4}.get(slot, slot), pasid)
+
+
+@pytest.mark.parametrize("words", [True, False])
+def test_two_slots_that_are_fired_together_and_answer_for_each_other(words: bool) -> None:
+    opened = open_model(make_model(64, 8, base=Swapped))
+    with opened.driver:
+        report = run(opened.driver, options=Options(timeout=0.1, settle=0.01, words=words))
+    assert report.counts.misrouted > 0
+    assert {kind for kind, _ in names(report)} <= {Kind.ALIAS, Kind.MISROUTED}
+    assert {slot for finding in report.findings for slot in finding.slots} <= {4, 7}
+
+
+class Hasty(TestedDriver):
+    """Leaves the last of several slots out, and does not say so."""
+
+    def fire_many(self, slots: Sequence[int]) -> list[FireReport]:
+        return [self.fire(slot) for slot in slots[:1] + slots[:-1][1:]]
+
+
+def test_a_driver_that_reports_on_too_few_of_many() -> None:
+    report = failing(make_model(16, 4), Hasty)
+    ((kind, text),) = names(report)
+    assert kind is Kind.ERROR
+    assert "own words: fire_many(slots 0-3) must return a FireReport for each" in text
+
+
+class Skipping(TestedDriver):
+    """Of several slots fires all but the last, and reports that it was sent."""
+
+    def fire_many(self, slots: Sequence[int]) -> list[FireReport]:
+        return [self.fire(slot) for slot in slots[:-1]] + [FireReport(FireStatus.SENT)]
+
+
+def test_a_driver_that_does_not_fire_all_of_many_is_not_believed() -> None:
+    report = failing(make_model(16, 4), Skipping)
+    assert report.counts.lost > 0
+    assert Kind.DROPS in {kind for kind, _ in names(report)}

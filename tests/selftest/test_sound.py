@@ -2,6 +2,7 @@
 """A sound device passes, every fire is accounted for, and what it lacks is called not applicable."""
 
 import json
+import time
 
 import pytest
 
@@ -176,9 +177,14 @@ def test_it_prints_nothing_and_tells_how_far_it_is(capfd: pytest.CaptureFixture[
 
 
 def test_a_long_step_tells_how_far_it_is_on_the_way() -> None:
+    class Slow(TestedDriver):
+        def fire(self, slot, *, pasid=None):  # type: ignore[no-untyped-def]
+            time.sleep(0.06)
+            return super().fire(slot, pasid=pasid)
+
     heard: list[Progress] = []
-    with open_model(make_model(4, 2)).driver as driver:
-        run(driver, options=Options(timeout=1, settle=0.01, dwell=0.12), progress=heard.append)
+    with open_model(make_model(4, 2), Slow).driver as driver:
+        run(driver, options=Options(timeout=1, settle=0.01, words=False, reset=False), progress=heard.append)
     passes = [each.done for each in heard if each.step == "donor passes"]
     assert passes == sorted(passes), "it never goes back"
     assert {0, 2, 8} <= {*passes}, "two passes over four slots on two donors"

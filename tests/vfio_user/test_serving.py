@@ -127,6 +127,27 @@ def test_many_writes_arrive_in_order(link, device, multi):
     assert link.read(0, 0x280, 9) == b"c" * 9
 
 
+def test_many_reads_and_blocks_arrive_in_order_and_are_answered_in_it(link, device):
+    link.write_many(0, [(0x100 + 4 * n, struct.pack("<I", n)) for n in range(500)])
+    device.accesses.clear()
+    places = [0x100 + 4 * (499 - n) for n in range(500)]
+    assert struct.unpack("<500I", link.read_many(0, places, 4)) == tuple(range(499, -1, -1))
+    assert device.accesses == [("read", 0, place, 4) for place in places]
+    assert link.read_many(0, [], 4) == b""
+    device.accesses.clear()
+    link.write_many(0, [(0x400 + 64 * n, bytes([n]) * 64) for n in range(20)])
+    assert device.accesses == [("write", 0, 0x400 + 64 * n, 64) for n in range(20)]
+    assert link.read_many(0, [0x400 + 64 * 19, 0x400], 64) == bytes([19]) * 64 + bytes(64)
+
+
+def test_a_bad_read_among_many_is_reported_and_the_next_is_served(link):
+    with pytest.raises(DeviceError) as caught:
+        link.read_many(0, [0x100, 0x5000, 0x104, 0x108], 4)
+    assert caught.value.errno == 22
+    link.write(0, 0x100, b"next")
+    assert link.read_many(0, [0x100] * 3, 4) == b"next" * 3
+
+
 @pytest.mark.parametrize("multi", [True, False])
 def test_a_bad_write_among_many_is_reported(link, multi):
     link._accesses._multi = multi

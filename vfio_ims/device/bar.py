@@ -32,7 +32,8 @@ class Bar:
         self.write8, self.write16 = window.write8, window.write16
         self.write32, self.write64 = window.write32, window.write64
         self.read_block, self.write_block = window.read_block, window.write_block
-        self.write_table, self.poll, self.mapped = window.write_table, window.poll, window.mapped
+        self.read_table, self.write_table = window.read_table, window.write_table
+        self.poll, self.mapped = window.poll, window.mapped
 
     def bind(self, block: type[B], base: int = 0) -> B:
         """The registers of ``block`` on this BAR, from ``base`` bytes."""

@@ -87,19 +87,35 @@ class SlotAllocator:
     def allocate_polled(self, slot: int | None, pasid: int | None) -> tuple[int, PolledWord]:
         """Take one slot, or exactly ``slot``, and point it at a word of DMA memory; returns both."""
         slots = self._records.take(1, slot)
+        return slots[0], self._point_at_words(slots, pasid)[0]
+
+    def allocate_polled_group(self, count: int, pasid: int | None) -> list[tuple[int, PolledWord]]:
+        """Take ``count`` slots and point each at a word of its own; returns both of each."""
+        slots = self._records.take(count)
+        return list(zip(slots, self._point_at_words(slots, pasid), strict=True))
+
+    def _point_at_words(self, slots: Sequence[int], pasid: int | None) -> list[PolledWord]:
+        """Point ``slots``, taken just now, at words of DMA memory; what fails gives them back."""
+        records = self._records
+        words: list[PolledWord] = []
         try:
-            word, neighbour = self._words.take(), self._neighbour(slots)
-            self._records.message[slots[0]] = word.message
-            self._check_address(slots[0], word.message, neighbour)
-            self.discharge(slots, neighbour)
-            self._records.set_masked(slots, False)
-            if pasid is not None:
-                self._records.pasid[slots[0]] = pasid
-            self._table.write(slots[0], self._records.slot(slots[0]))
+            for part in self._by_address(slots) if self._groups else (slots,):
+                neighbour = beside = self._neighbour(part)
+                for slot in part:
+                    word = self._words.take()
+                    records.message[slot] = word.message
+                    words.append(word)
+                    self._check_address(slot, word.message, beside)
+                    if self._table.limits.one_address:
+                        beside = word.message
+                self.discharge(part, neighbour)
+                records.set_masked(part, False)
+                records.set_owners(part, pasid, any_pasid=False)
+                self._table.write_many([(slot, records.slot(slot)) for slot in part])
         except BaseException:
             self.take_back(slots, "a failed allocation")
             raise
-        return slots[0], word
+        return words
 
     def check_address(self, slot: int, message: Message) -> None:
         """Raise UnsupportedError where ``slot`` cannot hold ``message`` beside the slots in use."""

@@ -135,6 +135,15 @@ class ImsDomain(Owner):
         with self._lock:
             return PolledSlot(self, self._records, *self._allocator.allocate_polled(slot, pasid))
 
+    def allocate_polled_group(self, count: int, *, pasid: int | None = None) -> list[PolledSlot]:
+        """Allocate ``count`` polled slots or none, written in one compiled call."""
+        self.check_open("allocate polled slots")
+        Request(count, pasid=pasid).check(self.table, self.label, 0)
+        with self._lock:
+            return [
+                PolledSlot(self, self._records, *one) for one in self._allocator.allocate_polled_group(count, pasid)
+            ]
+
     # --- allocated slots ----------------------------------------------------------------------------------------------
 
     def interrupt(self, slot: int) -> ImsInterrupt:

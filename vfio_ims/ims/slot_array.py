@@ -193,16 +193,15 @@ class SlotArray:
             return [index for index, bit in zip(indices, bits, strict=True) if bit == layout.pending_when]
         if not indices or layout.pending is None or layout.control is None:
             return []
-        if len(indices) < _FEW or not layout.dense:
-            return [index for index in indices if self.pending(index)]
-        first, last = _ends(indices)
-        span = self._bar.read_block(layout.at(first), (last - first + 1) * layout.stride // 4)
-        column = span[layout.control + layout.pending // 8 :: layout.stride]
+        lowest, highest = _ends(indices)
+        layout.at(lowest), layout.at(highest)
+        words = self._bar.read_table(layout.offset + layout.control, layout.stride, array("I", indices))
+        column = words[layout.pending // 8 :: 4]
         bit = 1 << layout.pending % 8
         held = bit if layout.pending_when else 0
         if not any(byte & bit == held for byte in set(column)):
             return []
-        return [index for index in indices if column[index - first] & bit == held]
+        return [index for index, byte in zip(indices, column, strict=True) if byte & bit == held]
 
     def drop_pending(self, indices: Sequence[int]) -> list[int]:
         """Write away what these slots hold back. Returns those that the device gives no means for: here all or none."""

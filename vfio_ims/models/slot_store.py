@@ -73,6 +73,10 @@ class SlotStore:
         self._reset_control = layout.control_word(Slot(masked=reset_masked))
         self._kept = self._kept_bits()
         self._limited = _limited_words(layout)
+        self._stride, self._control = layout.stride, layout.control
+        self._words = {at for at in (layout.low, layout.high, layout.data) if at is not None}
+        self._whole = not self._packed and not layout.limits.one_address
+        self._plain = self._whole and self._dense and not self.beside.places
         self.reset()
 
     @property
@@ -127,17 +131,19 @@ class SlotStore:
 
     def covers(self, offset: int) -> bool:
         """Whether ``offset`` in the BAR is the table's: in an entry, or in a register beside them."""
+        if self._plain:
+            return offset in self.span
         return (offset in self.span and (self._dense or self.layout.covers(offset))) or self.beside.covers(offset)
 
     def answer(self, offset: int, size: int) -> bytes:
         """A read by the client at ``offset`` in the BAR."""
-        if offset in self.span and not self.beside.covers(offset):
+        if self._plain or (offset in self.span and not self.beside.covers(offset)):
             return self.load(offset - self.span.start, size)
         return self.beside.load(offset, size)
 
     def take(self, offset: int, data: bytes) -> list[int]:
         """A write by the client at ``offset`` in the BAR; returns the slots that may be unmasked now."""
-        if offset in self.span and not self.beside.covers(offset):
+        if self._plain or (offset in self.span and not self.beside.covers(offset)):
             return self.store(offset - self.span.start, data)
         return self.beside.store(offset, data)
 
@@ -159,6 +165,8 @@ class SlotStore:
 
     def store(self, offset: int, data: bytes) -> list[int]:
         """A write by the client; returns the entries whose control word it touched."""
+        if self._whole and len(data) == 4 and not offset & 3:
+            return self._store_word(offset, data)
         touched: list[int] = []
         layout = self.layout
         if self._packed:
@@ -183,6 +191,22 @@ class SlotStore:
                 self.beside.address[word != layout.low] = _WORD.unpack(cell)[0]
             self._memory[at : at + 4] = bytes(cell)
         return touched
+
+    def _store_word(self, offset: int, data: bytes) -> list[int]:
+        """A whole word of a plain entry: what a table is written with, thousands at a time."""
+        index, word = divmod(offset, self._stride)
+        if word == self._control:
+            self._drop_pending(index, data, 0)
+            kept = _WORD.unpack(data)[0] & self._kept | self._pending_bit(index)
+            self._memory[offset : offset + 4] = _WORD.pack(kept)
+            return [index]
+        if word in self._limited:
+            mask, fixed = self._limited[word]
+            data = _WORD.pack(_WORD.unpack(data)[0] & mask | fixed)
+        elif word not in self._words:
+            return []
+        self._memory[offset : offset + 4] = data
+        return []
 
     def _store_packed(self, offset: int, data: bytes) -> None:
         mask = (1 << self.layout.limits.data_bits) - 1

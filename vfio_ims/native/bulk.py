@@ -45,6 +45,7 @@ class BulkAccess:
     if TYPE_CHECKING:
         # The single accesses, for what no mapping allows.
         def read8(self, offset: int) -> int: ...
+        def read32(self, offset: int) -> int: ...
         def write32(self, offset: int, value: int) -> None: ...
         def _refused(self, status: int, operation: str, width: int) -> VfioImsError: ...
 
@@ -123,6 +124,21 @@ class BulkAccess:
             for row in range(count):
                 for at, source in steps:
                     self.write32(offset + rows[row] * stride + at, values[row * per_row + source])
+
+    def read_table(self, offset: int, stride: int, indices: Buffer) -> bytes:
+        """Read the 32-bit word at ``offset + index * stride`` of each row, once, in the order of ``indices``."""
+        ffi, lib = native()
+        try:
+            rows = ffi.from_buffer("uint32_t[]", indices)
+            if memoryview(indices).nbytes != 4 * len(rows):
+                raise ValueError("the rows' numbers must be native uint32")
+            out = ffi.new("uint32_t[]", max(len(rows), 1))
+            status = lib.window_read_table(self._handle, offset, stride, rows, len(rows), out)
+        except (ValueError, OverflowError, TypeError) as error:
+            raise UsageError(f"read a table at {offset}", device=self.label, why=str(error)) from None
+        if status and self._takes_trap(status, f"read a table at {offset}", 4):
+            return b"".join(self.read32(offset + index * stride).to_bytes(4, "little") for index in rows)
+        return bytes(ffi.buffer(out, 4 * len(rows)))
 
     def store64(self, offset: int, data: Buffer, *, pieces: bool = False) -> None:
         """Store 64 bytes as one write (MOVDIR64B, ST64B); ``pieces`` stores 8 times 8 bytes instead: models only.

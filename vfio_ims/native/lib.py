@@ -137,6 +137,9 @@ class Lib(Protocol):
         words_per_row: int,
         /,
     ) -> int: ...
+    def window_read_table(
+        self, window: CData, offset: int, stride: int, indices: CData, rows: int, out: CData, /
+    ) -> int: ...
     def window_store64(
         self, window: CData, offset: int, data: CData, count: int, stride: int, span: int, pieces: bool, /
     ) -> int: ...

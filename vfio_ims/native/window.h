@@ -39,6 +39,9 @@ int window_poll(struct window *w, uint64_t offset, uint32_t width, uint64_t mask
                 int64_t timeout_ns, uint64_t *value);
 int window_write_table(struct window *w, uint64_t offset, uint64_t stride, const uint32_t *indices, uint64_t rows,
                        const uint32_t *steps, uint32_t step_count, const uint32_t *words, uint32_t words_per_row);
+/* The 32-bit word at offset + index * stride of each row. */
+int window_read_table(struct window *w, uint64_t offset, uint64_t stride, const uint32_t *indices, uint64_t rows,
+                      uint32_t *out);
 /* The i-th 64 bytes go to offset + (i * stride) % span. `pieces`: eight 8-byte stores each instead of one. */
 int window_store64(struct window *w, uint64_t offset, const void *data, uint64_t count, uint64_t stride,
                    uint64_t span, int pieces);

@@ -70,6 +70,36 @@ int window_write_block(struct window *w, uint64_t offset, uint64_t count, uint32
     return ACCESS_OK;
 }
 
+LOOP void read_words(const uint8_t *table, uint64_t stride, const uint32_t *indices, uint64_t rows, uint32_t *out)
+{
+    for (uint64_t row = 0; row < rows; row++)
+        out[row] = mmio_load32(table + indices[row] * stride);
+}
+
+int window_read_table(struct window *w, uint64_t offset, uint64_t stride, const uint32_t *indices, uint64_t rows,
+                      uint32_t *out)
+{
+    uint64_t near = UINT32_MAX, far = 0;
+    int status;
+
+    if (rows == 0)
+        return ACCESS_OK;
+    for (uint64_t row = 0; row < rows; row++) {
+        near = indices[row] < near ? indices[row] : near;
+        far = indices[row] > far ? indices[row] : far;
+    }
+    if ((offset | stride) & 3)
+        return ACCESS_MISALIGNED;
+    if (offset > w->size || stride > w->size || (stride && far > w->size / stride))
+        return ACCESS_BOUNDS;
+    /* The span as one range: where part of it has no mapping, the rows are read one by one by the caller. */
+    status = window_enter(w, offset + near * stride, (far - near) * stride + 4, 4, PAGE_READ);
+    if (status)
+        return status;
+    WINDOW_ACCESS(w, ACCESS_GONE, read_words(w->base + offset, stride, indices, rows, out));
+    return ACCESS_OK;
+}
+
 LOOP int poll_until(struct window *w, const uint8_t *at, uint32_t width, uint64_t mask, uint64_t expected,
                       int64_t deadline, uint64_t *value)
 {

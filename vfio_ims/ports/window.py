@@ -58,6 +58,13 @@ class Window(Protocol):
         """
         ...
 
+    def read_table(self, offset: int, stride: int, indices: Buffer) -> bytes:
+        """Read one 32-bit word of each row of a table: of row ``index`` the one at ``offset + index * stride``.
+
+        ``indices`` are native uint32, in whose order the words are returned; each is read once.
+        """
+        ...
+
     def store64(self, offset: int, data: Buffer, *, pieces: bool = False) -> None:
         """Store 64 bytes to a portal as one write (MOVDIR64B, ST64B). ``pieces``: eight 8-byte stores, models only."""
         ...

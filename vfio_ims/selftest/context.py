@@ -13,18 +13,20 @@ from typing import TYPE_CHECKING
 
 from vfio_ims.authors import place_of
 from vfio_ims.counted import by_count, counted
+from vfio_ims.driver import Driver
 from vfio_ims.errors import UnsupportedError, UsageError
 from vfio_ims.ims import FireReport
+from vfio_ims.selftest.findings import name_slots
 from vfio_ims.selftest.options import Options, Progress, ProgressSink
 
 if TYPE_CHECKING:
-    from vfio_ims.driver import Driver
     from vfio_ims.ims.donor import Donor
 
 __all__ = ["Broken", "Context", "NotApplicable"]
 
 _FULL_WAITS, _SETTLED_WAITS = 2, 20
 _QUICK = 0.002
+_ENOUGH = 64  # latencies, to judge the mount by
 _MOST_SILENT_REFIRES = 24
 
 
@@ -41,15 +43,15 @@ class Broken(Exception):
 
 
 class Context:
-    """One driver under test. ``settle``: seconds after which nothing more comes on this mount."""
+    """One driver under test."""
 
     def __init__(self, driver: Driver, options: Options, progress: ProgressSink | None = None) -> None:
         self.driver, self.options, self._progress = driver, options, progress
         self.domain = driver.ims
-        self.settle = driver.device.port.settle if options.settle is None else options.settle
         size = self.domain.table.size
         self.slots = range(size if options.slots is None else min(size, options.slots))
         self.latencies: list[float] = []
+        self._usual: float | None = None
         self._silences = self._silent_refires = 0
         self._step = ""
         self._reported_at = 0.0
@@ -67,12 +69,33 @@ class Context:
         except UnsupportedError:
             raise
         except Exception as error:
-            place = place_of(error, [Path(str(sys.modules[type(self.driver).__module__].__file__)).parent])
-            hint = getattr(error, "hint", "") or (f"look at {place}" if place else "")
-            raise Broken(f"fire(slot {slot}) raised {type(error).__name__}: {error}", hint) from error
+            raise self._broken(f"fire(slot {slot})", error) from error
         if not isinstance(report, FireReport):
             raise Broken(f"fire(slot {slot}) must return a FireReport, not {report!r}", "Driver.fire: docs/contract.md")
         return report
+
+    def fire_many(self, slots: Sequence[int]) -> Sequence[FireReport]:
+        """``driver.fire_many``; Broken where it raises. One by one where the driver has none of its own.
+
+        What fails then names its slot.
+        """
+        if type(self.driver).fire_many is Driver.fire_many:
+            return [self.fire(slot) for slot in slots]
+        what = f"fire_many({name_slots(slots)})"
+        try:
+            reports: object = self.driver.fire_many(slots)
+        except Exception as error:
+            raise self._broken(what, error) from error
+        given = reports if isinstance(reports, Sequence) else ()
+        if len(given) != len(slots) or not all(isinstance(report, FireReport) for report in given):
+            why = f"{what} must return a FireReport for each, not {reports!r}"
+            raise Broken(why, "Driver.fire_many: docs/contract.md")
+        return given
+
+    def _broken(self, call: str, error: Exception) -> Broken:
+        place = place_of(error, [Path(str(sys.modules[type(self.driver).__module__].__file__)).parent])
+        hint = getattr(error, "hint", "") or (f"look at {place}" if place else "")
+        return Broken(f"{call} raised {type(error).__name__}: {error}", hint)
 
     def status(self) -> str:
         """What the device's registers say."""
@@ -117,6 +140,21 @@ class Context:
             if left <= 0:
                 return False
             poll.poll(left * 1000)
+
+    @property
+    def settle(self) -> float:
+        """Seconds after which nothing more comes: what was asked for, or else the mount's own time.
+
+        Less than that once this device, on this mount, was seen to be much faster: twenty times what almost every
+        interrupt takes, and longer than an echo does that the dwell time shows.
+        """
+        given = self.options.settle
+        if given is not None:
+            return given
+        most = self.driver.device.port.settle
+        if self._usual is None and len(self.latencies) >= _ENOUGH:
+            self._usual = sorted(self.latencies)[-1 - len(self.latencies) // 50]
+        return most if self._usual is None else min(most, max(20 * self._usual, 2 * self.options.dwell))
 
     def pause(self, seconds: float) -> None:
         """Drain events for ``seconds``."""

@@ -33,7 +33,7 @@ def masks(context: Context, evidence: SlotEvidence, tally: Tally, group: ImsGrou
     vectors = {slot: interrupts[slot].donor for slot in group.slots}
     slots = [slot for slot in group.slots if slot not in skip]
     group.mask()
-    leaks = fire_withheld(context, tally, slots, vectors, context.fire)
+    leaks = fire_withheld(context, tally, slots, vectors, context.fire_many)
     evidence.leaks |= leaks
     if not table.has_pending:
         group.unmask()
@@ -43,9 +43,8 @@ def masks(context: Context, evidence: SlotEvidence, tally: Tally, group: ImsGrou
     evidence.no_pending.update(slot for slot in slots if slot not in shown and slot not in leaks)
     held = [slot for slot in slots if slot in shown]
 
-    def release(slot: int) -> FireReport | None:
-        interrupts[slot].unmask()
-        return None
+    def release(some: Sequence[int]) -> None:
+        context.domain.set_all_masked(some, False)
 
     firing = Rounds(context, evidence, tally, interrupts, vectors, act=release)
     before = dict(evidence.lost)
@@ -65,7 +64,7 @@ def fire_withheld(
     tally: Tally,
     slots: Sequence[int],
     vectors: Mapping[int, int],
-    fire: Callable[[int], FireReport],
+    fire: Callable[[Sequence[int]], Sequence[FireReport]],
     check: Callable[[int, FireReport], None] = lambda slot, report: None,
 ) -> set[int]:
     """Fire slots that must raise nothing; returns those that did. ``check`` sees each report.
@@ -81,15 +80,15 @@ def fire_withheld(
         context.domain.hub.drain()
         extras = ledger.take_extras()
         for extra in extras:
-            near = {extra.account.last} if certain else {extra.account.last, extra.account.before}
+            near = {extra.last} if certain else {extra.last, extra.before}
             (leaks if certain else suspects).update(slot for slot in near if slot is not None)
         return bool(extras)
 
-    for shots in rounds(slots, [vectors[slot] for slot in slots]):
+    for shots in rounds(slots, [vectors[slot] for slot in slots], skewed=True):
         context.report_progress(done, len(slots))
         for slot in shots:
             ledger.by_vector[vectors[slot]].remember(slot)
-            report = fire(slot)
+        for slot, report in zip(shots, fire(shots), strict=True):
             check(slot, report)
             tally.refused += report.status is FireStatus.REFUSED
         if careful and careful < _MOST_CAREFUL:
@@ -104,7 +103,7 @@ def fire_withheld(
     find_leaks(certain=bool(careful))
     for slot in sorted(suspects - leaks)[:_MOST_CAREFUL]:
         tally.refires += 1
-        fire(slot)
+        fire((slot,))
         context.pause(context.settle)
         if ledger.take_extras():
             leaks.add(slot)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from vfio_ims.errors import UnsupportedError
@@ -33,17 +34,20 @@ def pasids(context: Context, evidence: SlotEvidence, tally: Tally, skip: frozens
         vectors = {slot: interrupts[slot].donor for slot in group.slots}
         slots = [slot for slot in group.slots if slot not in skip]
 
+        def fire_as(pasid: int) -> Callable[[Sequence[int]], list[FireReport]]:
+            return lambda some: [context.fire(slot, pasid) for slot in some]
+
         def check(slot: int, report: FireReport) -> None:
             if report.status is not FireStatus.REFUSED:
                 evidence.unreported.add(slot)
 
         try:
-            leaks = fire_withheld(context, tally, slots, vectors, lambda slot: context.fire(slot, other), check)
+            leaks = fire_withheld(context, tally, slots, vectors, fire_as(other), check)
         except UnsupportedError as error:
             raise NotApplicable(f"the driver cannot tag work with a PASID here: {error.why or error}") from error
         evidence.pasid_leaks |= leaks
         evidence.unreported -= leaks  # what is raised is not refused, and reported as that
-        firing = Rounds(context, evidence, tally, interrupts, vectors, act=lambda slot: context.fire(slot, own))
+        firing = Rounds(context, evidence, tally, interrupts, vectors, act=fire_as(own))
         for shots in rounds(slots, [vectors[slot] for slot in slots]):
             firing.fire_round(shots)
         firing.finish()

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from vfio_ims.selftest.reconcile import rounds
+from vfio_ims.selftest.reconcile import Extra, rounds
 from vfio_ims.selftest.round import Rounds
 
 if TYPE_CHECKING:
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from vfio_ims.selftest.context import Context
     from vfio_ims.selftest.counts import Tally
     from vfio_ims.selftest.slot_evidence import SlotEvidence
+
+_ROUNDS = 16  # of the first pass that share one dwell time
 
 __all__ = ["donor_passes", "pairing", "pass_count", "passes_of", "vectors_of"]
 
@@ -62,7 +64,7 @@ def donor_passes(
     """All passes over ``group``, firing the slots that are not in ``skip``.
 
     ``programmed``: the table holds the first pass's messages already. In the very first pass slots fire one after the
-    other, each is measured, and left alone for the dwell time, so that an echo shows and is its own.
+    other and each is measured; a few rounds are then left alone for the dwell time, so that an echo shows.
     """
     domain, slots = context.domain, list(group.slots)
     interrupts = {interrupt.slot: interrupt for interrupt in group}
@@ -74,10 +76,21 @@ def donor_passes(
             domain.retarget(slots, [vectors[slot] for slot in slots])
         careful = number == 0 and not evidence.after_reset
         firing = Rounds(context, evidence, tally, interrupts, vectors, number=number)
-        done = 0
-        for shots in rounds(fired, [vectors[slot] for slot in fired]):
-            context.report_progress(number * len(fired) + done, passes * len(fired))
-            firing.fire_round(shots, apart=careful, dwell=context.options.dwell if careful else 0.0)
-            done += len(shots)
+        whole = list(rounds(fired, [vectors[slot] for slot in fired], skewed=not careful))
+        done = number * len(fired)
+        for first in range(0, len(whole), _ROUNDS):
+            some, extras = whole[first : first + _ROUNDS], list[Extra]()
+            for shots in some:
+                context.report_progress(done, passes * len(fired))
+                if careful:
+                    extras += firing.fire_apart(shots)
+                else:
+                    firing.fire_round(shots)
+                done += len(shots)
+            if careful:
+                context.pause(context.options.dwell)
+                extras += firing.settled()
+            if extras:
+                firing.fire_again(some, extras)
         firing.finish()
     context.report_progress(passes * len(fired), passes * len(fired))

@@ -6,8 +6,9 @@ This shows aliasing also where there is one donor only. A word is a flag: it doe
 
 from __future__ import annotations
 
-import contextlib
 import time
+from collections.abc import Iterator, Sequence
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 from vfio_ims.errors import UnsupportedError
@@ -25,47 +26,67 @@ __all__ = ["words"]
 
 
 def words(context: Context, evidence: SlotEvidence, tally: Tally, skip: frozenset[int]) -> None:
-    """All entries are written and read back, then each of those not in ``skip`` is fired and its word looked at."""
+    """All entries are written and read back, then those not in ``skip`` are fired and their words looked at."""
     if not context.options.words:
         raise NotApplicable("left out as asked")
-    with contextlib.ExitStack() as stack:
-        polled: dict[int, PolledSlot] = {}
-        for slot in context.slots:
-            try:
-                polled[slot] = stack.enter_context(context.domain.allocate_polled(slot=slot))
-            except UnsupportedError as error:
-                raise NotApplicable(error.why) from error
-        stack.callback(context.domain.release, list(polled), "the self-test")  # in one call, before each is closed
+    try:
+        group = context.domain.allocate_polled_group(len(context.slots))
+    except UnsupportedError as error:
+        raise NotApplicable(error.why) from error
+    polled = {word.slot: word for word in group}
+    try:
         read_back(context, evidence)
-        for slot in context.slots:
-            context.report_progress(slot, len(context.slots))
-            if slot in skip:
-                continue
-            tally.fired += 1
-            evidence.sent[slot] += 1
-            report = context.fire(slot)
-            if report.status is FireStatus.REFUSED:
-                tally.refused += 1
-                tally.lost += 1
-                evidence.lost[slot] += 1
-                evidence.refusals.setdefault(slot, str(report))
-                continue
-            answers = evidence.holds.get(slot, slot)  # an entry that reads back as another's will answer for it
-            if not polled[answers].wait(context.fire_timeout):
-                context.silence()
-                _explain(context, evidence, tally, polled, slot)
-            elif answers == slot:
-                tally.delivered += 1
-                evidence.worked.add(slot)
-            else:
-                tally.misrouted += 1
-                evidence.answers[slot] = answers
+        for batch in _batches(context, [slot for slot in context.slots if slot not in skip]):
+            context.report_progress(batch[0], len(context.slots))
+            _fire(context, evidence, tally, polled, batch)
         context.pause(context.settle)
         for slot, word in polled.items():
             if word.poll():  # set again after it was found and cleared
                 tally.duplicated += 1
                 evidence.echoes[slot] += 1
         context.report_progress(len(context.slots), len(context.slots))
+    finally:
+        context.domain.release(list(polled), "the self-test")
+
+
+def _batches(context: Context, slots: Sequence[int]) -> Iterator[list[int]]:
+    """``slots`` in batches of neighbours, as many as there are donors: one round of the first pass.
+
+    Two that write each other's words do not show when they are fired together: these two fire apart there. Where there
+    are fewer slots than it takes for later rounds to separate them as well, each is fired alone.
+    """
+    donors = len(context.domain.eligible_vectors)
+    size = donors if len(context.slots) >= donors * donors else 1
+    for _, batch in groupby(slots, lambda slot: slot // size):
+        yield list(batch)
+
+
+def _fire(
+    context: Context, evidence: SlotEvidence, tally: Tally, polled: dict[int, PolledSlot], slots: Sequence[int]
+) -> None:
+    """Fire ``slots`` together, then look at the word of each."""
+    tally.fired += len(slots)
+    evidence.sent.update(slots)
+    silent = []
+    for slot, report in zip(slots, context.fire_many(slots), strict=True):
+        if report.status is FireStatus.REFUSED:
+            tally.refused += 1
+            tally.lost += 1
+            evidence.lost[slot] += 1
+            evidence.refusals.setdefault(slot, str(report))
+            continue
+        answers = evidence.holds.get(slot, slot)  # an entry that reads back as another's will answer for it
+        if not polled[answers].wait(context.fire_timeout):
+            context.silence()
+            silent.append(slot)
+        elif answers == slot:
+            tally.delivered += 1
+            evidence.worked.add(slot)
+        else:
+            tally.misrouted += 1
+            evidence.answers[slot] = answers
+    for slot in silent:  # last: it looks at every word, and clears them
+        _explain(context, evidence, tally, polled, slot)
 
 
 def _explain(context: Context, evidence: SlotEvidence, tally: Tally, polled: dict[int, PolledSlot], slot: int) -> None:

@@ -46,11 +46,16 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class Extra:
-    """``count`` events more than fires. ``late``: the slot whose overdue event the first of them was."""
+    """``count`` events more than fires. ``late``: the slot whose overdue event the first of them was.
+
+    ``last``, ``before``: the slots that had fired there last when they were taken.
+    """
 
     account: Account
     count: int
     late: int | None = None
+    last: int | None = None
+    before: int | None = None
 
 
 class Ledger:
@@ -72,7 +77,7 @@ class Ledger:
                 account.open = None
                 new -= 1
             if new:
-                extras.append(Extra(account, new, account.overdue))
+                extras.append(Extra(account, new, account.overdue, account.last, account.before))
                 account.overdue = None
         return extras
 
@@ -83,10 +88,18 @@ class Ledger:
             account.open = account.overdue = None
 
 
-def rounds(slots: Sequence[int], vectors: Sequence[int]) -> Iterator[list[int]]:
-    """``slots`` in rounds in which each vector occurs once at most; ``vectors[n]`` is the n-th slot's."""
+def rounds(slots: Sequence[int], vectors: Sequence[int], *, skewed: bool = False) -> Iterator[list[int]]:
+    """``slots`` in rounds in which each vector occurs once at most; ``vectors[n]`` is the n-th slot's.
+
+    ``skewed``: each vector's slots start at another place, so that slots that lie side by side are rarely in one round:
+    two that answer for each other do not show when they are fired together.
+    """
     queues: dict[int, list[int]] = {}
     for slot, vector in zip(slots, vectors, strict=True):
         queues.setdefault(vector, []).append(slot)
+    if skewed:
+        for number, (vector, queue) in enumerate(queues.items()):
+            start = number % len(queue)
+            queues[vector] = queue[start:] + queue[:start]
     for turn in range(max(map(len, queues.values()), default=0)):
         yield [queue[turn] for queue in queues.values() if turn < len(queue)]

@@ -1,10 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rounds of fires, one message in flight a donor; a fire and an event that do not match are refired at once."""
+"""Rounds of fires, one message in flight a donor: fired together, learned from one drain of the events.
+
+A fire and an event that do not match are refired at once.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from vfio_ims.ims import FireReport, FireStatus
@@ -23,7 +27,8 @@ __all__ = ["Rounds"]
 class Rounds:
     """Fires slots that must arrive, each at ``vectors[slot]``, whose owners are ``interrupts[slot]``.
 
-    ``number``: the pass, for the routes in the evidence. ``act``: what sends the message; ``fire`` unless it is given.
+    ``number``: the pass, for the routes in the evidence. ``act``: what sends the messages; ``fire_many`` unless it is
+    given.
     """
 
     def __init__(
@@ -35,37 +40,66 @@ class Rounds:
         vectors: Mapping[int, int],
         *,
         number: int | None = None,
-        act: Callable[[int], FireReport | None] | None = None,
+        act: Callable[[Sequence[int]], Sequence[FireReport] | None] | None = None,
     ) -> None:
         self._context, self._evidence, self._tally = context, evidence, tally
         self._interrupts, self._vectors, self._number = interrupts, vectors, number
-        self._act = act or context.fire
+        self._act = act or context.fire_many
         self.ledger = Ledger(context.donors())
         self.refire = Refire(context, tally, self.ledger, vectors)
         self._refires = act is None  # a fire that is no plain one cannot simply be repeated
 
-    def fire_round(self, slots: Sequence[int], *, apart: bool = False, dwell: float = 0.0) -> None:
-        """Fire ``slots``, whose vectors differ: all, then wait for all; or, ``apart``, each after the other arrived.
+    def fire_round(self, slots: Sequence[int]) -> None:
+        """Fire ``slots``, whose vectors differ, all together, and see who was woken."""
+        self._extras(self.settled())
+        start, shots = time.perf_counter(), self._shoot(slots)
+        self._context.domain.hub.drain()
+        silent = [slot for slot in slots if slot not in shots or not self._arrives(slot, shots[slot], start)]
+        self._explain_all(silent, self.settled())
 
-        ``dwell``: seconds to leave them alone, so that an echo is theirs.
+    def fire_apart(self, slots: Sequence[int]) -> list[Extra]:
+        """Fire ``slots``, whose vectors differ, each after the other arrived, and measure how long that takes.
+
+        Returns what came beyond the fires: whose it is, ``fire_again`` finds out.
         """
-        self._extras(self._settled())
-        silent, waiting, extras = [], [], list[Extra]()
+        extras, silent = self.settled(), []
         for slot in slots:
-            shot = self._shoot(slot)
-            if shot is None:
+            start, shots = time.perf_counter(), self._shoot((slot,))
+            if not shots or not self._arrives(slot, shots[slot], start, measured=True):
                 silent.append(slot)
-            elif not apart:
-                waiting.append((slot, *shot))
-            else:
-                if self._arrives(slot, *shot, measured=True):
-                    extras += self._beside(slot, slots)
-                else:
-                    silent.append(slot)
-        silent += [slot for slot, base, start in waiting if not self._arrives(slot, base, start, measured=False)]
-        if dwell:
-            self._context.pause(dwell)
-        extras += self._settled()
+        if silent:
+            self._explain_all(silent, extras + self.settled())
+            extras = []
+        return extras + self.settled()
+
+    def fire_again(self, rounds: Sequence[Sequence[int]], seen: Sequence[Extra]) -> None:
+        """Refire ``rounds`` of slots, among which extra events were ``seen``.
+
+        Each slot alone, every donor watched, and each round left alone for the dwell time: then an echo is its own.
+        """
+        before = self._evidence.weight()
+        for slots in rounds:
+            extras = list[Extra]()
+            for slot in slots:
+                self._refire(slot)
+                extras += self._beside(slot, slots)
+            self._context.pause(self._context.options.dwell)
+            self._extras(extras + self.settled())
+        again = self._evidence.weight() > before
+        self._extras([extra for extra in seen if extra.late is not None or not again])
+
+    def _refire(self, slot: int) -> None:
+        """Fire a slot of which it is known whether it arrives: its event is awaited, and no fire of the test."""
+        account = self._account(slot)
+        base = account.donor.count
+        account.expect(slot)
+        self._tally.refires += 1
+        self._context.fire(slot)
+        if not self._context.until(lambda: account.donor.count > base, min(self._context.settle, 0.1)):
+            account.give_up()
+
+    def _explain_all(self, silent: Sequence[int], extras: list[Extra]) -> None:
+        """The end of a round: who was ``silent`` is explained, then what came beyond the fires is accounted for."""
         if silent:
             self._context.silence()
             for slot in silent:
@@ -75,46 +109,52 @@ class Rounds:
     def finish(self) -> None:
         """The end of a pass: let it settle, account for what still came, and fire who is suspected of an echo alone."""
         self._context.calm()
-        self._extras(self._settled())
+        self._extras(self.settled())
         if self._refires:
             self.refire.echoes(self._evidence)
 
     def _beside(self, slot: int, shots: Sequence[int]) -> list[Extra]:
         """``slot`` alone was in flight: events on donors that wait for their turn are its doing. Returns the others."""
         fired = {self._vectors[each] for each in shots[: shots.index(slot) + 1]}
-        extras = self._settled()
+        extras = self.settled()
         astray = [extra for extra in extras if extra.account.donor.vector not in fired and extra.late is None]
         if astray:
             self._tally.misrouted += sum(extra.count for extra in astray)
             self._evidence.suspects.add(slot)
         return [extra for extra in extras if extra not in astray]
 
-    def _settled(self) -> list[Extra]:
+    def settled(self) -> list[Extra]:
+        """What has come beyond the fires."""
         self._context.domain.hub.drain()
         return self.ledger.take_extras()
 
-    def _shoot(self, slot: int) -> tuple[int, float] | None:
-        """Fire; None where the device refused, so that nothing will come."""
-        account = self._account(slot)
-        self._tally.fired += 1
-        self._evidence.sent[slot] += 1
-        self._interrupts[slot].wakeup.take()
-        base, start = account.donor.count, time.perf_counter()
-        account.expect(slot)
-        report = self._act(slot)
-        if report is not None and report.status is FireStatus.REFUSED:
-            self._evidence.refusals.setdefault(slot, str(report))
-            self._tally.refused += 1
-            account.open = None
-            return None
-        return base, start
+    def _shoot(self, slots: Sequence[int]) -> dict[int, int]:
+        """Fire; the count of each one's donor before. Those that the device refused are left out: nothing will come."""
+        bases: dict[int, int] = {}
+        for slot in slots:
+            account = self._account(slot)
+            self._evidence.sent[slot] += 1
+            self._interrupts[slot].wakeup.take()
+            bases[slot] = account.donor.count
+            account.expect(slot)
+        self._tally.fired += len(slots)
+        for slot, report in zip(slots, self._act(slots) or (), strict=False):
+            if report.status is FireStatus.REFUSED:
+                self._evidence.refusals.setdefault(slot, str(report))
+                self._tally.refused += 1
+                self._account(slot).open = None
+                del bases[slot]
+        return bases
 
     def _account(self, slot: int) -> Account:
         return self.ledger.by_vector[self._vectors[slot]]
 
-    def _arrives(self, slot: int, base: int, start: float, *, measured: bool) -> bool:
+    def _arrives(self, slot: int, base: int, start: float, *, measured: bool = False) -> bool:
         """Wait until the owner is woken and its donor has counted."""
         account, interrupt = self._account(slot), self._interrupts[slot]
+        if account.donor.count > base and interrupt.wakeup.take():
+            self._arrived(slot, account, start if measured else None)
+            return True
         limit = self._context.fire_timeout
         if slot in self._evidence.unkept or slot in self._evidence.holds:  # little hope
             limit = min(limit, self._context.settle)
@@ -124,13 +164,9 @@ class Rounds:
             woken = interrupt.wait(max(left, 0.0))
             if woken and (account.donor.count > base or left <= 0):
                 # Woken without an event only when the time was up: the domain found a moved vector and rewrote it.
-                if measured:
-                    self._context.latencies.append(time.perf_counter() - start)
                 if account.donor.count == base:
                     account.open = None
-                self._tally.delivered += 1
-                self._evidence.worked.add(slot)
-                self._route(slot, account.place)
+                self._arrived(slot, account, start if measured else None)
                 return True
             if not woken:
                 break
@@ -139,6 +175,13 @@ class Rounds:
         else:
             account.give_up()
         return False
+
+    def _arrived(self, slot: int, account: Account, start: float | None) -> None:
+        if start is not None:
+            self._context.latencies.append(time.perf_counter() - start)
+        self._tally.delivered += 1
+        self._evidence.worked.add(slot)
+        self._route(slot, account.place)
 
     def _route(self, slot: int, place: int) -> None:
         if self._number is not None:
@@ -169,7 +212,7 @@ class Rounds:
             if extra.account is other and other is not self._account(slot):
                 other = self._account(slot)
                 if extra.count > 1:
-                    rest.append(Extra(extra.account, extra.count - 1, extra.late))
+                    rest.append(replace(extra, count=extra.count - 1))
             else:
                 rest.append(extra)
         return rest
@@ -177,7 +220,7 @@ class Rounds:
     def _extras(self, extras: Sequence[Extra]) -> None:
         """Events beyond the fires: late ones, echoes of the last that fired there, or strays."""
         for extra in extras:
-            count, last = extra.count, extra.account.last
+            count, last = extra.count, extra.last
             if extra.late is not None:
                 self._evidence.late.add(extra.late)
                 count -= 1
@@ -189,5 +232,5 @@ class Rounds:
             else:
                 self._tally.duplicated += count
                 self._evidence.echoes[last] += count
-                if extra.account.before is not None:
-                    self._evidence.echoes.setdefault(extra.account.before, 0)
+                if extra.before is not None:
+                    self._evidence.echoes.setdefault(extra.before, 0)

@@ -18,6 +18,7 @@ __all__ = ["Accesses"]
 
 _Writes = Sequence[tuple[int, bytes]]
 _WRITES_A_MESSAGE = 2048
+_SMALL, _AT_ONCE = 256, 128  # bytes, requests: they and their replies fit a socket's buffers
 _BYTES_A_POST = 64 << 10
 _HEAD = REGION_ACCESS.size
 
@@ -38,6 +39,22 @@ class Accesses:
         if len(payload) != _HEAD + size or not payload.startswith(request):
             self._unlike(Command.REGION_READ, request, payload, size)
         return payload[_HEAD:]
+
+    def read_many(self, region: int, offsets: Sequence[int], size: int) -> bytes:
+        """Reads of registers: many are sent before the first reply is waited for."""
+        if size > 8:
+            return b"".join([self.read(region, offset, size) for offset in offsets])
+        found = []
+        with uninterrupted():
+            for first in range(0, len(offsets), _AT_ONCE):
+                requests = [REGION_ACCESS.pack(offset, region, size) for offset in offsets[first : first + _AT_ONCE]]
+                calls = self._requester.channel.begin_many(Command.REGION_READ, requests)
+                for call, request in zip(calls, requests, strict=True):
+                    payload = self._requester.wait(call).payload
+                    if len(payload) != _HEAD + size or not payload.startswith(request):
+                        self._unlike(Command.REGION_READ, request, payload, size)
+                    found.append(payload[_HEAD:])
+        return b"".join(found)
 
     def write(self, region: int, offset: int, data: bytes) -> None:
         if len(data) > self._most:
@@ -65,12 +82,27 @@ class Accesses:
         with uninterrupted():
             for small, group in groupby(writes, lambda write: 0 < len(write[1]) <= 8):
                 if not small:
-                    for offset, data in group:
-                        self.write(region, offset, data)
+                    self._write_blocks(region, list(group))
                 elif self._multi:
                     self._write_multi(region, list(group))
                 else:
                     self._write_posted(region, list(group))
+
+    def _write_blocks(self, region: int, writes: _Writes) -> None:
+        """One request each; those of a few bytes are sent before the first reply is waited for."""
+        if any(len(data) > _SMALL for _, data in writes):
+            for offset, data in writes:
+                self.write(region, offset, data)
+            return
+        for first in range(0, len(writes), _AT_ONCE):
+            part = writes[first : first + _AT_ONCE]
+            requests = [REGION_ACCESS.pack(offset, region, len(data)) for offset, data in part]
+            bodies = [request + data for request, (_, data) in zip(requests, part, strict=True)]
+            calls = self._requester.channel.begin_many(Command.REGION_WRITE, bodies)
+            for call, request in zip(calls, requests, strict=True):
+                payload = self._requester.wait(call).payload
+                if not payload.startswith(request):
+                    self._unlike(Command.REGION_WRITE, request, payload, 0)
 
     def _write_multi(self, region: int, writes: _Writes) -> None:
         """REGION_WRITE_MULTI, all sent before the first reply is waited for."""

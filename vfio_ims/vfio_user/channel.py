@@ -93,14 +93,30 @@ class Channel:
     def begin(self, command: int, payload: bytes, fds: Sequence[int] = (), *, takes_fds: bool = False) -> Call:
         """Send a request; ``wait`` for its reply later."""
         call = Call(command, takes_fds)
+        number = self._register(call)
+        self._send(HEADER.pack(number, command, HEADER.size + len(payload), COMMAND, 0) + payload, fds)
+        return call
+
+    def _register(self, call: Call) -> int:
+        """A number for the request, by which its reply finds it."""
         number = next(self._numbers) & 0xFFFF
         while self._open.setdefault(number, call) is not call:
             number = next(self._numbers) & 0xFFFF
         if self._failure is not None:
             self._open.pop(number, None)
             raise self._again(self._failure)
-        self._send(HEADER.pack(number, command, HEADER.size + len(payload), COMMAND, 0) + payload, fds)
-        return call
+        return number
+
+    def begin_many(self, command: int, payloads: Sequence[bytes]) -> list[Call]:
+        """Send requests together; ``wait`` for their replies later."""
+        calls, batch = [], bytearray()
+        for payload in payloads:
+            call = Call(command, False)
+            batch += HEADER.pack(self._register(call), command, HEADER.size + len(payload), COMMAND, 0)
+            batch += payload
+            calls.append(call)
+        self._send(batch)
+        return calls
 
     def post(self, messages: bytes | bytearray) -> None:
         """Send whole messages that want no reply."""

@@ -167,6 +167,10 @@ class SocketLink(Owner):
         self.check_open("write")
         self._accesses.write(region, offset, data)
 
+    def read_many(self, region: int, offsets: Sequence[int], size: int) -> bytes:
+        self.check_open("read")
+        return self._accesses.read_many(region, offsets, size)
+
     def write_many(self, region: int, writes: Sequence[tuple[int, bytes]]) -> None:
         self.check_open("write")
         self._accesses.write_many(region, writes)

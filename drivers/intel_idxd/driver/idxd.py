@@ -292,6 +292,11 @@ class Idxd(Driver):
         self.check_open(f"fire slot {slot}")
         return self.firing.fire(slot) if pasid is None else self.firing.fire_tagged(slot, pasid)
 
+    def fire_many(self, slots: Sequence[int]) -> Sequence[FireReport]:
+        """As ``fire``, the no-ops stored together, as many at once as a queue has entries."""
+        self.check_open("fire slots")
+        return self.firing.fire_many(slots)
+
     def fired(self, slots: Sequence[int]) -> Sequence[int]:
         """Those of ``slots`` whose work has completed: one compiled look at the records of work in flight."""
         if self.forked:

@@ -24,6 +24,8 @@ from ..hardware.portals import IMS_PORTAL, LIMITED_PORTAL, PORTAL_PAGE, QUEUE_PO
 from ..hardware.software_error import describe
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from _typeshed import ReadableBuffer
 
     from vfio_ims.device import Bar
@@ -128,6 +130,30 @@ class WorkQueue:
                     self._enqueue(descriptor, ims, timeout)
             except BaseException:
                 self._book.cancel(record)  # refused by the device, or closed
+                raise
+
+    def submit_all(
+        self, descriptors: bytes, records: Sequence[Record], slots: Sequence[int], *, ims: bool, timeout: float = 10.0
+    ) -> None:
+        """As ``submit``, for as many descriptors as this dedicated queue has entries, or less: stored in one call."""
+        count = len(records)
+        with self.lock:
+            if self.loan is not None:
+                self._end_loan()
+            self._settle(timeout)
+            while self._book.singles(self.index) + count > self.size:
+                self._reap(timeout)
+            for record, slot in zip(records, slots, strict=True):
+                self._book.begin(record, self.index, slot=slot)
+            try:
+                if self._walk + DESCRIPTOR_SIZE * count > PORTAL_PAGE:
+                    self._walk = 0
+                at = self._base + (IMS_PORTAL if ims else 0) + self._walk
+                self._portals.store64_many(at, descriptors, count)
+                self._walk = (self._walk + DESCRIPTOR_SIZE * count) % PORTAL_PAGE
+            except BaseException:
+                for record in records:
+                    self._book.cancel(record)
                 raise
 
     def _end_loan(self) -> None:

@@ -52,12 +52,24 @@ class SoftwareBulk:
 
     def read_block(self, offset: int, count: int, width: int = 4) -> bytes:
         self._check_block("read", offset, count * width, width)
-        low, high = self._special
-        read = self._special_read if offset < high and low < offset + count * width else self._plain_read
-        return b"".join([read(at, width) for at in range(offset, offset + count * width, width)])
+        return self._read_many(range(offset, offset + count * width, width), width)
 
-    def _plain_read(self, offset: int, size: int) -> bytes:
-        return self._read(self._region, offset, size)
+    def _read_many(self, places: Sequence[int], width: int) -> bytes:
+        if not places:
+            return b""
+        low, high = self._special
+        if min(places) < high and low < max(places) + width:
+            return b"".join([self._special_read(at, width) for at in places])
+        if self._read == self._link.read:
+            return self._link.read_many(self._region, places, width)
+        return self._read(self._region, places[0], width)  # which says why it cannot be
+
+    def read_table(self, offset: int, stride: int, indices: Buffer) -> bytes:
+        places = [offset + index * stride for index in memoryview(indices).cast("B").cast("I")]
+        for place in places:
+            if place % 4 or not 0 <= place <= self._size - 4:
+                self._refuse("read", place, 4, 4)
+        return self._read_many(places, 4)
 
     def write_block(self, offset: int, data: Buffer, width: int = 4) -> None:
         raw = memoryview(data).cast("B").tobytes()

@@ -89,6 +89,18 @@ class InProcessLink:
             except BusFault:
                 self._act_on()
 
+    def read_many(self, region: int, offsets: Sequence[int], size: int) -> bytes:
+        """As so many reads: the model acts after each."""
+        read, act, found = self._read, self._model_act, []
+        with self._lock:
+            for offset in offsets:
+                found.append(read(region, offset, size))
+                try:
+                    act()
+                except BusFault:
+                    self._act_on()
+        return b"".join(found)
+
     def write_many(self, region: int, writes: Sequence[tuple[int, bytes]]) -> None:
         """As so many writes: the model acts after each, so that masked first and unmasked last means what it says."""
         write, act = self._write, self._model_act

@@ -44,6 +44,19 @@ def test_fire_raises_once(ims_driver: Driver) -> None:
     assert count == 1, breach(ims_driver, "fire", "raises the slot once", found)
 
 
+def test_fire_many_raises_each_once(ims_driver: Driver) -> None:
+    irqs = exclusive(ims_driver, min(4, len(ims_driver.ims.eligible_vectors), ims_driver.ims.table.size))
+    slots, descriptors = [irq.slot for irq in irqs], [irq.fileno() for irq in irqs]
+    promise = "raises each of the slots once, and reports on each in their order"
+    reports = ims_driver.fire_many(slots)
+    statuses = [report.status for report in reports]
+    assert statuses == [FireStatus.SENT] * len(slots), breach(ims_driver, "fire_many", promise, str(statuses))
+    time.sleep(max(ims_driver.device.port.settle, 0.02))
+    for slot, descriptor in zip(slots, descriptors, strict=True):
+        found = f"slot {slot} gave {counted((count := os.eventfd_read(descriptor)), 'event')}"
+        assert count == 1, breach(ims_driver, "fire_many", promise, found)
+
+
 def test_fire_of_a_masked_slot_is_pending(ims_driver: Driver) -> None:
     table = ims_driver.ims.table
     if not table.has_mask:
