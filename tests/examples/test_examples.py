@@ -39,17 +39,33 @@ def test_it_prints_what_it_promises(name: str) -> None:
     assert shape(done.stdout.splitlines()) == shape(promised(name))
 
 
-@pytest.mark.parametrize("name", [name for name in SCRIPTS if name != "dma_copy.py"])
+PARTICULAR = {
+    "dma_copy.py": "mock:minimal is no DSA: nothing here copies memory",
+    "scatter.py": "mock:minimal is no DesignWare eDMA: nothing here gathers",
+}
+"""Examples that need a device which does more than raise slots, and what they say of one that does not."""
+
+
+@pytest.mark.parametrize("name", [name for name in SCRIPTS if name not in PARTICULAR])
 def test_it_takes_any_device(name: str) -> None:
     done = run(f"examples/{name}", "mock:minimal")
     assert done.returncode == 0, done.stderr
     assert len(done.stdout.splitlines()) == len(promised(name))
 
 
-def test_a_copy_needs_a_device_that_copies() -> None:
-    done = run("examples/dma_copy.py", "mock:minimal")
+@pytest.mark.parametrize("name", PARTICULAR)
+def test_it_says_that_a_device_cannot_do_that(name: str) -> None:
+    done = run(f"examples/{name}", "mock:minimal")
     assert done.returncode == 1
-    assert done.stderr.strip() == "mock:minimal is no DSA: nothing here copies memory"
+    assert done.stderr.strip() == PARTICULAR[name]
+
+
+def test_gathering_with_an_address_for_each_slot_as_well() -> None:
+    done = run("examples/scatter.py", "mock:amd-hdma")
+    assert done.returncode == 0, done.stderr
+    first, *_, last = done.stdout.splitlines()
+    assert first == "mock:amd-hdma: 16 slots, each keeps 32 bits of data, an address each, no mask"
+    assert last == "all there, in reverse"
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
