@@ -41,6 +41,14 @@ PROBED = 1000
 FULL = os.environ.get("VFIO_IMS_FULL") == "1"
 EVENTS = 20_000 if FULL else 1000
 
+OURS = """
+import sys
+import pytest
+names = [f"{sys.argv[1]},iommu={interface}" for interface in ("iommufd", "type1")]
+devices = [word for name in names for word in ("--vfio-device", name)]
+plugins = [word for name in ("no:cacheprovider", "pytest_timeout", "vfio_ims.testing.plugin") for word in ("-p", name)]
+sys.exit(pytest.main(["-q", "--durations=6", "--rootdir=.", *plugins, "tests/intel_dlb/test_mounts.py", *devices]))
+"""
 STORES = """
 import ctypes, mmap, sys
 area = mmap.mmap(-1, 4096, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
@@ -183,3 +191,12 @@ def test_dpdk_measures_two_atomic_stages(dpdk: Dpdk, name: str) -> None:
     assert len(shares) == 2
     assert all(shares)
     assert commands[Command.NEW] == commands[Command.FORWARD] == commands[Command.COMPLETE] >= EVENTS
+
+
+def test_our_driver_over_the_kernels_vfio(dpdk: Dpdk) -> None:
+    """By both interfaces: the self-test, order, tasks that wait for interrupts, domains that are full."""
+    alone = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}  # plug-ins are slow to import under emulation
+    result = dpdk.guest.run([sys.executable, "-c", OURS, dpdk.address["2.5"]], env=alone, timeout=400)
+    print(result.stdout)
+    assert result.returncode == 0, result
+    assert "skipped" not in result.stdout, result
