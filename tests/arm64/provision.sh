@@ -1,0 +1,139 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# Puts what arm64 needs into ${VFIO_IMS_CACHE:-~/.cache/vfio-ims}/arm64: the emulators (of a process and of a machine), a
+# Debian root for both, with Python and what the package and its tests need, the wheel, and a kernel for the machine.
+#
+#   provision.sh [PIECE...]  builds what is missing of the pieces named (emulators root wheel kernel), or of all
+#   provision.sh --paths     prints where each piece is, or would be
+#
+# No chroot and no root: packages are unpacked, Python's are fetched for the other machine, and nothing is run in the root
+# but ldconfig, emulated. Nothing on the host changes but the cache and, as root, missing build tools.
+set -euo pipefail
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+repo=$(cd "$here/../.." && pwd)
+cache=${VFIO_IMS_CACHE:-$HOME/.cache/vfio-ims}/arm64
+suite=trixie
+python=3.13 # the suite's own
+cross=aarch64-linux-gnu-gcc:gcc-aarch64-linux-gnu,libc6-dev-arm64-cross
+
+. "$here/../vm/pieces.sh"
+
+requirements() { # of the package and its tests, as pip takes them
+    python3 - "$repo/pyproject.toml" <<'END'
+import sys, tomllib
+
+project = tomllib.load(open(sys.argv[1], "rb"))["project"]
+extras = project["optional-dependencies"]
+lines = [*project["dependencies"], *extras["cli"], *extras["test"], "wheel"]
+print(*(line for line in lines if "vfio-ims" not in line), sep="\n")
+END
+}
+
+emulators=$cache/emulators-$(echo "1 $suite" | key)
+root=$cache/root-$({ echo "1 $suite $python" && requirements && cat "$here/init.py"; } | key)
+wheel=$cache/wheel-$({ echo "$root" && cat "$repo/pyproject.toml" "$repo"/vfio_ims/native/*.{c,h,py} "$here/dontfork.c" \
+    "$repo/tests/native/trap.c"; } | key)
+kernel=$cache/kernel-$({ echo "1 $suite" && cat "$here/kernel.config"; } | key)
+
+make_emulators() {
+    local to=$1 name
+    say "emulators: fetching QEMU for arm64 with all its libraries"
+    fetch "$to/root" qemu-user qemu-system-arm
+    rm -rf "$to"/root/usr/share/qemu/{edk2-*,openbios-*,opensbi-*} # firmware of other machines
+    for name in qemu-aarch64 qemu-system-aarch64; do
+        launcher "$name" "$([[ $name == qemu-aarch64 ]] || echo '-L "$root/share/qemu" -L "$root/lib/ipxe/qemu"')" >"$to/$name"
+        chmod +x "$to/$name"
+        "$to/$name" --version >/dev/null || die "emulators: $name does not start"
+    done
+}
+
+make_root() {
+    local to=$1 site=$1/usr/local/lib/python$python/dist-packages
+    say "root: fetching Debian $suite for arm64, with Python $python"
+    (architecture=arm64 && fetch "$to" base-files dash coreutils libc-bin libudev1 libpython3-dev python3)
+    [[ -e $to/usr/bin/python$python ]] || die "root: $suite's Python is not $python"
+    say "root: fetching what the package and its tests need, for arm64"
+    requirements >"$work/requirements.txt"
+    "$repo/.venv/bin/python" -m pip install -q --disable-pip-version-check --no-compile --target "$site" \
+        --implementation cp --python-version "$python" --abi "cp${python/./}" --abi abi3 --abi none \
+        --platform manylinux_2_28_aarch64 --platform manylinux_2_17_aarch64 --platform manylinux2014_aarch64 \
+        --only-binary=:all: -r "$work/requirements.txt"
+    mkdir -p "$to"/{proc,sys,dev,run,tmp,root,lab}
+    echo "root:x:0:0:root:/root:/bin/sh" >"$to/etc/passwd"
+    echo "nobody:x:65534:65534:nobody:/:/usr/sbin/nologin" >>"$to/etc/passwd"
+    printf 'root:x:0:\nnogroup:x:65534:\n' >"$to/etc/group"
+    cp "$here/init.py" "$to/lab/"
+    # The machine's own loader finds its libraries without a cache; Python's find_library() asks for one.
+    "$emulators/qemu-aarch64" -L "$to" "$to/usr/sbin/ldconfig" -X -f /dev/null -C "$to/etc/ld.so.cache" \
+        "$to/usr/lib/aarch64-linux-gnu"
+    # The name under which Python starts itself again: this machine cannot execute the one it is.
+    cat >"$to/usr/bin/python-emulated" <<'END'
+#!/bin/sh
+root=$(dirname "$(dirname "$(dirname "$0")")")
+exec "$ARM64_EMULATOR" $ARM64_OPTIONS -L "$root" -0 "$0" "$root/usr/bin/python3" "$@"
+END
+    chmod +x "$to/usr/bin/python-emulated"
+    say "root: compiling what the tests import, emulated (some 30 s)"
+    mkdir -p "$work/collected"
+    echo "def test(): assert True" >"$work/collected/test_one.py"
+    (cd "$work/collected" && emulated "$to" -m pytest -q test_one.py >/dev/null)
+    emulated "$to" -c 'import asyncio, cffi.api, click, concurrent.futures, ctypes.util, http.server, hypothesis.strategies
+import hypothesis.stateful, multiprocessing.spawn, pyudev, rich.console, rich.table, rich.traceback, setuptools, tomllib
+import faulthandler, logging.handlers, mmap, pdb, queue, resource, shlex, socketserver, textwrap, uuid, xml.etree.ElementTree
+import xml.dom.minidom, zipfile, pytest_benchmark.plugin, rich.progress, rich.live, rich.tree, rich.syntax, wsgiref'
+}
+
+emulated() { # root, arguments: Python, as an emulated process
+    local in=$1
+    shift
+    ARM64_EMULATOR=$emulators/qemu-aarch64 ARM64_OPTIONS='' "$in/usr/bin/python-emulated" "$@"
+}
+
+# Python for arm64 is emulated; the compiler that it starts is this machine's own, for arm64. Debian's own libraries of
+# that compiler's release are linked, so that the wheel does not ask for the root's newer ones.
+make_wheel() {
+    local to=$1 name
+    build_tools "$cross"
+    say "wheel: building it for arm64"
+    mkdir -p "$to" "$work/source"
+    tar --create -C "$repo" --exclude=__pycache__ --exclude='*.so' pyproject.toml LICENSE README.md vfio_ims drivers |
+        tar --extract -C "$work/source"
+    (cd "$work/source" && CFLAGS="-I$root/usr/include/python$python -idirafter $root/usr/include" \
+        emulated "$root" -c 'import setuptools; setuptools.setup()' -q bdist_wheel --dist-dir "$to" >"$work/wheel.log" 2>&1) || {
+        tail -n 20 "$work/wheel.log" >&2
+        die "wheel: it could not be built"
+    }
+    for name in tests/native/trap.c tests/arm64/dontfork.c; do
+        aarch64-linux-gnu-gcc -O2 -Wall -Wextra -Werror -shared -fPIC "$repo/$name" -o "$to/$(basename "$name" .c).so"
+    done
+}
+
+make_kernel() {
+    local to=$1
+    export ARCH=arm64 CROSS_COMPILE=aarch64-linux-gnu-
+    unpack_linux "$cross"
+    configure_linux "$here/kernel.config"
+    build_linux Image
+    mkdir -p "$to"
+    cp arch/arm64/boot/Image .config "$to"
+    make -s kernelrelease >"$to/release"
+    cd "$here"
+    say "kernel: $(cat "$to/release"), $(du -h "$to/Image" | cut -f1)"
+}
+
+if [[ ${1-} == --paths ]]; then
+    printf 'emulator=%s\nmachine=%s\nroot=%s\nwheel=%s\nkernel=%s\n' \
+        "$emulators/qemu-aarch64" "$emulators/qemu-system-aarch64" "$root" "$wheel" "$kernel/Image"
+    exit
+fi
+(($#)) || set -- emulators root wheel kernel
+for piece in "$@"; do
+    [[ " emulators root wheel kernel " == *" $piece "* ]] || die "usage: provision.sh --paths | [emulators|root|wheel|kernel]..."
+    if [[ ! -d ${!piece} && ! ${work-} ]]; then
+        [[ $(uname -m) == x86_64 ]] || die "arm64 is emulated on an x86-64 machine only"
+        hold "$cache"
+    fi
+    provide "$piece" "${!piece}"
+done
+say "ready in $cache"
