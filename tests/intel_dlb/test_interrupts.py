@@ -51,6 +51,23 @@ def test_a_threshold_waits_for_so_many(dlb: Dlb, domain: Domain) -> None:
         domain.close()
 
 
+def test_a_timer_interrupts_for_fewer_once_they_have_waited(dlb: Dlb, domain: Domain) -> None:
+    with dlb.ims.allocate(exclusive=True) as irq:
+        port = domain.directed_port(interrupt=irq)
+        port.interrupt_at(8, timer=20_000 % (1 << 14))
+        port.producer.arm()
+        assert not irq.wait(QUIET)  # nothing is there
+        port.enqueue(port.queue, 1)
+        assert irq.wait(1)
+        port.interrupt_at(8)
+        port.producer.arm()
+        port.enqueue(port.queue, 2)
+        assert not irq.wait(QUIET)
+        with pytest.raises(UsageError, match="count must be 1 to 8"):
+            port.interrupt_at(9)
+        domain.close()
+
+
 def test_ports_may_share_a_slot_and_have_slots_of_their_own(dlb: Dlb, domain: Domain) -> None:
     queue = domain.queue()
     own = [domain.port([queue]) for _ in range(2)]

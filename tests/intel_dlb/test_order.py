@@ -135,6 +135,25 @@ def test_a_model_that_reorders_is_found() -> None:
     assert [one.data for one in stage.out] != list(range(500))
 
 
+def test_fragments_take_the_place_of_the_element_that_they_are_of(shared: Dlb) -> None:
+    """Two workers; the one with the second element is done first."""
+    with shared.domain(CREDITS) as domain:
+        queue = domain.queue(Kind.ORDERED)
+        first, second = (domain.port([queue], depth=1, interrupt="poll") for _ in range(2))
+        collector = domain.directed_port(interrupt="poll")
+        collector.enqueue_many(queue, [1, 2])
+        assert [first.dequeue_wait(1).data, second.dequeue_wait(1).data] == [1, 2]
+        second.fragment(collector.queue, 20)
+        second.fragment(collector.queue, 21)
+        second.forward(collector.queue, 22)
+        assert not collector.dequeue_many()
+        first.fragment(collector.queue, 10)
+        assert not collector.dequeue_many()
+        first.release()
+        assert list(collector.dequeue_many().data) == [10, 20, 21, 22]
+    assert shared.take_alarm() is None
+
+
 @SCALED
 @given(
     kind=st.sampled_from([Kind.ATOMIC, Kind.UNORDERED, Kind.ORDERED]),

@@ -6,7 +6,8 @@ from .alarms import Alarm
 from .dlb import Dlb
 from .domain import Domain
 from .elements import Elements
-from .ports import DirectedPort, LdbPort, Port
+from .ldb_port import LdbPort
+from .ports import DirectedPort, Port
 from .queues import Queue
 
 __all__ = ["Alarm", "DirectedPort", "Dlb", "Domain", "Element", "Elements", "Kind", "LdbPort", "Port", "Queue"]

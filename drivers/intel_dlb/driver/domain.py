@@ -17,7 +17,8 @@ from ..hardware.ports import CqIsr
 from .consumer import Consumer
 from .credits import Credits
 from .draining import Draining
-from .ports import DirectedPort, LdbPort, Port
+from .ldb_port import LdbPort
+from .ports import DirectedPort, Port
 from .power import flush
 from .producer import Producer
 from .queues import Queue, configure_directed_queue, configure_queue, reset_queue, take_sequences

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from vfio_ims.registers import BoundRegister
 
     from ..hardware.registers import Bar2
-    from .ports import LdbPort, Port
+    from .ldb_port import LdbPort
+    from .ports import Port
     from .queues import Queue
 
 __all__ = ["Draining"]

@@ -8,7 +8,6 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from vfio_ims.counted import counted
 from vfio_ims.errors import ClosedError, DeviceTimeout, UsageError
 from vfio_ims.locks import make_lock
 
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     from .credits import Credits
     from .producer import Producer
 
-__all__ = ["DirectedPort", "LdbPort", "Port", "Waker"]
+__all__ = ["DirectedPort", "Port", "Waker"]
 
 _POLL = 0.0005  # seconds between looks of a task that has no interrupt to wait for
 _SPIN = 0.00002
@@ -166,6 +165,19 @@ class Port:
         self.producer.arm()
         return self.dequeue_many(1)
 
+    def interrupt_at(self, count: int, timer: int = 0) -> None:
+        """Interrupt once ``count`` elements have come, not at the first, or once one waited ``timer`` samples.
+
+        Without a timer who waits for one element is woken by the ``count``-th.
+        """
+        self._open("set when it interrupts")
+        if not 1 <= count <= self.consumer.entries or not 0 <= timer < 1 << 14:
+            why = f"count must be 1 to {self.consumer.entries}, timer below {1 << 14}, not {count} and {timer}"
+            raise UsageError("set when it interrupts", device=self._device, why=why)
+        self.registers.CQ_INT_DEPTH_THRSH.write(threshold=count - 1)
+        self.registers.CQ_TMR_THRSH.write(threshold=timer)
+        self.registers.CQ_INT_ENB.write(depth=1, timer=bool(timer))
+
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.number} of {self._device}>"
 
@@ -186,60 +198,3 @@ class DirectedPort(Port):
     ) -> None:
         super().__init__(device, number, registers, producer, consumer, pools, interrupt)
         self.queue = queue
-
-
-class LdbPort(Port):
-    """Takes from the load-balanced queues that it was given. What it dequeues is to be released or forwarded, in order.
-
-    Until then it counts as under way: the port is given no more than its history allows.
-    """
-
-    load_balanced = True
-    under_way = 0
-    """Elements that were dequeued and neither released nor forwarded."""
-
-    def _taken(self, count: int) -> None:
-        self.under_way += count
-        super()._taken(count)
-
-    def _done(self, count: int, operation: str) -> None:
-        if count > self.under_way:
-            have = counted(self.under_way, "element")
-            why = f"{self.label} has {have} that are dequeued and not done, not {count}"
-            raise UsageError(operation, device=self._device, why=why)
-        self.under_way -= count
-
-    def release(self, count: int = 1) -> None:
-        """Say that the oldest ``count`` dequeued elements are done."""
-        self._open("release elements")
-        self._done(count, "release elements")
-        self.producer.complete(count)
-
-    def forward(self, queue: Queue, data: int, *, flow: int = 0, priority: int = 0, opaque: int = 0) -> None:
-        """Enqueue an element in place of the oldest dequeued one, which is done.
-
-        What came from an ordered queue leaves in that queue's order.
-        """
-        self._done(1, "forward an element")
-        try:
-            self._send(Command.FORWARD, queue, data, flow, priority, opaque)
-        except BaseException:
-            self.under_way += 1
-            raise
-
-    def forward_many(
-        self,
-        queue: Queue,
-        data: Sequence[int] | ReadableBuffer,
-        flows: Sequence[int] | ReadableBuffer | int = 0,
-        *,
-        priority: int = 0,
-    ) -> None:
-        """Enqueue ``data`` in place of as many of the oldest dequeued elements, as ``enqueue_many``."""
-        count = len(memoryview(data).cast("B")) // 8 if not isinstance(data, Sequence) else len(data)
-        self._done(count, "forward elements")
-        try:
-            self._send_many(Command.FORWARD, queue, data, flows, priority)
-        except BaseException:
-            self.under_way += count
-            raise

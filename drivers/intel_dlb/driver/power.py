@@ -45,6 +45,8 @@ def prepare(regs: Bar2) -> None:
     regs.MSIX_MODE.write(compressed=0)
     regs.CHP_CSR_CTRL.update(wide_ldb=0, wide_directed=0)
     regs.WRITE_BUFFER_CTL.write(3)  # the rate limit that Intel's driver sets
+    regs.LDB_TIMER_CTL.write(on=1, interval=0)
+    regs.DIR_TIMER_CTL.write(on=1, interval=0)
     flush(regs)
 
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 __all__ = ["Core"]
 
 _FLOW_BITS = 5  # and the compression code: how many bits tell flows apart
+_TICK = 1e-6
+"""Seconds of the timer's unit: what silicon has is not public."""
 _STRIDE, _LOW = 0x1000, 0xFFFF_FFFF
 
 
@@ -39,11 +42,12 @@ class Core:
         bus: Callable[[], Bus | None],
         raise_vector: Callable[[int], None],
         fire: Callable[[PortState], None],
+        lock: threading.RLock,
         defect: str = "none",
     ) -> None:
         self._registers, self._block, self._version = registers, block, version
         self._bus, self._defect = bus, defect
-        self.interrupts = Interrupts(registers, raise_vector, fire)
+        self.interrupts = Interrupts(registers, raise_vector, fire, self._period, lock)
         self.alarms = Alarms(registers, self.interrupts.alarm)
         row = registers.row
         self.ports = [LdbState(n, row(block.LDB, n), block.LDB.block) for n in range(block.LDB.count)]
@@ -93,6 +97,14 @@ class Core:
         queue.flow_mask = (1 << _FLOW_BITS + code) - 1 if code else 0xFFFF
         if queue.idle:
             queue.window = Window(64 << (self._number(block["ORD_QID_SN_MAP"], number) & 7))
+
+    def _period(self, port: PortState) -> float:
+        """How long the timer lets elements wait: samples times the time between them.
+
+        What a unit is, is inferred.
+        """
+        control = self._registers.get(self._block.registers["LDB_TIMER_CTL" if port.ldb else "DIR_TIMER_CTL"])
+        return (port.timer + 1) * (control.interval + 1) * _TICK if control.on else 0.0
 
     def forget_maps(self) -> None:
         self._maps.clear()

@@ -53,7 +53,7 @@ class DlbModel(Behaviour):
         super().__init__(name, **given)
         self.words = WordsKept()
         self.core = Core(
-            self.registers(2), self.block, self.version, lambda: self.bus, self.raise_vector, self._fire,
+            self.registers(2), self.block, self.version, lambda: self.bus, self.raise_vector, self._fire, self.lock,
             str(self.option["defect"]),
         )  # fmt: skip
         self.producers = Producers(self.core.ports, self.core.directed, self.core.store)
@@ -102,6 +102,10 @@ class DlbModel(Behaviour):
         self.words.clear()
         self.core.reset()
         self.producers.reset()
+
+    def close(self) -> None:
+        self.core.interrupts.reset()
+        super().close()
 
 
 class Dlb20Model(DlbModel):

@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ..hardware.ports import CqIsr
 from ..hardware.registers import Csr
+from .timers import Timers
 
 if TYPE_CHECKING:
     from vfio_ims.models.register_file import RegisterFile
@@ -22,22 +24,40 @@ _LDB = (Csr.LDB_OCC_0, Csr.LDB_OCC_1)
 
 
 class Interrupts:
-    """``raise_vector``: MSI-X. ``fire``: a slot, by port where each queue has one of its own (DLB 2.0)."""
+    """``raise_vector``: MSI-X. ``fire``: the slot of a port's consumer queue.
+
+    ``period(port)``: seconds after which one that has anything interrupts; 0: never. ``lock``: the model's.
+    """
 
     def __init__(
-        self, registers: RegisterFile, raise_vector: Callable[[int], None], fire: Callable[[PortState], None]
+        self,
+        registers: RegisterFile,
+        raise_vector: Callable[[int], None],
+        fire: Callable[[PortState], None],
+        period: Callable[[PortState], float],
+        lock: threading.RLock,
     ) -> None:
-        self._registers, self._raise, self._fire = registers, raise_vector, fire
+        self._registers, self._raise, self._fire, self._period = registers, raise_vector, fire, period
+        self._timers = Timers(lock, self._waited)
         self._unacknowledged = 0  # vectors 0 and 1: a bit each
         self._again = 0
 
     def reset(self) -> None:
         self._unacknowledged = self._again = 0
+        self._timers.clear()
+
+    def _waited(self, port: PortState) -> None:
+        if port.armed and port.by_timer and port.depth:
+            self.send(port)
 
     def check(self, port: PortState) -> None:
         """Interrupt where ``port`` is armed and has enough: then it is armed no more."""
         if port.armed and port.by_depth and port.depth > port.threshold:
             self.send(port)
+        elif port.armed and port.by_timer and port.depth:
+            period = self._period(port)
+            if period:
+                self._timers.start(port, period)
 
     def send(self, port: PortState) -> None:
         port.armed = False

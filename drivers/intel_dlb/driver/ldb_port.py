@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A load-balanced port: what it dequeues is under way until it is released, forwarded, or replaced by fragments."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from vfio_ims.counted import counted
+from vfio_ims.errors import UsageError
+
+from ..hardware.elements import Command
+from .ports import Port
+from .queues import Queue
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
+__all__ = ["LdbPort"]
+
+
+class LdbPort(Port):
+    """Takes from the load-balanced queues that it was given. What it dequeues is to be released or forwarded, in order.
+
+    Until then it counts as under way: the port is given no more than its history allows.
+    """
+
+    load_balanced = True
+    under_way = 0
+    """Elements that were dequeued and neither released nor forwarded."""
+
+    def _taken(self, count: int) -> None:
+        self.under_way += count
+        super()._taken(count)
+
+    def _done(self, count: int, operation: str) -> None:
+        if count > self.under_way:
+            have = counted(self.under_way, "element")
+            why = f"{self.label} has {have} that are dequeued and not done, not {count}"
+            raise UsageError(operation, device=self._device, why=why)
+        self.under_way -= count
+
+    def release(self, count: int = 1) -> None:
+        """Say that the oldest ``count`` dequeued elements are done."""
+        self._open("release elements")
+        self._done(count, "release elements")
+        self.producer.complete(count)
+
+    def fragment(self, queue: Queue, data: int, *, flow: int = 0, priority: int = 0, opaque: int = 0) -> None:
+        """Enqueue one of several elements in place of the oldest dequeued one, which is ordered and not done."""
+        if not self.under_way:
+            why = f"{self.label} has nothing that is dequeued and not done"
+            raise UsageError("enqueue a fragment", device=self._device, why=why)
+        self._send(Command.FRAGMENT, queue, data, flow, priority, opaque)
+
+    def forward(self, queue: Queue, data: int, *, flow: int = 0, priority: int = 0, opaque: int = 0) -> None:
+        """Enqueue an element in place of the oldest dequeued one, which is done.
+
+        What came from an ordered queue leaves in that queue's order.
+        """
+        self._done(1, "forward an element")
+        try:
+            self._send(Command.FORWARD, queue, data, flow, priority, opaque)
+        except BaseException:
+            self.under_way += 1
+            raise
+
+    def forward_many(
+        self,
+        queue: Queue,
+        data: Sequence[int] | ReadableBuffer,
+        flows: Sequence[int] | ReadableBuffer | int = 0,
+        *,
+        priority: int = 0,
+    ) -> None:
+        """Enqueue ``data`` in place of as many of the oldest dequeued elements, as ``enqueue_many``."""
+        count = len(memoryview(data).cast("B")) // 8 if not isinstance(data, Sequence) else len(data)
+        self._done(count, "forward elements")
+        try:
+            self._send_many(Command.FORWARD, queue, data, flows, priority)
+        except BaseException:
+            self.under_way += count
+            raise
