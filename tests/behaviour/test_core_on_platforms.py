@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The core of the behavioural suite on every other kind of host than VT-d: other messages, the same behaviour."""
+"""The core of the behavioural suite on other kinds of host than VT-d: other messages, the same behaviour.
+
+On all of them and over a socket too with VFIO_IMS_FULL=1 (.ci/nightly).
+"""
 
 import os
 
@@ -12,7 +15,9 @@ from vfio_ims.platform import KINDS
 
 del test_a_group_is_the_whole_table_if_you_like  # noqa: F821 - it has models of its own
 
+FULL = os.environ.get("VFIO_IMS_FULL") == "1"
+_HOSTS = [kind for kind in KINDS if kind != "vtd"] if FULL else ["amd", "compatibility", "its-smmu", "gicv2m"]
+
 pytestmark = pytest.mark.vfio(
-    model=tuple(f"minimal,platform={kind}" for kind in KINDS if kind != "vtd"),
-    mount=("mock", "vfio-user") if os.environ.get("VFIO_IMS_FULL") else ("mock",),
+    model=tuple(f"minimal,platform={host}" for host in _HOSTS), mount=("mock", "vfio-user") if FULL else ("mock",)
 )

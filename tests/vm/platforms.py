@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -94,6 +95,8 @@ AMD = Platform(
     chip="IR-PCI-MSIX",
     southbridge=True,
 )
+AMD_X2APIC = dataclasses.replace(AMD, name="amd-x2apic", iommu=f"{AMD.iommu},xtsup=on")
+"""Remapping entries of 128 bits, with 32-bit APIC ids (Linux drivers/iommu/amd/init.c, "x2apic enabled")."""
 INTEL_NOREMAP = Platform(
     name="intel-noremap",
     iommu="intel-iommu,intremap=off,caching-mode=on",

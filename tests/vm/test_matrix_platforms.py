@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.vm.pieces import need_vm
-from tests.vm.platforms import AMD, INTEL_NOREMAP, INTEL_SCALABLE
+from tests.vm.platforms import AMD, AMD_X2APIC, INTEL_NOREMAP, INTEL_SCALABLE, Platform
 from tests.vm.served import Lab, bench
 
 INTERFACES = ("type1", "iommufd")
@@ -42,15 +42,25 @@ def messages(lab: Lab, name: str) -> str:
     return next(line for line in lines if line.strip().startswith("messages:"))
 
 
-def test_amd_with_remapping() -> None:
-    with bench(AMD, minimal="minimal") as lab:
+NIGHTLY = pytest.mark.skipif(
+    os.environ.get("VFIO_IMS_FULL") != "1", reason="a guest of its own: VFIO_IMS_FULL=1 (.ci/nightly)"
+)
+
+
+@pytest.mark.parametrize("platform", [AMD, pytest.param(AMD_X2APIC, marks=NIGHTLY)], ids=lambda one: one.name)
+def test_amd_with_remapping(platform: Platform) -> None:
+    with bench(platform, minimal="minimal") as lab:
         assert lab["minimal"] == "0000:00:14.0"
         for verdict in passes(lab, "minimal", *INTERFACES):
             assert verdict == "IMS usable: 16 slots, 4 donors, remapping on"
         assert "messages: AMD-Vi index (interrupt " in messages(lab, "minimal")
+        found = {one["check"]: one for one in lab.run(["vfio-ims", "doctor", "--json"]).json["checks"]}
+        assert found["interrupt remapping"]["status"] == "ok"
+        assert "this machine has AMD-Vi" in found["scalable mode"]["evidence"]
+        assert ("AMD-Vi: X2APIC enabled" in lab.guest.run(["dmesg"]).stdout) is (platform is AMD_X2APIC)
 
 
-@pytest.mark.skipif(os.environ.get("VFIO_IMS_FULL") != "1", reason="a guest of its own: VFIO_IMS_FULL=1 (.ci/nightly)")
+@NIGHTLY
 def test_amd_gives_a_shared_address_every_vector() -> None:
     """Two address registers carry every vector's message, of which VT-d's would carry two."""
     with bench(AMD, edma="synopsys-edma") as lab:

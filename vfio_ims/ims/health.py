@@ -43,7 +43,8 @@ def find_fault(
             return RemovedError("check the device", device=name, why=why, hint=f"vfio-ims doctor {name}")
         allocated = records.allocated
         why = _command(device, bool(allocated))
-        why = why or _entries(table, records, allocated[:most], compare=keeps is True) or callbacks.fault()
+        why = why or _entries(device, table, records, allocated[:most], compare=keeps is True)
+        why = why or callbacks.fault()
     except DeviceError as error:  # an access that the guard of our windows caught
         return error
     return DeviceError("check the device", device=name, why=why, hint=_HINT) if why else None
@@ -67,7 +68,7 @@ def _command(device: Device, allocated: bool) -> str:
     return ""
 
 
-def _entries(table: ImsTable, records: SlotRecords, slots: list[int], *, compare: bool) -> str:
+def _entries(device: Device, table: ImsTable, records: SlotRecords, slots: list[int], *, compare: bool) -> str:
     found = table.read_many(slots or [0])
     if all(_is_ones(slot) for slot in found):
         why = "its BARs are not where they were, or a bridge above it does not let accesses through"
@@ -80,7 +81,8 @@ def _entries(table: ImsTable, records: SlotRecords, slots: list[int], *, compare
     first = wrong[0]
     do = by_count(len(wrong), "does", "do")
     text = f"{len(wrong)} of {counted(len(slots), 'slot')} {do} not hold what was written"
-    text += f" (slot {first}: {found[slots.index(first)]} instead of {records.slot(first)})"
+    holds = device.port.message_platform().of_slot(found[slots.index(first)])
+    text += f" (slot {first}: {holds} instead of {records.slot(first)})"
     whole = "the device was reset, not by this driver"
     return f"{text}: {whole if len(wrong) == len(slots) else 'another program wrote to the table'}"
 

@@ -86,7 +86,7 @@ def report_of(
             slot=index,
             vector=None if (donor := records.donor[index]) is None else donor.vector,
             expected=records.slot(index),
-            found=found.with_message(platform.of_entry(found.message)),
+            found=platform.of_slot(found),
             pending=index in held,
             cookie=records.cookie.get(index),
         )

@@ -4,6 +4,7 @@
 from dataclasses import dataclass
 
 from vfio_ims.messages.message import Format, Message
+from vfio_ims.messages.slot import Slot
 
 __all__ = ["MessagePlatform"]
 
@@ -34,6 +35,10 @@ class MessagePlatform:
         if self.windows:
             return message.known_as(self.format if self.takes(message.address) else Format.MEMORY)
         return message if message.format is Format.MEMORY else message.known_as(self.format)
+
+    def of_slot(self, slot: Slot) -> Slot:
+        """An entry as the device has it, whose message is named."""
+        return slot.with_message(self.of_entry(slot.message))
 
     def __str__(self) -> str:
         known = "of an unknown format" if self.format is None else self.format

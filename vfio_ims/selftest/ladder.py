@@ -133,4 +133,5 @@ def _entry(context: Context, allocated: object) -> str:
     """What the entry of the slot holds, and whether the device may write at all."""
     slot: int = allocated.slot  # type: ignore[attr-defined]
     master = "on" if context.driver.device.config.bus_master else "OFF"
-    return f"the entry reads back as {context.domain.table.read(slot)}, bus mastering is {master}"
+    found = context.driver.device.port.message_platform().of_slot(context.domain.table.read(slot))
+    return f"the entry reads back as {found}, bus mastering is {master}"

@@ -29,6 +29,10 @@ def _vendor(machine: Machine) -> str:
     return "AMD" if "AuthenticAMD" in text else "Intel" if "GenuineIntel" in text else ""
 
 
+def _has_amd_units(machine: Machine) -> bool:
+    return any(unit.startswith("ivhd") for unit in entries(machine.sys / "class/iommu"))
+
+
 def _present(machine: Machine) -> Result:
     units = entries(machine.sys / "class/iommu")
     groups = [name for name in entries(machine.sys / "kernel/iommu_groups") if name.isdecimal()]
@@ -86,8 +90,13 @@ def _remapping(machine: Machine) -> Result:
         cause = f"the kernel's command line has {off[0]}"
     elif in_guest(machine):
         cause = "this is a virtual machine, and its IOMMU, where it has one, was not given remapping"
+    elif _has_amd_units(machine):
+        # Linux drivers/iommu/amd/init.c check_ioapic_information
+        cause = "the firmware's IVRS table lacks an IOAPIC, where the kernel's log says 'Disabling interrupt remapping'"
     cause += "; VFIO refuses to attach a device (EPERM)"
     fix = f"take {off[0]} off the kernel's command line" if off else remapping_on(machine)
+    if not off and not in_guest(machine) and _has_amd_units(machine):
+        fix = "sudo dmesg | grep AMD-Vi; newer firmware, or ivrs_ioapic[ID]=BUS:DEVICE.FUNCTION on the command line"
     return Result(GROUP, "interrupt remapping", Status.FAIL, answers[False], cause, fix)
 
 
@@ -102,6 +111,10 @@ def _scalable(machine: Machine) -> Result:
     options = {
         part for word in machine.command_line if word.startswith("intel_iommu=") for part in word[12:].split(",")
     }
+    if not able and _has_amd_units(machine):
+        text = "scalable mode is VT-d's, and this machine has AMD-Vi"
+        cause = "PASIDs of AMD-Vi were not tried: what iommufd says of the device decides"
+        return Result(GROUP, "scalable mode", Status.NOTE, text, cause)
     if not able:
         return Result(
             GROUP, "scalable mode", Status.NOTE, "no VT-d unit here says that it can", "PASIDs are not available"
