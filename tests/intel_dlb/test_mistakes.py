@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.intel_dlb.conftest import model_of
-from vfio_ims.drivers.intel_dlb.driver import DirectedPort, Dlb, Domain, Kind, LdbPort
+from vfio_ims.drivers.intel_dlb.driver import DirectedPort, Dlb, Domain, Kind, LdbPort, Queue
 from vfio_ims.drivers.intel_dlb.hardware.elements import Command, pack
 from vfio_ims.errors import ClosedError, DeviceBusy, DeviceTimeout, UsageError
 
@@ -155,3 +155,25 @@ def test_the_device_has_so_many_of_each(dlb: Dlb) -> None:
         domain.queue(Kind.ORDERED, sequences=512)
         with pytest.raises(DeviceBusy, match="no group has a slot of 64"):
             domain.queue(Kind.ORDERED)
+
+
+def test_what_could_not_be_made_takes_nothing(dlb: Dlb) -> None:
+    with dlb.domain(16) as domain:
+        queue = domain.queue()
+        for make in (
+            lambda: domain.port([queue], history=3000, interrupt="poll"),
+            lambda: domain.port([queue], interrupt="irq"),
+            lambda: domain.directed_port(interrupt="irq"),
+            lambda: domain.queue(Kind.ATOMIC, storage=5000),
+        ):
+            with pytest.raises((DeviceBusy, UsageError)):
+                make()
+        with pytest.raises(UsageError, match="load-balanced queues of its own domain, not from directed queue 5"):
+            domain.port([Queue(5, Kind.DIRECTED)])
+        assert dlb.ims.allocated == []
+        assert (domain.queue().number, domain.port(interrupt="poll").number) == (1, 0)
+        assert domain.directed_port(interrupt="poll").number == 0
+        free = dlb.resources.credits.left
+        with pytest.raises(DeviceBusy):
+            dlb.domain(1 << 20)
+        assert (dlb.resources.credits.left, dlb.domain(16).number) == (free, domain.number + 1)

@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 
 from vfio_ims.counted import counted
 from vfio_ims.driver import Driver, FireReport
 from vfio_ims.errors import DeviceBusy, UnsupportedError, UsageError, check_index
 from vfio_ims.ims import FireStatus, ImsTable, JoinedTable, SlotArray
+from vfio_ims.interruption import uninterrupted
 from vfio_ims.locks import made, made_once
 
 from ..hardware.places import DIRECTED_SLOTS_20, LDB_SLOTS_20, SLOTS, VECTORS, Version
@@ -60,18 +62,18 @@ class Dlb(Driver):
         DeviceBusy where the device has not so many left, or no domain.
         """
         self.check_open("make a domain")
-        with self.lock:
-            number = self.resources.domains.take()
-            try:
-                self.resources.credits.take(credits)
-                if not self.version.combined:
-                    self.resources.directed_credits.take(directed_credits)
-            except BaseException:
-                self.resources.domains.give(number)
-                raise
+        resources = self.resources
+        with uninterrupted(), self.lock, ExitStack() as undo:
+            number = resources.domains.take()
+            undo.callback(resources.domains.give, number)
+            undo.callback(resources.credits.give, resources.credits.take(credits))
+            if not self.version.combined:
+                undo.callback(resources.directed_credits.give, resources.directed_credits.take(directed_credits))
             parts = Parts(self.device, self.regs, self.version, self.resources, self.ims, self.lock)
             parts.set_credits(number, credits, directed_credits)
-            return Domain(parts, self, number, credits, directed_credits)
+            made = Domain(parts, self, number, credits, directed_credits)
+            undo.pop_all()
+        return made
 
     # --- alarms -------------------------------------------------------------------------------------------------------
 

@@ -4,25 +4,26 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-from vfio_ims.errors import DeviceBusy, UsageError
+from vfio_ims.errors import UsageError
 from vfio_ims.ims import ImsInterrupt
+from vfio_ims.interruption import uninterrupted
 from vfio_ims.lifetime import Owner
 
-from ..hardware.elements import ELEMENT_SIZE, Kind
-from ..hardware.places import LDB_PORTS, LDB_QUEUES
+from ..hardware.elements import Kind
+from ..hardware.places import LDB_QUEUES, QUEUES_PER_PORT
 from ..hardware.ports import CqIsr
-from .consumer import Consumer
 from .credits import Credits
 from .draining import Draining
 from .ldb_port import LdbPort
+from .making import DEPTHS, SEQUENCES, Maker
 from .ports import DirectedPort, Port
 from .power import flush
-from .producer import Producer
-from .queues import Queue, configure_directed_queue, configure_queue, reset_queue, take_sequences
-from .setup import configure_port, interrupt_by, map_queue, reset_port
+from .queues import Queue, reset_queue
+from .setup import interrupt_by, map_queue, reset_port
 
 if TYPE_CHECKING:
     from vfio_ims.interrupts.vector import VectorInterrupt
@@ -31,9 +32,6 @@ if TYPE_CHECKING:
     from .parts import Parts
 
 __all__ = ["Domain"]
-
-_DEPTHS = tuple(1 << shift for shift in range(11))
-_SEQUENCES = (64, 128, 256, 512, 1024)
 
 
 class Domain(Owner):
@@ -48,9 +46,10 @@ class Domain(Owner):
         self.ports: list[LdbPort] = []
         self.directed_ports: list[DirectedPort] = []
         self._initial: dict[Port, int] = {}
-        self._history: dict[int, int] = {}
         self._mapped: set[int] = set()
-        self._owned: list[ImsInterrupt] = []
+        self._kept = ExitStack()
+        self._kept.callback(self._give_back, total, directed)
+        self._maker = Maker(parts, f"{label} domain {number}", number, (self.credits, self.directed_credits))
         super().__init__(f"{label} domain {number}", parent)
 
     @property
@@ -65,26 +64,30 @@ class Domain(Owner):
         ``sequences``: of an ordered one, how many elements may be under way: 64, 128, 256, 512 or 1024.
         """
         self.check_open("make a queue")
-        if kind is Kind.DIRECTED or sequences not in _SEQUENCES:
-            why = f"sequences must be one of {_SEQUENCES}" if kind is not Kind.DIRECTED else "a directed port has one"
+        if kind is Kind.DIRECTED or sequences not in SEQUENCES:
+            why = f"sequences must be one of {SEQUENCES}" if kind is not Kind.DIRECTED else "a directed port has one"
             raise UsageError("make a queue", device=self.label, why=why)
-        resources = self._parts.resources
-        with self._parts.lock:
-            number = resources.ldb_queues.take()
-            taken = None
-            if kind is Kind.ORDERED:
-                taken = take_sequences(resources, sequences)
-                if taken is None:
-                    resources.ldb_queues.give(number)
-                    why = f"no group has a slot of {sequences} sequence numbers free"
-                    raise DeviceBusy("make a queue", device=self.label, why=why, hint="as many as other queues have")
-            share = resources.storage.take(storage) if kind is Kind.ATOMIC else 0
-            queue = Queue(number, kind, sequences if taken else 0, taken, share)
-            configure_queue(self._regs, queue)
-            self._regs.LDB_VALID[self.number * LDB_QUEUES + number].VASQID_V.write(valid=1)
-            flush(self._regs)
+        with self._making() as kept:
+            queue = self._maker.queue(kind, storage, sequences, kept)
             self.queues.append(queue)
+            self._allow(queue, True)
         return queue
+
+    @contextlib.contextmanager
+    def _making(self) -> Iterator[ExitStack]:
+        """What is put on the stack is given back with the domain, or at once where this fails."""
+        with uninterrupted(), self._parts.lock, ExitStack() as made:
+            yield made
+            self._kept.callback(made.pop_all().close)
+
+    def _allow(self, queue: Queue, allowed: bool) -> None:
+        """Whether the domain may enqueue to ``queue``."""
+        if queue.directed:
+            row = self.number * self._parts.version.directed + queue.number
+            self._regs.DIR_VALID[row].VASQID_V.write(valid=allowed)
+        else:
+            self._regs.LDB_VALID[self.number * LDB_QUEUES + queue.number].VASQID_V.write(valid=allowed)
+        flush(self._regs)
 
     # --- ports --------------------------------------------------------------------------------------------------------
 
@@ -94,24 +97,12 @@ class Domain(Owner):
         ``interrupt``: "ims", a slot of its own; "poll"; or the interrupt of a slot or an MSI-X vector.
         """
         self._check_depth(depth)
-        parts = self._parts
-        with parts.lock:
-            number = parts.resources.directed.take()
-            registers = self._regs.DIR[number]
-            consumer = self._consumer(depth)
-            producer = Producer(parts.device.bar(0), number, ldb=False)
-            queue = Queue(number, Kind.DIRECTED)
-            waker, mode, vector = self._waker(interrupt, LDB_PORTS + number)
-            pools = self.credits, self.directed_credits
-            port = DirectedPort(parts.device.name, number, registers, producer, consumer, pools, waker, queue)
-            configure_directed_queue(self._regs, number)
-            configure_port(self._regs, registers, self.number, consumer.iova, depth)
-            interrupt_by(self._regs, registers, mode, vector)
-            self._regs.DIR_VALID[self.number * parts.version.directed + number].VASQID_V.write(valid=1)
-            flush(self._regs)
-            self.queues.append(queue)
-            self._keep(port, depth)
+        with self._making() as kept:
+            port, queue = self._maker.directed(depth, interrupt, kept)
+            self._initial[port] = max(0, 8 - depth)
             self.directed_ports.append(port)
+            self.queues.append(queue)
+            self._allow(queue, True)
         return port
 
     def port(
@@ -128,65 +119,25 @@ class Domain(Owner):
         as ``depth``.
         """
         self._check_depth(depth)
-        parts, chosen = self._parts, list(queues)
-        with parts.lock:
-            number = parts.resources.ldb_ports.take()
-            first = parts.resources.history.take(history or depth)
-            registers = self._regs.LDB[number]
-            consumer = self._consumer(depth)
-            producer = Producer(parts.device.bar(0), number, ldb=True)
-            waker, mode, vector = self._waker(interrupt, number)
-            pools = self.credits, self.directed_credits
-            port = LdbPort(parts.device.name, number, registers, producer, consumer, pools, waker)
-            configure_port(self._regs, registers, self.number, consumer.iova, depth, (first, history or depth))
-            interrupt_by(self._regs, registers, mode, vector)
-            self._history[number] = first
-            self._keep(port, depth)
+        chosen = list(queues)
+        wrong = [queue for queue in chosen if queue.directed or queue not in self.queues]
+        if wrong or len(chosen) > QUEUES_PER_PORT:
+            why = f"a port takes from up to {QUEUES_PER_PORT} load-balanced queues of its own domain, not from "
+            raise UsageError("make a port", device=self.label, why=why + ", ".join(map(str, wrong or chosen)))
+        with self._making() as kept:
+            port = self._maker.balanced(depth, history or depth, interrupt, kept)
+            self._initial[port] = max(0, 8 - depth)
             self.ports.append(port)
             for slot, queue in enumerate(chosen):
-                self._map(port, slot, queue)
+                map_queue(self._regs, self._regs.LDB[port.number], port.number, slot, queue.number, slot)
+                self._mapped.add(queue.number)
         return port
-
-    def _map(self, port: LdbPort, slot: int, queue: Queue) -> None:
-        if queue.directed or queue not in self.queues or slot > 7:
-            why = f"a port takes from up to 8 load-balanced queues of its own domain, not from {queue}"
-            raise UsageError("make a port", device=self.label, why=why)
-        registers = self._regs.LDB[port.number]
-        map_queue(self._regs, registers, port.number, slot, queue.number, slot)
-        self._mapped.add(queue.number)
 
     def _check_depth(self, depth: int) -> None:
         self.check_open("make a port")
-        if depth not in _DEPTHS:
-            why = f"depth must be a power of two from 1 to {_DEPTHS[-1]}, not {depth!r}"
+        if depth not in DEPTHS:
+            why = f"depth must be a power of two from 1 to {DEPTHS[-1]}, not {depth!r}"
             raise UsageError("make a port", device=self.label, why=why)
-
-    def _consumer(self, depth: int) -> Consumer:
-        entries = max(depth, 8)
-        return Consumer(self._parts.device.dma.allocate(ELEMENT_SIZE * entries), entries)
-
-    def _waker(
-        self, interrupt: str | ImsInterrupt | VectorInterrupt, own: int
-    ) -> tuple[ImsInterrupt | VectorInterrupt | None, CqIsr, int]:
-        """What wakes who waits, and how the port is to interrupt. ``own``: the one slot that DLB 2.0 lets it raise."""
-        if interrupt == "poll":
-            return None, CqIsr.OFF, 0
-        if interrupt == "ims":
-            slot = None if self._parts.version.combined else own
-            interrupt = self._parts.ims.allocate(slot=slot, cookie=self)
-            self._owned.append(interrupt)
-        if isinstance(interrupt, ImsInterrupt):
-            if not self._parts.version.combined and interrupt.slot != own:
-                why = f"this port raises slot {own} and no other, not slot {interrupt.slot}"
-                raise UsageError("make a port", device=self.label, why=why)
-            return interrupt, CqIsr.IMS, interrupt.slot if self._parts.version.combined else 0
-        if isinstance(interrupt, str) or interrupt.vector < 1:
-            why = f'interrupt must be "ims", "poll", a slot\'s interrupt or that of vector 1 to 64, not {interrupt!r}'
-            raise UsageError("make a port", device=self.label, why=why)
-        return interrupt, CqIsr.MSIX, interrupt.vector - 1
-
-    def _keep(self, port: Port, depth: int) -> None:
-        self._initial[port] = max(0, 8 - depth)
 
     # --- the end ------------------------------------------------------------------------------------------------------
 
@@ -205,10 +156,9 @@ class Domain(Owner):
         return [one for one in ports if isinstance(one.interrupt, ImsInterrupt) and one.interrupt.slot == slot]
 
     def _release(self) -> None:
-        parts = self._parts
-        with contextlib.ExitStack() as stack:
-            stack.callback(self._give_back)
-            with parts.lock:
+        with ExitStack() as stack:
+            stack.callback(self._kept.close)
+            with self._parts.lock:
                 if not self._gone:
                     self._reset()
 
@@ -219,37 +169,17 @@ class Domain(Owner):
             port.closed_because = f"domain {self.number} was closed"
             interrupt_by(regs, port.registers, CqIsr.OFF)
         for queue in self.queues:
-            if queue.directed:
-                regs.DIR_VALID[self.number * self._parts.version.directed + queue.number].VASQID_V.write(0)
-            else:
-                regs.LDB_VALID[self.number * LDB_QUEUES + queue.number].VASQID_V.write(0)
-        flush(regs)
-        draining = Draining(self.label, regs, self.ports, self.directed_ports, self.queues, self._mapped, self._initial)
-        draining.run()
+            self._allow(queue, False)
+        Draining(self.label, regs, self.ports, self.directed_ports, self.queues, self._mapped, self._initial).run()
         for port in ports:
             reset_port(regs, port.registers)
         for queue in self.queues:
             reset_queue(regs, queue)
         self._parts.set_credits(self.number, 0, 0)
 
-    def _give_back(self) -> None:
+    def _give_back(self, total: int, directed: int) -> None:
         resources = self._parts.resources
-        for balanced in self.ports:
-            resources.ldb_ports.give(balanced.number)
-            resources.history.give(self._history[balanced.number])
-        for one in self.directed_ports:
-            resources.directed.give(one.number)
-        for queue in self.queues:
-            if not queue.directed:
-                resources.ldb_queues.give(queue.number)
-                resources.storage.give(queue.storage)
-            if queue.sequences is not None:
-                resources.sequences[queue.sequences[0]].give(queue.sequences[1])
-        resources.credits.give(self.credits.total)
+        resources.credits.give(total)
         if not self._parts.version.combined:
-            resources.directed_credits.give(self.directed_credits.total)
+            resources.directed_credits.give(directed)
         resources.domains.give(self.number)
-        for port in (*self.ports, *self.directed_ports):
-            port.consumer.close()
-        for interrupt in self._owned:
-            interrupt.close()

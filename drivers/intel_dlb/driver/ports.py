@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from vfio_ims.errors import ClosedError, DeviceTimeout, UsageError
+from vfio_ims.interruption import uninterrupted
 from vfio_ims.locks import make_lock
 
 from ..hardware.elements import ELEMENT_SIZE, Command, Element, pack
@@ -28,6 +29,7 @@ __all__ = ["DirectedPort", "Port", "Waker"]
 
 _POLL = 0.0005  # seconds between looks of a task that has no interrupt to wait for
 _SPIN = 0.00002
+_NOTHING = Elements(b"")
 
 
 class Waker(Protocol):
@@ -120,11 +122,13 @@ class Port:
     def dequeue_many(self, limit: int = 1024) -> Elements:
         """What has been scheduled to the port, up to ``limit`` elements. Tokens and credits go back. Never waits."""
         self._open("dequeue elements")
-        with self._lock:
+        if self.consumer.empty:
+            return _NOTHING
+        with uninterrupted(), self._lock:  # what is taken is given to the caller, and its tokens to the device
             raw = self.consumer.take(limit)
-        count = len(raw) // ELEMENT_SIZE
-        if count:
-            self._taken(count)
+            count = len(raw) // ELEMENT_SIZE
+            if count:
+                self._taken(count)
         return Elements(raw)
 
     def _taken(self, count: int) -> None:
@@ -161,7 +165,7 @@ class Port:
     def _armed(self) -> Elements:
         """Arm the interrupt, then look once more: what came before that interrupts nobody."""
         if self.interrupt is None:
-            return Elements(b"")
+            return _NOTHING
         self.producer.arm()
         return self.dequeue_many(1)
 
