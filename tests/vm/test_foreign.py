@@ -30,10 +30,12 @@ from vfio_ims.vfio_user import Server
 
 DSA, IAA = "intel-dsa", "intel-iaa"
 LATER = "intel-dsa,version=2,cmdcap=yes"  # event log, operations by queue, interrupt handles on request
+LATEST = "intel-dsa,version=3"  # capabilities of its own, and a limit for scatter-gather lists
 MODELS: dict[str, Callable[[], IdxdModel]] = {
     DSA: DsaModel,
     IAA: IaaModel,
     LATER: lambda: DsaModel(version=2, cmdcap=True),
+    LATEST: lambda: DsaModel(version=3),
 }
 BOOTS = 4
 HANDOVER = """
@@ -106,7 +108,7 @@ class Foreign:
 def foreign(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Foreign]:
     need_vm()
     with ExitStack() as stack:
-        yield Foreign(stack, tmp_path_factory.mktemp("foreign"), DSA, IAA, LATER)
+        yield Foreign(stack, tmp_path_factory.mktemp("foreign"), DSA, IAA, LATER, LATEST)
 
 
 @contextmanager
@@ -129,7 +131,7 @@ def now_and_then(what: Callable[[], None], seconds: float) -> Iterator[list[floa
 
 
 def test_linux_configures_and_copies_with_all_queues_while_handles_are_revoked(foreign: Foreign) -> None:
-    """accel-config loads what our driver saved; dmatest on all 24 queues; our driver loads what accel-config saves."""
+    """accel-config loads what our driver saved; dmatest on all 32 queues; our driver loads what accel-config saves."""
     later = foreign.model["dsa2"]
 
     seen, most, revoked = 0, 0, 0
@@ -157,6 +159,12 @@ def test_linux_configures_and_copies_with_all_queues_while_handles_are_revoked(f
     shown = foreign.step("show", *foreign.names)
     assert (shown["dsa0"]["version"], shown["dsa0"]["gen_cap"]) == ("0x100", "0x40915f0107")
     assert (shown["dsa2"]["version"], shown["dsa2"]["event_log_size"]) == ("0x200", "128")
+    assert shown["dsa3"]["version"] == "0x300"
+    assert shown["dsa3"]["dsacaps"] == "000000000000f18d,0014000e000007aa,00fa01ff01ff03ff"  # DSACAP2 to DSACAP0
+    assert [name for name in foreign.names if "dsacaps" in shown[name]] == ["dsa3"]
+    # The limit of scatter-gather lists, which idxd takes from DSACAP0 and writes into every queue's WQCFG.
+    assert [row.get(QueueConfig.LIMITS).max_sgl_shift for row in foreign.model["dsa3"].state.queues] == 8 * [15]
+    assert not any(row.get(QueueConfig.LIMITS).max_sgl_shift for row in later.state.queues)
     assert "No in-kernel DMA with PASID" not in there["log"]
 
     with now_and_then(revoke, 0.5):

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from vfio_ims.errors import UsageError, explain_unknown
 from vfio_ims.json_input import NotJson, read_json
 
-from .configuration import LAST_WITH_CLASSES, TRAFFIC_CLASS, Configuration, Group, Queue
+from .configuration import LAST_WITH_CLASSES, TRAFFIC_CLASS, Configuration, Group, Queue, default_class
 
 if TYPE_CHECKING:
     from .capabilities import Capabilities
@@ -74,7 +74,7 @@ def load(text: str, capabilities: Capabilities, device: str | None = None, *, fi
     for entry in map(_renamed, _list(chosen, "groups")):
         index = _number(entry, "group")
         _check_names(entry, "a group's", _GROUP_KEYS)
-        groups.append(_group(index, entry))
+        groups.append(_group(index, entry, default_class(capabilities.version)))
         queues += [_queue(index, _renamed(one)) for one in _list(entry, "grouped_workqueues")]
     _check_once("device", names)
     _check_once("group", [group.index for group in groups])
@@ -140,15 +140,16 @@ def _integer(entry: Mapping[str, Any], key: str, default: int = 0) -> int:
     return number
 
 
-def _group(index: int, entry: Mapping[str, Any]) -> Group:
+def _group(index: int, entry: Mapping[str, Any], unsaid: int) -> Group:
+    """``unsaid``: the traffic class where none is given. accel-config leaves out those of 0 when it saves (seen)."""
     return Group(
         index,
         tuple(_engine(_renamed(one)) for one in _list(entry, "grouped_engines")),
         _integer(entry, "read_buffers_reserved"),
         _integer(entry, "read_buffers_allowed"),
         bool(entry.get("use_read_buffer_limit", 0)),
-        _integer(entry, "traffic_class_a", TRAFFIC_CLASS),
-        _integer(entry, "traffic_class_b", TRAFFIC_CLASS),
+        _integer(entry, "traffic_class_a", unsaid),
+        _integer(entry, "traffic_class_b", unsaid),
         _integer(entry, "desc_progress_limit"),
         _integer(entry, "batch_progress_limit"),
     )

@@ -15,12 +15,17 @@ from ..hardware.tables import GROUP_STRIDE, GroupConfig, QueueConfig
 if TYPE_CHECKING:
     from .capabilities import Capabilities
 
-__all__ = ["LAST_WITH_CLASSES", "TRAFFIC_CLASS", "Configuration", "Group", "Queue"]
+__all__ = ["LAST_WITH_CLASSES", "TRAFFIC_CLASS", "Configuration", "Group", "Queue", "default_class"]
 
 TRAFFIC_CLASS = 1  # both classes of a group: SPDK for all, DPDK up to version 0x200
 LAST_WITH_CLASSES = 0x200
 _PRIORITY = 10  # Linux' default is what its administrator writes; relative to the other queues of the group
 _DWORDS = 8
+
+
+def default_class(version: int) -> int:
+    """The traffic class of a group for which none was chosen."""
+    return TRAFFIC_CLASS if version <= LAST_WITH_CLASSES else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +81,7 @@ class Configuration:
         queues, engines = capabilities.queue.queues, capabilities.engine.engines
         size = capabilities.queue.total_size // max(queues, 1)
         used = max(1, min(capabilities.group.groups, queues, engines))
-        classes = TRAFFIC_CLASS if capabilities.version <= LAST_WITH_CLASSES else 0
+        classes = default_class(capabilities.version)
         groups = [
             Group(
                 index,
