@@ -55,7 +55,7 @@ def stage() -> Iterator[Stage]:
         ring = dlb.device.dma.allocate(16 * COUNT)
         element = Struct("<QHBBHBB")
         for number in range(COUNT):
-            element.pack_into(ring.view, 16 * number, number, 0, 5, 3, number & 0xFF, 0, 1)
+            element.pack_into(ring.view, 16 * number, number, 0, number & 0xFF, 0, 0, 0, 1)  # a directed entry
         registers: Any = None
         consumer = stack.enter_context(closing(Consumer(ring, COUNT)))
         pool = Credits("it", 1 << 60)

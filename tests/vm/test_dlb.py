@@ -190,7 +190,8 @@ def test_dpdk_measures_two_atomic_stages(dpdk: Dpdk, name: str) -> None:
     shares = [int(count, 16) for count in re.findall(r"Worker \d packets: (\w+)", said)]
     assert len(shares) == 2
     assert all(shares)
-    assert commands[Command.NEW] == commands[Command.FORWARD] == commands[Command.COMPLETE] >= EVENTS
+    # It stops once so many have left the second stage: a few more may be under way.
+    assert commands[Command.NEW] >= commands[Command.FORWARD] >= commands[Command.COMPLETE] >= EVENTS
 
 
 def test_our_driver_over_the_kernels_vfio(dpdk: Dpdk) -> None:

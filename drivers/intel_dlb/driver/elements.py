@@ -21,19 +21,19 @@ Column = "Sequence[int] | ReadableBuffer"
 
 
 class Elements(Sequence[Element]):
-    """What was dequeued in one call, in order. ``raw``: 16 bytes each."""
+    """What was dequeued in one call, in order. ``raw``: 16 bytes each. ``directed``: the queue of a directed port."""
 
-    __slots__ = ("raw",)
+    __slots__ = ("_directed", "raw")
 
-    def __init__(self, raw: bytes) -> None:
-        self.raw = raw
+    def __init__(self, raw: bytes, directed: int | None = None) -> None:
+        self.raw, self._directed = raw, directed
 
     def __len__(self) -> int:
         return len(self.raw) // ELEMENT_SIZE
 
     def __getitem__(self, index: int) -> Element:  # type: ignore[override]
         number = range(len(self))[index]
-        return Element.unpack(self.raw[ELEMENT_SIZE * number : ELEMENT_SIZE * (number + 1)])
+        return Element.unpack(self.raw[ELEMENT_SIZE * number : ELEMENT_SIZE * (number + 1)], self._directed)
 
     def __iter__(self) -> Iterator[Element]:
         return (self[number] for number in range(len(self)))
@@ -46,11 +46,13 @@ class Elements(Sequence[Element]):
     @property
     def flows(self) -> memoryview:
         """The column of their flows, a view of ``raw``."""
-        return memoryview(self.raw).cast("H")[6::8]
+        return memoryview(self.raw).cast("H")[6 if self._directed is None else 5 :: 8]
 
     @property
     def queues(self) -> memoryview:
-        """The column of the queues that they came from, a view of ``raw``."""
+        """The column of the queues that they came from; a view of ``raw`` where that tells."""
+        if self._directed is not None:
+            return memoryview(bytes((self._directed,)) * len(self))
         return memoryview(self.raw)[10::ELEMENT_SIZE]
 
     def __repr__(self) -> str:

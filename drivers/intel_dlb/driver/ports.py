@@ -62,6 +62,8 @@ class Port:
         self._pools = pools
         self._lock = make_lock()
         self.closed_because = ""
+        self._only: int | None = None
+        """The queue of a directed port, which its entries do not tell."""
 
     @property
     def label(self) -> str:
@@ -129,7 +131,7 @@ class Port:
             count = len(raw) // ELEMENT_SIZE
             if count:
                 self._taken(count)
-        return Elements(raw)
+        return Elements(raw, self._only)
 
     def _taken(self, count: int) -> None:
         self.producer.pop(count)
@@ -201,4 +203,4 @@ class DirectedPort(Port):
         queue: Queue,
     ) -> None:
         super().__init__(device, number, registers, producer, consumer, pools, interrupt)
-        self.queue = queue
+        self.queue, self._only = queue, queue.number

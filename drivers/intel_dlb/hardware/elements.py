@@ -67,10 +67,17 @@ class Element(NamedTuple):
     error: bool = False
 
     @classmethod
-    def unpack(cls, raw: bytes) -> Element:
-        """From the 16 bytes of an entry."""
+    def unpack(cls, raw: bytes, directed: int | None = None) -> Element:
+        """From the 16 bytes of an entry. ``directed``: the queue of the port, where it is a directed one.
+
+        A directed entry has its flow where others have queue, kind and priority, which it does not tell (DPDK
+        dlb2_sse.c, dlb2_event_build_hcws; Intel's libdlb, dlb_common.h: both "load-balanced only").
+        """
         data, opaque, queue, how, flow, _, status = ELEMENT.unpack(raw)
-        return cls(data, opaque, queue, Kind(how & 3), how >> 2 & 7, flow, bool(status & 0x20))
+        error = bool(status & 0x20)
+        if directed is not None:
+            return cls(data, opaque, directed, Kind.DIRECTED, 0, queue | how << 8, error)
+        return cls(data, opaque, queue, Kind(how & 3), how >> 2 & 7, flow, error)
 
 
 def pack(
