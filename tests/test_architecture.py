@@ -36,6 +36,7 @@ FLOORS = (
     {"device"},
     {"ims"},
     {"families"},
+    {"tracing"},
     {"names"},
     {"driver"},
     {"stores"},

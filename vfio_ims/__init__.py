@@ -10,8 +10,9 @@ if TYPE_CHECKING:
     from vfio_ims.errors import VfioImsError
     from vfio_ims.names import open_device as open  # noqa: A004 - vfio_ims.open(name), as io.open
     from vfio_ims.names import open_fd
+    from vfio_ims.tracing import trace
 
-__all__ = ["Device", "Driver", "VfioImsError", "__version__", "open", "open_driver", "open_fd"]
+__all__ = ["Device", "Driver", "VfioImsError", "__version__", "open", "open_driver", "open_fd", "trace"]
 
 __version__ = "0.1.0"
 
@@ -24,6 +25,7 @@ _LAZY = {
     "open": ("vfio_ims.names", "open_device"),
     "open_driver": ("vfio_ims.driver", "open_driver"),
     "open_fd": ("vfio_ims.names", "open_fd"),
+    "trace": ("vfio_ims.tracing", "trace"),
 }
 
 

@@ -12,6 +12,7 @@ import pkgutil
 import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib import import_module
@@ -25,10 +26,12 @@ from vfio_ims.errors import SetupError, UsageError, explain_unknown
 
 if TYPE_CHECKING:
     from vfio_ims.models import DeviceModel
+    from vfio_ims.registers import Block
 
 __all__ = [
     "Family",
     "all_families",
+    "blocks_of",
     "family_for",
     "family_of_model",
     "load_folder",
@@ -304,3 +307,16 @@ def private_folders() -> list[Path]:
 def model_names() -> list[str]:
     """What may follow ``mock:``."""
     return sorted({name for family in all_families() for name in family.models})
+
+
+def blocks_of(family: Family | None) -> dict[int, type[Block]]:
+    """The registers that a family declares: Bar0 to Bar5 of its ``registers`` module, or of ``hardware.registers``."""
+    from vfio_ims.registers import Block
+
+    modules = []
+    for name in ("registers", "hardware.registers"):
+        if family is not None:
+            with suppress(ImportError):
+                modules.append(import_module(f"{family.package}.{name}"))
+    found = {number: getattr(module, f"Bar{number}", None) for module in modules for number in range(6)}
+    return {number: one for number, one in found.items() if isinstance(one, type) and issubclass(one, Block)}

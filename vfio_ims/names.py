@@ -4,6 +4,7 @@
 ``0000:6a:01.0[,iommu=type1|iommufd|none][,vf_token=UUID][,donors=msi][,config=FD]``     bound to vfio-pci
 ``mock:MODEL[,option=value]...``           a model in this process, on a software platform
 ``vfio-user:PATH[,option=value]...``       a vfio-user server's socket, on a software platform
+``replay:FILE[,order=register][,ignore=REGISTER+...]``     what was recorded of a device; ``vfio_ims.tracing``
 
 A platform's options: ``platform``, ``merge``, ``remapping``, ``dynamic``, ``mappable``, ``config``, ``donors``,
 ``seed``, ``bdf``; the others are the model's own. ``donors``: which vectors slots copy. ``config``: a descriptor of the
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING
 from vfio_ims.device import Device
 from vfio_ims.errors import UsageError, explain_unknown
 from vfio_ims.models.options import Option, parse_options
+from vfio_ims.tracing.opening import opened
 
 if TYPE_CHECKING:
     from vfio_ims.models.options import Value
@@ -47,11 +49,15 @@ _KERNEL = {
     "iommu": Option("auto", "which of VFIO's interfaces", ("auto", "type1", "iommufd", "none")),
     "vf_token": Option("", "a UUID that a physical function and its virtual functions on VFIO must share"),
 }
+_REPLAY = {
+    "order": Option("strict", "calls in the order of then, or each register's own", ("strict", "register")),
+    "ignore": Option("", "registers, joined by +, to which other values may be written: counters, addresses"),
+}
 
 
 @dataclass(frozen=True)
 class Name:
-    """A parsed name: its mount ("kernel", "mock", "vfio-user"), what on it, and the options after commas."""
+    """A parsed name: its mount ("kernel", "mock", "vfio-user", "replay"), what on it, and the options after commas."""
 
     mount: str
     target: str
@@ -68,9 +74,9 @@ class Name:
             raise UsageError("read a device's name", why=why, hint=f"without options: {head}")
         options = {key: value for key, _, value in (part.partition("=") for part in rest)}
         scheme, colon, target = head.partition(":")
-        if colon and scheme in ("mock", "vfio-user"):
+        if colon and scheme in ("mock", "vfio-user", "replay"):
             if not target:
-                wanted = "a socket's path"
+                wanted = "a recording's path" if scheme == "replay" else "a socket's path"
                 if scheme == "mock":
                     from vfio_ims.families import model_names
 
@@ -87,7 +93,8 @@ class Name:
         except UsageError as error:
             raise UsageError(
                 "read a device's name",
-                why=f"{text!r} is neither a PCI address such as 0000:6a:01.0, nor mock:MODEL, nor vfio-user:PATH",
+                why=f"{text!r} is neither a PCI address such as 0000:6a:01.0, "
+                "nor mock:MODEL, nor vfio-user:PATH, nor replay:FILE",
                 hint="vfio-ims list shows the functions of this machine, vfio-ims demo needs none",
             ) from error
 
@@ -106,7 +113,19 @@ def open_port(name: str | Name, *, share: Device | None = None, platform: Platfo
         space = None if share is None else share.port.space
         token = str(chosen["vf_token"]) or None
         return open_kernel(parsed.target, iommu=str(chosen["iommu"]), space=space, vf_token=token)
+    if parsed.mount == "replay":
+        return _open_replay(parsed, share)
     return _open_software(parsed, share, platform)
+
+
+def _open_replay(name: Name, share: Device | None) -> DevicePort:
+    from vfio_ims.tracing.replay import ReplayDevice
+
+    if share is not None:
+        raise UsageError(f"open {name}", why="a recording is of one device, which shares its address space with none")
+    chosen = _options(_REPLAY, name.options)
+    masks = {register: -1 for register in str(chosen["ignore"]).split("+") if register}
+    return ReplayDevice(name.target, str(name), order=str(chosen["order"]), masks=masks)
 
 
 def _options(known: Mapping[str, Option], given: Mapping[str, str]) -> dict[str, Value]:
@@ -173,10 +192,13 @@ def open_device(name: str | Name, *, share: Device | None = None, platform: Plat
     kind = str(_DONORS.parse("donors", parsed.options.get("donors", "auto")))
     port = open_port(parsed, share=share, platform=platform)
     try:
+        followers = opened(port)
         device = Device(port, host_config=_host_config(parsed, port), donors=kind)
     except BaseException:
         port.close()
         raise
+    for follow in followers:
+        follow(device)
     if share is not None:
         _ = share.dma, device.dma  # both hold the space from now on: its buffers stay until both are closed
     return device
@@ -189,6 +211,8 @@ def _host_config(name: Name, port: DevicePort) -> Callable[[int, int], bytes] | 
 
         given = name.options.get("config")
         return None if given is None else sysfs_config(int(_KERNEL["config"].parse("config", given)), name.target)
+    if name.mount == "replay":
+        return None
     from vfio_ims.backends.software.device import SoftwareDevice
 
     at_hand = _PLATFORM["config"].parse("config", name.options.get("config") or "yes")

@@ -20,7 +20,7 @@ DOCS = Path(__file__).parents[2] / "docs"
 LANGUAGES = {"python", "console", "toml"}
 
 
-@pytest.mark.parametrize("name", ["tutorial.md", "contract.md", "stores.md"])
+@pytest.mark.parametrize("name", ["tutorial.md", "contract.md", "stores.md", "tracing.md"])
 def test_every_block_of_the_page_is_run(name: str, tmp_path: Path) -> None:
     blocks = blocks_of((DOCS / name).read_text())
     assert len(blocks) == (DOCS / name).read_text().count("\n```") // 2

@@ -15,9 +15,9 @@ from tests.host.box import DSA, Box
 from tests.pci.dumps import SPR_DSA
 from vfio_ims.cli.main import cli
 from vfio_ims.errors import AccessDenied, DeviceBusy, DeviceError, UsageError
-from vfio_ims.families import family_for
+from vfio_ims.families import blocks_of, family_for
 from vfio_ims.host.register_access import OpenRegisters, SysfsRegisters, decoded
-from vfio_ims.host.register_names import Place, blocks_of, find_register, parse_write
+from vfio_ims.host.register_names import Place, find_register, parse_write
 from vfio_ims.pci import ConfigSpace
 from vfio_ims.pci.capabilities import decode
 from vfio_ims.registers import Block, Register, Repeat

@@ -21,6 +21,7 @@ from vfio_ims import __version__
 from vfio_ims.cli import exits
 from vfio_ims.cli.driver_folders import driver_option, load_given, verb_driver_option
 from vfio_ims.cli.output import echo
+from vfio_ims.cli.tracing import trace_option, verb_trace_options
 
 __all__ = ["cli", "main"]
 
@@ -42,6 +43,8 @@ _VERBS = {
     "new": "The folder of a new family of devices, which runs at once.",
     "demo": "A device with IMS, in software: open it, fire a slot, receive the interrupt.",
 }
+_OPENING = frozenset({"show", "read", "write", "reset", "monitor", "selftest", "demo"})
+"""Those that open devices: what is done with them can be recorded."""
 
 
 @cache
@@ -50,6 +53,8 @@ def _loaded(name: str) -> click.Command:
     command: click.Command = import_module(f"vfio_ims.cli.{name}").command
     command.help = f"{_VERBS[name]}\n\n{cleandoc(command.help or '')}"
     command.params.append(verb_driver_option())
+    if name in _OPENING:
+        command.params += verb_trace_options()
     return command
 
 
@@ -88,12 +93,14 @@ class Verbs(click.Group):
 
 @click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, "-V", "--version", prog_name="vfio-ims")
-@click.option("-v", "--verbose", count=True, help="Log to stderr; twice: everything.")
+@click.option("-v", "--verbose", count=True, help="Log to stderr; twice: each access of a device, too.")
 @driver_option
+@trace_option
 def cli(verbose: int, folders: tuple[str, ...]) -> None:
     """Bring up and test the Interrupt Message Store (IMS) of PCIe devices, through VFIO, from user space.
 
-    DEVICE is a PCI address (0000:6a:01.0), mock:MODEL, or vfio-user:SOCKET; to look only, report:FILE too.
+    DEVICE is a PCI address (0000:6a:01.0), mock:MODEL, vfio-user:SOCKET, or replay:FILE, which --trace FILE recorded;
+    to look only, report:FILE too.
 
     Exit status: 0 all well; 1 a check or the device failed; 2 wrong usage; 3 the host is not ready;
     4 nothing to do; 130 interrupted; 141 the reader of the output left.
@@ -103,6 +110,10 @@ def cli(verbose: int, folders: tuple[str, ...]) -> None:
         from vfio_ims.cli.logs import log_to_stderr
 
         log_to_stderr(everything=verbose > 1)
+    if verbose > 1:
+        from vfio_ims.cli.tracing import print_events
+
+        print_events()
     load_given(folders)
 
 

@@ -24,8 +24,9 @@ def command(device: str, iommu: str | None, names: tuple[str, ...], live: bool, 
     CONFIG.STATUS or BAR0.STATUS. Numbers are hex. Without any: the names that the driver declares.
     """
     from vfio_ims.cli.registers import registers, shown
+    from vfio_ims.families import blocks_of
     from vfio_ims.host.register_access import decoded
-    from vfio_ims.host.register_names import blocks_of, find_register
+    from vfio_ims.host.register_names import find_register
 
     with registers(device, iommu, live) as (target, family, _):
         blocks = blocks_of(family)

@@ -32,9 +32,8 @@ def command(device: str, iommu: str | None, method: str | None, as_json: bool) -
     registers that the driver declares came back with the values that they have after a reset.
     """
     from vfio_ims.errors import SetupError
-    from vfio_ims.families import family_for
+    from vfio_ims.families import blocks_of, family_for
     from vfio_ims.host import Machine
-    from vfio_ims.host.register_names import blocks_of
     from vfio_ims.host.resetting import ORDER, Before, affected, attempt, verify
     from vfio_ims.host.selection import is_software, not_here
     from vfio_ims.names import Name, open_device

@@ -31,8 +31,9 @@ def command(device: str, iommu: str | None, writes: tuple[str, ...], live: bool,
     none of the others is made.
     """
     from vfio_ims.cli.registers import registers, shown
+    from vfio_ims.families import blocks_of
     from vfio_ims.host.register_access import decoded
-    from vfio_ims.host.register_names import blocks_of, parse_write
+    from vfio_ims.host.register_names import parse_write
 
     if device.startswith("report:"):
         raise UsageError("write a register", device=device, why="a report can only be read")

@@ -111,6 +111,12 @@ class Device(Owner):
                 self._bars[number] = Bar(self.port, self, number, self.port.window(number, guard), pieces=pieces)
             return self._bars[number]
 
+    @property
+    def open_bars(self) -> dict[int, Bar]:
+        """The BARs that have been opened, by number."""
+        with self._lock:
+            return dict(self._bars)
+
     @made_once
     def interrupts(self) -> Interrupts:
         """The standard interrupts: INTx, MSI, MSI-X, ERR, REQ."""

@@ -11,23 +11,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
-from importlib import import_module
 from typing import TYPE_CHECKING
 
 from vfio_ims.counted import counted
 from vfio_ims.errors import UsageError, explain_unknown
 from vfio_ims.pci import ConfigRegister
 from vfio_ims.pci.spelling import REGISTERS
-from vfio_ims.registers import Block
 
 if TYPE_CHECKING:
-    from vfio_ims.families import Family
     from vfio_ims.pci.capabilities import Capabilities
+    from vfio_ims.registers import Block
     from vfio_ims.registers.register import Register
 
-__all__ = ["Place", "Write", "blocks_of", "find_register", "parse_write"]
+__all__ = ["Place", "Write", "find_register", "parse_write"]
 
 _CONFIG = "CONFIG."
 _WIDTHS = {"B": 1, "W": 2, "L": 4, "Q": 8}
@@ -76,17 +73,6 @@ class Write:
     def merged(self, current: int) -> int:
         """What to store over ``current``."""
         return self.value if self.mask is None else current & ~self.mask | self.value & self.mask
-
-
-def blocks_of(family: Family | None) -> dict[int, type[Block]]:
-    """The registers that a family declares: Bar0 to Bar5 of its ``registers`` module, or of ``hardware.registers``."""
-    modules = []
-    for name in ("registers", "hardware.registers"):
-        if family is not None:
-            with suppress(ImportError):
-                modules.append(import_module(f"{family.package}.{name}"))
-    found = {number: getattr(module, f"Bar{number}", None) for module in modules for number in range(6)}
-    return {number: one for number, one in found.items() if isinstance(one, type) and issubclass(one, Block)}
 
 
 def _declared(blocks: dict[int, type[Block]]) -> Iterator[str]:

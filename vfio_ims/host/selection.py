@@ -58,8 +58,8 @@ def _slot(machine: Machine, name: str) -> SlotSelector:
 
 
 def is_software(name: str) -> bool:
-    """Whether this names a model or a socket: nothing is to be seen of them without opening them."""
-    return name.startswith(("mock:", "vfio-user:"))
+    """Whether this names a model, a socket or a recording: nothing is to be seen of them without opening them."""
+    return name.startswith(("mock:", "vfio-user:", "replay:"))
 
 
 def not_here(name: str, operation: str, *, software: bool = False) -> VfioImsError:

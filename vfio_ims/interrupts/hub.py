@@ -14,6 +14,7 @@ from vfio_ims.interrupts.wakeup import Wakeup
 from vfio_ims.lifetime import Owner
 from vfio_ims.locks import make_rlock
 from vfio_ims.native.events import EventFd, Poller, Timer
+from vfio_ims.native.watch import watch
 
 __all__ = ["EventHub"]
 
@@ -126,8 +127,11 @@ class EventHub(Owner):
         """Take and dispatch, with the lock held. Threads that sleep are woken by the taking, and wait for the lock."""
         poller, sinks, total = self._poller, self._sinks, 0
         failure: Exception | None = None
+        watcher = watch.by
         while events := poller.take():
             for descriptor, count in events:
+                if watcher is not None:
+                    watcher.drained(descriptor, count)
                 sink = sinks.get(descriptor)
                 if sink is not None:
                     try:

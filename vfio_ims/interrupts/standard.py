@@ -87,6 +87,16 @@ class Interrupts:
         """What VFIO says of this kind; ``count`` 0 where the function has none."""
         return self._port.irq_info(index)
 
+    def descriptors(self) -> dict[int, tuple[int, int]]:
+        """The event descriptors of donors and open vectors: kind and number of the vector of each."""
+        found = {}
+        pool = made(self, "donors")
+        if pool is not None:
+            found = {one.event.fileno(): (int(pool.source.index), one.vector) for one in list(pool.vectors.values())}
+        for one in self._owner.open_children(VectorInterrupt):
+            found[one.descriptor] = (one.index, one.vector)
+        return found
+
     def open_msix(self, vector: int) -> VectorInterrupt:
         """Attach MSI-X ``vector`` and wait for it.
 

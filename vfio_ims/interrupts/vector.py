@@ -93,6 +93,11 @@ class VectorInterrupt(Owner):
             self._wakeup.fail(UsageError("wait", device=self.label, why=why))
         return self._event.fileno()
 
+    @property
+    def descriptor(self) -> int:
+        """The number of the event descriptor, to recognise it by: the library reads its events (``fileno``)."""
+        return self._event.fileno()
+
     def trigger(self) -> None:
         """Make the kernel signal the descriptor as if the device had interrupted: a loopback without the device."""
         self.check_open("trigger")

@@ -13,7 +13,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from vfio_ims.errors import UsageError
-from vfio_ims.native.lib import native
+from vfio_ims.native.lib import CData, native
+from vfio_ims.native.watch import watch
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer as Buffer
@@ -48,7 +49,11 @@ def fill(to: int, byte: int, size: int) -> None:
 def load(address: int, width: int) -> int:
     """One load of ``width`` (1, 2, 4, 8) bytes; later loads come after it."""
     _check(address, width)
-    return native().lib.memory_load(address, width)
+    watcher = watch.by
+    if watcher is None:
+        return native().lib.memory_load(address, width)
+    with watcher.looking():
+        return native().lib.memory_load(address, width)
 
 
 def store(address: int, width: int, value: int) -> None:
@@ -74,6 +79,13 @@ def poll_memory(address: int, width: int, mask: int, expected: int, timeout: flo
     For completion records, which a device writes. Spins; the GIL is released. Returns the last value loaded.
     """
     _check(address, width)
+    if watch.by is not None:
+        with watch.by.looking():
+            return _poll_memory(address, width, mask, expected, timeout, differs)
+    return _poll_memory(address, width, mask, expected, timeout, differs)
+
+
+def _poll_memory(address: int, width: int, mask: int, expected: int, timeout: float, differs: bool) -> int:
     lib = native().lib
     deadline = time.monotonic() + timeout
     while True:
@@ -97,11 +109,19 @@ def poll_any(
 
     ``addresses`` are numbers, or a buffer of native uint64, which costs nothing to pass.
     """
-    ffi, lib = native()
+    ffi = native().ffi
     given: Any = array.array("Q", addresses) if isinstance(addresses, (list, tuple, range)) else addresses
     places = ffi.from_buffer("uint64_t[]", given)
     for place in places[0 : min(1, len(places))]:
         _check(place, width)
+    if watch.by is not None:
+        with watch.by.looking():
+            return _poll_any(places, width, mask, expected, timeout, differs)
+    return _poll_any(places, width, mask, expected, timeout, differs)
+
+
+def _poll_any(places: CData, width: int, mask: int, expected: int, timeout: float, differs: bool) -> list[int]:
+    ffi, lib = native()
     found = ffi.new("uint32_t[]", max(1, len(places)))
     deadline = time.monotonic() + timeout
     while True:
@@ -117,6 +137,13 @@ def collect(first: int, step: int, count: int, timeout: float) -> bytearray:
 
     After ``timeout`` seconds only those before the first that still is 0. For arrays of completion records.
     """
+    if watch.by is not None:
+        with watch.by.looking():
+            return _collect(first, step, count, timeout)
+    return _collect(first, step, count, timeout)
+
+
+def _collect(first: int, step: int, count: int, timeout: float) -> bytearray:
     ffi, lib = native()
     out = bytearray(count)
     place = ffi.from_buffer(out)

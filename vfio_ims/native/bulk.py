@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from vfio_ims.native.rows import RowColumns
     from vfio_ims.native.trap import Trap
+    from vfio_ims.ports.window import Window
 
 __all__ = ["BulkAccess"]
 
@@ -40,6 +41,7 @@ class BulkAccess:
 
     label: str
     _handle: CData
+    _taker: Window | None
     _trap: Trap | None
 
     if TYPE_CHECKING:
@@ -51,6 +53,8 @@ class BulkAccess:
 
     def read_block(self, offset: int, count: int, width: int = 4) -> bytes:
         """Read ``count`` registers of ``width`` (1, 2, 4, 8) bytes, ascending, each once."""
+        if self._taker is not None:
+            return self._taker.read_block(offset, count, width)
         ffi, lib = native()
         operation = f"read {count} registers of {width} bytes at {offset}"
         self._check(operation, offset, count, width)
@@ -63,6 +67,9 @@ class BulkAccess:
 
     def write_block(self, offset: int, data: Buffer, width: int = 4) -> None:
         """Write ``data`` as registers of ``width`` (1, 2, 4, 8) bytes, ascending, each once."""
+        if self._taker is not None:
+            self._taker.write_block(offset, data, width)
+            return
         ffi, lib = native()
         source = ffi.from_buffer(data)
         size = len(source)
@@ -81,6 +88,8 @@ class BulkAccess:
 
         Returns the last value. Spins without sleeping; ClosedError if the window is closed meanwhile.
         """
+        if self._taker is not None:
+            return self._taker.poll(offset, width, mask, expected, timeout)
         ffi, lib = native()
         operation = f"poll {width} bytes at {offset}"
         self._check(operation, offset, 1, width)
@@ -106,6 +115,9 @@ class BulkAccess:
         ``(at, source)`` stores the row's word ``source`` at ``offset + index * stride + at``. Words in the order of the
         steps are stored fastest.
         """
+        if self._taker is not None:
+            self._taker.write_table(offset, stride, indices, steps, words)
+            return
         ffi, lib = native()
         try:
             rows, values = ffi.from_buffer("uint32_t[]", indices), ffi.from_buffer("uint32_t[]", words)
@@ -151,6 +163,9 @@ class BulkAccess:
         self, offset: int, data: Buffer, count: int, *, stride: int = 64, span: int = 4096, pieces: bool = False
     ) -> None:
         """Store ``count`` descriptors of 64 bytes, the i-th at ``offset + i * stride % span``: round a page."""
+        if self._taker is not None:
+            self._taker.store64_many(offset, data, count, stride=stride, span=span, pieces=pieces)
+            return
         ffi, lib = native()
         operation = f"store {count} times 64 bytes at {offset}"
         self._check(operation, offset, count, 64)
@@ -190,6 +205,11 @@ class BulkAccess:
         at most so many rows are under way: before row i >= depth, the first byte of record i - depth must be other
         than 0. Returns how many were stored when ``timeout`` seconds were over.
         """
+        if self._taker is not None:
+            return self._taker.store_rows(  # type: ignore[attr-defined, no-any-return]
+                offset, pattern, count, columns, records, step, depth, timeout,
+                start=start, stride=stride, span=span, pieces=pieces,
+            )  # fmt: skip
         if len(pattern) != 64 or not columns.filled:
             why = "the pattern must have 64 bytes, and each column its values"
             raise UsageError("store rows", device=self.label, why=why)

@@ -7,8 +7,9 @@ it is not a plain value, so a checked access costs little over the bare compiled
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from vfio_ims.errors import ClosedError, UsageError, VfioImsError
 from vfio_ims.lifetime import Owner
@@ -16,6 +17,9 @@ from vfio_ims.native.bulk import BulkAccess
 from vfio_ims.native.lib import CData, native
 from vfio_ims.native.outcome import refusal
 from vfio_ims.native.trap import Trap
+
+if TYPE_CHECKING:
+    from vfio_ims.ports.window import Window
 
 __all__ = ["MappedWindow", "Piece"]
 
@@ -45,8 +49,20 @@ class MappedWindow(BulkAccess, Owner):
     """
 
     __slots__ = (
-        "_c_read8", "_c_read16", "_c_read32", "_c_read64", "_c_write8", "_c_write16", "_c_write32", "_c_write64",
-        "_handle", "_parented", "_size", "_trap",
+        "_c_read8",
+        "_c_read16",
+        "_c_read32",
+        "_c_read64",
+        "_c_status",
+        "_c_write8",
+        "_c_write16",
+        "_c_write32",
+        "_c_write64",
+        "_handle",
+        "_parented",
+        "_size",
+        "_taker",
+        "_trap",
     )  # fmt: skip
 
     def __init__(
@@ -68,16 +84,43 @@ class MappedWindow(BulkAccess, Owner):
         # The handle's own memory outlives the mapping, so that a late access finds "closed" in it.
         self._handle: CData = ffi.gc(handle, lib.window_free)
         self._size, self._trap = size, trap
-        self._c_read8, self._c_read16 = lib.window_read8, lib.window_read16
-        self._c_read32, self._c_read64 = lib.window_read32, lib.window_read64
-        self._c_write8, self._c_write16 = lib.window_write8, lib.window_write16
-        self._c_write32, self._c_write64 = lib.window_write32, lib.window_write64
+        self._call_compiled()
         for piece in pieces:
             self._map(piece, label)
         if guard is not None:
             lib.window_guard(self._handle, *guard)
         self._parented = parent is not None
         super().__init__(label, parent)
+
+    def _call_compiled(self) -> None:
+        """Let the single accesses go to the compiled functions."""
+        lib = native().lib
+        self._c_read8, self._c_read16 = lib.window_read8, lib.window_read16
+        self._c_read32, self._c_read64 = lib.window_read32, lib.window_read64
+        self._c_write8, self._c_write16 = lib.window_write8, lib.window_write16
+        self._c_write32, self._c_write64 = lib.window_write32, lib.window_write64
+        self._c_status, self._taker = lib.window_status, None
+
+    def divert(self, taker: Window | None) -> None:
+        """Let every access go to ``taker``, through methods that callers already hold too; None: no longer.
+
+        ``undiverted()`` is what ``taker`` makes its own accesses with. A window that is not diverted pays nothing for
+        it, but for one test in what moves many values.
+        """
+        self._call_compiled()
+        if taker is None:
+            return
+        self._taker = taker
+        # In the compiled functions' place: an answer that is none of their error codes goes straight to the caller.
+        self._c_read8, self._c_read16 = _reader(taker.read8), _reader(taker.read16)
+        self._c_read32, self._c_read64 = _reader(taker.read32), _reader(taker.read64)
+        self._c_write8, self._c_write16 = _writer(taker.write8), _writer(taker.write16)
+        self._c_write32, self._c_write64 = _writer(taker.write32), _writer(taker.write64)
+        self._c_status = _no_error
+
+    def undiverted(self) -> MappedWindow:
+        """The same mapping, never diverted; it is closed with this window."""
+        return _Undiverted(self)
 
     def _map(self, piece: Piece, label: str) -> None:
         from vfio_ims.native.failure import failed
@@ -95,6 +138,8 @@ class MappedWindow(BulkAccess, Owner):
     def mapped(self, offset: int, size: int) -> bool:
         """Whether reads of this range go through a mapping, this one's or its trap's."""
         self.check_open("look at the window")
+        if self._taker is not None:
+            return self._taker.mapped(offset, size)
         if native().lib.window_mapped(self._handle, offset, size):
             return True
         return self._trap is not None and self._trap.mapped(offset, size)
@@ -129,7 +174,7 @@ class MappedWindow(BulkAccess, Owner):
             value = self._c_read64(self._handle, offset)
         except (OverflowError, TypeError):
             raise self._bad_read(offset) from None
-        if value == _ALL_ONES and (status := native().lib.window_status()):
+        if value == _ALL_ONES and (status := self._c_status()):
             return self._read_otherwise(status, offset, 64)
         return value
 
@@ -206,3 +251,37 @@ class MappedWindow(BulkAccess, Owner):
         if getattr(self, "_parented", False):  # its device closes it; dropped before, it only gives addresses back
             return
         super().__del__()
+
+
+def _reader(read: Callable[[int], int]) -> Callable[[CData, int], int]:
+    return lambda handle, offset: read(offset)
+
+
+def _writer(write: Callable[[int, int], None]) -> Callable[[CData, int, int], int]:
+    def store(handle: CData, offset: int, value: int) -> int:
+        write(offset, value)
+        return 0
+
+    return store
+
+
+def _no_error() -> int:
+    return 0
+
+
+class _Undiverted(MappedWindow):
+    """A diverted window's own accesses. It owns nothing: the handle is the other's, which closes it."""
+
+    __slots__ = ("_original",)
+
+    def __init__(self, original: MappedWindow) -> None:
+        self._original, self._handle = original, original._handle
+        self._size, self._trap, self._parented = original._size, original._trap, True
+        self.label = original.label
+        self._call_compiled()
+
+    def check_open(self, operation: str) -> None:
+        self._original.check_open(operation)
+
+    def close(self) -> None:
+        """Nothing: the window that it belongs to closes."""

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar, overload
 
 from vfio_ims.errors import UsageError
@@ -20,6 +20,8 @@ class Block:
 
     registers: ClassVar[dict[str, Register]] = {}
     repeats: ClassVar[dict[str, Repeat[Block]]] = {}
+    on_bind: ClassVar[Callable[[Block], None] | None] = None
+    """Takes each block of the process when it is bound, so that a recording knows its registers' names."""
 
     def __init_subclass__(cls) -> None:
         cls.registers = dict(cls.registers) | {n: v for n, v in vars(cls).items() if isinstance(v, Register)}
@@ -32,6 +34,8 @@ class Block:
 
     def __init__(self, window: Window, base: int = 0, label: str = "") -> None:
         self.window, self.base, self.label = window, base, label
+        if Block.on_bind is not None:
+            Block.on_bind(self)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self.label or 'a device'} at {self.base:#x}>"

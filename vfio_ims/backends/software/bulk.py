@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer as Buffer
 
     from vfio_ims.ports.link import Link
+    from vfio_ims.ports.window import Window
 
 __all__ = ["SoftwareBulk"]
 
@@ -31,6 +32,7 @@ class SoftwareBulk:
     _special: tuple[int, int]
     _read: Callable[[int, int, int], bytes]
     _write: Callable[[int, int, bytes], None]
+    _taker: Window | None
 
     if TYPE_CHECKING:
 
@@ -51,6 +53,8 @@ class SoftwareBulk:
             self._refuse(verb, offset, size, width)
 
     def read_block(self, offset: int, count: int, width: int = 4) -> bytes:
+        if self._taker is not None:
+            return self._taker.read_block(offset, count, width)
         self._check_block("read", offset, count * width, width)
         return self._read_many(range(offset, offset + count * width, width), width)
 
@@ -72,6 +76,9 @@ class SoftwareBulk:
         return self._read_many(places, 4)
 
     def write_block(self, offset: int, data: Buffer, width: int = 4) -> None:
+        if self._taker is not None:
+            self._taker.write_block(offset, data, width)
+            return
         raw = memoryview(data).cast("B").tobytes()
         self._check_block("write", offset, len(raw), width)
         self._write_many([(offset + at, raw[at : at + width]) for at in range(0, len(raw), width)])
@@ -95,6 +102,9 @@ class SoftwareBulk:
     def write_table(
         self, offset: int, stride: int, indices: Buffer, steps: Sequence[tuple[int, int]], words: Buffer
     ) -> None:
+        if self._taker is not None:
+            self._taker.write_table(offset, stride, indices, steps, words)
+            return
         rows = memoryview(indices).cast("B").cast("I")
         cells = memoryview(words).cast("B")
         per_row, rest = divmod(len(cells), 4 * len(rows)) if len(rows) else (0, len(cells))
@@ -114,6 +124,8 @@ class SoftwareBulk:
         self._write_many(writes)
 
     def poll(self, offset: int, width: int, mask: int, expected: int, timeout: float) -> int:
+        if self._taker is not None:
+            return self._taker.poll(offset, width, mask, expected, timeout)
         self._check_block("poll", offset, width, width)
         deadline = time.monotonic() + timeout
         pause = 0.0
@@ -125,11 +137,17 @@ class SoftwareBulk:
             pause = min(pause + 0.00002, 0.001)
 
     def store64(self, offset: int, data: Buffer, *, pieces: bool = False) -> None:
+        if self._taker is not None:
+            self._taker.store64(offset, data, pieces=pieces)
+            return
         self._portal("store 64 bytes", offset, data)
 
     def store64_many(
         self, offset: int, data: Buffer, count: int, *, stride: int = 64, span: int = 4096, pieces: bool = False
     ) -> None:
+        if self._taker is not None:
+            self._taker.store64_many(offset, data, count, stride=stride, span=span, pieces=pieces)
+            return
         operation, raw = f"store {count} times 64 bytes", memoryview(data).cast("B").tobytes()
         if len(raw) != _PORTAL * count:
             why = f"the data must be {_PORTAL * count} bytes, not {len(raw)}"
@@ -140,6 +158,8 @@ class SoftwareBulk:
         self._write_many(lines)
 
     def enqueue64(self, offset: int, data: Buffer) -> bool:
+        if self._taker is not None:
+            return self._taker.enqueue64(offset, data)
         enqueue: Callable[[int, int, bytes], bool] | None = getattr(self._link, "enqueue", None)
         self.check_open("enqueue 64 bytes")
         if enqueue is None:

@@ -19,6 +19,7 @@ from vfio_ims.lifetime import Owner
 if TYPE_CHECKING:
     from vfio_ims.backends.software.msix import MsixShadow
     from vfio_ims.ports.link import Link
+    from vfio_ims.ports.window import Window
 
 __all__ = ["SoftwareWindow"]
 
@@ -45,6 +46,7 @@ class SoftwareWindow(SoftwareBulk, Owner):
         self._special = (min(low for low, _ in edges), max(high for _, high in edges)) if edges else (0, 0)
         self._read: Callable[[int, int, int], bytes] = link.read
         self._write: Callable[[int, int, bytes], None] = link.write
+        self._taker = None
         super().__init__(name, parent)
         _WINDOWS.add(self)
 
@@ -55,6 +57,8 @@ class SoftwareWindow(SoftwareBulk, Owner):
         return self._size
 
     def mapped(self, offset: int, size: int) -> bool:
+        if self._taker is not None:
+            return self._taker.mapped(offset, size)
         return self._shadow is not None and self._shadow.shows(self._region, offset, size)
 
     def suspend(self, reason: Callable[[str], VfioImsError] | None) -> None:
@@ -70,6 +74,25 @@ class SoftwareWindow(SoftwareBulk, Owner):
             raise reason(f"access offset {offset:#x}")
 
         self._read = self._write = refuse
+
+    def divert(self, taker: Window | None) -> None:
+        """Let every access go to ``taker``, through methods that callers already hold too; None: no longer.
+
+        ``undiverted()`` is what ``taker`` makes its own accesses with.
+        """
+        self._taker = taker
+        for name in ("_load", "_store"):
+            self.__dict__.pop(name, None)
+        if taker is not None:
+            reads = {1: taker.read8, 2: taker.read16, 4: taker.read32, 8: taker.read64}
+            writes = {1: taker.write8, 2: taker.write16, 4: taker.write32, 8: taker.write64}
+            # Found before the methods of these names: a window that is not diverted pays nothing.
+            self.__dict__["_load"] = lambda offset, width: reads[width](offset)
+            self.__dict__["_store"] = lambda offset, width, value: writes[width](offset, value)
+
+    def undiverted(self) -> SoftwareWindow:
+        """The same window, never diverted; it is closed with this one."""
+        return _Undiverted(self)
 
     def _release(self) -> None:
         def refuse(region: int, offset: int, what: object) -> NoReturn:
@@ -164,6 +187,33 @@ class SoftwareWindow(SoftwareBulk, Owner):
         self._store(offset, 8, value)
 
 
+class _Undiverted(SoftwareWindow):
+    """A diverted window's own accesses, which are suspended and closed with it."""
+
+    def __init__(self, original: SoftwareWindow) -> None:
+        self.__dict__.update({key: kept for key, kept in vars(original).items() if key not in _OWN})
+        self._original, self._taker = original, None
+
+    @property
+    def _read(self) -> Callable[[int, int, int], bytes]:  # type: ignore[override]
+        return self._original._read
+
+    @property
+    def _write(self) -> Callable[[int, int, bytes], None]:  # type: ignore[override]
+        return self._original._write
+
+    @property
+    def closed(self) -> bool:
+        return self._original.closed
+
+    def check_open(self, operation: str) -> None:
+        self._original.check_open(operation)
+
+    def close(self) -> None:
+        """Nothing: the window that it belongs to closes."""
+
+
+_OWN = frozenset({"_read", "_write", "_load", "_store", "_taker"})
 _WINDOWS: weakref.WeakSet[SoftwareWindow] = weakref.WeakSet()
 
 

@@ -1,0 +1,23 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who records the devices that are opened by name; nobody, as a rule."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from vfio_ims.device import Device
+    from vfio_ims.ports.device import DevicePort
+
+__all__ = ["OPENED", "opened"]
+
+Begin = Callable[["DevicePort"], Callable[["Device"], None]]
+
+OPENED: list[Begin] = []
+"""Each is called with a port before anything is done with it, and what it returns with the device over it."""
+
+
+def opened(port: DevicePort) -> list[Callable[[Device], None]]:
+    """Tell everybody of a new port; returns whom to tell of its device."""
+    return [begin(port) for begin in list(OPENED)]
