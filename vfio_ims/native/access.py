@@ -19,7 +19,19 @@ from vfio_ims.native.watch import watch
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer as Buffer
 
-__all__ = ["MemoryGone", "change", "collect", "copy", "fill", "load", "poll_any", "poll_memory", "scatter", "store"]
+__all__ = [
+    "MemoryGone",
+    "change",
+    "collect",
+    "copy",
+    "fill",
+    "load",
+    "poll_any",
+    "poll_memory",
+    "run_length",
+    "scatter",
+    "store",
+]
 
 _SLICE = 0.1  # seconds of polling in one compiled call; between them Python sees Ctrl-C
 
@@ -157,15 +169,24 @@ def _collect(first: int, step: int, count: int, timeout: float) -> bytearray:
     return out
 
 
+def run_length(first: int, step: int, count: int, mask: int, expected: int) -> int:
+    """How many of ``count`` bytes, ``step`` apart, have ``expected`` under ``mask``, up to the first that has not.
+
+    For rings whose entries say by a bit that they are new. Later loads come after. Never waits.
+    """
+    return native().lib.memory_run(first, step, count, mask, expected)
+
+
 def scatter(rows: Buffer, at: int, step: int, values: Buffer, width: int) -> bool:
-    """Copy ``values``, of 4 or 8 bytes each, to every ``step`` bytes of ``rows`` from ``at`` on; whether one is 0.
+    """Copy ``values``, of 2, 4 or 8 bytes each, to every ``step`` bytes of ``rows`` from ``at`` on; whether one is 0.
 
     In one compiled loop: a column of a table whose rows are ``step`` bytes. UsageError where they do not fit.
     """
     ffi, lib = native()
     to, column = ffi.from_buffer(rows, require_writable=True), ffi.from_buffer(values)
     count, rest = divmod(len(column), width)
-    if width not in (4, 8) or rest or at < 0 or step < width or (count and at + (count - 1) * step + width > len(to)):
+    over = count and at + (count - 1) * step + width > len(to)
+    if width not in (2, 4, 8) or rest or at < 0 or step < width or over:
         why = f"{len(column)} bytes in pieces of {width}, from {at} on each {step}, do not fit {len(to)}"
         raise UsageError("fill a column of a table", why=why)
     return bool(lib.memory_scatter(to + at, step, column, width, count))

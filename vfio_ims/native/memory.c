@@ -163,6 +163,15 @@ uint64_t memory_collect(uint64_t first, uint64_t step, uint64_t count, int64_t t
     return count;
 }
 
+uint64_t memory_run(uint64_t first, uint64_t step, uint64_t count, uint8_t mask, uint8_t expected)
+{
+    uint64_t i = 0;
+
+    while (i < count && (mmio_load8(at(first + i * step)) & mask) == expected)
+        i++;
+    return i;
+}
+
 #define SCATTER(type)                                                    \
     for (const type *from = values; count; count--, from++, out += step) \
     {                                                                    \
@@ -177,6 +186,8 @@ int memory_scatter(void *to, uint64_t step, const void *values, uint32_t width, 
     int none = 0;
 
     switch (width) {
+    case 2:
+        SCATTER(uint16_t);
     case 4:
         SCATTER(uint32_t);
     default:

@@ -29,9 +29,11 @@ uint64_t memory_poll(uint64_t address, uint32_t width, uint64_t mask, uint64_t e
 /* The indices of the addresses whose value satisfies that, once one does; 0 after the timeout. */
 uint64_t memory_poll_any(const uint64_t *addresses, uint64_t count, uint32_t width, uint64_t mask, uint64_t expected,
                          int differs, int64_t timeout_ns, uint32_t *found);
-/* Copy `count` values of 4 or 8 bytes to every `step` bytes from `to` on; whether one of them is 0. */
+/* Copy `count` values of 2, 4 or 8 bytes to every `step` bytes from `to` on; whether one of them is 0. */
 int memory_scatter(void *to, uint64_t step, const void *values, uint32_t width, uint64_t count);
 /* Wait until the byte at first + i * step is not 0, for each i in order, and copy them. How many came in time. */
 uint64_t memory_collect(uint64_t first, uint64_t step, uint64_t count, int64_t timeout_ns, uint8_t *out);
+/* How many of the bytes at first + i * step, in order, have the value `expected` under `mask`. Never waits. */
+uint64_t memory_run(uint64_t first, uint64_t step, uint64_t count, uint8_t mask, uint8_t expected);
 
 #endif

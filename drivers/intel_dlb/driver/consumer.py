@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from vfio_ims.native.access import run_length
+
 from ..hardware.elements import ELEMENT_SIZE, GENERATION
 
 if TYPE_CHECKING:
@@ -13,7 +15,6 @@ if TYPE_CHECKING:
 __all__ = ["Consumer"]
 
 _STATUS = 15  # the byte of an entry that has the generation
-_LOW = bytes(byte & GENERATION for byte in range(256))
 
 
 class Consumer:
@@ -21,7 +22,7 @@ class Consumer:
 
     def __init__(self, buffer: Buffer, entries: int) -> None:
         self.iova, self.entries, self._buffer = buffer.iova, entries, buffer
-        self._view = buffer.view
+        self._view, self._address = buffer.view, buffer.address  # the view keeps the memory at the address
         self._next, self._generation = 0, GENERATION
 
     def restart(self) -> None:
@@ -40,9 +41,8 @@ class Consumer:
         while limit > 0 and not self.empty:
             last = min(self._next + limit, self.entries)
             start = ELEMENT_SIZE * self._next
-            status = bytes(self._view[start + _STATUS : ELEMENT_SIZE * last : ELEMENT_SIZE]).translate(_LOW)
-            count = status.find(self._generation ^ GENERATION)
-            count = len(status) if count < 0 else count
+            first = self._address + start + _STATUS
+            count = run_length(first, ELEMENT_SIZE, last - self._next, GENERATION, self._generation)
             found += self._view[start : start + ELEMENT_SIZE * count]
             limit -= count
             self._next += count

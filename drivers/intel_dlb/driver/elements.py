@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from vfio_ims.counted import counted
 from vfio_ims.errors import UsageError
+from vfio_ims.native.access import scatter
 
 from ..hardware.elements import ELEMENT_SIZE, PER_STORE, Element, pack
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Elements", "lines"]
 
-Column = "Sequence[int] | ReadableBuffer"
+_FLOW = 12  # where an element has it
 
 
 class Elements(Sequence[Element]):
@@ -86,11 +87,11 @@ def lines(
     one = flows if isinstance(flows, int) else 0
     made = bytearray(pack(command, 0, queue, kind, priority=priority, flow=one)) * count
     made += bytes(-count % PER_STORE * ELEMENT_SIZE)
-    memoryview(made).cast("Q")[0 : 2 * count : 2] = column
+    scatter(made, 0, ELEMENT_SIZE, column, 8)
     if not isinstance(flows, int):
         given = _column("flows", "H", flows)
         if len(given) != count:
             why = f"flows must be one for each of {counted(count, 'element')}, not {len(given)}"
             raise UsageError("enqueue elements", why=why)
-        memoryview(made).cast("H")[6 : 8 * count : 8] = given
+        scatter(made, _FLOW, ELEMENT_SIZE, given, 2)
     return count, made
