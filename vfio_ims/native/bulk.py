@@ -139,6 +139,8 @@ class BulkAccess:
 
     def read_table(self, offset: int, stride: int, indices: Buffer) -> bytes:
         """Read the 32-bit word at ``offset + index * stride`` of each row, once, in the order of ``indices``."""
+        if self._taker is not None:
+            return self._taker.read_table(offset, stride, indices)
         ffi, lib = native()
         try:
             rows = ffi.from_buffer("uint32_t[]", indices)

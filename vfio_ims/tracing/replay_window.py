@@ -111,6 +111,10 @@ class ReplayWindow(Owner):
     ) -> None:
         self._take("wt", offset, 4, stores=table_stores(offset, stride, indices, steps, words))
 
+    def read_table(self, offset: int, stride: int, indices: Buffer) -> bytes:
+        rows = list(memoryview(indices).cast("B").cast("I"))
+        return bytes.fromhex(self._take("rt", offset, 4, stride=stride, rows=rows)["data"])
+
     def store64(self, offset: int, data: Buffer, *, pieces: bool = False) -> None:
         self.store64_many(offset, data, 1, pieces=pieces)
 

@@ -136,6 +136,12 @@ class RecordingWindow:
         slots = self._recorder.slots(self._region, stores)
         self._call("wt", offset, 4, call, stores=stores, **slots)
 
+    def read_table(self, offset: int, stride: int, indices: Buffer) -> bytes:
+        rows = list(memoryview(indices).cast("B").cast("I"))
+        call = lambda: self._inner.read_table(offset, stride, indices)  # noqa: E731
+        found: bytes = self._call("rt", offset, 4, call, stride=stride, rows=rows)
+        return found
+
     def _portal(self, data: Buffer) -> dict[str, Any]:
         """The data, and which of its 64-bit words are addresses in which buffer."""
         raw = bytes(memoryview(data).cast("B"))

@@ -57,6 +57,9 @@ def _text(event: Event) -> str:
             return f"read {event['count']} registers of {bits} bits from {place_of(event)} = {found}"
         case "wb":
             return f"write registers of {bits} bits from {place_of(event)} = {_data(event['data'])}"
+        case "rt":
+            found, rows = _data(event.get("data", "?")), len(event["rows"])
+            return f"read 32 bits in {rows} rows of a table from {place_of(event)} = {found}"
         case "wt":
             stores = ", ".join(f"+{at:#x}={value:#x}" for at, value in event["stores"][:6])
             more = "" if len(event["stores"]) <= 6 else f" and {len(event['stores']) - 6} more"

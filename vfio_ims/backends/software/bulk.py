@@ -69,6 +69,8 @@ class SoftwareBulk:
         return self._read(self._region, places[0], width)  # which says why it cannot be
 
     def read_table(self, offset: int, stride: int, indices: Buffer) -> bytes:
+        if self._taker is not None:
+            return self._taker.read_table(offset, stride, indices)
         places = [offset + index * stride for index in memoryview(indices).cast("B").cast("I")]
         for place in places:
             if place % 4 or not 0 <= place <= self._size - 4:
