@@ -122,7 +122,7 @@ def test_ports_of_a_closed_domain_and_of_a_reset_device_say_so(dlb: Dlb) -> None
         port = domain.directed_port(interrupt="poll")
         port.enqueue(port.queue, 1)
         dlb.reset()
-        with pytest.raises(ClosedError, match="the device was started anew"):
+        with pytest.raises(ClosedError, match="the device was stopped"):
             port.dequeue_many()
         assert model_of(dlb).core.scheduler.waiting == 0
     with dlb.domain(16) as domain:
@@ -177,3 +177,22 @@ def test_what_could_not_be_made_takes_nothing(dlb: Dlb) -> None:
         with pytest.raises(DeviceBusy):
             dlb.domain(1 << 20)
         assert (dlb.resources.credits.left, dlb.domain(16).number) == (free, domain.number + 1)
+
+
+def test_without_a_function_reset_a_domains_elements_are_not_the_next_ones() -> None:
+    with Dlb.open("mock:intel-dlb,flr=no") as dlb:
+        domain = dlb.domain(16)
+        port, queue = domain.directed_port(interrupt="poll"), domain.queue()
+        domain.port([queue], depth=1, interrupt="poll")
+        port.enqueue_many(queue, range(8))
+        port.enqueue_many(port.queue, range(8))
+        dlb.reset()
+        assert model_of(dlb).core.scheduler.waiting == 0
+        domain.close()
+        with dlb.domain(16) as again:
+            port, queue = again.directed_port(interrupt="poll"), again.queue()
+            worker = again.port([queue], interrupt="poll")
+            port.enqueue(queue, 77)
+            assert worker.dequeue_wait(1).data == 77
+            assert not port.dequeue_many()
+        assert dlb.take_alarm() is None

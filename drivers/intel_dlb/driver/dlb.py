@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from contextlib import ExitStack
 
 from vfio_ims.counted import counted
 from vfio_ims.driver import Driver, FireReport
-from vfio_ims.errors import DeviceBusy, UnsupportedError, UsageError, check_index
+from vfio_ims.errors import DeviceBusy, DeviceError, DeviceTimeout, UnsupportedError, UsageError, check_index
 from vfio_ims.ims import FireStatus, ImsTable, JoinedTable, SlotArray
 from vfio_ims.interruption import uninterrupted
 from vfio_ims.locks import made, made_once
@@ -90,8 +91,7 @@ class Dlb(Driver):
 
     def start(self) -> None:
         power_up(self.regs)
-        for domain in self.device_domains:
-            domain.lost("the device was started anew")
+        self._abandon("the device was started anew")
         self._quieten()
         prepare(self.regs)
         take(self.regs)
@@ -102,6 +102,12 @@ class Dlb(Driver):
         """Its open domains."""
         return self.open_children(Domain)
 
+    def _abandon(self, why: str) -> None:
+        """Empty every domain: without a function reset its elements would be the next one's."""
+        for domain in self.device_domains:
+            with contextlib.suppress(DeviceError, DeviceTimeout):  # one that does not get empty is reset, or gone
+                domain.abandon(why)
+
     def _quieten(self) -> None:
         """Whatever was set up before, by whom ever: nothing is taken in, scheduled or sent any more."""
         for port in (*self.regs.LDB, *self.regs.DIR):
@@ -111,9 +117,8 @@ class Dlb(Driver):
         self.regs.TOTAL_VAS.read()
 
     def stop(self) -> None:
+        self._abandon("the device was stopped")
         self._quieten()
-        for domain in self.device_domains:
-            domain.lost("the device was stopped")
 
     def ims_table(self) -> ImsTable:
         power_up(bind(self.device))  # before the first access of all

@@ -141,12 +141,18 @@ class Domain(Owner):
 
     # --- the end ------------------------------------------------------------------------------------------------------
 
-    def lost(self, why: str) -> None:
-        """The device forgot it: its ports say so from now on. Its registers are not touched."""
-        for port in (*self.ports, *self.directed_ports):
-            port.closed_because = why
-        self._mapped.clear()
-        self._gone = True
+    def abandon(self, why: str) -> None:
+        """Drop what is in it, as far as the device answers: its ports say ``why`` from now on."""
+        with self._parts.lock:
+            if self._gone:
+                return
+            try:
+                self._reset()
+            finally:
+                self._gone = True
+                self._mapped.clear()
+                for port in (*self.ports, *self.directed_ports):
+                    port.closed_because = why
 
     _gone = False
 
