@@ -103,12 +103,12 @@ class Behaviour(DeviceModel):
             queue.entered, queue.entered_atomic = (0, queue.entered_atomic) if "NALDB" in name else (queue.entered, 0)
         elif name == "QID_NALDB_MAX_DEPTH":
             queue.deepest = 0
-        self.core.decode_queue(queue)
+        self.core.settings.decode_queue(queue)
         self.core.settle()
 
     @on_write(PortMap.ATM, PortMap.LSP, PortMap.LSP2, PortMap20.LSP, PortMap20.LSP2)
     def port_map(self, _row: int, _value: RegisterValue) -> None:
-        self.core.forget_maps()
+        self.core.settings.forget_maps()
         self.core.settle()
 
     @on_read(*_all(LdbQueue, LdbQueue20))

@@ -8,27 +8,24 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ..hardware.places import LDB_QUEUES, Version
-from ..hardware.registers import Bar2, SysAlarm
+from ..hardware.registers import Bar2
 from .alarms import Alarms
 from .intake import Intake
 from .interrupts import Interrupts
 from .items import Item
-from .ordering import Window
 from .ports import LdbState, PortState
 from .queues import DirectedQueueState, LdbQueueState
 from .scheduler import Scheduler
+from .settings import Settings
 
 if TYPE_CHECKING:
     from vfio_ims.models.register_file import RegisterFile
     from vfio_ims.ports.model import Bus
-    from vfio_ims.registers import Block, Register, Repeat
+    from vfio_ims.registers import Block, Repeat
 
 __all__ = ["Core"]
 
-_FLOW_BITS = 5  # and the compression code: how many bits tell flows apart
-_TICK = 1e-6
-"""Seconds of the timer's unit: what silicon has is not public."""
-_STRIDE, _LOW = 0x1000, 0xFFFF_FFFF
+_LOW = 0xFFFF_FFFF
 
 
 class Core:
@@ -47,7 +44,8 @@ class Core:
     ) -> None:
         self._registers, self._block, self._version = registers, block, version
         self._bus, self._defect = bus, defect
-        self.interrupts = Interrupts(registers, raise_vector, fire, self._period, lock)
+        self.settings = Settings(registers, block, version)
+        self.interrupts = Interrupts(registers, raise_vector, fire, self.settings.period, lock)
         self.alarms = Alarms(registers, self.interrupts.alarm)
         row = registers.row
         self.ports = [LdbState(n, row(block.LDB, n), block.LDB.block) for n in range(block.LDB.count)]
@@ -61,12 +59,18 @@ class Core:
         """By domain, and whether of directed elements: DLB 2.5 has one pool, False."""
         self.scheduler = Scheduler(
             self._registers, self.ports, self.directed, self.queues, self.directed_queues, self.interrupts, self._bus,
-            self._serves, self._give_back,
+            self.settings.serves, self._give_back,
         )  # fmt: skip
         self.intake = Intake(
-            self.scheduler, self.interrupts, self.alarms, self._refusal, self._charge, self._give_back, self._defect
+            self.scheduler,
+            self.interrupts,
+            self.alarms,
+            self.settings.refusal,
+            self._charge,
+            self._give_back,
+            self._defect,
         )
-        self._maps: dict[tuple[int, int, int], tuple[bool, bool]] = {}
+        self.settings.forget_maps()
 
     def reset(self) -> None:
         """As after power-on; the registers are reset already."""
@@ -77,67 +81,13 @@ class Core:
 
     # --- what the registers say ---------------------------------------------------------------------------------------
 
-    def _number(self, register: Register, row: int = 0, extra: int = 0) -> int:
-        at = register.offset + row * _STRIDE + extra
-        return int.from_bytes(self._registers.load(at, 4), "little")
-
     def decode(self, port: PortState) -> None:
         port.decode()
         if isinstance(port, LdbState):
             self.scheduler.refresh(port)
             for _, _, number in port.slots:
                 if number < LDB_QUEUES:
-                    self.decode_queue(self.queues[number])
-
-    def decode_queue(self, queue: LdbQueueState) -> None:
-        block, number = self._block.LDB_QUEUE.block.registers, queue.number
-        queue.limit = self._number(block["QID_LDB_INFL_LIM"], number)
-        queue.storage = self._number(block["QID_AQED_ACTIVE_LIM"], number)
-        code = self._number(block["QID_HID_WIDTH"], number) & 7
-        queue.flow_mask = (1 << _FLOW_BITS + code) - 1 if code else 0xFFFF
-        if queue.idle:
-            queue.window = Window(64 << (self._number(block["ORD_QID_SN_MAP"], number) & 7))
-
-    def _period(self, port: PortState) -> float:
-        """How long the timer lets elements wait: samples times the time between them.
-
-        What a unit is, is inferred.
-        """
-        control = self._registers.get(self._block.registers["LDB_TIMER_CTL" if port.ldb else "DIR_TIMER_CTL"])
-        return (port.timer + 1) * (control.interval + 1) * _TICK if control.on else 0.0
-
-    def forget_maps(self) -> None:
-        self._maps.clear()
-
-    def _serves(self, queue: int, port: int, slot: int) -> tuple[bool, bool]:
-        """Of which kinds the bitmaps let ``slot`` of ``port`` take from ``queue``: others, atomic."""
-        key = queue, port, slot
-        known = self._maps.get(key)
-        if known is None:
-            maps, extra = self._block.LDB_QUEUE.block.repeats["MAPS"], port // 4 * 0x8_0000
-            bit = 1 << 8 * (port % 4) + slot
-            lsp, lsp2, atm = (
-                self._number(maps.block.registers[name], queue, extra) & bit for name in ("LSP", "LSP2", "ATM")
-            )
-            known = self._maps[key] = bool(lsp and lsp2), bool(lsp and lsp2 and atm)
-        return known
-
-    def _refusal(self, item: Item) -> SysAlarm | None:
-        """Why ``item`` may not enter its queue. That a queue of another kind counts as illegal is inferred."""
-        count = self._version.directed if item.directed else LDB_QUEUES
-        if item.queue >= count:
-            return SysAlarm.ILLEGAL_QUEUE
-        repeat = self._block.DIR_QUEUE if item.directed else self._block.LDB_QUEUE
-        if not self._number(repeat.block.registers["QID_V"], item.queue) & 1:
-            return SysAlarm.ILLEGAL_QUEUE
-        valid = self._block.DIR_VALID if item.directed else self._block.LDB_VALID
-        if not self._number(valid.block.registers["VASQID_V"], item.domain * count + item.queue) & 1:
-            return SysAlarm.DISABLED_QUEUE
-        if not item.directed and item.kind != 1:
-            how = self._number(repeat.block.registers["QID_CFG_V"], item.queue)
-            if not how & (2 if item.kind == 0 else 1):
-                return SysAlarm.ILLEGAL_QUEUE
-        return None
+                    self.settings.decode_queue(self.queues[number])
 
     # --- what they say to the registers -------------------------------------------------------------------------------
 
