@@ -2,9 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs the gate's suites, two at a time, and judges them: lanes.py NAME... with NAME one of tests, vm, pythons.
 
-A test that fails fails the gate, also where it passes when it is run again: it is run again only to find out whether it
-is flaky, and is named as such in the last lines. The longest suites start first; the first one that was named is shown
-while it runs, the others when they have ended. pytest's closing lines end it, and are left in build/lanes/closing.
+What needs a virtual machine is several suites, each with guests of its own, so that no one of them is what all else
+waits for. A test that fails fails the gate, also where it passes when it is run again: it is run again only to find out
+whether it is flaky, and is named as such in the last lines. The longest suites start first; the first one that was
+named is shown while it runs, the others when they have ended. The last lines say what each suite took, its slowest
+tests, and pytest's closing lines, which are left in build/lanes/closing.
 """
 
 from __future__ import annotations
@@ -29,6 +31,17 @@ VM = [
     "tests/backends/kernel/test_dma_vm.py",
     "tests/vfio_user/test_under_qemu.py",
 ]
+VM_PARTS = {
+    "vm-behaviour": ["tests/vm/test_matrix_behaviour.py"],
+    "vm-host": ["tests/vm/test_host.py", "tests/vm/test_matrix_robust.py", "tests/vm/test_matrix_selftest.py"],
+    "vm-devices": [f"tests/vm/test_{name}.py" for name in ("device_verbs", "dlb", "edma", "foreign", "idxd")],
+}
+"""Suites of their own of what needs a virtual machine; the suite ``vm`` has all the rest.
+
+Modules that share a guest (tests/vm/conftest.py) are in one.
+"""
+LONGEST_FIRST = ("tests", "vm-host", "vm-devices", "vm-behaviour", "vm")
+SLOWEST = 3  # tests that the last lines name, of each suite
 PYTHONS = ROOT / ".ci" / "pythons"
 ON_EVERY_PYTHON = [
     "tests/behaviour",
@@ -46,6 +59,7 @@ NO_DUMPS = ["-o", "faulthandler_timeout=0"]
 """A guest's tests may take minutes each: no stacks of those that do."""
 
 _CLOSING = re.compile(r"^=+ .*\b(passed|failed|error|errors|skipped|deselected|no tests ran)\b.* =+$")
+_DURATION = re.compile(r"^(\d+\.\d+)s (?:setup|call|teardown) +(\S.*)$", re.MULTILINE)
 _HUNG = re.compile(r"^-+ a guest's boot hung, and was repeated -+$", re.MULTILINE)
 
 
@@ -60,6 +74,8 @@ class Suite:
     cache_option: str
     status: int = 0
     seconds: float = 0.0
+    processor: float = 0.0
+    """Seconds of processor time, its guests' and servers' included where they ended by themselves."""
     failed: list[str] = field(default_factory=list)
     flaky: list[str] = field(default_factory=list)
 
@@ -71,7 +87,7 @@ class Suite:
         """The first run. Its output goes to the log, and on the screen too where it is ``shown``."""
         shutil.rmtree(self.cache, ignore_errors=True)
         began = time.monotonic()
-        self.status = self._pytest(["--durations=12", "--durations-min=3"], shown)
+        self.status, self.processor = self._pytest(["--durations=12", "--durations-min=3"], shown)
         self.seconds = time.monotonic() - began
         self.failed = self._names()
 
@@ -87,6 +103,11 @@ class Suite:
         lines = [line for line in self.log.read_text(errors="replace").splitlines() if _CLOSING.match(line)]
         return lines[0] if lines else f"{self.name}: no closing line; pytest ended with status {self.status}"
 
+    def slowest(self) -> list[str]:
+        """The tests that took longest, as pytest has them."""
+        found = _DURATION.findall(self.log.read_text(errors="replace"))
+        return [f"{float(seconds):5.0f} s  {name}" for seconds, name in found[:SLOWEST]]
+
     def hung_boots(self) -> int:
         """How many of its guests hung at their boot and were booted again: no failure, but not to go unseen."""
         return len(_HUNG.findall(self.log.read_text(errors="replace")))
@@ -95,7 +116,8 @@ class Suite:
         file = self.cache / "v" / "cache" / "lastfailed"
         return sorted(json.loads(file.read_text())) if file.exists() else []
 
-    def _pytest(self, options: list[str], shown: bool) -> int:
+    def _pytest(self, options: list[str], shown: bool) -> tuple[int, float]:
+        """Its status, and the seconds of processor time that it took."""
         command = [*self.command, "-o", f"cache_dir={self.cache_option}", "--color=no", *options]
         with (
             self.log.open("a") as log,
@@ -108,7 +130,9 @@ class Suite:
                 log.write(line)
                 if shown:
                     print(line, end="", flush=True)
-        return process.returncode
+            _, status, used = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)
+        return process.returncode, used.ru_utime + used.ru_stime
 
 
 def suites(names: list[str]) -> list[Suite]:
@@ -124,17 +148,27 @@ def suites(names: list[str]) -> list[Suite]:
                 command = [str(PYTHONS), "run", label, "-m", "pytest", *ON_EVERY_PYTHON, *mounts]
                 found.append(Suite(f"python-{label}", command, Path(cache), option))
             continue
-        command = {"tests": [*here, *(f"--ignore={path}" for path in VM)], "vm": [*here, *VM, *NO_DUMPS]}[name]
-        cache = WORK / f"{name}.cache"
-        found.append(Suite(name, command, cache, str(cache)))
+        commands = vm_commands() if name == "vm" else {name: [f"--ignore={path}" for path in VM]}
+        for part, arguments in commands.items():
+            cache = WORK / f"{part}.cache"
+            found.append(Suite(part, [*here, *arguments], cache, str(cache)))
     return found
+
+
+def vm_commands() -> dict[str, list[str]]:
+    """pytest's arguments for each suite of what needs a virtual machine: every test is in exactly one."""
+    commands = {name: [*files, *NO_DUMPS] for name, files in VM_PARTS.items()}
+    elsewhere = [f"--ignore={file}" for files in VM_PARTS.values() for file in files]
+    return {"vm": [*VM, *elsewhere, *NO_DUMPS], **commands}
 
 
 def main(names: list[str]) -> int:
     shutil.rmtree(WORK, ignore_errors=True)
     WORK.mkdir(parents=True)
     found = suites(names)
-    shown, longest_first = found[0], sorted(found, key=lambda suite: suite.name not in ("vm", "tests"))
+    order = {name: place for place, name in enumerate(LONGEST_FIRST)}
+    shown, longest_first = found[0], sorted(found, key=lambda suite: order.get(suite.name, len(order)))
+    began = time.monotonic()
     with ThreadPoolExecutor(AT_ONCE) as pool:
         runs = {suite.name: pool.submit(suite.run, suite is shown) for suite in longest_first}
         for suite in found:
@@ -144,6 +178,14 @@ def main(names: list[str]) -> int:
     for suite in found:
         if suite.failed:
             suite.diagnose()
+    took = time.monotonic() - began
+    print("\n=== where the time went")
+    for suite in sorted(found, key=lambda suite: -suite.seconds):
+        print(f"{suite.seconds:5.0f} s  {suite.name}, {suite.processor:.0f} s of processor")
+        print("".join(f"         {line}\n" for line in suite.slowest()), end="")
+    whole, used = sum(suite.seconds for suite in found), sum(suite.processor for suite in found)
+    cores = os.cpu_count() or 1
+    print(f"{took:5.0f} s  in all: suites of {whole:.0f} s, {AT_ONCE} at a time; {used:.0f} s of {cores} processors")
     print("\n=== suites")
     for suite in found:
         verdict = "passed" if suite.status == 0 else f"FAILED (pytest's status {suite.status})"

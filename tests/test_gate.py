@@ -65,3 +65,16 @@ def test_a_gate_without_failures_passes(
     monkeypatch.setattr(lanes, "suites", lambda names: made)
     assert lanes.main([]) == 0
     assert "FLAKY" not in capsys.readouterr().out
+
+
+def test_every_test_of_the_vm_is_in_exactly_one_of_its_suites(lanes: Any) -> None:
+    def files(arguments: list[str]) -> list[str]:
+        given = [LANES.parents[1] / argument for argument in arguments if argument.startswith("tests/")]
+        ignored = {LANES.parents[1] / argument[9:] for argument in arguments if argument.startswith("--ignore=")}
+        found = [file for place in given for file in (sorted(place.glob("test_*.py")) if place.is_dir() else [place])]
+        assert all(file.exists() for file in found)
+        return [str(file) for file in found if file not in ignored]
+
+    parts = lanes.vm_commands()
+    assert set(lanes.LONGEST_FIRST) == {"tests", *parts}
+    assert sorted(file for part in parts.values() for file in files(part)) == sorted(files(lanes.VM))

@@ -16,6 +16,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Self
 
@@ -121,13 +122,23 @@ class Lab:
         return ""
 
 
+@cache
+def _compile_all() -> None:
+    """The guest cannot keep what it compiles; what is compiled here it finds."""
+    compiled = ("vfio_ims", "drivers", "tests/vm", "tests/behaviour")
+    subprocess.run([sys.executable, "-m", "compileall", "-q", *compiled], cwd=REPO, check=True)
+
+
 @contextmanager
-def bench(platform: Platform, /, *, kernel_options: Sequence[str] = (), **models: str) -> Iterator[Lab]:
-    """Boot ``platform`` with ``models`` (names with options, as for ``vfio-ims serve``) as its functions."""
+def bench(
+    platform: Platform, /, *, kernel_options: Sequence[str] = (), lifetime: float = 3600.0, **models: str
+) -> Iterator[Lab]:
+    """Boot ``platform`` with ``models`` (names with options, as for ``vfio-ims serve``) as its functions.
+
+    It lives for ``lifetime`` seconds at most.
+    """
     with ExitStack() as stack:
-        # The guest cannot keep what it compiles; what is compiled here it finds.
-        compiled = ("vfio_ims", "drivers", "tests/vm", "tests/behaviour")
-        subprocess.run([sys.executable, "-m", "compileall", "-q", *compiled], cwd=REPO, check=True)
+        _compile_all()
         sockets = []
         for name, model in models.items():
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=f"vfio-ims-{name}-")))
@@ -136,5 +147,6 @@ def bench(platform: Platform, /, *, kernel_options: Sequence[str] = (), **models
             sockets.append(server.path)
         # Not a name with "vfio" in it: tests look for descriptors of such, and our output would be among them.
         rwdir = stack.enter_context(tempfile.TemporaryDirectory(prefix="lab-"))
-        guest = stack.enter_context(Guest(platform, sockets, rwdir=rwdir, kernel_options=kernel_options))
+        options = {"rwdir": rwdir, "kernel_options": kernel_options, "timeout": lifetime}
+        guest = stack.enter_context(Guest(platform, sockets, **options))
         yield Lab(guest, list(models))

@@ -18,15 +18,13 @@ from tests.vm.lab import Guest
 from tests.vm.pieces import need_open_folders, need_vm
 from tests.vm.platforms import INTEL
 from tests.vm.qmp import Qmp
-from tests.vm.served import SCENARIOS, Done, Lab, bench
+from tests.vm.served import SCENARIOS, Done, Lab
 from vfio_ims.testing.server import ServedModel
 
 
 @pytest.fixture(scope="module")
-def lab() -> Iterator[Lab]:
-    need_vm()
-    with bench(INTEL, minimal="minimal", dsa="intel-dsa") as booted:
-        yield booted
+def lab(shared_lab: Lab) -> Lab:
+    return shared_lab
 
 
 @pytest.mark.parametrize("interface", ["type1", "iommufd"])
@@ -67,9 +65,10 @@ def test_changes_from_outside_are_reported_and_undone_by_reset(lab: Lab, model: 
 @pytest.mark.parametrize("interface", ["type1", "iommufd"])
 @pytest.mark.parametrize("model", ["minimal", "dsa"])
 def test_a_function_removed_while_its_slots_fire_is_given_back(lab: Lab, interface: str, model: str) -> None:
-    bound = lab.run(["vfio-ims", "bind", lab[model]])
+    address = lab[f"removable-{model}"]
+    bound = lab.run(["vfio-ims", "bind", address])
     assert bound.status in (0, 4), bound
-    found = lab.scenario("removal", f"{lab[model]},iommu={interface}")
+    found = lab.scenario("removal", f"{address},iommu={interface}")
     assert found["given"]
     assert found["seconds"] < 2.0
     assert found["fires"] > 0
@@ -83,7 +82,7 @@ def test_a_function_removed_while_its_slots_fire_is_given_back(lab: Lab, interfa
 
 
 def test_more_events_than_the_socket_holds_lose_nothing(lab: Lab) -> None:
-    address = lab["minimal"]
+    address = lab["removable-minimal"]
     bound = lab.run(["vfio-ims", "bind", address])
     assert bound.status in (0, 4), bound
     found = lab.scenario("burst", address)

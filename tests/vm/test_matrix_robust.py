@@ -3,23 +3,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
-from tests.vm.pieces import need_open_folders, need_vm
-from tests.vm.platforms import INTEL
-from tests.vm.served import NOBODY, Lab, bench
+from tests.vm.pieces import need_open_folders
+from tests.vm.served import NOBODY, Lab
 
 INTERFACES = ("type1", "iommufd")
 
 
 @pytest.fixture(scope="module")
-def lab() -> Iterator[Lab]:
-    need_vm()
-    models = {"noflr": "minimal,flr=no", "bystander": "minimal", "heir": "minimal", "dsa": "intel-dsa"}
-    with bench(INTEL, **models) as booted:
-        yield booted
+def lab(shared_lab: Lab) -> Lab:
+    return shared_lab
 
 
 def killed(lab: Lab, victim: str, interface: str, slots: int, *fires: int) -> dict[str, dict[str, int]]:

@@ -9,21 +9,12 @@ with VFIO_IMS_FULL=1 (.ci/nightly).
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from tests.vm.pieces import need_vm
-from tests.vm.platforms import INTEL
-from tests.vm.served import Done, Lab, bench
+from tests.vm.served import Done, Lab
 
-MODELS = {
-    "dsa": "intel-dsa",
-    "mapped": "intel-dsa,map_slots=yes",  # its slot table is memory that the guest maps
-    "iaa": "intel-iaa,slots=512",
-    "minimal": "minimal",
-}
 SLOTS = {"dsa": 2048, "mapped": 2048, "iaa": 512, "minimal": 16}
 FULL = os.environ.get("VFIO_IMS_FULL") == "1"
 FIRED = SLOTS if FULL else SLOTS | {"dsa": 64, "iaa": 64}
@@ -37,10 +28,8 @@ RUNS = {"type1": ("dsa", "iaa", "minimal"), "iommufd": ("mapped", "iaa", "minima
 
 
 @pytest.fixture(scope="module")
-def lab() -> Iterator[Lab]:
-    need_vm()
-    with bench(INTEL, **MODELS) as booted:
-        yield booted
+def lab(shared_lab: Lab) -> Lab:
+    return shared_lab
 
 
 @pytest.fixture(scope="module")

@@ -46,6 +46,7 @@ def kill_after(name: str, fires: int) -> str:
                 step = progress.step
 
             driver.fire = last_fire  # type: ignore[method-assign]
+            driver.fire_many = lambda slots: [last_fire(slot) for slot in slots]  # type: ignore[method-assign]
             selftest.run(driver, options=OPTIONS, progress=tell)
         os._exit(0)
     os.close(writing)
