@@ -6,6 +6,7 @@ On the smallest device all of it; on DSA what a real slot table, sharing of dono
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,12 +15,13 @@ from xml.etree import ElementTree
 import pytest
 
 from tests.vm.pieces import need_vm
-from tests.vm.platforms import INTEL
+from tests.vm.platforms import AMD, AMD_X2APIC, INTEL, Platform
 from tests.vm.served import SCENARIOS, Done, Lab, bench
 
 RUNS = {"type1": ("one", "two"), "iommufd": ("three", "four")}
 DSA_RUNS = {"type1": "fifth", "iommufd": "sixth"}
 DSA_MODULES = ("test_ims_slots.py", "test_ims_sharing.py", "test_reset.py")
+AMD_MODULES = ("test_ims_slots.py", "test_ims_sharing.py", "test_donors.py", "test_msix.py", "test_reset.py")
 SECONDS = 900.0
 HUGEPAGES = "hugepages=8"  # one pool for both runs: neither may have to ask for pages, and give back the other's
 ALONE = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "NO_COLOR": "1"}  # plug-ins are slow to import under emulation
@@ -59,6 +61,21 @@ def test_the_suite_passes(ran: dict[str, tuple[Done, Path]], interface: str) -> 
 @pytest.mark.parametrize("interface", DSA_RUNS)
 def test_the_suite_passes_on_dsa(ran: dict[str, tuple[Done, Path]], interface: str) -> None:
     assert _outcomes(f"dsa, {interface}", *ran[f"dsa, {interface}"])["passed"] > 40
+
+
+@pytest.mark.timeout(2 * SECONDS + 300)
+@pytest.mark.skipif(os.environ.get("VFIO_IMS_FULL") != "1", reason="guests of their own: VFIO_IMS_FULL=1 (.ci/nightly)")
+@pytest.mark.parametrize("platform", [AMD, AMD_X2APIC], ids=lambda one: one.name)
+def test_its_core_passes_on_amd(platform: Platform) -> None:
+    """One after the other: a guest of AMD has one function whose slots fire (platforms.py)."""
+    need_vm()
+    with bench(platform, one="minimal", kernel_options=[HUGEPAGES]) as lab:
+        for interface in RUNS:
+            file = lab.guest.rwdir / f"behaviour-{interface}.xml"
+            names = [f"{lab['one']},iommu={interface}"] * 2
+            command = [str(SCENARIOS / "suite.py"), *names, str(file), *AMD_MODULES]
+            done = lab.run(command, timeout=SECONDS, env=ALONE)
+            assert _outcomes(f"{platform.name}, {interface}", done, file)["passed"] > 60
 
 
 def _outcomes(interface: str, done: Done, junit: Path) -> Counter[str]:

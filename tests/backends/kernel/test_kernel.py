@@ -25,6 +25,7 @@ from vfio_ims.errors import (
     UsageError,
     VfioImsError,
 )
+from vfio_ims.messages import Format, Message
 from vfio_ims.native.memory import SharedMemory
 from vfio_ims.ports.device import DevicePort
 from vfio_ims.ports.values import Area, IrqSet
@@ -421,6 +422,37 @@ def test_remapping_is_judged_by_the_interrupts_chip(kernel: Any, opened: Open) -
         assert port.interrupt_remapping().answer is True
         (chip / "chip_name").write_text("PCI-MSIX-0000:6a:01.0\n")
         assert port.interrupt_remapping().answer is False
+
+
+def test_what_messages_are_is_shown_once_a_vector_is_attached(kernel: Any, opened: Open) -> None:
+    """As on Arm behind an SMMU: the message's address looks like memory, and lies in a reserved region of the group."""
+    kernel.add()
+    folder = kernel.sys / "bus/pci/devices" / BDF
+    group = kernel.sys / "kernel/iommu_groups" / os.readlink(folder / "iommu_group").rpartition("/")[2]
+    group.mkdir(parents=True, exist_ok=True)
+    (group / "reserved_regions").write_text("0x0000000008000000 0x00000000080fffff msi\n")
+    message = Message(0x800_0040, 3)
+    with opened() as port:
+        assert port.message_platform().format is None
+        assert str(port.message_platform().of_entry(message)).endswith("(GICv3 ITS event 3)"), "a guess by its bits"
+        (folder / "msi_irqs").mkdir()
+        (folder / "msi_irqs/55").write_text("msix\n")
+        chip = kernel.sys / "kernel/irq/55"
+        chip.mkdir(parents=True)
+        (chip / "chip_name").write_text("ITS-PCI-MSIX-0000:6a:01.0\n")
+        platform = port.message_platform()
+        assert (platform.format, platform.moves) == (Format.ITS, False)
+        assert platform.of_entry(Message(0x800_1000, 3)).format is Format.ITS
+        assert platform.of_entry(Message(0x1234_0040, 3)).format is Format.MEMORY, "its bits say otherwise"
+        assert port.message_platform() is platform, "known now, and not read again"
+
+
+def test_an_old_kernel_that_names_no_ranges_gets_nothing_mapped_where_messages_go(kernel: Any) -> None:
+    kernel.add()
+    kernel.ranges = []
+    with open_kernel(BDF, iommu="type1", sysfs=kernel.sys, dev=kernel.dev) as port:
+        for address in (0x800_0000, 0x80F_F000, 0xFEE0_0000):
+            assert not any(one.holds(address, 4096) for one in port.space.ranges())
 
 
 def test_a_kernel_without_type1v2(kernel: Any) -> None:
