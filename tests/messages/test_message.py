@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vfio_ims.errors import UsageError
+from vfio_ims.ims.polled import PolledWord
 from vfio_ims.messages import INTERRUPT_RANGE, Format, Message, MessageLimits, MessagePlatform, Slot
 
 
@@ -92,3 +93,9 @@ def test_a_slot_refuses_a_pasid_of_more_than_20_bits() -> None:
     with pytest.raises(UsageError, match="20 bits"):
         Slot(pasid=1 << 20)
     assert str(Slot(Message(0xFEE00318, 0), pasid=7)) == "0xfee00318/0x0 (VT-d handle 24), masked, PASID 7"
+
+
+def test_a_word_of_our_own_memory_is_memory_wherever_it_lies() -> None:
+    """0x40 past 64 KiB looks like an ITS's doorbell."""
+    assert Message(0x1_0040, 1).format is Format.ITS
+    assert PolledWord(0, 0x1_0040, memoryview(b"")).message.meaning == "memory"

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from vfio_ims.errors import ClosedError, DeviceBusy
-from vfio_ims.messages import Message
+from vfio_ims.messages import Format, Message
 from vfio_ims.native.access import load, poll_memory, store
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ class PolledWord:
     """
 
     def __init__(self, address: int, iova: int, memory: memoryview) -> None:
-        self.address, self.message, self._memory = address, Message(iova, _FIRED), memory
+        self.address, self.message, self._memory = address, Message(iova, _FIRED, Format.MEMORY), memory
 
 
 class PolledWords:

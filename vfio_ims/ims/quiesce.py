@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from vfio_ims.errors import DeviceError
-from vfio_ims.messages import NO_MESSAGE, Message, Slot
+from vfio_ims.messages import NO_MESSAGE, Format, Message, Slot
 from vfio_ims.native.access import poll_memory, store
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class Quiescer:
         if self._page is None:
             page = self._page = self._device.dma.allocate(4 * _WORDS)
             self._words = page.address, page.view
-        return Message(self._page.iova, _PARKED & (1 << self._table.limits.data_bits) - 1)
+        return Message(self._page.iova, _PARKED & (1 << self._table.limits.data_bits) - 1, Format.MEMORY)
 
     def quiet(self, neighbour: Message | None = None) -> Slot:
         """What an entry holds when its slot is not in use.
