@@ -131,6 +131,7 @@ class Dlb(Driver):
 
         With DLB 2.0 through the slot's own port; the fire is refused while somebody uses it.
         """
+        self.check_open("fire a slot")
         if pasid is not None:
             why = "its elements carry no PASID"
             raise UnsupportedError(f"fire slot {slot} for PASID {pasid}", device=self.label, why=why)
