@@ -1,6 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Runs the gate's suites, two at a time, and judges them: lanes.py NAME... with NAME one of tests, vm, pythons.
+"""Runs the gate's suites, two at a time, and judges them.
+
+    lanes.py NAME...    with NAME one of tests, vm, pythons, sanitizers
 
 What needs a virtual machine is several suites, each with guests of its own, so that no one of them is what all else
 waits for. A test that fails fails the gate, also where it passes when it is run again: it is run again only to find out
@@ -72,6 +74,8 @@ class Suite:
     cache: Path
     """Where pytest keeps the names of what failed, as this process sees it."""
     cache_option: str
+    script: bool = False
+    """Not pytest itself but what runs it, and more: it takes no options of pytest's."""
     status: int = 0
     seconds: float = 0.0
     processor: float = 0.0
@@ -101,6 +105,8 @@ class Suite:
     def closing_line(self) -> str:
         """pytest's own closing line of the first run."""
         lines = [line for line in self.log.read_text(errors="replace").splitlines() if _CLOSING.match(line)]
+        if self.script:
+            return f"{self.name}: {'passed' if self.status == 0 else f'FAILED with status {self.status}'}"
         return lines[0] if lines else f"{self.name}: no closing line; pytest ended with status {self.status}"
 
     def slowest(self) -> list[str]:
@@ -119,6 +125,8 @@ class Suite:
     def _pytest(self, options: list[str], shown: bool) -> tuple[int, float]:
         """Its status, and the seconds of processor time that it took."""
         command = [*self.command, "-o", f"cache_dir={self.cache_option}", "--color=no", *options]
+        if self.script:
+            command = self.command
         with (
             self.log.open("a") as log,
             subprocess.Popen(
@@ -147,6 +155,10 @@ def suites(names: list[str]) -> list[Suite]:
                 mounts = [] if label == BY_SOCKET_TOO else IN_PROCESS
                 command = [str(PYTHONS), "run", label, "-m", "pytest", *ON_EVERY_PYTHON, *mounts]
                 found.append(Suite(f"python-{label}", command, Path(cache), option))
+            continue
+        if name == "sanitizers":
+            cache = WORK / f"{name}.cache"
+            found.append(Suite(name, [str(ROOT / "tests" / "sanitize.sh"), "short"], cache, str(cache), script=True))
             continue
         commands = vm_commands() if name == "vm" else {name: [f"--ignore={path}" for path in VM]}
         for part, arguments in commands.items():
@@ -188,7 +200,7 @@ def main(names: list[str]) -> int:
     print(f"{took:5.0f} s  in all: suites of {whole:.0f} s, {AT_ONCE} at a time; {used:.0f} s of {cores} processors")
     print("\n=== suites")
     for suite in found:
-        verdict = "passed" if suite.status == 0 else f"FAILED (pytest's status {suite.status})"
+        verdict = "passed" if suite.status == 0 else f"FAILED (status {suite.status})"
         print(f"{suite.seconds:5.0f} s  {suite.name}: {verdict}")
         for name in suite.failed:
             print(f"         {'FLAKY, passed when run again' if name in suite.flaky else 'failed twice'}: {name}")
@@ -202,4 +214,4 @@ def main(names: list[str]) -> int:
 
 if __name__ == "__main__":
     os.environ.pop("PYTEST_ADDOPTS", None)
-    sys.exit(main(sys.argv[1:] or ["tests", "vm", "pythons"]))
+    sys.exit(main(sys.argv[1:] or ["tests", "vm", "pythons", "sanitizers"]))

@@ -78,3 +78,18 @@ def test_every_test_of_the_vm_is_in_exactly_one_of_its_suites(lanes: Any) -> Non
     parts = lanes.vm_commands()
     assert set(lanes.LONGEST_FIRST) == {"tests", *parts}
     assert sorted(file for part in parts.values() for file in files(part)) == sorted(files(lanes.VM))
+
+
+@pytest.mark.parametrize(("status", "says"), [(0, "check: passed"), (3, "check: FAILED with status 3")])
+def test_a_script_among_the_suites_is_judged_by_its_status(
+    lanes: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    status: int,
+    says: str,
+) -> None:
+    made = lanes.Suite("check", ["sh", "-c", f"exit {status}"], tmp_path / "cache", "", script=True)
+    monkeypatch.setattr(lanes, "suites", lambda names: [made])
+    assert lanes.main([]) == int(status > 0)
+    assert capsys.readouterr().out.splitlines()[-1] == says
