@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tests in a guest may take long: an emulated processor is slow, and slower on a busy machine. Some share a guest."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,7 +21,7 @@ MODELS = {
     "heir": "minimal",
     "removable-minimal": "minimal",
     "removable-dsa": "intel-dsa",
-}
+} | ({"dlb": "intel-dlb"} if os.environ.get("VFIO_IMS_FULL") == "1" else {})
 """What the shared guest's functions are. A test leaves them bound, idle and as they were; not so the removable ones."""
 
 _SECONDS = 1500

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The behavioural suite, which passes on models, on a real kernel's VFIO: the same tests, by both interfaces.
 
-On the smallest device all of it; on DSA what a real slot table, sharing of donors and a reset add.
+On the smallest device all of it; on DSA, and with VFIO_IMS_FULL=1 on the DLB, what a real slot table, sharing of donors
+and a reset add.
 """
 
 from __future__ import annotations
@@ -19,8 +20,12 @@ from tests.vm.platforms import AMD, AMD_X2APIC, INTEL, Platform
 from tests.vm.served import SCENARIOS, Done, Lab, bench
 
 RUNS = {"type1": ("one", "two"), "iommufd": ("three", "four")}
-DSA_RUNS = {"type1": "fifth", "iommufd": "sixth"}
-DSA_MODULES = ("test_ims_slots.py", "test_ims_sharing.py", "test_reset.py")
+FULL = os.environ.get("VFIO_IMS_FULL") == "1"
+LARGER = {"dsa": "intel-dsa,slots=256"}
+if FULL:
+    LARGER["dlb"] = "intel-dlb"
+LARGER_RUNS = {f"{name}-{interface}": (name, interface) for name in LARGER for interface in RUNS}
+LARGER_MODULES = ("test_ims_slots.py", "test_ims_sharing.py", "test_reset.py")
 AMD_MODULES = ("test_ims_slots.py", "test_ims_sharing.py", "test_donors.py", "test_msix.py", "test_reset.py")
 SECONDS = 900.0
 HUGEPAGES = "hugepages=8"  # one pool for both runs: neither may have to ask for pages, and give back the other's
@@ -30,9 +35,9 @@ ALONE = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "NO_COLOR": "1"}  # plug-ins are
 @pytest.fixture(scope="module")
 def lab() -> Iterator[Lab]:
     need_vm()
-    dsa = dict.fromkeys(DSA_RUNS.values(), "intel-dsa,slots=256")
+    larger = {run: LARGER[name] for run, (name, _) in LARGER_RUNS.items()}
     with bench(
-        INTEL, one="minimal", two="minimal", three="minimal", four="minimal", kernel_options=[HUGEPAGES], **dsa
+        INTEL, one="minimal", two="minimal", three="minimal", four="minimal", kernel_options=[HUGEPAGES], **larger
     ) as booted:
         yield booted
 
@@ -45,10 +50,10 @@ def ran(lab: Lab) -> dict[str, tuple[Done, Path]]:
         files[interface] = lab.guest.rwdir / f"behaviour-{interface}.xml"
         names = [f"{lab[name]},iommu={interface}" for name in (first, second)]
         commands.append([str(SCENARIOS / "suite.py"), *names, str(files[interface])])
-    for interface, only in DSA_RUNS.items():
-        files[f"dsa, {interface}"] = lab.guest.rwdir / f"behaviour-dsa-{interface}.xml"
-        names = [f"{lab[only]},iommu={interface}"] * 2  # none of these tests wants a second device
-        commands.append([str(SCENARIOS / "suite.py"), *names, str(files[f"dsa, {interface}"]), *DSA_MODULES])
+    for run, (name, interface) in LARGER_RUNS.items():
+        files[run] = lab.guest.rwdir / f"behaviour-{name}-{interface}.xml"
+        names = [f"{lab[run]},iommu={interface}"] * 2  # none of these tests wants a second device
+        commands.append([str(SCENARIOS / "suite.py"), *names, str(files[run]), *LARGER_MODULES])
     results = lab.run_all(commands, jobs=len(commands), timeout=SECONDS, env=ALONE)
     return {run: (done, file) for (run, file), done in zip(files.items(), results, strict=True)}
 
@@ -58,13 +63,13 @@ def test_the_suite_passes(ran: dict[str, tuple[Done, Path]], interface: str) -> 
     assert _outcomes(interface, *ran[interface])["passed"] > 100
 
 
-@pytest.mark.parametrize("interface", DSA_RUNS)
-def test_the_suite_passes_on_dsa(ran: dict[str, tuple[Done, Path]], interface: str) -> None:
-    assert _outcomes(f"dsa, {interface}", *ran[f"dsa, {interface}"])["passed"] > 40
+@pytest.mark.parametrize("run", LARGER_RUNS)
+def test_the_suite_passes_on_larger_devices(ran: dict[str, tuple[Done, Path]], run: str) -> None:
+    assert _outcomes(run, *ran[run])["passed"] > 40
 
 
 @pytest.mark.timeout(2 * SECONDS + 300)
-@pytest.mark.skipif(os.environ.get("VFIO_IMS_FULL") != "1", reason="guests of their own: VFIO_IMS_FULL=1 (.ci/nightly)")
+@pytest.mark.skipif(not FULL, reason="guests of their own: VFIO_IMS_FULL=1 (.ci/nightly)")
 @pytest.mark.parametrize("platform", [AMD, AMD_X2APIC], ids=lambda one: one.name)
 def test_its_core_passes_on_amd(platform: Platform) -> None:
     """One after the other: a guest of AMD has one function whose slots fire (platforms.py)."""
