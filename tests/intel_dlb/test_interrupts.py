@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import gc
+
 import pytest
 
 from tests.intel_dlb.conftest import model_of
@@ -143,3 +145,11 @@ def test_slots_are_unmasked_after_power_on_and_quiet_once_the_driver_has_started
 def test_what_is_no_interrupt_is_refused(domain: Domain) -> None:
     with pytest.raises(UsageError, match='interrupt must be "ims"'):
         domain.directed_port(interrupt="irq")
+
+
+def test_a_port_keeps_its_domain(dlb: Dlb) -> None:
+    port = dlb.domain(16).directed_port()
+    gc.collect()
+    port.enqueue(port.queue, 1)
+    assert port.dequeue_wait(1).data == 1
+    assert len(dlb.device_domains) == 1

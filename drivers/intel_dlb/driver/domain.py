@@ -99,7 +99,7 @@ class Domain(Owner):
         self._check_depth(depth)
         with self._making() as kept:
             port, queue = self._maker.directed(depth, interrupt, kept)
-            self._initial[port] = max(0, 8 - depth)
+            self._keep(port, depth)
             self.directed_ports.append(port)
             self.queues.append(queue)
             self._allow(queue, True)
@@ -126,12 +126,15 @@ class Domain(Owner):
             raise UsageError("make a port", device=self.label, why=why + ", ".join(map(str, wrong or chosen)))
         with self._making() as kept:
             port = self._maker.balanced(depth, history or depth, interrupt, kept)
-            self._initial[port] = max(0, 8 - depth)
+            self._keep(port, depth)
             self.ports.append(port)
             for slot, queue in enumerate(chosen):
                 map_queue(self._regs, self._regs.LDB[port.number], port.number, slot, queue.number, slot)
                 self._mapped.add(queue.number)
         return port
+
+    def _keep(self, port: Port, depth: int) -> None:
+        self._initial[port], port.owner = max(0, 8 - depth), self
 
     def _check_depth(self, depth: int) -> None:
         self.check_open("make a port")

@@ -62,6 +62,8 @@ class Port:
         self._pools = pools
         self._lock = make_lock()
         self.closed_because = ""
+        self.owner: object = None
+        """Its domain, which lives as long as any of its ports is held."""
         self._only: int | None = None
         """The queue of a directed port, which its entries do not tell."""
 
