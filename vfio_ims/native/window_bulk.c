@@ -76,14 +76,12 @@ LOOP void read_words(const uint8_t *table, uint64_t stride, const uint32_t *indi
         out[row] = mmio_load32(table + indices[row] * stride);
 }
 
-int window_read_table(struct window *w, uint64_t offset, uint64_t stride, const uint32_t *indices, uint64_t rows,
-                      uint32_t *out)
+/* The span of the rows' words, entered as one range: where part of it has no mapping, the caller reads them singly. */
+static __attribute__((noinline)) int enter_rows(struct window *w, uint64_t offset, uint64_t stride,
+                                                const uint32_t *indices, uint64_t rows)
 {
     uint64_t near = UINT32_MAX, far = 0;
-    int status;
 
-    if (rows == 0)
-        return ACCESS_OK;
     for (uint64_t row = 0; row < rows; row++) {
         near = indices[row] < near ? indices[row] : near;
         far = indices[row] > far ? indices[row] : far;
@@ -92,8 +90,17 @@ int window_read_table(struct window *w, uint64_t offset, uint64_t stride, const 
         return ACCESS_MISALIGNED;
     if (offset > w->size || stride > w->size || (stride && far > w->size / stride))
         return ACCESS_BOUNDS;
-    /* The span as one range: where part of it has no mapping, the rows are read one by one by the caller. */
-    status = window_enter(w, offset + near * stride, (far - near) * stride + 4, 4, PAGE_READ);
+    return window_enter(w, offset + near * stride, (far - near) * stride + 4, 4, PAGE_READ);
+}
+
+int window_read_table(struct window *w, uint64_t offset, uint64_t stride, const uint32_t *indices, uint64_t rows,
+                      uint32_t *out)
+{
+    int status;
+
+    if (rows == 0)
+        return ACCESS_OK;
+    status = enter_rows(w, offset, stride, indices, rows);
     if (status)
         return status;
     WINDOW_ACCESS(w, ACCESS_GONE, read_words(w->base + offset, stride, indices, rows, out));
