@@ -11,7 +11,7 @@ from types import ModuleType
 
 from vfio_ims.errors import VfioImsError
 
-__all__ = ["describe_failure", "missing_class", "missing_methods", "missing_module", "place_of"]
+__all__ = ["describe_failure", "missing_class", "missing_methods", "missing_module", "place_of", "wrong_vectors"]
 
 
 def place_of(error: BaseException, folders: Iterable[Path]) -> str:
@@ -74,6 +74,14 @@ def missing_methods(kind: type) -> str:
         near = get_close_matches(name, own, n=1)
         found.append(f"{name} (is {near[0]} meant to be it?)" if near else name)
     return f"{kind.__name__} lacks {', '.join(found)}, which every driver has" if found else ""
+
+
+def wrong_vectors(kind: type) -> str:
+    """Why the class's ``reserved_vectors`` are none; "" where they are a tuple of numbers."""
+    reserved = getattr(kind, "reserved_vectors", ())
+    if isinstance(reserved, tuple) and all(isinstance(vector, int) for vector in reserved):
+        return ""
+    return f"{kind.__name__}.reserved_vectors must be a tuple of vectors' numbers, such as (7,), not {reserved!r}"
 
 
 def _meant(name: str, known: list[str]) -> str:

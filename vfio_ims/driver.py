@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, ClassVar, Self
 
-from vfio_ims.authors import missing_methods
+from vfio_ims.authors import missing_methods, wrong_vectors
 from vfio_ims.errors import ClosedError, DeviceError, DeviceTimeout, UnsupportedError, UsageError
 from vfio_ims.families import family_for
 from vfio_ims.ims import FireReport, ImsDomain, ImsTable, ImsVerdict
@@ -125,7 +125,7 @@ class Driver(Owner, ABC):
     def start_on(cls, device: Device) -> Self:
         """Start this driver on an open device, which it owns from now on, also when this fails."""
         try:
-            missing = missing_methods(cls)
+            missing = missing_methods(cls) or wrong_vectors(cls)
             if missing:
                 hint = "docs/contract.md says what each promises"
                 raise UsageError("start the driver", device=device.name, why=missing, hint=hint)

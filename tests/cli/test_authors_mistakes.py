@@ -37,6 +37,18 @@ MISTAKES = {
         ("driver.py", "def fire(", "def fier("),
         ["Mine lacks fire (is fier meant to be it?), which every driver has", "docs/contract.md"],
     ),
+    "reserved vectors that are a number": (
+        ("driver.py", "reserved_vectors = ()", "reserved_vectors = (3)"),
+        ["Mine.reserved_vectors must be a tuple of vectors' numbers, such as (7,), not 3", "docs/contract.md"],
+    ),
+    "a hook without a value": (
+        ("model.py", "def fire_vector(self, vector: int)", "def fire_vector(self)"),
+        ["make the model MineModel: fire_vector() -> None, line 23, follows a register that stands alone", "(value)"],
+    ),
+    "registers where the table is": (
+        ("registers.py", "offset=0x1000", "offset=0x0"),
+        ["the slot table at 0x0 of BAR 0 and its register ID at 0x0 overlap"],
+    ),
     "data outside the stride": (
         ("registers.py", "count=16)", "count=16, data=18)"),
         ["registers.py line 17", "data=18 lies outside an entry: with stride=16 its last word is at 12 (0xc)"],

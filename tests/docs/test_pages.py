@@ -14,6 +14,7 @@ from vfio_ims.driver import Driver
 from vfio_ims.ims import ImsTable
 from vfio_ims.messages import MessageLimits
 from vfio_ims.models import DeviceModel
+from vfio_ims.new_family.folder import make_family
 from vfio_ims.registers import SlotLayout, Store
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -35,6 +36,21 @@ def test_every_block_of_the_page_is_run(name: str, tmp_path: Path) -> None:
                 assert ran.status in ((0,) if block.language == "python" else (0, 1, 2, 3)), printed
     finally:
         runner.close()
+    if name == "tutorial.md":
+        written = lines_by_hand(tmp_path / "acme_ring", tmp_path / "fresh")
+        assert f"{written} lines written by hand" in (DOCS / name).read_text(), written
+        assert written < 120  # what an author's trial may take
+
+
+def lines_by_hand(folder: Path, fresh: Path) -> int:
+    """Lines of code in a family's folder that ``vfio-ims new`` did not write."""
+    fresh.mkdir()
+    generated = make_family("acme-ring-as-generated", "1234:d403", fresh)
+    count = 0
+    for file in folder.glob("*.py"):
+        before = [line.strip() for line in (generated / file.name).read_text().splitlines()]
+        count += sum(1 for line in file.read_text().splitlines() if line.strip() and line.strip() not in before)
+    return count
 
 
 def test_output_that_differs_is_found() -> None:

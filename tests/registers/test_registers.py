@@ -126,6 +126,7 @@ def test_poll_times_out_in_words() -> None:
             lambda: SlotLayout(0, 0, 64, mask_bitmap=0x800, pending_bitmap=0x804),
             "both at 0x804: 64 slots need 2 of each",
         ),
+        (lambda: SlotLayout(0, 0, 4, stride=12, mask_bitmap=0x18), "mask_bitmap at 0x18 lies on a word of entry 2"),
         (lambda: SlotLayout(7, 0, 4), "bar must be 0 to 5"),
         (lambda: Doorbell(0, 2), "offset must be a multiple of 4"),
         (lambda: Doorbell(0, 0, bitmap=True, value=1), "a bitmap is 32 bits wide"),

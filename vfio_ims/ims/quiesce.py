@@ -77,7 +77,7 @@ class Quiescer:
                     f"quiesce slot {slot}",
                     device=self._device.name,
                     why=f"it was written as {quiet} and reads back as {found}",
-                    hint="run the self-test: the table does not keep what is written to it",
+                    hint="is the table where its layout says? A model has one where ModelBar(slots=...) says",
                 )
 
     def discharge(

@@ -14,6 +14,7 @@ from vfio_ims.models.aer import record_uncorrectable
 from vfio_ims.models.bar import ModelBar, Msix
 from vfio_ims.models.bar_memory import BarMemory
 from vfio_ims.models.config_space import ModelConfig
+from vfio_ims.models.declared import bar_fault, hook_fault
 from vfio_ims.models.defects import DEFECTS, shown_by
 from vfio_ims.models.hooks import collect
 from vfio_ims.models.options import Option, Value, parse_options
@@ -81,6 +82,9 @@ class DeviceModel:
         self._bus: Bus | None = None
         self._actions: deque[tuple[Callable[..., Any], tuple[Any, ...]]] = deque()
         self._after_write, self._before_read = collect(self, "_after_write"), collect(self, "_before_read")
+        why = bar_fault(self.bars) or hook_fault(self.bars, self._after_write, self._before_read)
+        if why:
+            raise UsageError(f"make the model {type(self).__name__}", why=why, hint="docs/contract.md, Models")
         self._files = {n: register_file(bar.block, bar.size) for n, bar in self.bars.items() if not bar.memory}
         self._memories = {number: BarMemory(bar.size) for number, bar in self.bars.items() if bar.memory}
         on_flr = self._reset_after_access if self.option["flr"] else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from vfio_ims.errors import UsageError
 from vfio_ims.registers import Block, Register, RegisterValue, Repeat
 
 __all__ = ["Place", "RegisterFile", "View"]
@@ -22,17 +23,31 @@ class Place:
 class View:
     """The registers of one block in the file, from ``base``: what the model itself reads and sets, access ignored."""
 
-    __slots__ = ("_base", "_bytes")
+    __slots__ = ("_base", "_bytes", "_whole")
 
-    def __init__(self, data: bytearray, base: int) -> None:
+    def __init__(
+        self, data: bytearray, base: int, whole: dict[int, tuple[Place, int, int, int, int]] | None = None
+    ) -> None:
         self._bytes, self._base = data, base
+        self._whole = {} if whole is None else whole
+        """Of the whole file, by offset: place, size and masks as numbers."""
+
+    def _offset_of(self, register: Register) -> int:
+        """Where ``register`` is in the file. UsageError where another, or none, has its place."""
+        at = self._base + register.offset
+        found = self._whole.get(at)
+        if found is None or found[0].register is not register:
+            why = f"there is no such register at {at:#x} here"
+            hint = "one of a repeated block: registers().row(Bar0.QUEUE, number); of another BAR: registers(bar)"
+            raise UsageError("reach a model's register", why=why, hint=hint)
+        return at
 
     def get(self, register: Register) -> RegisterValue:
-        at = self._base + register.offset
+        at = self._offset_of(register)
         return RegisterValue.of(register, int.from_bytes(self._bytes[at : at + register.size], "little"))
 
     def set(self, register: Register, value: int = 0, **fields: int) -> None:
-        at = self._base + register.offset
+        at = self._offset_of(register)
         number = register.value(value, **fields) if fields else value
         self._bytes[at : at + register.size] = int(number).to_bytes(register.size, "little")
 
@@ -43,14 +58,13 @@ class View:
 class RegisterFile(View):
     """``size`` bytes holding the registers of ``block``; bytes that no register declares read zero and keep nothing."""
 
-    __slots__ = ("_changes", "_clears", "_hidden", "_image", "_places", "_whole", "size")
+    __slots__ = ("_changes", "_clears", "_hidden", "_image", "_places", "size")
 
     def __init__(self, block: type[Block], size: int) -> None:
         super().__init__(bytearray(size), 0)
         self.size = size
         self._image, self._changes, self._clears, self._hidden = (bytearray(size) for _ in range(4))
         self._places: dict[int, Place] = {}
-        self._whole: dict[int, tuple[Place, int, int, int, int]] = {}  # by offset: place, size and masks as numbers
         self._declare(block, 0, None)
         self.reset()
 
@@ -73,7 +87,7 @@ class RegisterFile(View):
 
     def row(self, repeat: Repeat[Block], index: int) -> View:
         """The registers of one row of a repeated block."""
-        return View(self._bytes, repeat.offset + index * repeat.stride)
+        return View(self._bytes, repeat.offset + index * repeat.stride, self._whole)
 
     def reset(self) -> None:
         """Every register to its declared reset value."""

@@ -56,6 +56,9 @@ def _apart(layout: SlotLayout) -> str:
             if place in taken:
                 registers = f"{layout.count} slots need {size} of each" if size > 1 else "each needs its own"
                 return f"{taken[place]} and {name} are both at {place:#x}: {registers}"
+            inside = (place - layout.offset) % layout.stride
+            if not layout.packed and inside in layout.words and layout.covers(place):
+                return f"{name} at {place:#x} lies on a word of entry {(place - layout.offset) // layout.stride}"
             taken[place] = name
     return ""
 
