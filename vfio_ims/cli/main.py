@@ -39,6 +39,8 @@ _VERBS = {
     "report": "One file for a bug report, that other verbs read in place of the device.",
     "udev": "Rules by which the members of a group may open devices.",
     "selftest": "Fire every slot of a device and reconcile every interrupt.",
+    "trace": "Recordings of --trace: summary, every event, conversion for viewers.",
+    "diff": "Two recordings side by side.",
     "serve": "Serve a device model on a vfio-user socket.",
     "new": "The folder of a new family of devices, which runs at once.",
     "demo": "A device with IMS, in software: open it, fire a slot, receive the interrupt.",

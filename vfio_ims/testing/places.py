@@ -202,6 +202,7 @@ def _apart(name: str) -> tuple[str, str]:
 
 def _ids_of(name: str) -> Ids:
     from vfio_ims.names import Name, open_device
+    from vfio_ims.tracing.opening import unrecorded
 
     parsed = Name.parse(name)
     if parsed.mount == "kernel":
@@ -211,6 +212,6 @@ def _ids_of(name: str) -> Ids:
         except OSError as error:
             why = "there is no such PCI function here" if not files[0].parent.exists() else ""
             raise UsageError("look up a device", device=name, why=why, errno=error.errno) from error
-    with open_device(name) as opened:
+    with unrecorded(), open_device(name) as opened:
         header = opened.config.snapshot().header
     return Ids(header.vendor, header.device, header.class_code)

@@ -20,6 +20,7 @@ import pytest
 from vfio_ims import __version__
 from vfio_ims.errors import UsageError
 from vfio_ims.testing.marker import DESCRIPTION, Wanted
+from vfio_ims.testing.recording import MODES, TestRecording, attach, file_of, recording
 
 if TYPE_CHECKING:
     from vfio_ims.device import Device
@@ -32,6 +33,7 @@ ENVIRONMENT = "VFIO_IMS_DEVICE"
 _CHECKS = "vfio_ims.testing.checks."
 _PLACES: pytest.StashKey[Places] = pytest.StashKey()
 _OPEN: pytest.StashKey[Device | Driver] = pytest.StashKey()
+_RECORDING: pytest.StashKey[TestRecording] = pytest.StashKey()
 
 
 def places_of(config: pytest.Config) -> Places:
@@ -61,6 +63,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=120.0,
         metavar="SECONDS",
         help="what a check of the conformance suite may take before the callback that hangs is named; 0: no limit",
+    )
+    group.addoption(
+        "--vfio-record",
+        choices=MODES,
+        default="never",
+        help="record what a test does with its devices; replay:FILE opens the file as a device",
+    )
+    group.addoption(
+        "--vfio-record-dir", metavar="DIR", default="vfio-recordings", help="where the recordings go; %(default)s"
     )
 
 
@@ -186,6 +197,19 @@ def ims_driver(vfio_name: str, request: pytest.FixtureRequest) -> Iterator[Drive
 
 
 @pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Record the whole of a test, fixtures included."""
+    mode = item.config.getoption("--vfio-record")
+    if mode == "never" or "vfio_name" not in getattr(item, "fixturenames", ()):
+        return (yield)
+    folder = Path(item.config.getoption("--vfio-record-dir"))
+    with recording(file_of(folder, item.nodeid), always=mode == "always") as item.stash[_RECORDING]:
+        answer = yield
+    del item.stash[_RECORDING]
+    return answer
+
+
+@pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
@@ -194,6 +218,9 @@ def pytest_runtest_makereport(
     if call.when == "call" and opened is not None and report.failed and not opened.closed:
         with contextlib.suppress(Exception):  # a broken device must not hide why the test failed
             report.sections.append((f"device {opened.label}", _state(opened)))
+    kept = item.stash.get(_RECORDING, None)
+    if kept is not None:
+        attach(kept, item, report)
     raised = None if call.excinfo is None else call.excinfo.value
     if report.failed and raised is not None and getattr(item, "function", pytest).__module__.startswith(_CHECKS):
         from vfio_ims.testing.contract import contract_of

@@ -3,21 +3,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from vfio_ims.device import Device
     from vfio_ims.ports.device import DevicePort
 
-__all__ = ["OPENED", "opened"]
+__all__ = ["OPENED", "opened", "unrecorded"]
 
 Begin = Callable[["DevicePort"], Callable[["Device"], None]]
 
+_UNRECORDED = ContextVar("_UNRECORDED", default=False)
 OPENED: list[Begin] = []
 """Each is called with a port before anything is done with it, and what it returns with the device over it."""
 
 
 def opened(port: DevicePort) -> list[Callable[[Device], None]]:
     """Tell everybody of a new port; returns whom to tell of its device."""
-    return [begin(port) for begin in list(OPENED)]
+    return [] if _UNRECORDED.get() else [begin(port) for begin in list(OPENED)]
+
+
+@contextmanager
+def unrecorded() -> Iterator[None]:
+    """What is opened within is looked at, not used: nobody records it."""
+    token = _UNRECORDED.set(True)
+    try:
+        yield
+    finally:
+        _UNRECORDED.reset(token)

@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A recording for people and their viewers: summary, two side by side, Perfetto, mmiotrace."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from tests.tracing.conftest import lines
+from tests.tracing.test_replay import Change
+from vfio_ims.cli.main import cli
+
+
+def run(*words: str, status: int = 0) -> str:
+    result = CliRunner().invoke(cli, [*words], standalone_mode=False)
+    assert result.exception is None
+    assert (result.return_value or 0) == status
+    return result.stdout
+
+
+def test_the_summary_has_the_registers_the_loops_and_the_beginning(recorded: Path) -> None:
+    printed = run("trace", "summary", str(recorded))
+    reads = sum(one.get("times", 1) for one in lines(recorded)[1:] if one["k"] == "r")
+    assert f" {reads} r" in printed
+    assert "CMDSTS (BAR 0 +0xa8)" in printed.partition("polling")[2]
+    assert "write 32 bits GENCFG" in printed.partition("how it begins")[2]
+
+
+def test_a_recording_and_itself_do_not_differ(recorded: Path) -> None:
+    assert run("diff", str(recorded), str(recorded)) == ""
+
+
+def test_what_differs_between_two_is_shown_with_what_is_around(recorded: Path, changed: Change) -> None:
+    other = changed(lambda event: event["k"] == "w" and event.get("name") == "GENCFG", {"value": "0x1234"})
+    printed = run("diff", str(recorded), str(other), status=1)
+    assert [line[:40] for line in printed.splitlines() if line[0] in "-+"] == [
+        "- write 32 bits GENCFG (BAR 0 +0x80) = 0x"[:40],
+        "+ write 32 bits GENCFG (BAR 0 +0x80) = 0x"[:40],
+    ]
+    assert len(printed.splitlines()) == 9  # a head, three lines before and after
+    assert run("diff", "--registers", str(recorded), str(other)) == ""
+
+
+def test_perfetto_gets_each_interrupt_with_the_flow_from_what_raised_it(recorded: Path, tmp_path: Path) -> None:
+    run("trace", "convert", str(recorded), "--to", "perfetto", "-o", str(tmp_path / "run.json"))
+    events = json.loads((tmp_path / "run.json").read_text())["traceEvents"]
+    interrupts = [one for one in lines(recorded)[1:] if one["k"] == "irq"]
+    begins, ends = ({one["id"]: one for one in events if one["ph"] == phase} for phase in "sf")
+    assert len(begins) == len(ends) == len(interrupts) > 0
+    tracks = {one["tid"]: one["args"]["name"] for one in events if one["name"] == "thread_name"}
+    slices = [one for one in events if one["ph"] == "X"]
+    for number, begin in begins.items():
+        assert begin["ts"] <= ends[number]["ts"]
+        assert tracks[ends[number]["tid"]].startswith("MSIX vector")
+        # A flow is drawn from and to slices on its own track, which begin where it does.
+        for end in (begin, ends[number]):
+            assert any(one["tid"] == end["tid"] and one["ts"] == end["ts"] for one in slices)
+
+
+def test_mmiotrace_has_every_single_access(recorded: Path) -> None:
+    printed = run("trace", "convert", str(recorded), "--to", "mmiotrace").splitlines()
+    assert printed[0] == "VERSION 20070824"
+    written = [one for one in lines(recorded)[1:] if one["k"] == "w"]
+    stores = [store for one in lines(recorded)[1:] if one["k"] == "wt" for store in one["stores"]]
+    found = [line.split() for line in printed if line.startswith("W ")]
+    assert len(found) == len(written) + len(stores)
+    assert {len(words) for words in found} == {8}
+    first = next(words for words in found if words[4] == "0x100000080")  # GENCFG in BAR 0
+    assert int(first[5], 16) == int(next(one["value"] for one in written if one.get("name") == "GENCFG"), 16)
+
+
+@pytest.mark.parametrize("verb", [["trace", "summary"], ["trace", "show"], ["trace", "convert", "--to", "perfetto"]])
+def test_what_is_no_recording_is_refused(tmp_path: Path, verb: list[str]) -> None:
+    path = tmp_path / "other.txt"
+    path.write_text("VERSION 20070824\n")
+    result = CliRunner().invoke(cli, [*verb, str(path)], standalone_mode=False)
+    assert "line 1 is not JSON" in str(result.exception)
