@@ -9,9 +9,11 @@ from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 
+from tests.backends.software import PAGE
 from vfio_ims.backends.software.device import SoftwareDevice
 from vfio_ims.backends.software.in_process import InProcessLink
 from vfio_ims.backends.software.space import SoftwareAddressSpace
+from vfio_ims.native.memory import SharedMemory
 from vfio_ims.pci import ConfigBuilder, ConfigImage
 from vfio_ims.pci.capabilities import Express, ExtendedCapability, Msi, Msix
 from vfio_ims.platform import Platform
@@ -154,3 +156,16 @@ def open_little() -> Iterator[Opener]:
     yield open_one
     for device in reversed(devices):
         device.close()
+
+
+@pytest.fixture
+def eventfd():
+    fd = os.eventfd(0, os.EFD_NONBLOCK)
+    yield fd
+    os.close(fd)
+
+
+@pytest.fixture
+def memory():
+    with SharedMemory(8 * PAGE) as shared:
+        yield shared

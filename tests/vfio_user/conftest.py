@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.vfio_user.lying import Liar
 from vfio_ims.errors import BusFault
 from vfio_ims.native.events import notify
 from vfio_ims.ports.model import SharedArea
@@ -299,3 +300,20 @@ def fds():
             return self.more()
 
     return Fds()
+
+
+@pytest.fixture
+def liar(path, kit):
+    made = Liar(path, kit.raw)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def lied(liar, path, bus, fds):
+    """A link to the liar; afterwards nothing of it is open."""
+    with SocketLink(path, timeout=0.4) as made:
+        made.connect(bus)
+        yield made
+    liar.close_peer = liar.thread.join(2)
+    assert fds.settle() == 0
