@@ -38,7 +38,8 @@ ROOT = Path(__file__).resolve().parents[1]
 ROOMS = ("ims", "interrupts", "dma", "platform", "selftest")
 TESTS = (
     "tables", "behaviour", "faults", "interrupts", "dma", "platform", "selftest", "testing", "models", "test_walks.py",
-    "backends/test_software_config.py", "backends/test_software_device.py", "backends/test_software_resets.py",
+    "backends/test_software_config.py", "backends/test_software_device.py", "backends/test_software_ends.py",
+    "backends/test_software_resets.py", "backends/test_software_spaces.py",
 )  # fmt: skip
 """What can notice a change of the rooms on the mock alone."""
 OPTIONS = (
