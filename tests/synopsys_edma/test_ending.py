@@ -208,3 +208,14 @@ def test_a_fire_that_is_aborted_is_refused(opened: Opener) -> None:
     report = opened("abort_at=1").fire(0)
     assert report.status is FireStatus.REFUSED
     assert "the device's own memory answered with an error" in report.detail
+
+
+@pytest.mark.parametrize("kind", ["synopsys-edma", "amd-hdma"])
+def test_a_fire_has_left_when_it_returns(opened: Opener, kind: str) -> None:
+    """The interrupt comes when the channel stops, a moment after its position says that the bytes were moved."""
+    edma = opened("pace=20000", kind)
+    with edma.ims.allocate() as irq:
+        for _ in range(5):
+            edma.fire(irq.slot)
+            assert irq.wait(0), "it came after the fire that was its cause"
+            assert not irq.wait(0)

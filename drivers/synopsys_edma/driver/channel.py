@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Channel"]
 
+_STOPS = 0.1  # seconds within which a channel stops that has nothing left to do
+
 
 class Channel:
     """``number``: of its slot too. Made by the driver; ``Edma.write_channel`` and ``read_channel`` hand it to one user.
@@ -96,13 +98,18 @@ class Channel:
     # --- firing -------------------------------------------------------------------------------------------------------
 
     def fire(self, source: int, target: int, timeout: float) -> str:
-        """Move 4 bytes with an interrupt, behind what is under way; "" once that has left, else why it has not."""
+        """Move 4 bytes with an interrupt, behind what is under way; "" once that has left, else why it has not.
+
+        The interrupt leaves when the channel stops, which is after the position says that the bytes were moved.
+        """
         transfer = Transfer(self.work, Elements([source], [target], 4), "fire", interrupt=True)
         self.work.enter(transfer)
         try:
             transfer.poll(timeout)
         except TransferAborted as failure:
             return failure.why
+        if not self.work.busy:
+            self.work.registers.wait(_STOPS)
         return ""
 
     def __str__(self) -> str:

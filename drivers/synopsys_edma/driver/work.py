@@ -51,6 +51,11 @@ class Work:
     def label(self) -> str:
         return self.registers.label
 
+    @property
+    def busy(self) -> bool:
+        """Whether transfers wait for their end."""
+        return bool(self._waiting)
+
     def enter(self, transfer: Transfer) -> None:
         """Do ``transfer`` behind what is there."""
         if self.ring is None and (transfer.count > 1 or self._waiting):
