@@ -7,10 +7,13 @@ from typing import Literal, get_args
 
 from vfio_ims.errors import UsageError
 
-__all__ = ["Access", "Bits", "bit", "bits"]
+__all__ = ["Access", "Bits", "OnRead", "bit", "bits"]
 
 Access = Literal["ro", "rw", "wo", "rw1c"]
 """Read-only, read-write, write-only (reads as zero), read and write-1-to-clear."""
+
+OnRead = Literal["nothing", "clears", "pops"]
+"""What a read of a register does to it."""
 
 
 @dataclass(frozen=True, slots=True)

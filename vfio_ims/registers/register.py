@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol, get_args, overload
 
 from vfio_ims.errors import DeviceError, DeviceTimeout, UsageError, explain_unknown
-from vfio_ims.registers.fields import Access, Bits
+from vfio_ims.registers.fields import Access, Bits, OnRead
 
 if TYPE_CHECKING:
     from vfio_ims.ports.window import Window
@@ -31,12 +31,23 @@ class Register:
     Widths over 64 are read and written as 64-bit pieces, ascending: they are not single accesses. Checked when
     declared: alignment, that fields fit and do not overlap. On a block's class this is the declaration, on a bound
     block it is the register of a device.
+
+    ``on_read``: what a read does beside reading, which recordings mark: it "clears" the register, or "pops" an entry of
+    a FIFO. Models do that by a hook of their own.
     """
 
     name = "register"
 
     def __init__(
-        self, offset: int, width: int = 32, access: Access = "rw", reset: int = 0, doc: str = "", **fields: Bits
+        self,
+        offset: int,
+        width: int = 32,
+        access: Access = "rw",
+        reset: int = 0,
+        doc: str = "",
+        *,
+        on_read: OnRead = "nothing",
+        **fields: Bits,
     ) -> None:
         if width not in _WIDTHS:
             raise UsageError("declare a register", why=f"width must be one of {_WIDTHS}, not {width!r}")
@@ -44,6 +55,8 @@ class Register:
             raise UsageError("declare a register", why=f"offset must be aligned to {width} bits, not {offset:#x}")
         if access not in get_args(Access):
             raise UsageError("declare a register", why=f"access must be one of {get_args(Access)}, not {access!r}")
+        if on_read not in get_args(OnRead):
+            raise UsageError("declare a register", why=f"on_read must be one of {get_args(OnRead)}, not {on_read!r}")
         taken = 0
         for name, field in fields.items():
             if field.high >= width:
@@ -54,6 +67,7 @@ class Register:
                 raise UsageError("declare a register", why=f"field {name} overlaps another one")
             taken |= field.mask
         self.offset, self.width, self.access, self.reset, self.fields = offset, width, access, reset, fields
+        self.on_read = on_read
         self.__doc__ = doc or None
 
     @property

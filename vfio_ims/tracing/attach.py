@@ -97,6 +97,11 @@ class Trace:
         if region is not None:
             self._names.bound(region, block.base, type(block))
 
+    def name_of(self, region: int, offset: int, width: int) -> str:
+        """The name of a register, or ""."""
+        found = self._names.describe(region, offset, width, 0, False)
+        return str(found["name"]) if found else ""
+
     def mark(self, text: str) -> None:
         """Write a line of the caller's own: a phase, a test's name."""
         self.recorder.note("mark", text=text)

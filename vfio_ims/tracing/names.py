@@ -57,6 +57,8 @@ class RegisterNames:
             clears = register.mask("rw1c") & value if written else 0
             if clears:
                 event["effect"] = f"clears {clears:#x}"
+            elif not written and register.on_read != "nothing":
+                event["effect"] = f"the read {register.on_read} {'it' if register.on_read == 'clears' else 'an entry'}"
         return event
 
     def messages(self, region: int, stores: Iterable[Sequence[int]]) -> dict[int, tuple[int, int]]:

@@ -13,7 +13,15 @@ __all__ = ["Bar2V20", "DirectedPort20", "DirectedQueue20", "LdbPort20", "LdbQueu
 
 def moved(register: Register, offset: int) -> Register:
     """The same register at another offset."""
-    return Register(offset, register.width, register.access, register.reset, register.__doc__ or "", **register.fields)
+    return Register(
+        offset,
+        register.width,
+        register.access,
+        register.reset,
+        register.__doc__ or "",
+        on_read=register.on_read,
+        **register.fields,
+    )
 
 
 class LdbPort20(LdbPort):
