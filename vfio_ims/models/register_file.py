@@ -32,22 +32,24 @@ class View:
         self._whole = {} if whole is None else whole
         """Of the whole file, by offset: place, size and masks as numbers."""
 
-    def _offset_of(self, register: Register) -> int:
-        """Where ``register`` is in the file. UsageError where another, or none, has its place."""
+    def _stranger(self, at: int) -> UsageError:
+        """Another register than the one that was asked for has its place, or none."""
+        why = f"there is no such register at {at:#x} here"
+        hint = "one of a repeated block: registers().row(Bar0.QUEUE, number); of another BAR: registers(bar)"
+        return UsageError("reach a model's register", why=why, hint=hint)
+
+    def get(self, register: Register) -> RegisterValue:
         at = self._base + register.offset
         found = self._whole.get(at)
         if found is None or found[0].register is not register:
-            why = f"there is no such register at {at:#x} here"
-            hint = "one of a repeated block: registers().row(Bar0.QUEUE, number); of another BAR: registers(bar)"
-            raise UsageError("reach a model's register", why=why, hint=hint)
-        return at
-
-    def get(self, register: Register) -> RegisterValue:
-        at = self._offset_of(register)
+            raise self._stranger(at)
         return RegisterValue.of(register, int.from_bytes(self._bytes[at : at + register.size], "little"))
 
     def set(self, register: Register, value: int = 0, **fields: int) -> None:
-        at = self._offset_of(register)
+        at = self._base + register.offset
+        found = self._whole.get(at)
+        if found is None or found[0].register is not register:
+            raise self._stranger(at)
         number = register.value(value, **fields) if fields else value
         self._bytes[at : at + register.size] = int(number).to_bytes(register.size, "little")
 
