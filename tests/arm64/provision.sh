@@ -31,9 +31,9 @@ END
 }
 
 emulators=$cache/emulators-$(echo "1 $suite" | key)
-root=$cache/root-$({ echo "1 $suite $python" && requirements && cat "$here/init.py"; } | key)
-wheel=$cache/wheel-$({ echo "$root" && cat "$repo/pyproject.toml" "$repo"/vfio_ims/native/*.{c,h,py} "$here/dontfork.c" \
-    "$repo/tests/native/trap.c"; } | key)
+root=$cache/root-$({ echo "2 $suite $python" && requirements && cat "$here/init.py"; } | key)
+wheel=$cache/wheel-$({ echo "$root" && cat "$repo/pyproject.toml" "$repo"/vfio_ims/native/{*.c,*.h,build*.py} \
+    "$here/dontfork.c" "$repo/tests/native/trap.c"; } | key)
 kernel=$cache/kernel-$({ echo "1 $suite" && cat "$here/kernel.config"; } | key)
 
 make_emulators() {
@@ -78,16 +78,17 @@ END
     mkdir -p "$work/collected"
     echo "def test(): assert True" >"$work/collected/test_one.py"
     (cd "$work/collected" && emulated "$to" -m pytest -q test_one.py >/dev/null)
-    emulated "$to" -c 'import asyncio, cffi.api, click, concurrent.futures, ctypes.util, http.server, hypothesis.strategies
-import hypothesis.stateful, multiprocessing.spawn, pyudev, rich.console, rich.table, rich.traceback, setuptools, tomllib
-import faulthandler, logging.handlers, mmap, pdb, queue, resource, shlex, socketserver, textwrap, uuid, xml.etree.ElementTree
-import xml.dom.minidom, zipfile, pytest_benchmark.plugin, rich.progress, rich.live, rich.tree, rich.syntax, wsgiref'
+    emulated "$to" -c 'import asyncio, cffi.api, click.shell_completion, concurrent.futures, ctypes.util, faulthandler
+import http.server, hypothesis.stateful, hypothesis.strategies, importlib.metadata, logging.handlers, mmap, multiprocessing.spawn
+import pdb, pytest_benchmark.plugin, pyudev, queue, resource, rich.console, rich.live, rich.progress, rich.syntax, rich.table
+import rich.traceback, rich.tree, runpy, setuptools, shlex, socketserver, ssl, textwrap, tomllib, uuid, xml.dom.minidom, zipfile'
 }
 
 emulated() { # root, arguments: Python, as an emulated process
     local in=$1
     shift
-    ARM64_EMULATOR=$emulators/qemu-aarch64 ARM64_OPTIONS='' "$in/usr/bin/python-emulated" "$@"
+    env -u PYTHONDONTWRITEBYTECODE -u PYTHONPATH ARM64_EMULATOR="$emulators/qemu-aarch64" ARM64_OPTIONS= \
+        "$in/usr/bin/python-emulated" "$@"
 }
 
 # Python for arm64 is emulated; the compiler that it starts is this machine's own, for arm64. Debian's own libraries of

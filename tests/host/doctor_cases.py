@@ -67,6 +67,13 @@ def no_groups(box: Box) -> None:
         (box.root / path).rename(box.root / f"{path}-gone")
 
 
+ARM64 = "processor\t: 0\nFeatures\t: fp asimd evtstrm aes{}\nCPU implementer\t: 0x41\nCPU architecture: 8\n"
+
+
+def on_arm64(box: Box) -> None:
+    box.file("proc/cpuinfo", ARM64.format(""))
+
+
 def in_a_vm(box: Box) -> None:
     box.file("proc/cpuinfo", "vendor_id\t: GenuineIntel\nflags\t\t: fpu hypervisor movdir64b enqcmd")
 
@@ -215,6 +222,10 @@ CASES: list[tuple[str, Callable[[Box], object], Status, str, str]] = [
     ("open to all", node("vfio/23", mode=0o666), WARN, "every local user", "sudo chmod o= /dev/vfio/23"),
     ("hugepages", file("proc/meminfo", "Hugepagesize:  2048 kB"), NOTE, "not needed", "sysctl vm.nr_hugepages=2"),
     ("hugepages", gone("proc/meminfo"), UNKNOWN, "does not say", "grep Huge"),
+    ("present", several(no_groups, on_arm64), FAIL, "names no SMMU", "turn the SMMU on in the firmware"),
+    ("scalable mode", on_arm64, NOTE, "this machine is arm64", ""),
+    ("ST64B", on_arm64, NOTE, "a device that wants them", "nothing to do"),
+    ("ST64B", file("proc/cpuinfo", ARM64.format(" ls64")), OK, "the processor has it", ""),
     ("MOVDIR64B", file("proc/cpuinfo", "flags : fpu"), WARN, "dedicated queue", "Sapphire Rapids"),
     ("MOVDIR64B", file("proc/cpuinfo", "processor : 0"), UNKNOWN, "no x86", "grep movdir64b"),
     ("ENQCMD", file("proc/cpuinfo", "flags : fpu"), NOTE, "behind VFIO it could not be used", "nothing"),

@@ -122,7 +122,7 @@ def test_a_block_is_one_access_a_register_ascending(window: MappedWindow, counte
 @pytest.mark.parametrize("width", [1, 2, 4, 8])
 def test_polling_is_one_load_a_look(window: MappedWindow, counted: Counted, width: int) -> None:
     assert counted(lambda: window.poll(8, width, 1, 0, 1.0)) == loads(8)
-    looks = counted(lambda: window.poll(8, width, 1, 1, 0.001))
+    looks = counted(lambda: window.poll(8, width, 1, 1, 0.005))
     assert looks == loads(*[8] * len(looks))
     assert len(looks) > 1
 

@@ -8,14 +8,16 @@ import json
 import sys
 
 from .lab import Guest, GuestTimeout, LabError
-from .platforms import PLATFORMS, Function
+from .platforms import ARM64_PLATFORMS, PLATFORMS, Function
+
+EVERY = {**PLATFORMS, **ARM64_PLATFORMS}
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m tests.vm", description="Runs one command in a guest of the VM lab."
     )
-    parser.add_argument("--platform", choices=PLATFORMS, default="intel")
+    parser.add_argument("--platform", choices=EVERY, default="intel")
     parser.add_argument(
         "--device",
         action="append",
@@ -35,7 +37,7 @@ def main() -> int:
     functions: list[Function] = [json.loads(word) if word.startswith("{") else word for word in asked.device]
     try:
         with Guest(
-            PLATFORMS[asked.platform],
+            EVERY[asked.platform],
             functions,
             driver=asked.driver or None,
             rwdir=asked.rwdir,

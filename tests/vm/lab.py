@@ -29,9 +29,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TextIO
 
-from . import qemu
-from .pieces import HERE, LabError, find
-from .platforms import INTEL, Function, Platform
+from . import qemu, virt
+from .pieces import HERE, LabError
+from .platforms import ARM64, INTEL, Function, Platform
 
 __all__ = ["HUNG_BOOTS", "REPO", "Guest", "GuestDied", "GuestTimeout", "LabError", "Result"]
 
@@ -93,7 +93,6 @@ class Guest:
         echo: tuple[TextIO, TextIO] | None = None,
     ) -> None:
         started = time.monotonic()
-        pieces = find()
         self.platform = platform
         placed, self.addresses = platform.place(functions)
         self._booted = 0
@@ -121,7 +120,8 @@ class Guest:
             )
             # timeout(1) outlives us, should we be killed before we can end what we started.
             limits = ["nice", "-n", str(nice), "timeout", "--signal=KILL", str(timeout)]
-            command = [*limits, *qemu.command(pieces, platform, shape)]
+            emulated = virt.command if platform.architecture == ARM64 else qemu.command
+            command = [*limits, *emulated(platform, shape)]
             problems = self._boot(command, undo)
             self._finalizer = weakref.finalize(self, undo.pop_all().close)
         if problems:
@@ -219,6 +219,7 @@ class Guest:
             "VFIO_IMS_VM_PLATFORM": self.platform.name,
             "VFIO_IMS_VM_FUNCTIONS": " ".join(self.addresses),
             "VFIO_IMS_VM_RWDIR": str(self.rwdir),
+            **(virt.ENVIRONMENT if self.platform.architecture == ARM64 else {}),
         }
 
     def _send(self, request: dict[str, Any]) -> None:

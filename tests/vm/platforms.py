@@ -16,6 +16,7 @@ Function: TypeAlias = str | os.PathLike[str] | Mapping[str, Any]
 
 FIRST_SLOT = 0x10  # the lab's own devices take the low slots of bus 0
 SOUTHBRIDGE = "14.0"
+ARM64 = "aarch64"
 CLASS_ISA_BRIDGE = 0x060100
 
 
@@ -28,6 +29,10 @@ class Platform:
     kernel: tuple[str, ...] = ()
     remaps: bool = True
     chip: str = ""
+    architecture: str = "x86_64"
+    its_device_0: bool = False
+    """Of an arm64 machine: messages that vfio-user servers write arrive, and those of the functions' MSI-X do not. QEMU
+    gives the former no requester, which is DeviceID 0 for the ITS, so the device tree says that this is theirs."""
     southbridge: bool = False
     """The first vfio-user function goes to 00:14.0 and claims to be an ISA bridge. Linux accepts an AMD machine's
     interrupt remapping only where a southbridge answers at the IOAPIC's requester id, and QEMU attributes every
@@ -118,4 +123,17 @@ NO_IOMMU = Platform(
 )
 """As most virtual machines come: nothing stands between a function and memory."""
 
+VIRT = Platform(
+    name="arm64",
+    iommu="virtio-iommu-pci,addr=1.0",
+    chip="ITS-PCI-MSIX",
+    architecture=ARM64,
+    its_device_0=True,
+)
+"""A GICv3 with an ITS, behind a virtio-iommu."""
+VIRT_MSIX = dataclasses.replace(VIRT, name="arm64-msix", its_device_0=False)
+"""The same, where the functions' MSI-X arrives and the messages in their IMS do not."""
+
 PLATFORMS: Mapping[str, Platform] = {p.name: p for p in (INTEL, INTEL_SCALABLE, AMD, INTEL_NOREMAP)}
+"""PCs, over this machine's own root."""
+ARM64_PLATFORMS: Mapping[str, Platform] = {p.name: p for p in (VIRT, VIRT_MSIX)}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""QEMU's command line for a guest over this machine's own root file system."""
+"""QEMU's command line for a PC over this machine's own root file system."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .agent import PORT
-from .pieces import HERE, LabError, Pieces
+from .pieces import HERE, LabError, find
 from .platforms import Platform
 
 
@@ -27,7 +27,7 @@ class Shape:
     qemu_options: Sequence[str]
 
 
-_MEMORY = {
+MEMORY = {
     True: "memory-backend-memfd,share=on",  # a vfio-user server gets a descriptor of what the guest maps for DMA
     # None. A memfd that is not shared has one, too, and QEMU passes it on: the server would look at pages that the
     # guest has copies of.
@@ -35,19 +35,23 @@ _MEMORY = {
 }
 
 
-def command(pieces: Pieces, platform: Platform, shape: Shape) -> list[str]:
+def command(platform: Platform, shape: Shape) -> list[str]:
+    """The guest's command line; NotProvisioned where pieces are missing."""
+    pieces = find()
+    # On a busy host the emulated timer may miss the moment in which the kernel tries it, and that is a panic.
+    line = kernel_line(platform, shape, "ttyS0", sys.executable, str(HERE / "guest_init.py"), "no_timer_check")
     return [
         str(pieces.qemu),
         *("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),
         *("-machine", "q35,accel=tcg,kernel-irqchip=split,memory-backend=ram"),
         # `max` has RDRAND: without it Python's first random number waits for the guest's entropy.
         *("-cpu", "max,la57=off", "-smp", str(shape.cpus), "-m", f"{shape.memory}M"),
-        *("-object", f"{_MEMORY[shape.share_memory]},id=ram,size={shape.memory}M"),
+        *("-object", f"{MEMORY[shape.share_memory]},id=ram,size={shape.memory}M"),
         *(("-device", platform.iommu) if platform.iommu else ()),
-        *("-kernel", str(pieces.kernel), "-append", _kernel_line(platform, shape)),
-        *("-serial", f"file:{_quoted(shape.console)}"),
-        *_folder("hostroot", Path("/"), slot=2, readonly=True),
-        *_folder("rwdir", shape.rwdir, slot=3, readonly=False),
+        *("-kernel", str(pieces.kernel), "-append", line),
+        *("-serial", f"file:{quoted(shape.console)}"),
+        *folder("hostroot", Path("/"), slot=2, readonly=True),
+        *folder("rwdir", shape.rwdir, slot=3, readonly=False),
         *shape.qemu_options,
     ]
 
@@ -58,22 +62,22 @@ def wire(descriptor: int) -> list[str]:
     return ["-device", "virtio-serial-pci,addr=4.0", "-chardev", f"socket,id=lab,fd={descriptor}", "-device", port]
 
 
-def _kernel_line(platform: Platform, shape: Shape) -> str:
+def kernel_line(platform: Platform, shape: Shape, console: str, python: str, program: str, *more: str) -> str:
+    """The kernel's arguments. Its first process is ``python`` with ``program``."""
     words = [
         *("root=hostroot", "rootfstype=9p", "ro"),
         # The host's files do not change under a guest that lives for seconds, so it may keep what it has read.
         "rootflags=trans=virtio,version=9p2000.L,msize=262144,cache=loose",
-        *("console=ttyS0", "loglevel=7", "panic=-1"),
-        # On a busy host the emulated timer may miss the moment in which the kernel tries it, and that is a panic.
-        "no_timer_check",
+        *(f"console={console}", "loglevel=7", "panic=-1"),
         # The deny list keeps vfio-pci off 8086:0b25 and 8086:0cfe, two of the functions we are here for.
         "vfio_pci.disable_denylist=1",
+        *more,
         *platform.kernel,
         *shape.kernel_options,
-        f"init={sys.executable}",
+        f"init={python}",
         # What the kernel does not know and has no dot in its name becomes the first process's environment.
         *(f"{name}={value}" for name, value in shape.environment.items()),
-        *("--", "-S", "-E", str(HERE / "guest_init.py")),
+        *("--", "-S", "-E", program),
     ]
     for word in words:
         if any(character in word for character in ' "\n'):
@@ -81,12 +85,12 @@ def _kernel_line(platform: Platform, shape: Shape) -> str:
     return " ".join(words)
 
 
-def _folder(tag: str, path: Path, *, slot: int, readonly: bool) -> list[str]:
+def folder(tag: str, path: Path, *, slot: int, readonly: bool) -> list[str]:
     access = "on" if readonly else "off"
-    backend = f"local,id={tag},path={_quoted(path)},security_model=none,multidevs=remap,readonly={access}"
+    backend = f"local,id={tag},path={quoted(path)},security_model=none,multidevs=remap,readonly={access}"
     return ["-fsdev", backend, "-device", f"virtio-9p-pci,fsdev={tag},mount_tag={tag},addr={slot}.0"]
 
 
-def _quoted(path: Path) -> str:
+def quoted(path: Path) -> str:
     """A path inside one of QEMU's comma-separated options."""
     return str(path).replace(",", ",,")

@@ -7,6 +7,7 @@ import re
 from typing import TYPE_CHECKING
 
 from vfio_ims.host.doctor.result import Result, Status
+from vfio_ims.host.guest import is_arm64
 
 if TYPE_CHECKING:
     from vfio_ims.host.machine import Machine
@@ -17,6 +18,8 @@ GROUP = "processor"
 
 
 def check(machine: Machine) -> list[Result]:
+    if is_arm64(machine):
+        return [_store_of_64_bytes(machine)]
     match = re.search(r"^flags\s*:(.*)$", machine.text("/proc/cpuinfo") or "", re.MULTILINE)
     if match is None:
         evidence = "/proc/cpuinfo lists no flags (no x86 processor)"
@@ -39,3 +42,14 @@ def check(machine: Machine) -> list[Result]:
         fix = "nothing to do"
         results.append(Result(GROUP, "ENQCMD", Status.NOTE, "the processor has no enqcmd", cause, fix))
     return results
+
+
+def _store_of_64_bytes(machine: Machine) -> Result:
+    """As Linux shows HWCAP3_LS64 (arch/arm64/kernel/cpuinfo.c; the word is recalled, not re-read)."""
+    match = re.search(r"^Features\s*:(.*)$", machine.text("/proc/cpuinfo") or "", re.MULTILINE)
+    if match and "ls64" in match[1].split():
+        evidence = "the processor has it; whether a device takes it, only the device knows"
+        return Result(GROUP, "ST64B", Status.OK, evidence)
+    cause = "no 64 bytes at once: a device that wants them cannot be used here (models take them in pieces)"
+    evidence = "the processor has no ls64, or the kernel is too old to say"
+    return Result(GROUP, "ST64B", Status.NOTE, evidence, cause, "nothing to do")

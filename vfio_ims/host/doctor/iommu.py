@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vfio_ims.host.doctor.result import Result, Status
-from vfio_ims.host.guest import in_guest, iommu_on, remapping_on
+from vfio_ims.host.guest import in_guest, iommu_on, is_arm64, remapping_on
 from vfio_ims.sysfs.attributes import entries, read_text
 from vfio_ims.sysfs.irqs import remapped
 
@@ -49,6 +49,9 @@ def _present(machine: Machine) -> Result:
         if units:
             cause = "this is a virtual machine with an IOMMU that the kernel does not translate with"
         return Result(GROUP, "present", Status.FAIL, evidence, cause, iommu_on(machine))
+    if is_arm64(machine):
+        cause = "the firmware (ACPI IORT, device tree) names no SMMU, or the kernel does not translate with it"
+        return Result(GROUP, "present", Status.FAIL, evidence, cause, iommu_on(machine))
     vendor = _vendor(machine)
     if vendor == "AMD":
         cause = "the firmware does not offer the IOMMU (AMD-Vi); the kernel would use it unasked"
@@ -90,6 +93,8 @@ def _remapping(machine: Machine) -> Result:
         cause = f"the kernel's command line has {off[0]}"
     elif in_guest(machine):
         cause = "this is a virtual machine, and its IOMMU, where it has one, was not given remapping"
+    elif is_arm64(machine):
+        cause = "no GICv3 ITS stands behind it, which alone tells one sender's messages from another's"
     elif _has_amd_units(machine):
         # Linux drivers/iommu/amd/init.c check_ioapic_information
         cause = "the firmware's IVRS table lacks an IOAPIC, where the kernel's log says 'Disabling interrupt remapping'"
@@ -111,6 +116,9 @@ def _scalable(machine: Machine) -> Result:
     options = {
         part for word in machine.command_line if word.startswith("intel_iommu=") for part in word[12:].split(",")
     }
+    if is_arm64(machine):
+        cause = "PASIDs of an SMMU were not tried: what iommufd says of the device decides"
+        return Result(GROUP, "scalable mode", Status.NOTE, "scalable mode is VT-d's, and this machine is arm64", cause)
     if not able and _has_amd_units(machine):
         text = "scalable mode is VT-d's, and this machine has AMD-Vi"
         cause = "PASIDs of AMD-Vi were not tried: what iommufd says of the device decides"
