@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from pathlib import Path
 
@@ -132,6 +133,24 @@ def test_what_is_no_recording_is_refused_with_the_line(tmp_path: Path, text: str
     path.write_text(text)
     with pytest.raises(UsageError, match=says):
         read_recording(path)
+
+
+@pytest.mark.parametrize("ending", ["jsonl", "jsonl.gz"])
+def test_a_forked_child_writes_nothing_into_the_recording(tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"run.{ending}"
+    with vfio_ims.open("mock:minimal") as device, trace(device, path) as recording:
+        recording.mark("before")  # still in the buffer when the process forks
+        child = os.fork()
+        if not child:
+            try:
+                recording.mark("in the child")
+                recording.recorder._file.flush()  # as the end of an interpreter does
+                recording.close()
+            finally:
+                os._exit(0)
+        os.waitpid(child, 0)
+        recording.mark("after")
+    assert [one["text"] for one in events(path, "mark")] == ["before", "after"]
 
 
 def test_nothing_stays_when_a_recording_ends(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
@@ -70,6 +71,23 @@ def test_mmiotrace_has_every_single_access(recorded: Path) -> None:
     assert {len(words) for words in found} == {8}
     first = next(words for words in found if words[4] == "0x100000080")  # GENCFG in BAR 0
     assert int(first[5], 16) == int(next(one["value"] for one in written if one.get("name") == "GENCFG"), 16)
+
+
+def test_a_value_change_dump_has_registers_and_vectors_in_time(recorded: Path) -> None:
+    reader = pytest.importorskip("vcd.reader", reason="pyvcd is not installed: pip install 'vfio-ims[vcd]'")
+    tokens = list(reader.tokenize(io.BytesIO(run("trace", "convert", str(recorded), "--to", "vcd").encode())))
+    kinds = reader.TokenKind
+    names = {one.data.id_code: one.data.reference for one in tokens if one.kind is kinds.VAR}
+    assert {"GENCFG_32", "CMDSTS_32", "MSIX_1"} <= set(names.values())
+    times = [one.data for one in tokens if one.kind is kinds.CHANGE_TIME]
+    assert times == sorted(times)
+    written = [int(one["value"], 16) for one in lines(recorded)[1:] if one["k"] == "w" and one.get("name") == "GENCFG"]
+    changes = [one.data for one in tokens if one.kind is kinds.CHANGE_VECTOR]
+    found = [one.value for one in changes if names[one.id_code] == "GENCFG_32" and isinstance(one.value, int)]
+    assert found[0] == written[0]
+    fired = sum(one["k"] == "irq" for one in lines(recorded)[1:])
+    events = [one for one in tokens if one.kind is kinds.CHANGE_SCALAR and names[one.data.id_code].startswith("MSIX")]
+    assert len(events) >= fired > 0
 
 
 @pytest.mark.parametrize("verb", [["trace", "summary"], ["trace", "show"], ["trace", "convert", "--to", "perfetto"]])

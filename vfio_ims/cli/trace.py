@@ -44,16 +44,27 @@ def show(file: str) -> None:
 
 @command.command("convert")
 @click.argument("file")
-@click.option("--to", "form", type=click.Choice(["perfetto", "mmiotrace"]), required=True)
+@click.option("--to", "form", type=click.Choice(["perfetto", "vcd", "mmiotrace"]), required=True)
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="A file; stdout without it.")
 def convert(file: str, form: str, output: Path | None) -> None:
-    """perfetto: JSON for ui.perfetto.dev, with a flow to each interrupt. mmiotrace: the text of Linux' tracer."""
+    """For a viewer.
+
+    perfetto: JSON for ui.perfetto.dev, with a flow to each interrupt. vcd: registers and vectors for GTKWave or Surfer,
+    with pyvcd. mmiotrace: the text of Linux' tracer.
+    """
     from vfio_ims.tracing import read_recording
     from vfio_ims.tracing.mmiotrace import to_mmiotrace
     from vfio_ims.tracing.perfetto import to_perfetto
+    from vfio_ims.tracing.vcd import to_vcd
 
     recording = read_recording(file)
-    text = json.dumps(to_perfetto(recording)) + "\n" if form == "perfetto" else "".join(to_mmiotrace(recording))
+    match form:
+        case "perfetto":
+            text = json.dumps(to_perfetto(recording)) + "\n"
+        case "vcd":
+            text = to_vcd(recording)
+        case _:
+            text = "".join(to_mmiotrace(recording))
     if output is None:
         echo(text, nl=False)
     else:

@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
+import weakref
 from collections.abc import Callable
+from contextlib import suppress
 from itertools import count
 from typing import IO, Any
 
@@ -47,6 +50,7 @@ class Recorder:
         """Event descriptors by number: kind and number of the vector."""
         self.events = 0
         self.closed = False
+        _RECORDERS.add(self)
 
     # --- calls ----------------------------------------------------------------------------------------------------
 
@@ -169,6 +173,13 @@ class Recorder:
                 self._flush_pending()
                 self._file.flush()
 
+    def forget(self) -> None:
+        """In a forked child: let what is buffered go nowhere."""
+        with suppress(OSError, ValueError):  # a file that has no descriptor
+            nowhere = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+            os.dup2(nowhere, self._file.fileno(), inheritable=False)
+            os.close(nowhere)
+
     def close(self) -> None:
         """Write out the rest; events that come later are dropped."""
         with self._lock:
@@ -181,3 +192,17 @@ class Recorder:
 def _same(last: Event, content: Event) -> bool:
     """Whether ``last`` happened once more."""
     return {key: value for key, value in last.items() if key not in ("t", "k", "dt", "times")} == content
+
+
+_RECORDERS: weakref.WeakSet[Recorder] = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    # The recording is the parent's: what the child still has in its buffer would be written a second time.
+    for recorder in list(_RECORDERS):
+        if not recorder.closed:
+            recorder.closed = True
+            recorder.forget()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
