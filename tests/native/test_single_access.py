@@ -122,9 +122,12 @@ def test_a_block_is_one_access_a_register_ascending(window: MappedWindow, counte
 @pytest.mark.parametrize("width", [1, 2, 4, 8])
 def test_polling_is_one_load_a_look(window: MappedWindow, counted: Counted, width: int) -> None:
     assert counted(lambda: window.poll(8, width, 1, 0, 1.0)) == loads(8)
-    looks = counted(lambda: window.poll(8, width, 1, 1, 0.005))
-    assert looks == loads(*[8] * len(looks))
-    assert len(looks) > 1
+    for timeout in (0.001, 0.01, 0.1, 1.0):  # on an emulated or busy machine one look may take all of it
+        looks = counted(lambda timeout=timeout: window.poll(8, width, 1, 1, timeout))
+        assert looks == loads(*[8] * len(looks))
+        if len(looks) > 1:
+            return
+    pytest.fail("it looked once in a second")
 
 
 def test_one_word_of_each_row_is_one_load_a_row(window: MappedWindow, counted: Counted) -> None:

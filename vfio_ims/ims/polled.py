@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import mmap
 from contextlib import ExitStack
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["PolledSlot", "PolledWord", "PolledWords"]
 
 _FIRED = 1
-_WORDS_A_PAGE = 1024
+_WORDS_A_PAGE = mmap.PAGESIZE // 4
 
 
 class PolledWord:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import array
 import errno
+import mmap
 import os
 import sys
 from collections.abc import Sequence
@@ -97,7 +98,7 @@ def type1_info(container: int) -> Type1Info:
                 ranges += [IovaRange(low, high) for low, high in _pairs(what, answer, start, count)]
             elif capability.id == lib.IOC_CAP_DMA_AVAIL:
                 left = part("cap_dma_avail", what, answer, capability.offset).avail
-    sizes = info.iova_pgsizes if info.flags & lib.IOC_IOMMU_PGSIZES else 4096
+    sizes = info.iova_pgsizes if info.flags & lib.IOC_IOMMU_PGSIZES else mmap.PAGESIZE
     return Type1Info(sizes, tuple(sorted(ranges)), left)
 
 
