@@ -46,6 +46,8 @@ LACKS = {
 TABLES = tuple(LACKS)
 CLEARING = [table for table in TABLES if table not in ("far_apart", "in_memory")]
 """Those where a slot that is given up can take another's message with it: it has an address to clear."""
+ONE_DONOR = {"shared_address", "invented"}
+"""Under VT-d the one address of all slots fits one donor: the two checks that want several do not apply."""
 NO_MEMORY = {"far_apart"}
 """Tables that keep interrupt addresses only."""
 FAST = Options(timeout=0.2, settle=0.02)
@@ -245,7 +247,8 @@ def conform(inner: pytest.Pytester, folder: Path, device: str, *more: str) -> py
 def test_the_whole_conformance_suite(inner: pytest.Pytester, name: str, table: str) -> None:
     outcomes = conform(inner, HERE / table, name).parseoutcomes()
     assert not {"failed", "errors"} & set(outcomes)
-    assert outcomes["skipped"] <= 1 + len(LACKS[table])
+    not_applicable = {"fired", *(LACKS[table] & {"PASIDs", "masks"})}
+    assert outcomes["skipped"] <= len(not_applicable) + 2 * (table in ONE_DONOR)
     assert outcomes["passed"] + outcomes["skipped"] >= 24
 
 
