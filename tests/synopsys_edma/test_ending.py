@@ -219,3 +219,31 @@ def test_a_fire_has_left_when_it_returns(opened: Opener, kind: str) -> None:
             edma.fire(irq.slot)
             assert irq.wait(0), "it came after the fire that was its cause"
             assert not irq.wait(0)
+
+
+@pytest.mark.parametrize("kind", ["synopsys-edma", "amd-hdma"])
+def test_a_channel_that_stops_between_two_looks_is_not_started_for_nothing(
+    opened: Opener, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a slow guest: its position was read before it was done, its state after. A start for nothing interrupts."""
+    edma = opened("pace=1000", kind)
+    registers = edma.channels[0].work.registers
+    position, ring, before = registers.position, registers.ring, []
+    started = 0
+
+    def start() -> None:
+        nonlocal started
+        started += 1
+        before.append(position())
+        ring()
+
+    def read_before_it_was_done() -> int:
+        if not before:
+            return position()
+        time.sleep(0.05)
+        return before.pop()
+
+    monkeypatch.setattr(registers, "ring", start)
+    monkeypatch.setattr(registers, "position", read_before_it_was_done)
+    edma.fire(0)
+    assert started == 1

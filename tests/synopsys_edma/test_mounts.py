@@ -32,7 +32,7 @@ def edma(ims_driver: Driver) -> Edma:
 
 def test_the_self_test(edma: Edma) -> None:
     report = run(edma, options=Options(timeout=10))
-    assert report.passed, report
+    assert report.passed, str(report)
 
 
 @pytest.mark.parametrize("completion", ["ims", "poll"])

@@ -50,7 +50,7 @@ def test_a_guest_finds_uses_and_leaves_the_devices(tmp_path, fds):
     with Server(models[0], tmp_path / "trapped") as trapped, Server(models[1], tmp_path / "mapped") as mapped:
         with Guest(INTEL, [trapped.path, mapped.path]) as guest:
             result = guest.run([sys.executable, "-c", PROBE], timeout=150)
-            assert result.returncode == 0, result
+            assert result.returncode == 0, str(result)
             assert "vfio-user" not in result.console, result
             assert "dma_unmap" not in result.console, result
         assert not trapped.faults

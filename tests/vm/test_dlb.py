@@ -200,5 +200,5 @@ def test_our_driver_over_the_kernels_vfio(dpdk: Dpdk) -> None:
     alone = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}  # plug-ins are slow to import under emulation
     result = dpdk.guest.run([sys.executable, "-c", OURS, *dpdk.address.values()], env=alone, timeout=400)
     print(result.stdout)
-    assert result.returncode == 0, result
+    assert result.returncode == 0, str(result)
     assert "10 passed" in result.stdout, result

@@ -131,15 +131,15 @@ def ours(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guest]:
 
 def test_our_driver_over_the_kernels_vfio(ours: Guest) -> None:
     result = ours.run([sys.executable, "-c", RUN, *ours.addresses[:2]], timeout=400)
-    assert result.returncode == 0, result
-    assert "skipped" not in result.stdout, result
+    assert result.returncode == 0, str(result)
+    assert "skipped" not in result.stdout, str(result)
 
 
 def test_donors_from_msi_whose_message_the_kernel_wrote(ours: Guest) -> None:
     """Eight interrupts through one address, which MSI-X messages of the same host cannot give."""
     _, other, function = ours.addresses
     result = ours.run([sys.executable, str(SCENARIOS / "msi_donors.py"), function, other], timeout=200)
-    assert result.returncode == 0, result
+    assert result.returncode == 0, str(result)
     facts = json.loads(result.stdout)
     assert f"let root open /sys/bus/pci/devices/{function}/config" in facts["without"]
     assert f"not config space of {function}" in facts["refused"]

@@ -51,7 +51,7 @@ def test_operations_and_every_slot_under_a_kernel(tmp_path: Path) -> None:
         Guest(INTEL, [dsa.path, iaa.path]) as guest,
     ):
         result = guest.run([sys.executable, "-c", RUN], timeout=500)
-        assert result.returncode == 0, result
+        assert result.returncode == 0, str(result)
         assert "19 passed" in result.stdout, result
     for model in models:
         model.close()

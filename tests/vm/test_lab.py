@@ -69,7 +69,7 @@ def guest() -> Iterator[Guest]:
 def test_a_platform_is_what_it_says(platform: Platform) -> None:
     with Guest(platform, [EDU]) as booted:
         result = booted.run([sys.executable, "-S", "-c", PROBE])
-    assert result.returncode == 0, result
+    assert result.returncode == 0, str(result)
     seen = json.loads(result.stdout)
     assert len(seen["nodes"]) == 4
     assert seen["driver"] == "vfio-pci"

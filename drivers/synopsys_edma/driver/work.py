@@ -86,7 +86,9 @@ class Work:
             if transfer.given < transfer.count:
                 break
         if ring.produced > ring.consumed and self.registers.state() is not State.RUNNING:
-            self.registers.ring()
+            ring.take_position(self.registers.position())  # final now: it may have stopped since the last look
+            if ring.produced > ring.consumed:  # started for nothing, it would stop, and interrupt, once more
+                self.registers.ring()
 
     def _proceed_singly(self) -> None:
         transfer = self._waiting[0]

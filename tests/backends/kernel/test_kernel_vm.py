@@ -48,7 +48,7 @@ def test_the_backends_on_a_real_kernel(platform: Platform) -> None:
         suite = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "pytest_timeout"]
         alone = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}  # plug-ins are slow to import under emulation
         result = guest.run(["sh", "-ec", BIND, "sh", *suite, str(HERE / "in_guest.py")], env=alone, timeout=240)
-    assert result.returncode == 0, result
+    assert result.returncode == 0, str(result)
     assert " passed" in result.stdout
     assert "skipped" not in result.stdout
 
