@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from vfio_ims.counted import counted
+
 if TYPE_CHECKING:
     from vfio_ims.registers.slots import SlotLayout
 
@@ -54,7 +56,7 @@ def _apart(layout: SlotLayout) -> str:
     for name, own in places.items():
         for place in own:
             if place in taken:
-                registers = f"{layout.count} slots need {size} of each" if size > 1 else "each needs its own"
+                registers = f"{counted(layout.count, 'slot')} need {size} of each" if size > 1 else "each needs its own"
                 return f"{taken[place]} and {name} are both at {place:#x}: {registers}"
             inside = (place - layout.offset) % layout.stride
             if not layout.packed and inside in layout.words and layout.covers(place):

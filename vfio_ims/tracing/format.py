@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any, TypeAlias, cast
 
+from vfio_ims.counted import counted
 from vfio_ims.errors import UsageError
 
 __all__ = ["FORMAT", "VERSION", "Event", "Recording", "encode", "open_to_write", "read_recording"]
@@ -48,7 +49,7 @@ class Recording:
         self.path, self.header, self.events, self.cut = path, header, events, cut
 
     def __repr__(self) -> str:
-        return f"<Recording {self.path} of {self.header.get('device')}, {len(self.events)} events>"
+        return f"<Recording {self.path} of {self.header.get('device')}, {counted(len(self.events), 'event')}>"
 
 
 def read_recording(path: str | Path) -> Recording:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from vfio_ims.counted import counted
 from vfio_ims.ports.values import IrqIndex, RegionIndex
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def _text(event: Event) -> str:
             return f"write registers of {bits} bits from {place_of(event)} = {_data(event['data'])}"
         case "rt":
             found, rows = _data(event.get("data", "?")), len(event["rows"])
-            return f"read 32 bits in {rows} rows of a table from {place_of(event)} = {found}"
+            return f"read 32 bits in {counted(rows, 'row')} of a table from {place_of(event)} = {found}"
         case "wt":
             stores = ", ".join(f"+{at:#x}={value:#x}" for at, value in event["stores"][:6])
             more = "" if len(event["stores"]) <= 6 else f" and {len(event['stores']) - 6} more"
@@ -75,7 +76,8 @@ def _text(event: Event) -> str:
         case "irqs":
             kind = IrqIndex(event["index"]).name
             data = f" {event['data']}" if "data" in event else ""
-            return f"set {event['count']} {kind} vectors from {event['start']}, flags {event['flags']:#x}{data}"
+            vectors = counted(event["count"], f"{kind} vector")
+            return f"set {vectors} from {event['start']}, flags {event['flags']:#x}{data}"
         case "irq":
             return f"interrupt {IrqIndex(event['index']).name} vector {event['vector']}, count {event['count']}"
         case "mem" | "look" if "changes" in event:
