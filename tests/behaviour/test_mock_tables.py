@@ -156,7 +156,7 @@ def test_a_table_that_does_not_keep_its_words_is_refused_and_nothing_stays_open(
     device = Device(SoftwareDevice(InProcessLink(Forgetful()), Platform(), "mock:forgetful"))
     with pytest.raises(DeviceError, match=r"quiesce slot 0: it was written as .* and reads back as") as caught:
         Minimal.start_on(device)
-    assert "self-test" in caught.value.hint
+    assert "is the table where its layout says" in caught.value.hint
     assert device.closed
 
 
