@@ -121,6 +121,7 @@ def test_poll_times_out_in_words() -> None:
         (lambda: SlotLayout(0, 0, 4, pending_access="rw"), "pending_access must be"),
         (lambda: SlotLayout(MEMORY, 0, 4, pending_access="rw1c"), "in memory cannot be written to clear them"),
         (lambda: SlotLayout(0, 0, 4, mask_set=0x100), "mask_set and mask_clear go together"),
+        (lambda: SlotLayout(0, 0, 4, low=None, high=None, shared_address=0x20), "shared_address is a pair, .* not 32"),  # type: ignore[arg-type]
         (lambda: SlotLayout(0, 0, 4, mask_set=0x100, mask_clear=0x100), "are both at 0x100: each needs its own"),
         (
             lambda: SlotLayout(0, 0, 64, mask_bitmap=0x800, pending_bitmap=0x804),

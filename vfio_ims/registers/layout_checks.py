@@ -23,6 +23,9 @@ def layout_fault(layout: SlotLayout) -> str:
 
 def _beside(layout: SlotLayout) -> str:
     """What lies beside the entries, and whether it agrees with them."""
+    pair: object = layout.shared_address
+    if pair is not None and not (isinstance(pair, tuple) and len(pair) == 2):
+        return f"shared_address is a pair, of its low and its high word, such as (0x20, 0x24), not {pair!r}"
     copies = [place for copy in layout.address_copies for place in copy]
     bitmaps = [layout.mask_bitmap, layout.mask_set, layout.mask_clear, layout.pending_bitmap]
     beside = [*(layout.shared_address or ()), *bitmaps, *copies]
