@@ -32,7 +32,7 @@ def socket(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[str]:
 def test_over_a_socket(socket: str) -> None:
     with vfio_ims.open_driver(f"vfio-user:{socket}") as driver:
         report = run(driver, options=Options(settle=0.05))
-        assert report.passed, (report.counts, report.findings)
+        assert report.passed, str(report)
         assert report.mount == "vfio-user"
         assert report.counts == Counts(fired=176, delivered=176, withheld=32)
 
@@ -41,7 +41,7 @@ def test_over_a_socket(socket: str) -> None:
 def test_over_a_socket_with_mapped_slots(socket: str) -> None:
     with vfio_ims.open_driver(f"vfio-user:{socket}") as driver:
         report = run(driver, options=Options(settle=0.2))  # the server looks for what is written to mapped memory
-        assert report.passed, (report.counts, report.findings)
+        assert report.passed, str(report)
         assert characterise(driver, options=Options(settle=0.02)).slots == 16
 
 

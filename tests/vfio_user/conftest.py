@@ -287,6 +287,7 @@ def fds():
 
     class Fds:
         def __init__(self) -> None:
+            gc.collect()  # what earlier tests left would be closed in this one
             self.before = open_fds()
 
         def more(self) -> int:
