@@ -40,6 +40,9 @@ class Doorbell:
     def state(self) -> State:
         return State.IDLE
 
+    def position(self) -> int:
+        return 0  # where the list begins
+
     def ring(self) -> None:
         self._window.write32(SIZE, 0)
 
