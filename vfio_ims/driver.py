@@ -55,7 +55,8 @@ class Driver(Owner, ABC):
     def start(self) -> None:
         """Bring the device up from any state. On return it can take work and raise any slot, and has raised none.
 
-        Bus mastering is on. Called again after every reset.
+        Bus mastering is on. Called again after every reset. Register writes are posted: read one back before returning,
+        or slots that are mapped are written before it.
         """
 
     @abstractmethod

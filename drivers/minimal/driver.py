@@ -22,6 +22,7 @@ class Minimal(Driver):
     def start(self) -> None:
         self.regs.ID.expect(Bar0.ID.reset)
         self.regs.RESET.write(1)
+        self.regs.STATUS.read()  # the write is posted: slots that are mapped could be written before it, and wiped
 
     def ims_table(self) -> SlotArray:
         return SlotArray(self.device, SLOTS)

@@ -4,13 +4,17 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import vfio_ims
+from vfio_ims.drivers.minimal.model import MinimalModel
+from vfio_ims.drivers.minimal.registers import Bar0
 from vfio_ims.families import family_of_model
+from vfio_ims.models import on_write
 from vfio_ims.models.options import Value
 from vfio_ims.selftest import Counts, Kind, Options, characterise, run
 from vfio_ims.vfio_user.server import Server
@@ -43,6 +47,25 @@ def test_over_a_socket_with_mapped_slots(socket: str) -> None:
         report = run(driver, options=Options(settle=0.2))  # the server looks for what is written to mapped memory
         assert report.passed, str(report)
         assert characterise(driver, options=Options(settle=0.02)).slots == 16
+
+
+def test_mapped_slots_are_written_after_a_reset_that_takes_its_time(tmp_path: Path) -> None:
+    """The write that resets is answered at once; what is written through the mapping meanwhile would be wiped."""
+
+    class Slow(MinimalModel):
+        @on_write(Bar0.RESET)
+        def restart(self, _: int) -> None:
+            time.sleep(0.05)
+            self.reset()
+
+    path = str(tmp_path / "slow.sock")
+    model = Slow("slow", map_slots=True)
+    with Server(model, path), vfio_ims.open_driver(f"vfio-user:{path}") as driver, driver.ims.allocate() as irq:
+        driver.reset()
+        irq.wait(0)
+        driver.fire(irq.slot)
+        assert irq.wait(2)
+    model.close()
 
 
 @pytest.mark.parametrize("socket", [{"map_slots": True, "defect": "forgets"}], indirect=True)
