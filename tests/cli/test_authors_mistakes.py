@@ -65,7 +65,7 @@ MISTAKES = {
     ),
     "an error in fire": (
         ("driver.py", "self.regs.FIRE.write(slot)", "self.regs.FIRE.write(solt)"),
-        ["fire(slot 0) raised NameError: name 'solt'", "look at driver.py line 34, in fire"],
+        ["fire(slot 0) raised NameError: name 'solt'", "look at driver.py line 35, in fire"],
     ),
     "no report": (
         ("driver.py", "return FireReport(FireStatus.PENDING if status.pended else FireStatus.SENT)", "return None"),
