@@ -19,13 +19,6 @@ TABLE, PBA, CONFIG = 0x2000, 0x3000, 7
 
 
 @pytest.fixture
-def eventfd():
-    fd = os.eventfd(0, os.EFD_NONBLOCK)
-    yield fd
-    os.close(fd)
-
-
-@pytest.fixture
 def model(little):
     return little()
 

@@ -28,3 +28,13 @@ def test_a_load_balanced_entry_has_both(dlb: Dlb) -> None:
     assert list(found.queues) == 3 * [queue.number]
     first = found[0]
     assert (first.kind, first.queue, first.flow, first.priority) == (Kind.ATOMIC, queue.number, 0x1234, 2)
+
+
+def test_what_was_dequeued_is_a_sequence_with_slices(dlb: Dlb) -> None:
+    with dlb.domain() as domain:
+        port = domain.directed_port(interrupt="poll")
+        port.enqueue_many(port.queue, range(5))
+        found = port.dequeue_many()
+    assert [one.data for one in found[1:4]] == [1, 2, 3]
+    assert [one.data for one in found[::-2]] == [4, 2, 0]
+    assert found[-1].data == 4

@@ -5,12 +5,10 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
-from click.testing import CliRunner
 
-from vfio_ims.cli.main import cli
+from tests.new_family.making import loaded, new
 from vfio_ims.errors import SetupError, UsageError
 from vfio_ims.new_family.ipxact import blocks_from_ipxact
 
@@ -21,19 +19,6 @@ XML = HERE / "acme.xml"
 @pytest.fixture
 def described() -> None:
     pytest.importorskip("peakrdl_ipxact", reason="peakrdl-ipxact is not installed (the extra ipxact)")
-
-
-def new(where: Path, *more: str) -> str:
-    done = CliRunner().invoke(cli, ["new", "acme-card", "--in", str(where), *more], standalone_mode=False)
-    if done.exception is not None:
-        raise done.exception
-    return done.output
-
-
-def loaded(file: Path) -> dict[str, Any]:
-    names: dict[str, Any] = {}
-    exec(compile(file.read_text(), str(file), "exec"), names)
-    return names
 
 
 @pytest.mark.usefixtures("described")

@@ -6,12 +6,10 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
-from click.testing import CliRunner
 
-from vfio_ims.cli.main import cli
+from tests.new_family.making import loaded, new
 from vfio_ims.errors import SetupError, UsageError
 from vfio_ims.new_family.marked import put_blocks
 from vfio_ims.new_family.systemrdl import blocks_from_rdl
@@ -24,23 +22,9 @@ def described() -> None:
     pytest.importorskip("systemrdl", reason="systemrdl-compiler is not installed (the extra systemrdl)")
 
 
-def new(where: Path, rdl: Path = RDL) -> str:
-    words = ["new", "acme-card", "--rdl", str(rdl), "--in", str(where)]
-    done = CliRunner().invoke(cli, words, standalone_mode=False)
-    if done.exception is not None:
-        raise done.exception
-    return done.output
-
-
-def loaded(file: Path) -> dict[str, Any]:
-    names: dict[str, Any] = {}
-    exec(compile(file.read_text(), str(file), "exec"), names)
-    return names
-
-
 @pytest.mark.usefixtures("described")
 def test_what_the_description_says_is_in_the_blocks(tmp_path: Path) -> None:
-    new(tmp_path)
+    new(tmp_path, "--rdl", str(RDL))
     names = loaded(tmp_path / "acme_card" / "registers.py")
     acme = names["Acme"].registers
     assert (acme["ID"].offset, acme["ID"].access, acme["ID"].reset) == (0, "ro", 0xACE0_0001)
@@ -65,27 +49,27 @@ def test_what_the_description_says_is_in_the_blocks(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("described")
 def test_made_again_it_follows_the_description_and_keeps_hand_edits(tmp_path: Path) -> None:
-    new(tmp_path)
+    new(tmp_path, "--rdl", str(RDL))
     folder = tmp_path / "acme_card"
     file = folder / "registers.py"
     file.write_text("# mine, above\n" + file.read_text() + "\n\nMINE = Acme\n")
     (folder / "driver.py").write_text((folder / "driver.py").read_text() + "# mine as well\n")
     changed = tmp_path / "changed.rdl"
     changed.write_text(RDL.read_text().replace("ERRORS @ 0x14", "FAULTS @ 0x18"))
-    assert "nothing else was changed" in new(tmp_path, changed)
+    assert "nothing else was changed" in new(tmp_path, "--rdl", str(changed))
     names = loaded(file)
     assert "ERRORS" not in names["Acme"].registers
     assert names["MINE"].registers["FAULTS"].offset == 0x18
     assert file.read_text().startswith("# mine, above\n")
     assert (folder / "driver.py").read_text().endswith("# mine as well\n")
     before = file.read_text()
-    new(tmp_path, changed)
+    new(tmp_path, "--rdl", str(changed))
     assert file.read_text() == before
 
 
 @pytest.mark.usefixtures("described")
 def test_the_family_runs_as_any_other(tmp_path: Path) -> None:
-    new(tmp_path)
+    new(tmp_path, "--rdl", str(RDL))
     command = [sys.executable, "-m", "vfio_ims.cli.main", "--driver", "acme_card", "selftest", "mock:acme-card"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
     assert "PASSED" in done.stdout, done.stderr

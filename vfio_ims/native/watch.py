@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who wants to know when this process looks at memory that devices write, and when an event descriptor was drained.
+"""Watchers of this process's looks at memory that devices write, and of its drains of event descriptors.
 
-Nobody, as a rule: then each look and each drain costs one test. A recorder notes what had changed; a replay puts the
-recorded bytes there first.
+There is none, as a rule: then each look and each drain costs one test. A recorder notes what had changed; a replay puts
+the recorded bytes there first.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class _All:
 
 
 class Watch:
-    """The process's watchers: ``by`` is all of them as one, None where nobody watches."""
+    """The process's watchers: ``by`` is all of them as one, None where there is none."""
 
     def __init__(self) -> None:
         self.by: _All | None = None

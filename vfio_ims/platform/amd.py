@@ -37,12 +37,10 @@ class AmdRemapping(NumberedController):
         return Message(_ADDRESS | self._wide, claim.number)
 
     def resolve(self, requester: int, address: int, data: int) -> Vector | str:
-        who = function_name(requester)
         if not address & _LOGICAL and data & _DELIVERY:
-            return f"data {data:#x} asks for another delivery than fixed, which {who} may not"
+            return f"data {data:#x} asks for another delivery than fixed, which {function_name(requester)} may not"
         index = data & _INDEX
-        claim = self.entry(requester, index)
-        if claim is None:
-            return f"index {index} of {who}'s interrupt table is not enabled"
-        assert claim.target is not None
-        return claim.target
+        target = self.target(requester, index)
+        if target is not None:
+            return target
+        return f"index {index} of {function_name(requester)}'s interrupt table is not enabled"

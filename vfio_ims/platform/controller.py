@@ -156,6 +156,11 @@ class NumberedController:
         claim = self._claims.get((self._key(requester), number))
         return claim if claim is not None and claim.target is not None else None
 
+    def target(self, requester: int, number: int) -> Vector | None:
+        """The vector that a present entry leads to; None where there is none."""
+        claim = self.entry(requester, number)
+        return None if claim is None else claim.target
+
 
 def function_name(requester: int) -> str:
     """A requester id as bus, device and function."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Arm's GICv2m frame: one doorbell, and the number of a shared interrupt (SPI) in the data. Nobody asks who sent it.
+"""Arm's GICv2m frame: one doorbell, and the number of a shared interrupt (SPI) in the data. The sender is not checked.
 
 Facts: Linux 7.3 drivers/irqchip/irq-gic-v2m.c (gicv2m_compose_msi_msg, gicv2m_irq_domain_alloc; neither
 MSI_FLAG_PCI_MSIX_ALLOC_DYN nor IRQ_DOMAIN_FLAG_ISOLATED_MSI is set). Address and numbers are those of QEMU's machine
@@ -41,8 +41,7 @@ class GicV2m(NumberedController):
             return f"the frame has its doorbell at {_SETSPI:#x}, and nothing at {address:#x}"
         if not _FIRST_SPI <= data < _FIRST_SPI + self.entries:
             return f"SPI {data} is none of the frame's {_FIRST_SPI} to {_FIRST_SPI + self.entries - 1}"
-        claim = self.entry(requester, data)
-        if claim is None:
-            return f"SPI {data} is nobody's; the frame drops it, and the hardware tells nobody"
-        assert claim.target is not None
-        return claim.target
+        target = self.target(requester, data)
+        if target is None:
+            return f"SPI {data} is not allocated; the frame drops it, and real hardware reports nothing"
+        return target

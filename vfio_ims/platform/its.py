@@ -48,13 +48,12 @@ class GicIts(NumberedController):
         return Message(self.doorbell, claim.number)
 
     def resolve(self, requester: int, address: int, data: int) -> Vector | str:
-        who = function_name(requester)
         if address not in self._page or (self.window is _SW_MSI and not self.allocated(requester)):
-            return f"the SMMU maps nothing at {address:#x} for {who} (F_TRANSLATION)"
+            return f"the SMMU maps nothing at {address:#x} for {function_name(requester)} (F_TRANSLATION)"
         if address != self.doorbell:
             return f"the ITS has its doorbell at {self.doorbell:#x}, and nothing at {address:#x}"
-        claim = self.entry(requester, data)
-        if claim is None:
-            return f"event {data} of device {who} is not mapped; the ITS drops it, and the hardware tells nobody"
-        assert claim.target is not None
-        return claim.target
+        target = self.target(requester, data)
+        if target is None:
+            who = function_name(requester)
+            return f"event {data} of device {who} is not mapped; the ITS drops it, and real hardware reports nothing"
+        return target

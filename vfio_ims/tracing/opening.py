@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who records the devices that are opened by name; nobody, as a rule."""
+"""Recorders of the devices that are opened by name; none, as a rule."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ OPENED: list[Begin] = []
 
 
 def opened(port: DevicePort) -> list[Callable[[Device], None]]:
-    """Tell everybody of a new port; returns whom to tell of its device."""
+    """Begin each recorder with a new port; returns what to call with the device over it."""
     return [] if _UNRECORDED.get() else [begin(port) for begin in list(OPENED)]
 
 
 @contextmanager
 def unrecorded() -> Iterator[None]:
-    """What is opened within is looked at, not used: nobody records it."""
+    """What is opened within is looked at, not used: it is not recorded."""
     token = _UNRECORDED.set(True)
     try:
         yield

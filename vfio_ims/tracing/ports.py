@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Records the verbs of an open device and of its address spaces, in place: whoever holds the port is recorded.
+"""Records the verbs of an open device and of its address spaces, in place: every holder of the port is recorded.
 
 Each verb is covered by an attribute of the object itself, which Python finds before the class's method: taken off
 again, nothing is left, and a port that was never recorded pays nothing.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from vfio_ims.errors import UsageError
 from vfio_ims.lifetime import Owner
+from vfio_ims.ports.single_accesses import SingleAccesses
 from vfio_ims.tracing.windows import table_stores
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["ReplayWindow"]
 
 
-class ReplayWindow(Owner):
+class ReplayWindow(SingleAccesses, Owner):
     """``Window`` over ``script``. ``symbols`` finds the buffer that an address is in."""
 
     def __init__(
@@ -69,30 +70,6 @@ class ReplayWindow(Owner):
             raise UsageError(f"write at {offset:#x}", device=self.label, why=why)
         symbol = self._symbols(value) if width == 8 and value > 0xFFF else None
         self._take("w", offset, width, value=f"{value:#x}", **({"sym": symbol} if symbol else {}))
-
-    def read8(self, offset: int) -> int:
-        return self._load(offset, 1)
-
-    def read16(self, offset: int) -> int:
-        return self._load(offset, 2)
-
-    def read32(self, offset: int) -> int:
-        return self._load(offset, 4)
-
-    def read64(self, offset: int) -> int:
-        return self._load(offset, 8)
-
-    def write8(self, offset: int, value: int) -> None:
-        self._store(offset, 1, value)
-
-    def write16(self, offset: int, value: int) -> None:
-        self._store(offset, 2, value)
-
-    def write32(self, offset: int, value: int) -> None:
-        self._store(offset, 4, value)
-
-    def write64(self, offset: int, value: int) -> None:
-        self._store(offset, 8, value)
 
     # --- many ---------------------------------------------------------------------------------------------------------
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["Script"]
 
 _NOT_CALLS = frozenset({"thread", "mark", "ask", "window", "mem", "look", "irq", "close"})
-"""Kinds that nobody has to repeat: notes, questions, and what the device does by itself."""
+"""Kinds that are no calls of the driver: notes, questions, and what the device does by itself."""
 
 _READS = frozenset({"r", "poll", "rb", "rr"})
 

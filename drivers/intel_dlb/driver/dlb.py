@@ -109,7 +109,7 @@ class Dlb(Driver):
                 domain.abandon(why)
 
     def _quieten(self) -> None:
-        """Whatever was set up before, by whom ever: nothing is taken in, scheduled or sent any more."""
+        """Disable every port, an earlier user's too: nothing is taken in, scheduled or sent any more."""
         for port in (*self.regs.LDB, *self.regs.DIR):
             port.PP_V.write(0)
             port.CQ_DSBL.write(1)
@@ -129,7 +129,7 @@ class Dlb(Driver):
     def fire(self, slot: int, *, pasid: int | None = None) -> FireReport:
         """Send one element through a port that is kept for this, and let its interrupt be the slot.
 
-        With DLB 2.0 through the slot's own port; the fire is refused while somebody uses it.
+        With DLB 2.0 through the slot's own port; the fire is refused while that port is in use.
         """
         self.check_open("fire a slot")
         if pasid is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from vfio_ims.counted import counted
 from vfio_ims.errors import UsageError
@@ -32,7 +32,13 @@ class Elements(Sequence[Element]):
     def __len__(self) -> int:
         return len(self.raw) // ELEMENT_SIZE
 
-    def __getitem__(self, index: int) -> Element:  # type: ignore[override]
+    @overload
+    def __getitem__(self, index: int) -> Element: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Element]: ...
+    def __getitem__(self, index: int | slice) -> Element | list[Element]:
+        if isinstance(index, slice):
+            return [self[number] for number in range(len(self))[index]]
         number = range(len(self))[index]
         return Element.unpack(self.raw[ELEMENT_SIZE * number : ELEMENT_SIZE * (number + 1)], self._directed)
 
@@ -60,10 +66,11 @@ class Elements(Sequence[Element]):
         return f"<{counted(len(self), 'element')}>"
 
 
-def _column(name: str, code: str, values: Sequence[int] | ReadableBuffer) -> memoryview:
+def _column(name: str, code: Literal["Q", "H"], values: Any) -> memoryview:
+    """``values``, numbers or a buffer, as a column of 64 or 16 bits."""
     try:
-        view = memoryview(array(code, values) if isinstance(values, (list, tuple, range)) else values)  # type: ignore[arg-type]
-        return view.cast("B").cast(code) if view.format != code else view  # type: ignore[call-overload]
+        view = memoryview(array(code, values) if isinstance(values, (list, tuple, range)) else values)
+        return view if view.format == code else view.cast("B").cast(code)
     except (TypeError, OverflowError, ValueError) as error:
         bits = 64 if code == "Q" else 16
         why = f"{name} must be numbers of {bits} bits, or a buffer of them: {error}"

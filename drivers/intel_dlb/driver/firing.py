@@ -22,7 +22,7 @@ __all__ = ["Firing"]
 
 
 class Firing:
-    """The last domain and the last directed port, which nobody else is given. Under the driver's lock.
+    """The last domain and the last directed port, which no user is given. Under the driver's lock.
 
     With DLB 2.0 a slot belongs to a consumer queue: its port is set up for the fire, and put back, with the last
     load-balanced queue.

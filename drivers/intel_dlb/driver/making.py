@@ -42,7 +42,7 @@ class Maker:
         self._parts, self._label, self._number, self._pools = parts, label, number, pools
 
     def queue(self, kind: Kind, storage: int, sequences: int, kept: ExitStack) -> Queue:
-        """A load-balanced queue, to which nobody may enqueue yet."""
+        """A load-balanced queue that the domain may not enqueue to yet."""
         resources = self._parts.resources
         number = resources.ldb_queues.take()
         kept.callback(resources.ldb_queues.give, number)
@@ -63,7 +63,7 @@ class Maker:
     def directed(
         self, depth: int, interrupt: str | ImsInterrupt | VectorInterrupt, kept: ExitStack
     ) -> tuple[DirectedPort, Queue]:
-        """A directed port, to whose queue nobody may enqueue yet."""
+        """A directed port, whose queue the domain may not enqueue to yet."""
         parts = self._parts
         number = parts.resources.directed.take()
         kept.callback(parts.resources.directed.give, number)

@@ -7,6 +7,8 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ..hardware.v20 import Domain20
+
 if TYPE_CHECKING:
     from vfio_ims.device import Device
     from vfio_ims.ims import ImsDomain
@@ -30,10 +32,10 @@ class Parts:
     lock: threading.RLock
 
     def set_credits(self, domain: int, total: int, directed: int) -> None:
-        """Tell the device what a domain has. ``directed``: DLB 2.0's other pool."""
+        """Write the credits of a domain. ``directed``: DLB 2.0's other pool."""
         row = self.regs.DOMAIN[domain]
-        if self.version.combined:
+        if isinstance(row, Domain20):
+            row.CFG_LDB_VAS_CRD.write(count=total)
+            row.CFG_VAS_CRD.write(count=directed)
+        else:
             row.CFG_VAS_CRD.write(count=total)
-            return
-        row.CFG_VAS_CRD.write(count=directed)
-        row.CFG_LDB_VAS_CRD.write(count=total)  # type: ignore[attr-defined]

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Generator, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
 
 from vfio_ims.errors import ClosedError, DeviceTimeout, UsageError
 from vfio_ims.interruption import uninterrupted
@@ -36,7 +36,7 @@ class Waker(Protocol):
     """What wakes who waits for elements: an IMS interrupt, or an MSI-X vector."""
 
     def wait(self, timeout: float | None = None) -> bool: ...
-    def __await__(self) -> object: ...
+    def __await__(self) -> Generator[Any, None, Any]: ...
 
 
 class Port:
@@ -164,10 +164,10 @@ class Port:
             if self.interrupt is None:
                 await asyncio.sleep(_POLL)
             else:
-                await self.interrupt  # type: ignore[misc]
+                await self.interrupt
 
     def _armed(self) -> Elements:
-        """Arm the interrupt, then look once more: what came before that interrupts nobody."""
+        """Arm the interrupt, then look once more: what came before that raises no interrupt."""
         if self.interrupt is None:
             return _NOTHING
         self.producer.arm()
@@ -191,7 +191,7 @@ class Port:
 
 
 class DirectedPort(Port):
-    """Takes from ``queue``, which nobody else takes from."""
+    """Takes from ``queue``, its own directed queue."""
 
     def __init__(
         self,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A port's registers: set up, told where to interrupt, and put back (DPDK: dlb2_ldb_port_configure_cq and others)."""
+"""A port's registers: configuration, interrupt and reset (DPDK: dlb2_ldb_port_configure_cq and others)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def configure_port(
 ) -> None:
     """All but its queues. ``depth``: entries until scheduling stops. ``history``: first entry and count.
 
-    Under 8 entries the device is told that the others of 8 are taken already.
+    Under 8 entries the others of 8 are written as taken already.
     """
     select = max(depth, _SMALLEST).bit_length() - 3
     port.CQ_ADDR_L.write(iova & 0xFFFF_FFFF)

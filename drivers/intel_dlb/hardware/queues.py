@@ -25,7 +25,7 @@ class LdbQueue(Block):
     QID_ITS = Register(0x1000_0F54, timestamps=bit(0))
     QID_CFG_V = Register(0x1000_0F58, ordered=bit(0), atomic=bit(1))
     QID_FID_LIM = Register(0x2000_0000, reset=0x7FF, limit=bits(12, 0), doc="flows under way")
-    QID_HID_WIDTH = Register(0x2008_0000, code=bits(2, 0), doc="flows are told apart by so many bits: 5 + code; 0: all")
+    QID_HID_WIDTH = Register(0x2008_0000, code=bits(2, 0), doc="bits of a flow that are compared: 5 + code; 0: all")
     ORD_QID_SN = Register(0x4008_0000, number=bits(9, 0))
     ORD_QID_SN_MAP = Register(0x4010_0000, mode=bits(2, 0), slot=bits(6, 3), group=bit(8))
     QID_AQED_ACTIVE_CNT = Register(0x90B8_0000, count=bits(11, 0), access="ro")

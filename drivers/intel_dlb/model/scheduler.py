@@ -109,8 +109,8 @@ class Scheduler:
         bus = self._bus()
         if bus is None:
             return
-        try:  # the generation comes last, for who looks meanwhile
+        try:  # the generation comes last, for a driver that polls meanwhile
             bus.write(at, item.head[:8])
             bus.write(at + 8, item.head[8:] + bytes((0, generation)))
         except BusFault:
-            return  # posted: it is in the platform's fault log, and nobody here is notified
+            return  # posted: it is in the platform's fault log, and the device does not learn of it

@@ -15,6 +15,7 @@ from vfio_ims.backends.software.bulk import SoftwareBulk
 from vfio_ims.counted import counted
 from vfio_ims.errors import UsageError, VfioImsError
 from vfio_ims.lifetime import Owner
+from vfio_ims.ports.single_accesses import SingleAccesses
 
 if TYPE_CHECKING:
     from vfio_ims.backends.software.msix import MsixShadow
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["SoftwareWindow"]
 
 
-class SoftwareWindow(SoftwareBulk, Owner):
+class SoftwareWindow(SingleAccesses, SoftwareBulk, Owner):
     """``Window`` over a link. ``shadow``: what of it the platform answers; ``guard``: what must not be written."""
 
     def __init__(
@@ -161,30 +162,6 @@ class SoftwareWindow(SoftwareBulk, Owner):
             self._special_write(offset, data)
         else:
             self._write(self._region, offset, data)
-
-    def read8(self, offset: int) -> int:
-        return self._load(offset, 1)
-
-    def read16(self, offset: int) -> int:
-        return self._load(offset, 2)
-
-    def read32(self, offset: int) -> int:
-        return self._load(offset, 4)
-
-    def read64(self, offset: int) -> int:
-        return self._load(offset, 8)
-
-    def write8(self, offset: int, value: int) -> None:
-        self._store(offset, 1, value)
-
-    def write16(self, offset: int, value: int) -> None:
-        self._store(offset, 2, value)
-
-    def write32(self, offset: int, value: int) -> None:
-        self._store(offset, 4, value)
-
-    def write64(self, offset: int, value: int) -> None:
-        self._store(offset, 8, value)
 
 
 class _Undiverted(SoftwareWindow):
