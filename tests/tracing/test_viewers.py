@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -96,3 +97,12 @@ def test_what_is_no_recording_is_refused(tmp_path: Path, verb: list[str]) -> Non
     path.write_text("VERSION 20070824\n")
     result = CliRunner().invoke(cli, [*verb, str(path)], standalone_mode=False)
     assert "line 1 is not JSON" in str(result.exception)
+
+
+def test_a_file_that_is_none_is_named_once_with_the_reason(tmp_path: Path) -> None:
+    broken = tmp_path / "broken.gz"
+    broken.write_text("no gzip")
+    for file, reason in ((tmp_path / "none", "No such file or directory"), (broken, "Not a gzipped file")):
+        result = CliRunner().invoke(cli, ["trace", "show", str(file)], standalone_mode=False)
+        assert re.fullmatch(rf"read the recording {file}: {reason}.*", str(result.exception))
+        assert str(result.exception).count(reason) == 1

@@ -69,8 +69,9 @@ def read_recording(path: str | Path) -> Recording:
             if not line.endswith("\n"):  # the program ended in the middle of it
                 return Recording(str(path), header, events, cut=True)
             events.append(_object(line, operation, number))
-    except (OSError, EOFError) as error:
-        raise UsageError(operation, why=str(error), errno=getattr(error, "errno", None)) from error
+    except (OSError, EOFError) as error:  # gzip's have no number
+        code = getattr(error, "errno", None)
+        raise UsageError(operation, why="" if code else str(error), errno=code) from error
     return Recording(str(path), header, events)
 
 

@@ -7,6 +7,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from vfio_ims.counted import counted
 from vfio_ims.tracing.words import in_words, place_of
 
 if TYPE_CHECKING:
@@ -16,6 +17,14 @@ __all__ = ["Summary", "summarise"]
 
 _ACCESSES = {"r": "reads", "w": "writes", "poll": "polls"}
 _FEW = 10
+_KINDS = {
+    "r": "register read", "w": "register write", "poll": "poll", "rb": "block read", "wb": "block write",
+    "rt": "table read", "wt": "table write", "rr": "trapped read", "wr": "trapped write",
+    "s64": "64-byte store", "enq": "64-byte enqueue", "rows": "row store",
+    "irqs": "vector change", "irq": "interrupt", "map": "DMA map", "unmap": "DMA unmap",
+    "mem": "memory change", "look": "memory look", "ask": "query",
+}  # fmt: skip
+"""Words for kinds of events; the others are words already."""
 
 
 @dataclass(frozen=True)
@@ -33,12 +42,13 @@ class Summary:
     seconds: float
 
     def __str__(self) -> str:
-        counted = ", ".join(f"{number} {kind}" for kind, number in self.kinds.items())
-        lines = [f"{self.seconds:.3f} s: {counted}", "", "most used registers    reads  writes"]
-        lines += [f"  {name:<40} {reads:>6} {writes:>6}" for name, reads, writes in self.hot]
+        kinds = (counted(number, _KINDS.get(kind, kind)) for kind, number in self.kinds.items())
+        width = max((len(name) for name, *_ in (*self.hot, *self.polls)), default=0) + 2
+        lines = [f"{self.seconds:.3f} s: {', '.join(kinds)}", "", f"{'most used registers':<{width}}   reads  writes"]
+        lines += [f"  {name:<{width}} {reads:>6}  {writes:>6}" for name, reads, writes in self.hot]
         if self.polls:
-            lines += ["", "polling                times  in all"]
-            lines += [f"  {name:<40} {times:>6} {spent / 1e6:>9.3f} ms" for name, times, spent in self.polls]
+            lines += ["", f"{'polling':<{width}}   times        in all"]
+            lines += [f"  {name:<{width}} {times:>6}  {spent / 1e6:>9.3f} ms" for name, times, spent in self.polls]
         return "\n".join([*lines, "", "how it begins", *(f"  {line}" for line in self.beginning)])
 
 
