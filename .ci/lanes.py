@@ -1,14 +1,16 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Runs the gate's suites, two at a time, and judges them.
+"""Runs the gate's suites, several at a time, and judges them.
 
     lanes.py NAME...    with NAME one of tests, vm, pythons, sanitizers
 
-What needs a virtual machine is several suites, each with guests of its own, so that no one of them is what all else
-waits for. A test that fails fails the gate, also where it passes when it is run again: it is run again only to find out
-whether it is flaky, and is named as such in the last lines. The longest suites start first; the first one that was
-named is shown while it runs, the others when they have ended. The last lines say what each suite took, its slowest
-tests, and pytest's closing lines, which are left in build/lanes/closing.
+Most of a test's time is no processor's: it waits for a settle time, a reset, another process. So twice as many suites
+run at a time as there are processors. The ordinary tests are several suites, and so is what needs a virtual machine,
+each with guests of its own: none of them is then what all else waits for. A test that fails fails the gate, also where
+it passes when it is run again: it is run again only to find out whether it is flaky, and is named as such in the last
+lines. The longest suites start first; the first one that was named is shown while it runs, the others when they have
+ended. The last lines say what each suite took, its slowest tests, and pytest's closing lines, which are left in
+build/lanes/closing.
 """
 
 from __future__ import annotations
@@ -26,7 +28,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 WORK = ROOT / "build" / "lanes"
-AT_ONCE = 2
+AT_ONCE = 2 * (os.cpu_count() or 1)
+"""Suites at a time: each waits for half of its time or more (.ci/README.md)."""
 VM = [
     "tests/vm",
     "tests/backends/kernel/test_kernel_vm.py",
@@ -35,14 +38,27 @@ VM = [
 ]
 VM_PARTS = {
     "vm-behaviour": ["tests/vm/test_matrix_behaviour.py"],
-    "vm-host": ["tests/vm/test_host.py", "tests/vm/test_matrix_robust.py", "tests/vm/test_matrix_selftest.py"],
+    "vm-amd": ["tests/vm/test_amd.py"],
+    "vm-arm64": ["tests/vm/test_arm64.py"],
+    "vm-kernel": [one for one in VM if not one.startswith("tests/vm")],
+    "vm-host": [
+        f"tests/vm/test_{name}.py" for name in ("exported", "host", "matrix_robust", "matrix_selftest", "recording")
+    ],
     "vm-devices": [f"tests/vm/test_{name}.py" for name in ("device_verbs", "dlb", "edma", "foreign", "idxd")],
 }
 """Suites of their own of what needs a virtual machine; the suite ``vm`` has all the rest.
 
 Modules that share a guest (tests/vm/conftest.py) are in one.
 """
-LONGEST_FIRST = ("tests", "vm-host", "vm-devices", "vm-behaviour", "vm")
+TESTS_PARTS = {
+    "tests-behaviour": ["tests/behaviour"],
+    "tests-tables": ["tests/selftest", "tests/tables", "tests/testing"],
+}
+"""Suites of their own of what needs none; the suite ``tests`` has all the rest."""
+LONGEST_FIRST = (
+    *("tests-behaviour", "vm-host", "vm-devices", "vm-behaviour", "tests", "vm-amd", "vm-arm64", "vm"),
+    *("vm-kernel", "tests-tables"),
+)
 SLOWEST = 3  # tests that the last lines name, of each suite
 PYTHONS = ROOT / ".ci" / "pythons"
 ON_EVERY_PYTHON = [
@@ -51,7 +67,7 @@ ON_EVERY_PYTHON = [
     "tests/native/test_events.py",
     "tests/native/test_fork.py",
     "tests/native/test_memory.py",
-    "tests/native/test_window.py",
+    "tests/native/window",
 ]
 """What depends on the interpreter: threads, forks, the end of the process, the compiled module."""
 BY_SOCKET_TOO = "debian-3.13"
@@ -160,18 +176,25 @@ def suites(names: list[str]) -> list[Suite]:
             cache = WORK / f"{name}.cache"
             found.append(Suite(name, [str(ROOT / "tests" / "sanitize.sh"), "short"], cache, str(cache), script=True))
             continue
-        commands = vm_commands() if name == "vm" else {name: [f"--ignore={path}" for path in VM]}
-        for part, arguments in commands.items():
+        for part, arguments in (vm_commands() if name == "vm" else tests_commands()).items():
             cache = WORK / f"{part}.cache"
             found.append(Suite(part, [*here, *arguments], cache, str(cache)))
     return found
 
 
+def tests_commands() -> dict[str, list[str]]:
+    """pytest's arguments for each suite of what needs no virtual machine: every test is in exactly one."""
+    elsewhere = [f"--ignore={path}" for path in VM]
+    parts = [f"--ignore={folder}" for folders in TESTS_PARTS.values() for folder in folders]
+    return {"tests": [*elsewhere, *parts], **TESTS_PARTS}
+
+
 def vm_commands() -> dict[str, list[str]]:
     """pytest's arguments for each suite of what needs a virtual machine: every test is in exactly one."""
     commands = {name: [*files, *NO_DUMPS] for name, files in VM_PARTS.items()}
-    elsewhere = [f"--ignore={file}" for files in VM_PARTS.values() for file in files]
-    return {"vm": [*VM, *elsewhere, *NO_DUMPS], **commands}
+    elsewhere = [file for files in VM_PARTS.values() for file in files]
+    left = [one for one in VM if one not in elsewhere]  # pytest takes what is named, also where it is to ignore it
+    return {"vm": [*left, *(f"--ignore={file}" for file in elsewhere), *NO_DUMPS], **commands}
 
 
 def main(names: list[str]) -> int:
@@ -197,7 +220,9 @@ def main(names: list[str]) -> int:
         print("".join(f"         {line}\n" for line in suite.slowest()), end="")
     whole, used = sum(suite.seconds for suite in found), sum(suite.processor for suite in found)
     cores = os.cpu_count() or 1
-    print(f"{took:5.0f} s  in all: suites of {whole:.0f} s, {AT_ONCE} at a time; {used:.0f} s of {cores} processors")
+    share = 100 * used / (took * cores) if took else 0
+    print(f"{took:5.0f} s  in all: suites of {whole:.0f} s, {AT_ONCE} at a time")
+    print(f"{used:5.0f} s  of processor: {share:.0f} % of what {cores} processors have in that time")
     print("\n=== suites")
     for suite in found:
         verdict = "passed" if suite.status == 0 else f"FAILED (status {suite.status})"
@@ -212,6 +237,14 @@ def main(names: list[str]) -> int:
     return int(any(suite.status for suite in found))
 
 
+def compile_all() -> None:
+    """Compile each module once, not once a process: the tests start hundreds, and a guest can keep none."""
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    python = ROOT / ".venv" / "bin" / "python"
+    subprocess.run([python, "-m", "compileall", "-q", "vfio_ims", "drivers", "tests"], cwd=ROOT, check=False)
+
+
 if __name__ == "__main__":
     os.environ.pop("PYTEST_ADDOPTS", None)
+    compile_all()
     sys.exit(main(sys.argv[1:] or ["tests", "vm", "pythons", "sanitizers"]))

@@ -47,8 +47,6 @@ OPTIONS = (
     "-p",
     "no:cacheprovider",
     "-p",
-    "no:benchmark",
-    "-p",
     "covering",
     "-k",
     "not vfio-user and not vfio_user",

@@ -15,10 +15,11 @@ trap 'rm -rf "$tree"' EXIT
 
 case "${1:-}" in
 "") set -- tests/native tests/fuzz tests/vfio_user tests/behaviour tests/intel_idxd ;;
-short) set -- tests/native/test_{window,rows,memory,fault}.py tests/fuzz/test_{windows,descriptors,server}.py ;;
+short) set -- tests/native/window tests/native/test_{rows,memory,fault}.py tests/fuzz/test_{windows,descriptors,server}.py ;;
 esac
 
-flags=(-std=c11 -D_GNU_SOURCE -O2 -Wall -Wextra -Werror -fPIC)
+headers=$("$python" -c 'import sysconfig; print(sysconfig.get_path("include"))')
+flags=(-std=c11 -D_GNU_SOURCE -O2 -Wall -Wextra -Werror -fPIC -isystem "$headers")
 echo "analyzer: $("$cc" --version | head -n1)"
 for source in vfio_ims/native/*.c; do
     "$cc" "${flags[@]}" -fanalyzer -c "$source" -o "$tree/out.o"

@@ -22,10 +22,12 @@ PACKAGE = ROOT / "vfio_ims"
 # From the bottom: a room may import from floors below its own.
 FLOORS = (
     {"counted"},
-    {"errors", "json_input", "printable"},
+    {"errors", "json_input", "printable", "provenance", "ranges"},
+    {"schemas"},
+    {"html"},  # pages are made of plain records, and know no device
     {"interruption", "authors", "messages"},
     {"ports", "locks"},
-    {"pci"},
+    {"pci", "clock"},
     {"registers", "lifetime"},
     {"sysfs", "native"},
     {"platform"},
@@ -37,12 +39,14 @@ FLOORS = (
     {"ims"},
     {"families"},
     {"tracing"},
+    {"faults"},
     {"names"},
     {"driver"},
     {"stores"},
     {"drivers"},
     {"selftest", "host"},
-    {"testing", "new_family"},
+    {"proof"},  # of both: doctor and binding, and the self-test
+    {"testing", "new_family", "labs"},
     {"cli"},
 )
 FLOOR = {room: number for number, floor in enumerate(FLOORS) for room in floor}

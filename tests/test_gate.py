@@ -76,7 +76,7 @@ def test_every_test_of_the_vm_is_in_exactly_one_of_its_suites(lanes: Any) -> Non
         return [str(file) for file in found if file not in ignored]
 
     parts = lanes.vm_commands()
-    assert set(lanes.LONGEST_FIRST) == {"tests", *parts}
+    assert set(lanes.LONGEST_FIRST) == {*lanes.tests_commands(), *parts}
     assert sorted(file for part in parts.values() for file in files(part)) == sorted(files(lanes.VM))
 
 
@@ -93,3 +93,23 @@ def test_a_script_among_the_suites_is_judged_by_its_status(
     monkeypatch.setattr(lanes, "suites", lambda names: [made])
     assert lanes.main([]) == int(status > 0)
     assert capsys.readouterr().out.splitlines()[-1] == says
+
+
+def test_every_other_test_is_in_exactly_one_suite(lanes: Any) -> None:
+    """One suite has all but what it is told to leave out, and that is just what the others have."""
+    rest, *parts = lanes.tests_commands().values()
+    assert all(argument.startswith("--ignore=") for argument in rest)
+    left_out = [argument[9:] for argument in rest]
+    elsewhere = [folder for part in parts for folder in part]
+    assert sorted(left_out) == sorted([*lanes.VM, *elsewhere])
+    assert len(set(elsewhere)) == len(elsewhere)
+    assert all((LANES.parents[1] / folder).is_dir() for folder in elsewhere)
+
+
+def test_what_shares_a_guest_is_in_one_suite(lanes: Any) -> None:
+    """Anywhere else it would boot that guest a second time."""
+    folder = LANES.parents[1] / "tests/vm"
+    sharing = {f"tests/vm/{file.name}" for file in folder.glob("test_*.py") if "shared_lab" in file.read_text()}
+    assert sharing
+    assert [name for name, files in lanes.VM_PARTS.items() if sharing & set(files)] == ["vm-host"]
+    assert sharing <= set(lanes.VM_PARTS["vm-host"])

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from vfio_ims.names import open_fd
     from vfio_ims.tracing import trace
 
-__all__ = ["Device", "Driver", "VfioImsError", "__version__", "open", "open_driver", "open_fd", "trace"]
+    __all__ = ["Device", "Driver", "VfioImsError", "__version__", "open", "open_driver", "open_fd", "trace"]
 
 __version__ = "0.1.0"
 
@@ -30,7 +30,7 @@ _LAZY = {
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *_LAZY, "__all__"})
 
 
 def __getattr__(name: str) -> object:
@@ -40,4 +40,7 @@ def __getattr__(name: str) -> object:
 
         module, attribute = _LAZY[name]
         return getattr(import_module(module), attribute)
+    if name == "__all__":  # pdoc and others that ask for all of it look at what is loaded
+        globals().update({one: __getattr__(one) for one in _LAZY})
+        return [*_LAZY, "__version__"]
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

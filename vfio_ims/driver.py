@@ -71,19 +71,20 @@ class Driver(Owner, ABC):
         the interrupt. The slot's message and mask are not touched.
         """
 
-    def fire_many(self, slots: Sequence[int]) -> Sequence[FireReport]:
+    def fire_many(self, slots: Sequence[int], *, pasid: int | None = None) -> Sequence[FireReport]:
         """Make the device raise each of ``slots``, which differ, once; the report of each, in their order.
 
         On return each is as after ``fire``. They may be in flight together: a driver that can submit them at once
-        does. Here they are fired one after the other.
+        does. Where the device then refuses some and does not say which, each report is that refusal. Here they are
+        fired one after the other. ``pasid`` as for ``fire``; a driver that leaves it out fires those one by one.
         """
-        return [self.fire(slot) for slot in slots]
+        return [self.fire(slot) if pasid is None else self.fire(slot, pasid=pasid) for slot in slots]
 
     def fired(self, slots: Sequence[int]) -> Sequence[int] | None:
         """Those of ``slots`` that have fired since this was last asked, in one compiled call; None: not known.
 
-        Called while events are drained: it must not wait. A slot that fired is reported at least once. ``slots`` is
-        never changed, and the same object is given again while the set is the same: a driver may keep what it derives.
+        Called while events are drained: it must not wait. A slot that fired is reported at least once. ``slots``
+        ascend, are never changed, and are the same object while the set is the same: a driver may keep what it derives.
         """
         return None
 
@@ -108,6 +109,13 @@ class Driver(Owner, ABC):
         """What shows that the device is no longer as ``start`` left it, such as "it is disabled"; "" where it is.
 
         The domain's ``check`` asks, which may be called every second: a read or two, and nothing is changed.
+        """
+        return ""
+
+    def firmware(self) -> str:
+        """The version that the device's own registers give, of its firmware or of its interface, in words.
+
+        "" where they give none. For reports: read once a run, changes nothing.
         """
         return ""
 
@@ -222,13 +230,21 @@ class Driver(Owner, ABC):
 
 
 def driver_for(vendor: int, device: int, name: str = "") -> type[Driver]:
-    """The driver's class for this id, from the family that knows it; SetupError where none does."""
+    """The driver's class for the PCI ids ``vendor`` and ``device``, from the family that knows them.
+
+    SetupError where none does; ``name`` is the device's, for its text.
+    """
     found: type[Driver] = family_for(vendor, device, name).load_driver(f"{vendor:04x}:{device:04x}")
     return found
 
 
 def open_driver(name: str | Name, *, share: Device | None = None, platform: Platform | None = None) -> Driver:
-    """Open ``name``, find its family by its ids, and start the vendor's driver on it."""
+    """Open ``name``, find its family by its ids, and start the vendor's driver on it.
+
+    Resets the device, then leaves it started; closing the driver disables it again. ``share`` and ``platform`` are as
+    for ``vfio_ims.open``. SetupError where no family knows the ids. The type is ``Driver``: a family's own class has
+    ``open`` for its type, as ``Dsa.open(name)``.
+    """
     device = open_device(name, share=share, platform=platform)
     try:
         found = driver_for(device.config.read(0, 2), device.config.read(2, 2), device.name)

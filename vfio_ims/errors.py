@@ -6,6 +6,7 @@ text is built from these fields, so that JSON output and pytest can show them ap
 """
 
 import os
+import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 
@@ -27,6 +28,7 @@ __all__ = [
     "check_flag",
     "check_index",
     "explain_unknown",
+    "hint_where_lost",
 ]
 
 
@@ -47,11 +49,15 @@ class VfioImsError(Exception):
             super().__init__(operation)
         self.errno = errno
 
-    def __str__(self) -> str:
+    @property
+    def summary(self) -> str:
+        """Device, operation and cause on one line: the text without the next step."""
         where = f"{self.device}: " if self.device else ""
         cause = ": ".join(part for part in (self.why, os.strerror(self.errno) if self.errno else "") if part)
-        text = f"{where}{self.operation}" + (f": {cause}" if cause else "")
-        return f"{text}\n  next: {self.hint}" if self.hint else text
+        return f"{where}{self.operation}" + (f": {cause}" if cause else "")
+
+    def __str__(self) -> str:
+        return f"{self.summary}\n  next: {self.hint}" if self.hint else self.summary
 
     def __reduce__(self) -> tuple[object, ...]:
         return _rebuild, (type(self), self.operation, self.device, self.why, self.hint, self.errno)
@@ -123,7 +129,10 @@ def explain_unknown(kind: str, name: object, known: Iterable[str]) -> str:
 
 
 def check_index(value: object, count: int, name: str, operation: str, device: str | None = None) -> None:
-    """Raise UsageError unless ``value`` is one of ``count`` numbers from 0 on."""
+    """Raise UsageError unless ``value`` is one of ``count`` numbers from 0 on.
+
+    ``name`` is what the number is of ("slot"), ``operation`` what was tried, ``device`` on which one.
+    """
     if not isinstance(value, int) or not 0 <= value < count:
         why = f"{name} must be below {count}, not {value}"
         if not isinstance(value, int):
@@ -131,7 +140,16 @@ def check_index(value: object, count: int, name: str, operation: str, device: st
         raise UsageError(operation, device=device, why=why)
 
 
+def hint_where_lost(device: str) -> str:
+    """The next step for a device that does not answer: ``doctor`` knows functions of this machine, not models."""
+    real = re.match(r"[0-9a-fA-F]{4,8}:[0-9a-fA-F]{2}:", device)
+    return f"vfio-ims doctor {device}" if real else "close it and open it again; if it is served, look at its server"
+
+
 def check_flag(value: object, name: str, operation: str, device: str | None = None) -> None:
-    """Raise UsageError unless ``value`` is True or False: a text such as "no" would count as true."""
+    """Raise UsageError unless ``value`` is True or False: a text such as "no" would count as true.
+
+    ``name`` is the parameter's, ``operation`` what was tried, ``device`` on which one.
+    """
     if not isinstance(value, bool):
         raise UsageError(operation, device=device, why=f"{name} must be True or False, not {value!r}")

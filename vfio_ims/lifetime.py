@@ -11,7 +11,7 @@ import os
 import sys
 import warnings
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
@@ -22,12 +22,23 @@ from vfio_ims.errors import ClosedError, RemovedError, UsageError
 from vfio_ims.interruption import uninterrupted
 from vfio_ims.locks import make_lock
 
-__all__ = ["Owner", "close_at_exit", "closing_because"]
+__all__ = ["LEAVING", "Owner", "close_at_exit", "closing_because", "leaving"]
 
 _PACKAGE = str(Path(__file__).parent)
 _PLUMBING = (functools.__file__, contextlib.__file__)  # called by us, and calling us, on another function's behalf
 _closing = make_lock()
 _reason: ContextVar[str | None] = ContextVar("_reason", default=None)
+
+
+LEAVING: list[Callable[[BaseException], None]] = []
+"""Called with an error that ends a ``with`` block, before the device or part of one is closed; none, as a rule."""
+
+
+def leaving(error: BaseException | None) -> None:
+    """A ``with`` block ends by ``error``; None: it does not."""
+    if error is not None:
+        for notify in list(LEAVING):
+            notify(error)
 
 
 @contextmanager
@@ -175,6 +186,7 @@ class Owner:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        leaving(error)
         self.close()
 
     def __reduce_ex__(self, protocol: object) -> NoReturn:

@@ -4,7 +4,7 @@
 from functools import cached_property
 
 from vfio_ims.driver import Driver, FireReport
-from vfio_ims.errors import UnsupportedError
+from vfio_ims.errors import RemovedError, UnsupportedError
 from vfio_ims.ims import FireStatus, SlotArray
 
 from .registers import SLOTS, Bar0
@@ -34,6 +34,9 @@ class Minimal(Driver):
         with self.lock:  # STATUS is the last FIRE's
             self.regs.FIRE.write(slot)
             status = self.regs.STATUS.read()  # flushes: the message has left, or is pending
+        if status == 0xFFFF_FFFF:
+            why = "STATUS reads as all ones: no device answers"
+            raise RemovedError(f"fire slot {slot}", device=self.label, why=why)
         if status.bad_slot:
             return FireReport(FireStatus.REFUSED, "no such slot", int(status))
         return FireReport(FireStatus.PENDING if status.pended else FireStatus.SENT)

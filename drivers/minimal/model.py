@@ -11,6 +11,7 @@ class MinimalModel(DeviceModel):
     """4 MSI-X vectors, 16 slots."""
 
     id = "1234:1a55"
+    immediately_ready = True
     msix = Msix(vectors=4, bar=0, table=0x2000, pba=0x3000)
     bars = {0: ModelBar(0x4000, Bar0, slots=SLOTS)}
 

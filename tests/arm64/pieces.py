@@ -14,18 +14,24 @@ from tests.vm.pieces import LabError, NotProvisioned
 HERE = Path(__file__).resolve().parent
 PROVISION = HERE / "provision.sh"
 HINT = "run tests/arm64/provision.sh"
+KERNELS = {4: "kernel", 16: "kernel16k", 64: "kernel64k"}
+"""The piece that is a kernel with pages of so many KiB."""
+USUAL = ("emulator", "machine", "root", "wheel", "kernel", "kernel64k")
+"""What provision.sh makes where nothing is named."""
 SKIPPED = "no arm64 tests: "
 
 
 @dataclass(frozen=True, slots=True)
 class Pieces:
-    """Paths: the emulators of a process and of a machine, the root for both, the folder of the wheel, the kernel."""
+    """Paths: the emulators of a process and of a machine, the root for both, the folder of the wheel, the kernels."""
 
     emulator: Path
     machine: Path
     root: Path
     wheel: Path
     kernel: Path
+    kernel16k: Path
+    kernel64k: Path
 
     @property
     def python(self) -> Path:
@@ -33,12 +39,20 @@ class Pieces:
         return self.root / "usr" / "bin" / "python-emulated"
 
     def run(
-        self, arguments: Sequence[str], *, cwd: Path, env: Mapping[str, str] | None = None, timeout: float = 280
+        self,
+        arguments: Sequence[str],
+        *,
+        cwd: Path,
+        env: Mapping[str, str] | None = None,
+        timeout: float = 280,
+        preload: Sequence[str] = ("dontfork",),
     ) -> subprocess.CompletedProcess[str]:
-        """Python for arm64 with these arguments, in a folder of this machine."""
+        """Python for arm64 with these arguments, in a folder of this machine. ``preload``: libraries of the wheel's."""
         environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "VIRTUAL"))}
-        preload = f"-E LD_PRELOAD={self.wheel / 'dontfork.so'}"
-        environment |= {"ARM64_EMULATOR": str(self.emulator), "ARM64_OPTIONS": preload} | dict(env or {})
+        libraries = ":".join(str(self.wheel / f"{name}.so") for name in preload)
+        environment |= {"ARM64_EMULATOR": str(self.emulator), "ARM64_OPTIONS": f"-E LD_PRELOAD={libraries}"} | dict(
+            env or {}
+        )
         return subprocess.run(
             [str(self.python), *arguments],
             cwd=cwd,
@@ -51,14 +65,15 @@ class Pieces:
 
 
 def find(*needed: str) -> Pieces:
-    """Where the pieces are; raises NotProvisioned with the names of those of ``needed`` (default: all) that are not."""
+    """Where the pieces are; raises NotProvisioned with the names of those of ``needed`` (``USUAL``) that are not."""
     asked = subprocess.run(["bash", str(PROVISION), "--paths"], capture_output=True, text=True, check=False)
     if asked.returncode:
         raise LabError(f"{PROVISION} --paths failed: {asked.stderr.strip()}")
     paths = {name: Path(path) for name, _, path in (line.partition("=") for line in asked.stdout.splitlines())}
-    missing = [f"{name} ({paths[name]})" for name in needed or paths if not paths[name].exists()]
+    missing = [f"{name} ({paths[name]})" for name in needed or USUAL if not paths[name].exists()]
     if missing:
-        raise NotProvisioned(f"arm64 lacks {', '.join(missing)}: {HINT}")
+        hint = f"{HINT} pages" if missing[0].startswith("kernel16k") else HINT
+        raise NotProvisioned(f"arm64 lacks {', '.join(missing)}: {hint}")
     return Pieces(**paths)
 
 

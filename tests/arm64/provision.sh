@@ -3,7 +3,8 @@
 # Puts what arm64 needs into ${VFIO_IMS_CACHE:-~/.cache/vfio-ims}/arm64: the emulators (of a process and of a machine), a
 # Debian root for both, with Python and what the package and its tests need, the wheel, and a kernel for the machine.
 #
-#   provision.sh [PIECE...]  builds what is missing of the pieces named (emulators root wheel kernel), or of all
+#   provision.sh [PIECE...]  builds what is missing of the pieces named: emulators root wheel kernel kernel64k (without an
+#                            argument these), kernel16k; pages: kernel16k and kernel64k
 #   provision.sh --paths     prints where each piece is, or would be
 #
 # No chroot and no root: packages are unpacked, Python's are fetched for the other machine, and nothing is run in the root
@@ -30,11 +31,22 @@ print(*(line for line in lines if "vfio-ims" not in line), sep="\n")
 END
 }
 
+# The configuration of a kernel with larger pages. What its tests do not need is left out: each takes a whole build.
+fragment() { # 16K, 64K
+    local without='INET|NETDEVICES|MAGIC_SYSRQ|AIO|SYSVIPC|PCIEAER|HOTPLUG_PCI|HOTPLUG_PCI_PCIE|PCI_IOV'
+    without+='|COMPACTION|TRANSPARENT_HUGEPAGE|NAMESPACES|FHANDLE'
+    echo "# 1 $suite"
+    grep -vE "^CONFIG_($without)=" "$here/kernel.config"
+    echo "CONFIG_ARM64_$1_PAGES=y"
+}
+
 emulators=$cache/emulators-$(echo "1 $suite" | key)
 root=$cache/root-$({ echo "2 $suite $python" && requirements && cat "$here/init.py"; } | key)
 wheel=$cache/wheel-$({ echo "$root" && cat "$repo/pyproject.toml" "$repo"/vfio_ims/native/{*.c,*.h,build*.py} \
-    "$here/dontfork.c" "$repo/tests/native/trap.c"; } | key)
+    "$here"/{dontfork,st64b}.c "$repo/tests/native/trap.c" && echo disassembled; } | key)
 kernel=$cache/kernel-$({ echo "1 $suite" && cat "$here/kernel.config"; } | key)
+kernel16k=$cache/kernel16k-$(fragment 16K | key)
+kernel64k=$cache/kernel64k-$(fragment 64K | key)
 
 make_emulators() {
     local to=$1 name
@@ -80,7 +92,7 @@ END
     (cd "$work/collected" && emulated "$to" -m pytest -q test_one.py >/dev/null)
     emulated "$to" -c 'import asyncio, cffi.api, click.shell_completion, concurrent.futures, ctypes.util, faulthandler
 import http.server, hypothesis.stateful, hypothesis.strategies, importlib.metadata, logging.handlers, mmap, multiprocessing.spawn
-import pdb, pytest_benchmark.plugin, pyudev, queue, resource, rich.console, rich.live, rich.progress, rich.syntax, rich.table
+import pdb, pyudev, queue, resource, rich.console, rich.live, rich.progress, rich.syntax, rich.table
 import rich.traceback, rich.tree, runpy, setuptools, shlex, socketserver, ssl, textwrap, tomllib, uuid, xml.dom.minidom, zipfile'
 }
 
@@ -98,23 +110,31 @@ make_wheel() {
     build_tools "$cross"
     say "wheel: building it for arm64"
     mkdir -p "$to" "$work/source"
-    tar --create -C "$repo" --exclude=__pycache__ --exclude='*.so' pyproject.toml LICENSE README.md vfio_ims drivers |
+    tar --create -C "$repo" --exclude=__pycache__ --exclude='*.so' pyproject.toml LICENSE README.md docs/man vfio_ims drivers |
         tar --extract -C "$work/source"
     (cd "$work/source" && CFLAGS="-I$root/usr/include/python$python -idirafter $root/usr/include" \
         emulated "$root" -c 'import setuptools; setuptools.setup()' -q bdist_wheel --dist-dir "$to" >"$work/wheel.log" 2>&1) || {
         tail -n 20 "$work/wheel.log" >&2
         die "wheel: it could not be built"
     }
-    for name in tests/native/trap.c tests/arm64/dontfork.c; do
+    python3 -m zipfile -e "$to"/*.whl "$work/unpacked"
+    aarch64-linux-gnu-objdump --disassemble --no-show-raw-insn "$work"/unpacked/vfio_ims/native/*.so >"$to/disassembly"
+    for name in tests/native/trap.c tests/arm64/{dontfork,st64b}.c; do
         aarch64-linux-gnu-gcc -O2 -Wall -Wextra -Werror -shared -fPIC "$repo/$name" -o "$to/$(basename "$name" .c).so"
     done
 }
 
-make_kernel() {
+make_kernel() { image "$1" "$here/kernel.config"; }
+
+make_kernel16k() { fragment 16K >"$work/16k.config" && image "$1" "$work/16k.config"; }
+make_kernel64k() { fragment 64K >"$work/64k.config" && image "$1" "$work/64k.config"; }
+
+image() { # where, configuration
     local to=$1
     export ARCH=arm64 CROSS_COMPILE=aarch64-linux-gnu-
+    rm -rf "$work/linux" # another kernel's
     unpack_linux "$cross"
-    configure_linux "$here/kernel.config"
+    configure_linux "$2"
     build_linux Image
     mkdir -p "$to"
     cp arch/arm64/boot/Image .config "$to"
@@ -124,13 +144,15 @@ make_kernel() {
 }
 
 if [[ ${1-} == --paths ]]; then
-    printf 'emulator=%s\nmachine=%s\nroot=%s\nwheel=%s\nkernel=%s\n' \
-        "$emulators/qemu-aarch64" "$emulators/qemu-system-aarch64" "$root" "$wheel" "$kernel/Image"
+    printf 'emulator=%s\nmachine=%s\nroot=%s\nwheel=%s\nkernel=%s\nkernel16k=%s\nkernel64k=%s\n' \
+        "$emulators/qemu-aarch64" "$emulators/qemu-system-aarch64" "$root" "$wheel" "$kernel/Image" \
+        "$kernel16k/Image" "$kernel64k/Image"
     exit
 fi
-(($#)) || set -- emulators root wheel kernel
-for piece in "$@"; do
-    [[ " emulators root wheel kernel " == *" $piece "* ]] || die "usage: provision.sh --paths | [emulators|root|wheel|kernel]..."
+(($#)) || set -- emulators root wheel kernel kernel64k
+pieces="emulators root wheel kernel kernel16k kernel64k"
+for piece in ${@/#pages/kernel16k kernel64k}; do
+    [[ " $pieces " == *" $piece "* ]] || die "usage: provision.sh --paths | [${pieces// /|}|pages]..."
     if [[ ! -d ${!piece} && ! ${work-} ]]; then
         [[ $(uname -m) == x86_64 ]] || die "arm64 is emulated on an x86-64 machine only"
         hold "$cache"

@@ -7,9 +7,12 @@ with it, on the named device, whatever answers there: ``pytest tests/behaviour -
 
 from __future__ import annotations
 
+import os
+import signal
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Protocol
 
 import pytest
@@ -29,6 +32,7 @@ __all__ = [
     "delivered",
     "driver_class",
     "fire",
+    "in_child",
     "is_quiet",
     "table_of",
 ]
@@ -42,6 +46,7 @@ MODELS = (
 
 _DEVICES, _MOUNTS = ("1234:", "8086:", "10ee:"), ("mock", "vfio-user")
 
+_CHILD = 20  # seconds until the kernel ends a child that hangs
 EVERYWHERE = pytest.mark.vfio(model=MODELS, match=_DEVICES, mount=_MOUNTS)
 """The marker of every module here that is not about the mock alone."""
 
@@ -99,3 +104,27 @@ def delivered(driver: Driver, irq: ImsInterrupt) -> bool:
 def is_quiet(table: ImsTable, slot: int) -> bool:
     """Whether an entry can send nothing: masked and zeroed."""
     return table.read(slot) == Slot()
+
+
+def in_child(job: Callable[[], str]) -> str:
+    """What ``job`` says in a forked child; "hangs" where it does not come back."""
+    readable, writable = os.pipe()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # a fork with threads about: what this is a test of
+        child = os.fork()
+    if child == 0:
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(_CHILD)
+        text = "nothing"
+        with suppress(BaseException):
+            try:
+                text = job()
+            except BaseException as error:  # noqa: BLE001 - reported to the parent
+                text = f"{type(error).__name__}: {error}"
+            os.write(writable, text.encode())
+        os._exit(0)
+    os.close(writable)
+    with open(readable, "rb") as answers:
+        said = answers.read().decode()
+    _, status = os.waitpid(child, 0)
+    return "hangs" if os.waitstatus_to_exitcode(status) == -signal.SIGALRM else said

@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import os
+import platform
 import random
 import shutil
 import subprocess
@@ -17,23 +19,39 @@ from pathlib import Path
 
 import pytest
 
-__all__ = ["sweep"]
+__all__ = ["compile_to", "compiled", "sweep"]
 
-_SEED = 13
 _POINTS = 80
 """Of each sweep; VFIO_IMS_SWEEP in the environment is another number of them, or ``all`` instructions."""
+_SEED = "13"
+"""Chooses the first of them; VFIO_IMS_SWEEP_SEED is another. The rest follow at equal distances."""
+_SOURCE = Path(__file__).with_name("interrupter.c")
 
 
 @cache
 def _library() -> ctypes.PyDLL:
+    if (made := compiled()).exists():
+        return ctypes.PyDLL(str(made))
+    with tempfile.TemporaryDirectory() as folder:
+        compile_to(Path(folder, made.name))
+        return ctypes.PyDLL(f"{folder}/{made.name}")
+
+
+def compiled() -> Path:
+    """Where the compiled part is looked for first: an emulated machine takes seconds to compile it."""
+    key = hashlib.sha256(_SOURCE.read_bytes()).hexdigest()[:16]
+    return Path(__file__).with_name("__pycache__") / f"interrupter-{platform.machine()}-{key}.so"
+
+
+def compile_to(made: Path) -> None:
+    """Compile it into the file ``made``, which is whole as soon as it is there; skips the test without a compiler."""
     compiler = shutil.which("gcc") or shutil.which("cc")
     if compiler is None:
         pytest.skip("pressing Ctrl-C at an instruction needs a compiler: apt install gcc")
-    with tempfile.TemporaryDirectory() as folder:
-        made = f"{folder}/interrupter.so"
-        source = Path(__file__).with_name("interrupter.c")
-        subprocess.run([compiler, "-O2", "-Wall", "-Wextra", "-shared", "-fPIC", "-o", made, source], check=True)
-        return ctypes.PyDLL(made)
+    made.parent.mkdir(exist_ok=True)
+    part = made.with_suffix(f".{os.getpid()}")
+    subprocess.run([compiler, "-O2", "-Wall", "-Wextra", "-shared", "-fPIC", "-o", part, _SOURCE], check=True)
+    part.rename(made)
 
 
 @contextmanager
@@ -84,7 +102,8 @@ def sweep(act: Callable[[], object], check: Callable[[], object], most: int = _P
     check()
     asked = os.environ.get("VFIO_IMS_SWEEP", str(most))
     step = 1 if asked == "all" else max(1, total // int(asked))
-    points = range(random.Random(_SEED).randrange(step), total, step)
+    first = random.Random(os.environ.get("VFIO_IMS_SWEEP_SEED", _SEED)).randrange(step)
+    points = range(first, total, step)
     broken = 0
     for at in points:
         try:

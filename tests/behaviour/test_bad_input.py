@@ -58,6 +58,7 @@ def test_an_unknown_model() -> None:
         ("seed=x", "seed must be a number, not 'x'"),
         ("dynamc=no", "did you mean 'dynamic'"),
         ("defect=all", "defect must be one of"),
+        ("seed=1,merge=never,seed=2", "the option seed is given twice"),
     ],
 )
 def test_an_option_that_cannot_be(option: str, says: str) -> None:

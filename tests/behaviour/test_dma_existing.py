@@ -142,7 +142,7 @@ def test_a_file_that_is_open_for_reading_is_mapped_for_reading(ims_driver: Drive
 @pytest.mark.parametrize(
     ("offset", "size", "why"),
     [
-        (0, 5 * PAGE, "the file has 0x4000 bytes"),
+        (0, 5 * PAGE, f"the file has {4 * PAGE:#x} bytes"),
         (-PAGE, PAGE, "the file has"),
         (4 * PAGE, None, "the file has"),
         (8, PAGE, "multiples of the page"),
@@ -160,9 +160,11 @@ def test_what_a_file_does_not_have_is_refused(
 def test_a_descriptor_without_memory_is_refused(vfio_device: Device) -> None:
     reading, writing = os.pipe()
     os.close(writing)
-    with pytest.raises(UsageError, match="it is no file"):
-        vfio_device.dma.map_file(reading)
-    os.close(reading)
+    try:
+        with pytest.raises(UsageError, match="it is no file"):
+            vfio_device.dma.map_file(reading)
+    finally:
+        os.close(reading)
     with pytest.raises(UsageError, match=f"descriptor {reading} is not open"):
         vfio_device.dma.map_file(reading)
 

@@ -3,49 +3,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-import os
 import random
-import signal
 import threading
 import time
-import warnings
 from collections.abc import Callable, Iterator
 
-from tests.behaviour.common import EVERYWHERE, TIMEOUT, arrives, delivered
+import pytest
+
+from tests.behaviour.common import EVERYWHERE, TIMEOUT, arrives, delivered, in_child
 from vfio_ims.driver import Driver
 from vfio_ims.errors import ClosedError, VfioImsError
 from vfio_ims.locks import _LOCKS
 
 pytestmark = EVERYWHERE
 
-_CHILD = 20  # seconds until the kernel ends a child that hangs
 _ROUNDS = 20
 _SEED = 13
-
-
-def in_child(job: Callable[[], str]) -> str:
-    """What ``job`` says in a forked child; "hangs" where it does not come back."""
-    readable, writable = os.pipe()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # a fork with threads about: what this is a test of
-        child = os.fork()
-    if child == 0:
-        signal.signal(signal.SIGALRM, signal.SIG_DFL)
-        signal.alarm(_CHILD)
-        text = "nothing"
-        with contextlib.suppress(BaseException):
-            try:
-                text = job()
-            except BaseException as error:  # noqa: BLE001 - reported to the parent
-                text = f"{type(error).__name__}: {error}"
-            os.write(writable, text.encode())
-        os._exit(0)
-    os.close(writable)
-    with open(readable, "rb") as answers:
-        said = answers.read().decode()
-    _, status = os.waitpid(child, 0)
-    return "hangs" if os.waitstatus_to_exitcode(status) == -signal.SIGALRM else said
 
 
 @contextlib.contextmanager
@@ -111,6 +86,20 @@ def test_a_child_is_refused_whatever_another_thread_holds(ims_driver: Driver) ->
         said = in_child(child)
     assert said == ""
     assert delivered(ims_driver, irq)
+
+
+@pytest.mark.parametrize("raised", [False, True])
+def test_a_task_of_a_child_is_refused(ims_driver: Driver, raised: bool) -> None:
+    irq = ims_driver.ims.allocate()
+
+    async def wait() -> None:
+        await irq
+
+    if raised:
+        irq.wakeup.wake()
+    with every_lock_held():
+        said = in_child(lambda: refused(lambda: asyncio.run(asyncio.wait_for(wait(), TIMEOUT))))
+    assert said == ""
 
 
 def test_closing_in_a_child_comes_back_and_touches_nothing(ims_driver: Driver) -> None:

@@ -27,6 +27,8 @@ def test_the_verdict_says_that_ims_can_be_used_and_why(ims_driver: Driver) -> No
     assert f"IMS usable: {verdict.slots} slots, {verdict.donors} donors" in str(verdict)
     assert verdict.link("slot table").word == verdict.link("MSI-X table mappable").word == "yes"
     assert verdict.link("interrupt remapping").word in ("yes", "no")
+    with pytest.raises(UsageError, match=r"link must be one of .*interrupt remapping"):
+        verdict.link("remaping")
 
 
 def test_a_fire_arrives_once(ims_driver: Driver) -> None:

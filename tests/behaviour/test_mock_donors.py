@@ -19,7 +19,8 @@ from vfio_ims.device import Device
 from vfio_ims.drivers.minimal.driver import Minimal
 from vfio_ims.drivers.minimal.model import MinimalModel
 from vfio_ims.drivers.minimal.registers import SLOTS, Bar0
-from vfio_ims.errors import DeviceBusy, DeviceError
+from vfio_ims.errors import DeviceBusy, DeviceError, VfioImsError
+from vfio_ims.faults import inject
 from vfio_ims.ims import ImsDomain, ImsInterrupt, SlotArray
 from vfio_ims.ims.quiesce import Quiescer
 from vfio_ims.messages import MessageLimits
@@ -265,7 +266,8 @@ def test_slots_of_a_moved_vector_are_masked_until_all_are_rewritten() -> None:
             return touched
 
         port.platform.set_affinity(port.function, 0, 1 + (first.message.address >> 12 & 0xFF) % 3, settle=False)
-        store.store = stored
+        store.store, store.take_words = stored, lambda writes: 0  # every word comes by ``stored``
+        store.store_rows = lambda rows, steps, cells: False
         assert driver.ims.check() == [0]
         assert outcomes == ["sent", "pending"]
         assert port.platform.faults.counts[FaultKind.MESSAGE] == 0
@@ -358,3 +360,12 @@ def test_an_exclusive_slot_disturbs_as_few_others_as_it_can() -> None:
             assert alone.donor != crowded
             assert [before[irq.slot] for irq in moved] == [alone.donor]
             assert all(delivered(driver, irq) for irq in (alone, *irqs))
+
+
+def test_a_donor_that_cannot_be_detached_keeps_no_other_attached() -> None:
+    with vfio_ims.open_driver("mock:minimal") as driver:
+        driver.ims.allocate_group(4)
+        driver.ims.allocate(exclusive=True).fileno()
+        with inject(driver, "fail:set_irqs:EIO"), pytest.raises(VfioImsError, match="injected"):
+            driver.ims.close()
+        assert driver.device.interrupts.msix.attached == ()

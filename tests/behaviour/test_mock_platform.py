@@ -163,7 +163,7 @@ def test_the_verdict_names_the_table_that_cannot_be_mapped(unmappable: Driver) -
     verdict = unmappable.verdict
     assert verdict.usable is False
     assert [link.name for link in verdict.broken] == ["MSI-X table mappable"]
-    assert "IMS unusable: MSI-X table mappable: no, the table cannot be mapped" in str(verdict)
+    assert "IMS unusable: MSI-X table mappable: no, the MSI-X table cannot be mapped" in str(verdict)
     assert "Linux 4.16" in str(verdict)
 
 

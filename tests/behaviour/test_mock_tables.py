@@ -151,6 +151,7 @@ def test_a_table_that_does_not_keep_its_words_is_refused_and_nothing_stays_open(
         def _slot_store(self, layout: SlotLayout) -> Any:
             store = super()._slot_store(layout)
             store.load = lambda offset, size: b"\xff" * size  # type: ignore[method-assign]
+            store.reads_plainly = False  # every read comes by ``load``
             return store
 
     device = Device(SoftwareDevice(InProcessLink(Forgetful()), Platform(), "mock:forgetful"))

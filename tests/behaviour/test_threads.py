@@ -8,13 +8,12 @@ import os
 import signal
 import threading
 import time
-import warnings
 from collections.abc import Callable
 
 import pytest
 
 import vfio_ims
-from tests.behaviour.common import EVERYWHERE, TIMEOUT, arrives, delivered, fire
+from tests.behaviour.common import EVERYWHERE, TIMEOUT, arrives, delivered, fire, in_child
 from vfio_ims.driver import Driver
 from vfio_ims.errors import ClosedError
 from vfio_ims.ims import FireStatus
@@ -146,28 +145,6 @@ def test_a_wait_can_be_broken_off_and_the_next_one_works(ims_driver: Driver) -> 
 # --- fork -------------------------------------------------------------------------------------------------------------
 
 
-def in_child(job: Callable[[], str]) -> str:
-    """What ``job`` says in a forked child."""
-    readable, writable = os.pipe()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # a fork with threads about: what this is a test of
-        child = os.fork()
-    if child == 0:
-        text = "nothing"
-        with contextlib.suppress(BaseException):
-            try:
-                text = job()
-            except BaseException as error:  # noqa: BLE001 - reported to the parent
-                text = f"{type(error).__name__}: {error}"
-            os.write(writable, text.encode())
-        os._exit(0)
-    os.close(writable)
-    with open(readable, "rb") as answers:
-        said = answers.read().decode()
-    os.waitpid(child, 0)
-    return said
-
-
 def test_a_forked_childs_error_says_whose_device_it_is(ims_driver: Driver) -> None:
     irq = ims_driver.ims.allocate()
     device, buffer = ims_driver.device, ims_driver.device.dma.allocate(64)
@@ -214,7 +191,7 @@ def test_a_child_keeps_nothing_of_the_device(ims_driver: Driver) -> None:
             with contextlib.suppress(OSError):
                 targets.append(os.readlink(f"/proc/self/fd/{number}"))
         ours = ("vfio", "iommu", "eventfd", "eventpoll", "memfd", "socket")
-        return " ".join(target for target in targets if any(word in target for word in ours))
+        return " ".join([target for target in targets if any(word in target for word in ours)])
 
     assert os.readlink(f"/proc/self/fd/{descriptor}").startswith("anon_inode:[eventfd]")
     assert in_child(child) == ""

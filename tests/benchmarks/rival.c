@@ -39,15 +39,23 @@ int rival_drain(int epoll, struct epoll_event *events, int most, uint64_t *count
     return found;
 }
 
-/* Copy descriptors of 64 bytes, eight stores each, round a page; their completion records are cleared before. */
-struct descriptor {
-    uint32_t who, what;
-    uint64_t record, source, destination;
-    uint32_t size;
-    uint16_t handle, extra;
-    uint8_t specific[24];
-};
+/* 64 bytes as eight stores. Callers make words, not structures of smaller fields: these, read as words, the compiler may
+ * take for unused. Without a loop the words stay in registers. */
+static inline void store64(uintptr_t at, const uint64_t words[8])
+{
+    volatile uint64_t *to = (volatile uint64_t *)at;
 
+    to[0] = words[0];
+    to[1] = words[1];
+    to[2] = words[2];
+    to[3] = words[3];
+    to[4] = words[4];
+    to[5] = words[5];
+    to[6] = words[6];
+    to[7] = words[7];
+}
+
+/* Copy descriptors of 64 bytes, eight stores each, round a page; their completion records are cleared before. */
 void rival_descriptors(uintptr_t portal, const uint64_t *destinations, const uint64_t *sources, const uint32_t *sizes,
                        uintptr_t records, uint64_t iova, uint64_t count)
 {
@@ -55,12 +63,8 @@ void rival_descriptors(uintptr_t portal, const uint64_t *destinations, const uin
 
     memset((void *)records, 0, count * 32);
     for (uint64_t i = 0; i < count; i++) {
-        struct descriptor one = {.what = 0x0300000c, .record = iova + i * 32, .source = sources[i],
-                                 .destination = destinations[i], .size = sizes[i]};
-        volatile uint64_t *to = (volatile uint64_t *)(portal + at);
-        const uint64_t *from = (const uint64_t *)&one;
-        for (int n = 0; n < 8; n++)
-            to[n] = from[n];
+        uint64_t one[8] = {0x0300000cull << 32, iova + i * 32, sources[i], destinations[i], sizes[i]};
+        store64(portal + at, one);
         at = (at + 64) % 4096;
     }
 }
@@ -97,47 +101,35 @@ void rival_list(uintptr_t list, const uint64_t *sources, const uint64_t *targets
     *(volatile uint32_t *)doorbell = 0;
 }
 
-/* Four elements of 16 bytes in each store of 64 to a DLB's port; the last store is filled up with nothing. */
-struct element {
-    uint64_t data;
-    uint16_t opaque;
-    uint8_t queue, kind;
-    uint16_t flow;
-    uint8_t flags, command;
-};
+/* An element of 16 bytes: its data, then opaque (16 bits), queue (8), kind (8), flow (16), flags (8), command (8). */
+static inline uint64_t element(uint64_t queue, uint64_t flow, uint64_t command)
+{
+    return queue << 16 | flow << 32 | command << 56;
+}
 
+/* Four elements in each store of 64 to a DLB's port; the last store is filled up with nothing. */
 void rival_enqueue(uintptr_t port, const uint64_t *data, const uint16_t *flows, uint8_t queue, uint64_t count)
 {
     for (uint64_t i = 0; i < count; i += 4) {
-        struct element four[4] = {{0}};
-        volatile uint64_t *to = (volatile uint64_t *)port;
-        const uint64_t *from = (const uint64_t *)four;
+        uint64_t four[8] = {0};
         for (uint64_t n = 0; n < 4 && i + n < count; n++) {
-            four[n].data = data[i + n];
-            four[n].queue = queue;
-            four[n].flow = flows[i + n];
-            four[n].command = 8;
+            four[2 * n] = data[i + n];
+            four[2 * n + 1] = element(queue, flows[i + n], 8);
         }
-        for (int n = 0; n < 8; n++)
-            to[n] = from[n];
+        store64(port, four);
     }
 }
 
 /* Entries of a consumer queue while their generation is new; their tokens go back by one command. Returns how many. */
 uint64_t rival_dequeue(uintptr_t ring, uint8_t generation, uint64_t most, uint8_t *out, uintptr_t port)
 {
-    uint64_t found = 0;
-    struct element four[4] = {{0}};
-    volatile uint64_t *to = (volatile uint64_t *)port;
-    const uint64_t *from = (const uint64_t *)four;
+    uint64_t found = 0, four[8] = {0};
 
     while (found < most && (*(volatile uint8_t *)(ring + found * 16 + 15) & 1) == generation) {
         memcpy(out + found * 16, (const void *)(ring + found * 16), 16);
         found++;
     }
-    four[0].flow = found - 1;
-    four[0].command = 1;
-    for (int n = 0; n < 8; n++)
-        to[n] = from[n];
+    four[1] = element(0, found - 1, 1);
+    store64(port, four);
     return found;
 }

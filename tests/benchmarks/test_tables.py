@@ -34,7 +34,6 @@ def test_a_prepared_table_is_written_at_a_c_loops_speed(race: Any, rival: Any) -
             lambda: lib.rival_table(memory.address, raw_indices, SLOTS, raw_words),
             against="C loop on the same memory",
             at_most=1.3,
-            missed="steps are checked and read from Python objects at each call",
         )
         ffi.release(raw_indices)
         ffi.release(raw_words)

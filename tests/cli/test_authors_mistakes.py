@@ -43,7 +43,7 @@ MISTAKES = {
     ),
     "a hook without a value": (
         ("model.py", "def fire_vector(self, vector: int)", "def fire_vector(self)"),
-        ["make the model MineModel: fire_vector() -> None, line 23, follows a register that stands alone", "(value)"],
+        ["make the model MineModel: fire_vector() -> None, line 24, follows a register that stands alone", "(value)"],
     ),
     "registers where the table is": (
         ("registers.py", "offset=0x1000", "offset=0x0"),
@@ -54,7 +54,7 @@ MISTAKES = {
         ["registers.py line 17", "data=18 lies outside an entry: with stride=16 its last word is at 12 (0xc)"],
     ),
     "a wrong name": (("registers.py", "(Block):", "(Blok):"), ["registers.py line 7: NameError: name 'Blok'"]),
-    "wrong syntax": (("model.py", "def fire(self", "def fire((self"), ["model.py line 18: SyntaxError"]),
+    "wrong syntax": (("model.py", "def fire(self", "def fire((self"), ["model.py line 19: SyntaxError"]),
     "a register that is not there": (
         ("driver.py", "RESET.write", "RESTE.write"),
         ["driver.py line 24, in start: AttributeError: 'Bar0' object has no attribute 'RESTE'", "the driver in "],
@@ -73,7 +73,7 @@ MISTAKES = {
     ),
     "an error in the model": (
         ("model.py", "SLOTS.count", "SLOTS.cuont"),
-        ["AttributeError: 'SlotLayout' object has no attribute 'cuont'", "look at model.py line 19, in fire"],
+        ["AttributeError: 'SlotLayout' object has no attribute 'cuont'", "look at model.py line 20, in fire"],
     ),
     "an error in the declaration": (
         ("__init__.py", "import Family", "import Famly"),
@@ -108,7 +108,7 @@ def test_a_driver_that_lacks_a_method_is_not_started() -> None:
 
 
 def test_in_python_the_whole_traceback_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(families, "_private", [])
+    monkeypatch.setattr(families.private, "_private", [])
     folder = make_family("broken", None, tmp_path)
     (folder / "driver.py").write_text("1 / 0\n")
     with pytest.raises(SetupError, match=r"driver\.py line 1: ZeroDivisionError: division by zero") as caught:

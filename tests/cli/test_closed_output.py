@@ -1,17 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A reader that has left, as ``head`` does: every verb that prints ends quietly, with the status that ``cat`` has."""
+"""A reader that has left, as ``head`` does: every verb ends quietly, with the status that it has without."""
 
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-
-QUIET = 128 + signal.SIGPIPE
 
 
 def into_a_closed_pipe(*arguments: str, errors_too: bool = False) -> tuple[int, str]:
@@ -28,7 +25,9 @@ def into_a_closed_pipe(*arguments: str, errors_too: bool = False) -> tuple[int, 
         )
     finally:
         os.close(writer)
-    return done.returncode, done.stderr or ""
+    lines = (done.stderr or "").splitlines(keepends=True)
+    # A self-test on a slow machine says how far it is.
+    return done.returncode, "".join(line for line in lines if not line.startswith("self-test: step "))
 
 
 @pytest.mark.parametrize(
@@ -40,8 +39,6 @@ def into_a_closed_pipe(*arguments: str, errors_too: bool = False) -> tuple[int, 
         "list --all --json",
         "show mock:minimal",
         "show mock:minimal --json",
-        "doctor",
-        "doctor --json",
         "read mock:minimal VENDOR_ID",
         "reset mock:minimal",
         "monitor mock:minimal --json -n 3 --interval 0.01",
@@ -52,16 +49,32 @@ def into_a_closed_pipe(*arguments: str, errors_too: bool = False) -> tuple[int, 
     ],
 )
 def test_a_verb_whose_reader_has_left_ends_quietly(words: str) -> None:
-    assert into_a_closed_pipe(*words.split()) == (QUIET, "")
+    assert into_a_closed_pipe(*words.split()) == (0, "")
 
 
-@pytest.mark.parametrize("words", ["show nonsense", "selftset", "show mock:minimal"])
-def test_a_message_whose_reader_has_left_ends_quietly_too(words: str) -> None:
-    assert into_a_closed_pipe(*words.split(), errors_too=True) == (QUIET, "")
+def test_a_failure_is_one_without_a_reader_too() -> None:
+    assert into_a_closed_pipe("selftest", "mock:minimal,defect=ignores-mask") == (1, "")
+
+
+@pytest.mark.parametrize(("words", "status"), [("show nonsense", 2), ("selftset", 2), ("show mock:minimal", 0)])
+def test_a_message_whose_reader_has_left_ends_quietly_too(words: str, status: int) -> None:
+    assert into_a_closed_pipe(*words.split(), errors_too=True) == (status, "")
+
+
+def test_monitor_ends_when_its_reader_leaves() -> None:
+    assert into_a_closed_pipe("monitor", "mock:minimal", "--interval", "0.01") == (0, "")
 
 
 def test_head_gets_its_line(tmp_path: Path) -> None:
     command = f"{sys.executable} -X dev -m vfio_ims.cli.main show mock:minimal --fields | head -n 1"
     done = subprocess.run(["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True, timeout=60)
-    assert (done.stdout, done.stderr) == ("mock:minimal\n", "")
-    assert done.returncode in (0, QUIET), "0 where all was written before head had read its line"
+    assert (done.returncode, done.stdout, done.stderr) == (0, "mock:minimal\n", "")
+
+
+@pytest.mark.parametrize("verb", [("show", "mock:minimal"), ("show", "mock:minimal", "--json")])
+def test_a_full_disk_is_said_once_with_no_traceback(verb: tuple[str, ...]) -> None:
+    words = [sys.executable, "-m", "vfio_ims.cli.main", *verb]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(words, stdout=full, stderr=subprocess.PIPE, text=True, timeout=120)
+    assert done.returncode == 1
+    assert done.stderr == "vfio-ims: write the output: No space left on device\n"

@@ -6,16 +6,14 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import Any
 
 import pytest
 from click.testing import CliRunner
 
 from tests.cli.test_verbs import vfio_ims
-from tests.host.box import DSA, Box
+from tests.host.box import report_in_use, saved
 from vfio_ims.cli.main import cli
 from vfio_ims.errors import VfioImsError
-from vfio_ims.host.report import make_report
 from vfio_ims.printable import printable
 
 HOSTILE = "\x1b]0;owned\x07\x1b[2J\u202e\x9b31m[red]\nIMS: yes"
@@ -36,21 +34,14 @@ def test_printable() -> None:
 @pytest.fixture
 def hostile(tmp_path: Path) -> str:
     """A report whose author wrote what they liked into it, where its form allows."""
-    box = Box(tmp_path / "box")
-    box.healthy()
-    box.process(77, "qemu", "/dev/vfio/23")
-    function = box.machine.function(DSA)
-    assert function is not None
-    content: dict[str, Any] = make_report(box.machine, function)
+    content = report_in_use(tmp_path)
     home = next(path.rpartition("/")[0] for path in content["files"] if path.endswith("/config"))
     for name in ("driver_override", "power_state", "reset_method"):
         content["files"][f"{home}/{name}"] = {"text": HOSTILE}
     content["files"]["proc/sys/kernel/osrelease"] = {"text": f"6.15.2{HOSTILE}"}
     content["holders"]["/dev/vfio/23"][0]["name"] = HOSTILE
     content["nodes"]["/dev/vfio/23"]["group"] = HOSTILE
-    place = tmp_path / "report.json"
-    place.write_text(json.dumps(content))
-    return f"report:{place}"
+    return saved(content, tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.cli.terminal import open_terminal
 from vfio_ims import families
 from vfio_ims.cli.main import main
 from vfio_ims.errors import SetupError
@@ -22,7 +23,7 @@ Printed = tuple[int, str, str]
 @pytest.fixture
 def vfio_ims(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Printed]:
     """Status, stdout, stderr."""
-    monkeypatch.setattr(families, "_private", [])
+    monkeypatch.setattr(families.private, "_private", [])
     monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)  # put back after the verb has set its own
 
     def run(*words: str) -> Printed:
@@ -68,6 +69,19 @@ def test_a_model_where_a_pci_function_belongs(vfio_ims: Callable[..., Printed], 
     assert status == 2
     assert "mock:minimal is a model in software: it needs nothing of the host" in err
     assert "next: vfio-ims show mock:minimal, vfio-ims selftest mock:minimal" in err
+
+
+def test_a_model_where_a_servers_socket_belongs(vfio_ims: Callable[..., Printed]) -> None:
+    status, _, err = vfio_ims("check-server", "mock:minimal")
+    assert status == 2
+    assert "it is a model in this process, and only a server's socket can be checked" in err
+    assert "next: vfio-ims serve minimal --socket PATH, and elsewhere vfio-ims check-server PATH" in err
+
+
+def test_a_report_that_is_not_there(vfio_ims: Callable[..., Printed], tmp_path: Path) -> None:
+    status, _, err = vfio_ims("report", f"{tmp_path}/run.json")
+    assert status == 2
+    assert f"report on {tmp_path}/run.json: there is no such file, and it is no device's name" in err
 
 
 @pytest.mark.parametrize("words", ["doctor", "report", "bind", "unbind", "show", "monitor", "list"])
@@ -176,11 +190,8 @@ COLOURFUL = (["show", "mock:minimal"], ["demo", "mock:minimal"], ["monitor", "mo
 @pytest.fixture
 def on_a_terminal() -> list[str]:
     """What to put before a command that it finds a terminal at its output."""
-    try:
-        for end in os.openpty():
-            os.close(end)
-    except OSError as error:
-        pytest.skip(f"needs pseudo-terminals ({error}): mount -t devpts devpts /dev/pts")
+    for end in open_terminal():
+        os.close(end)
     return [sys.executable, "-c", "import pty, sys; sys.exit(pty.spawn(sys.argv[1:]) >> 8)"]
 
 

@@ -61,7 +61,7 @@ def test_show_says_what_a_model_is() -> None:
 def test_show_as_json_has_the_schema_and_each_link_of_the_verdict() -> None:
     done = vfio_ims("show", "mock:minimal,dvsec=no-ims", "--json")
     answer = json.loads(done.stdout)
-    assert (answer["schema"], answer["schema_version"]) == ("vfio-ims/show", "1.0")
+    assert (answer["schema"], answer["schema_version"]) == ("vfio-ims/show", "1.1")
     links = {link["name"]: link["answer"] for link in answer["verdict"]["links"]}
     assert links["IMS bit"] == "no"  # the hint says no, the driver knows better
     assert (links["slot table"], answer["verdict"]["usable"]) == ("yes", True)
@@ -153,3 +153,33 @@ def test_a_private_driver_folder_is_loaded(tmp_path: Path) -> None:
         done = vfio_ims(*words)
         assert done.returncode == 0, done.stderr
         assert "1234:1a56, driver Minimal" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("choice", "environment", "coloured"),
+    [("always", {"NO_COLOR": "1"}, True), ("never", {"FORCE_COLOR": "1"}, False), ("auto", {}, False)],
+)
+def test_colour_is_chosen_whatever_the_environment_says(
+    choice: str, environment: dict[str, str], coloured: bool
+) -> None:
+    done = vfio_ims("--color", choice, "show", "mock:minimal", **environment)
+    assert ("\x1b[" in done.stdout) is coloured
+
+
+def test_a_log_of_one_part_is_of_that_part_only() -> None:
+    program = (
+        "import logging; from vfio_ims.cli.logs import log_to_stderr\n"
+        "log_to_stderr(chosen=['host=debug', 'vfio_ims.ims=info'])\n"
+        "for name in ('host.removal', 'ims', 'vfio_user'):\n"
+        "    logging.getLogger(f'vfio_ims.{name}').debug('fine'); logging.getLogger(f'vfio_ims.{name}').info('coarse')"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert done.stderr.splitlines() == [
+        "vfio_ims.host.removal: fine",
+        "vfio_ims.host.removal: coarse",
+        "vfio_ims.ims: coarse",
+    ]
+    assert vfio_ims("-L", "vfio_user=debug", "demo", "mock:minimal").returncode == 0
+    refused = vfio_ims("-L", "ims=loud", "demo", "mock:minimal")
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert "such as host=debug, not 'ims=loud'" in refused.stderr

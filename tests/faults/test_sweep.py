@@ -14,22 +14,25 @@ from typing import Any
 
 import pytest
 
-from vfio_ims.backends.wrappers.faults import FailurePlan, with_faults
 from vfio_ims.device import Device
 from vfio_ims.errors import ClosedError, VfioImsError
 from vfio_ims.families import family_of_model
+from vfio_ims.faults import Fault, Faults
+from vfio_ims.faults.injecting import begin
 from vfio_ims.names import open_port
 
 NAMES = ["mock:minimal,flr=no", "mock:minimal,flr=no,map_slots=yes", "mock:intel-dsa,flr=no"]
 
 
-def main_job(name: str, plan: FailurePlan, models: list[Any]) -> None:
+def main_job(name: str, faults: list[Fault], records: list[Faults], models: list[Any]) -> None:
     """Open, allocate, fire, wait, mask, poll, reset, close. Adds the model to ``models``, to look at what is left."""
-    port = open_port(name)
-    model = port.link.model  # type: ignore[attr-defined]
+    port: Any = open_port(name)
+    model = port.link.model
     models.append(model)
+    record = begin(port, faults).faults
+    records.append(record)
     try:
-        device = Device(with_faults(port, plan))
+        device = Device(port)
     except VfioImsError:
         port.close()
         raise
@@ -42,7 +45,7 @@ def main_job(name: str, plan: FailurePlan, models: list[Any]) -> None:
             group[5].wait(timeout=1)
             group[2].mask()
             driver.fire(group[2].slot)
-            assert group[2].pending or plan.failed
+            assert group[2].pending or record.happened
             driver.reset()
         with driver.ims.allocate_polled() as polled:
             driver.fire(polled.slot)
@@ -71,10 +74,9 @@ def descriptors() -> Iterator[None]:
 
 
 def points(name: str) -> int:
-    plan = FailurePlan()
-    main_job(name, plan, [])
-    assert plan.failed is None
-    return len(plan.calls)
+    records: list[Faults] = []
+    main_job(name, [], records, [])
+    return records[0].calls
 
 
 def sweep(name: str, *, onwards: bool) -> list[str]:
@@ -82,20 +84,21 @@ def sweep(name: str, *, onwards: bool) -> list[str]:
     wrong = []
     number = points(name)
     step = 1 if number < 300 else number // 40  # large devices: a sample
-    for fail_at in range(0, number, step):
-        plan = FailurePlan(fail_at, onwards=onwards)
+    for fail_at in range(1, number + 1, step):
+        records: list[Faults] = []
         seen: list[Any] = []
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("error")
-                main_job(name, plan, seen)
+                main_job(name, [Fault.parse(f"fail:any@{fail_at}{'+' if onwards else ''}")], records, seen)
         except ClosedError as error:
-            wrong.append(f"call {fail_at} ({plan.failed}): reported as {error!r}")
+            wrong.append(f"{records[0]}: reported as {error!r}")
         except VfioImsError:
             pass
+        assert records[0].happened
         for model in seen:
             if leftovers(model):
-                wrong.append(f"call {fail_at} ({plan.failed}): {leftovers(model)}")
+                wrong.append(f"{records[0]}: {leftovers(model)}")
     return wrong
 
 

@@ -3,14 +3,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from tests.pci.dumps import SPR_DSA
 from tests.sysfs.tree import Tree
 from vfio_ims.host.machine import Machine, Node
+from vfio_ims.host.report import make_report
 
 DSA, IAA, NIC = "0000:6a:01.0", "0000:6a:02.0", "0000:17:00.0"
 GRANITE = SPR_DSA[:2] + bytes.fromhex("fb11") + SPR_DSA[4:]  # a DSA that no denylist has
@@ -163,3 +166,21 @@ def bare_reads(box: Box) -> float:
         for name in ("config", "vendor", "device", "class"):
             (place / name).read_bytes()
     return time.process_time() - began
+
+
+def report_in_use(folder: Path, program: str = "qemu") -> dict[str, Any]:
+    """The report of a DSA that ``program`` uses, on a healthy machine; ``folder``: where the machine is made."""
+    box = Box(folder / "box")
+    box.healthy()
+    box.process(77, program, "/dev/vfio/23")
+    function = box.machine.function(DSA)
+    assert function is not None
+    found: dict[str, Any] = make_report(box.machine, function)
+    return found
+
+
+def saved(report: Mapping[str, Any], folder: Path) -> str:
+    """Its name for a verb, as a file in ``folder``."""
+    place = folder / "report.json"
+    place.write_text(json.dumps(report))
+    return f"report:{place}"

@@ -204,7 +204,7 @@ def test_a_terminal_of_any_size_is_not_overrun(height: int) -> None:
     sample = Sample("open", {"MSI-X 1": 1}, {slot: slot for slot in range(2048)}, {"device": "SWERR"})
     out = Console(width=40, height=height, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
     with out.file:
-        out.print(_table("dsa", sample, ({}, {2047: 9.0}), height))
+        out.print(_table("dsa", sample, ({}, {2047: 9.0}), height, None))
         text = out.export_text()
     assert len(text.splitlines()) <= max(height, 6)
     assert "SWERR" in text

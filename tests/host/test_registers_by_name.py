@@ -166,7 +166,7 @@ def test_the_verbs() -> None:
     assert isinstance(narrow["value"], int)
     assert "would write BAR0+8.L" in run("write", "mock:minimal", "FIRE=1", "-n")
     assert "bus_master" in run("write", "mock:minimal", "COMMAND=4:4")
-    assert "BAR0.FIRE  +8, 32 bits, wo" in run("read", "mock:minimal")
+    assert "BAR0.FIRE         +8, 32 bits, wo" in run("read", "mock:minimal")
 
 
 def test_the_verbs_through_sysfs(box: Box, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

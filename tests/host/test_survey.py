@@ -188,11 +188,21 @@ def test_names_come_from_the_pci_ids_file(box: Box) -> None:
     assert one(box).title == "Intel Corporation Data Streaming Accelerator"
 
 
+def test_the_file_is_read_to_its_end(box: Box) -> None:
+    box.dsa()
+    before = "".join(f"{number:04x}  A vendor of many\n" for number in range(0x1000, 0x3000))
+    assert len(before) > 1 << 16
+    box.file("usr/share/misc/pci.ids", f"{before}8086  Intel Corporation\n\t11fb  Data Streaming Accelerator\n")
+    assert one(box).title == "Intel Corporation Data Streaming Accelerator"
+
+
 def test_two_thousand_functions_take_a_few_reads_each(two_thousand: Box) -> None:
-    bare = bare_reads(two_thousand)
-    began = time.process_time()
-    found = candidates(two_thousand.machine, everything=True)
-    took = time.process_time() - began
+    found, ratios = [], []
+    while len(ratios) < 3 and not any(ratio < 6 for ratio in ratios):  # a busy machine disturbs one of the two sides
+        bare = bare_reads(two_thousand)
+        began = time.process_time()
+        found = candidates(two_thousand.machine, everything=True)
+        ratios.append((time.process_time() - began) / bare)
     assert len(found) == 2000
     assert sum(one.hint.answer is True for one in found) == 501
-    assert took < 6 * bare, f"{took:.2f} s, {took / bare:.1f} times the bare reads"
+    assert min(ratios) < 6, f"times the bare reads: {ratios}"

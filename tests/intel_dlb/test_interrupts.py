@@ -7,7 +7,9 @@ import gc
 
 import pytest
 
+import vfio_ims
 from tests.intel_dlb.conftest import model_of
+from vfio_ims.clock import manual_clock
 from vfio_ims.drivers.intel_dlb.driver import DirectedPort, Dlb, Domain
 from vfio_ims.drivers.intel_dlb.hardware.ports import CqIsr
 from vfio_ims.errors import UsageError
@@ -67,6 +69,25 @@ def test_a_timer_interrupts_for_fewer_once_they_have_waited(dlb: Dlb, domain: Do
         assert not irq.wait(QUIET)
         with pytest.raises(UsageError, match="count must be 1 to 8"):
             port.interrupt_at(9)
+        domain.close()
+
+
+def test_a_timer_by_a_clock_that_the_test_moves() -> None:
+    with (
+        manual_clock() as clock,
+        vfio_ims.open_driver("mock:intel-dlb") as dlb,
+        dlb.ims.allocate(exclusive=True) as irq,
+    ):
+        assert isinstance(dlb, Dlb)
+        domain = dlb.domain(200)
+        port = domain.directed_port(interrupt=irq)
+        port.interrupt_at(8, timer=1000)
+        port.producer.arm()
+        port.enqueue(port.queue, 1)
+        assert clock.pending == 1
+        assert not irq.wait(0)
+        clock.advance(1)
+        assert irq.wait(10)
         domain.close()
 
 

@@ -275,6 +275,23 @@ def test_many_slots_are_fired_together_and_each_is_reported(whole: Dsa) -> None:
     assert not whole.in_flight.busy
 
 
+def test_many_slots_of_a_pasid_are_fired_together(whole: Dsa) -> None:
+    with whole.ims.allocate_group(40, pasid=7) as group, whole.ims.allocate() as plain:
+        slots = list(group.slots)
+        assert {report.status for report in whole.fire_many(slots, pasid=7)} == {FireStatus.SENT}
+        assert all(interrupt.wait(1) for interrupt in group)
+        whole.ims.set_masked(slots[3], True)
+        statuses = [report.status for report in whole.fire_many(slots[:5], pasid=7)]
+        assert statuses == [FireStatus.SENT] * 3 + [FireStatus.PENDING, FireStatus.SENT]
+        refused = whole.fire_many([*slots[:2], plain.slot], pasid=7)  # SWERR does not say which
+        assert [report.status for report in refused] == [FireStatus.REFUSED] * 3
+        assert "interrupt handle" in refused[0].detail
+        assert whole.fire_many(slots[:2], pasid=7)[0].status is FireStatus.SENT  # nothing is left of the error
+        with pytest.raises(UsageError):
+            whole.fire_many([slots[0], whole.ims.table.size], pasid=7)
+    assert not whole.in_flight.busy
+
+
 def test_of_many_those_that_the_device_refuses_are_named(dsa: Dsa) -> None:
     with dsa.ims.allocate_group(3) as group, dsa.ims.allocate(pasid=5) as other:
         slots = [*group.slots, other.slot]

@@ -18,11 +18,12 @@ from vfio_ims.drivers.intel_idxd.driver import Dsa
 from vfio_ims.drivers.intel_idxd.driver.configuration import Configuration
 from vfio_ims.drivers.intel_idxd.driver.in_flight import InFlight
 from vfio_ims.drivers.intel_idxd.driver.operation_error import OperationError
-from vfio_ims.drivers.intel_idxd.driver.rows import Rows
 from vfio_ims.drivers.intel_idxd.driver.work_queue import WorkQueue
 from vfio_ims.drivers.intel_idxd.hardware.descriptors import DESCRIPTOR, DsaOpcode
 from vfio_ims.errors import DeviceTimeout, UnsupportedError, UsageError
+from vfio_ims.native.lib import native
 from vfio_ims.native.memory import SharedMemory
+from vfio_ims.native.row_plan import RowPlan
 from vfio_ims.native.window import MappedWindow, Piece
 
 COUNT = 300
@@ -119,10 +120,10 @@ def test_on_a_mapped_portal_many_are_one_compiled_call(dsa: Dsa) -> None:
             mapped = type(bar)(bar.port, bar.owner, 2, window, pieces=True)
             in_flight = InFlight()
             queue = WorkQueue(mapped, dsa.regs, in_flight, 0, 16, dedicated=True)
-            rows = Rows()
-            rows.pattern, rows.count = DESCRIPTOR.pack(0, 3 << 24, 0, 0, 0, 64, 0, 0, b""), count
-            rows.places, rows.values = ((16, 8),), [array("Q", range(count))]
-            rows.records, rows.iova, rows.step = records.address, 0x1000, 32
+            rows = RowPlan([(16, 8)], 8, queue.page, count, records.address, 0x1000, 32)
+            rows.lay_out(DESCRIPTOR.pack(0, 3 << 24, 0, 0, 0, 64, 0, 0, b""), count, [array("Q", range(count))])
+            rows.place(queue.portal(ims=True), pieces=True)
+            in_flight.begin_many(rows, 0)
 
             def complete() -> None:
                 for n in range(count):
@@ -137,7 +138,13 @@ def test_on_a_mapped_portal_many_are_one_compiled_call(dsa: Dsa) -> None:
             for n in range(count):
                 taken = struct.unpack_from("<IIQQ", page.view, 0x2000 + 64 * n)
                 assert taken == (0, 3 << 24, 0x1000 + 32 * n, n)
-            in_flight.end_many(rows)
+            assert rows.under_way
+            with pytest.raises(UsageError, match="its last submission is in flight"):
+                queue.submit_rows(rows, ims=True)
+            assert native().lib.row_plan_finish(rows.c, 1, 0) == count
+            assert not rows.under_way
+            assert rows.statuses == b"\1" * count
+            rows.place(queue.portal(ims=False), pieces=True)
             with pytest.raises(DeviceTimeout, match=r"16 of 64 were stored in 0\.01 s"):
                 queue.submit_rows(rows, ims=False, timeout=0.01)
 

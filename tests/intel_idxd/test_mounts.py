@@ -95,6 +95,21 @@ def test_many_at_once(dsa: Dsa) -> None:
     assert memory.take(0, 64 * 500) == ((0x55).to_bytes(8, "little") * 8) * 500
 
 
+@pytest.mark.parametrize("completion", ["poll", "ims"])
+def test_a_plan_is_submitted_again(dsa: Dsa, completion: str) -> None:
+    memory = arena(dsa, 16 * PAGE)
+    sources, targets = (array("Q", (memory.at(at + 64 * n) for n in range(100))) for at in (0, 8 * PAGE))
+    with dsa.wq(5, completion) as wq, wq.plan(DsaOpcode.MEMMOVE, source=sources, destination=targets, size=64) as plan:
+        for seed in range(3):
+            data = bytes(memory.fresh(seed))
+            assert plan.submit().wait() == b"\1" * 100
+            assert memory.take(8 * PAGE, 6400) == data[:6400]
+        other = array("Q", (memory.at(12 * PAGE + 64 * n) for n in range(100)))
+        assert plan.submit(destination=other, size=32).wait() == b"\1" * 100
+        assert memory.take(12 * PAGE, 32) == data[:32]
+    assert dsa.status() == ""
+
+
 def test_tasks_share_a_slot(dsa: Dsa) -> None:
     memory = arena(dsa, 16 * PAGE)
 

@@ -20,6 +20,7 @@ from vfio_ims.drivers.intel_idxd.driver import Dsa, Iaa
 from vfio_ims.drivers.intel_idxd.driver.operation_error import OperationError
 from vfio_ims.drivers.intel_idxd.driver.queue_session import DsaQueue
 from vfio_ims.drivers.intel_idxd.hardware.completion import Completion
+from vfio_ims.drivers.intel_idxd.hardware.descriptors import DsaOpcode
 from vfio_ims.drivers.intel_idxd.hardware.registers import Cause, ResetNeeded, State
 from vfio_ims.errors import ClosedError, UsageError, VfioImsError
 
@@ -35,10 +36,26 @@ def test_the_readmes_stream_runs(opened: Opener) -> None:
     assert isinstance(iaa, Iaa)
     memory = arena(iaa)
     memory.put(0, b"\x01\x05\x00\xfa\xffhello".ljust(1000, b"\0"))
-    text = EXAMPLES[1].replace("1000", "6").replace("500", "4")
+    text = EXAMPLES[2].replace("1000", "6").replace("500", "4")
     names = {"iaa": iaa, "dst": memory.at(PAGE), "src": memory.at(0), "more": memory.at(6)}
     exec(compile(text, "README.md", "exec"), names)
     assert memory.take(PAGE, 4) == b"ello"
+
+
+def test_the_readmes_plan_runs(dsa: Dsa) -> None:
+    memory = arena(dsa, 16 * PAGE)
+    memory.fresh(1)
+    sources, targets, elsewhere = (array("Q", (memory.at(PAGE * (at + n)) for n in range(4))) for at in (0, 4, 8))
+    with dsa.wq(0) as wq, dsa.device.dma.allocate(PAGE) as spare:
+        spare.view[:4] = b"else"
+        names = {"wq": wq, "DsaOpcode": DsaOpcode, "sources": sources, "targets": targets, "elsewhere": elsewhere}
+        exec(
+            compile(EXAMPLES[1].replace("1000", "3") + "plan.submit().wait()", "README.md", "exec"),
+            names | {"spare": spare},
+        )
+        assert memory.take(8 * PAGE, 4 * PAGE) == memory.take(0, 4 * PAGE)
+        assert memory.take(4 * PAGE, 4) == b"else"
+        assert memory.take(5 * PAGE, 3 * PAGE) == memory.take(PAGE, 3 * PAGE)
 
 
 def test_bytes_are_copied_in_when_asked(dsa: Dsa) -> None:

@@ -2,6 +2,8 @@
 """The event hub: threads that take turns draining, tasks, and closing under waiters."""
 
 import asyncio
+import contextlib
+import os
 import threading
 import time
 from collections.abc import Iterator
@@ -112,6 +114,107 @@ def test_a_second_loop_can_take_over(lines: list[Line]) -> None:
 
     asyncio.run(once())
     asyncio.run(once())
+
+
+def test_another_line_is_served_beside_one_that_never_rests(lines: list[Line]) -> None:
+    async def main() -> int:
+        turns = 0
+        other = asyncio.create_task(lines[1].wakeup.wait_async())
+        while not other.done():
+            lines[0].event.signal()
+            await lines[0].wakeup
+            turns += 1
+            if turns == 50:
+                lines[1].event.signal()
+        return turns
+
+    assert asyncio.run(asyncio.wait_for(main(), 10)) < 50 + 40
+
+
+def test_each_of_many_events_is_counted_once(lines: list[Line]) -> None:
+    async def main() -> None:
+        for turn in range(100):
+            for line in lines[: turn % 3 + 1]:
+                line.event.signal(turn + 1)
+            for line in lines[: turn % 3 + 1]:
+                await line.wakeup
+
+    asyncio.run(asyncio.wait_for(main(), 10))
+    turns = [[turn + 1 for turn in range(100) if turn % 3 >= number] for number in range(len(lines))]
+    assert [line.total for line in lines] == [sum(counts) for counts in turns]
+
+
+def test_a_loop_is_not_blocked_where_another_process_makes_an_eventfd_blocking(lines: list[Line]) -> None:
+    async def main() -> None:
+        for _ in range(5):
+            lines[0].event.signal()
+            await lines[0].wakeup
+        os.set_blocking(lines[0].event.fileno(), True)
+        lines[1].event.signal()
+        await lines[1].wakeup
+
+    asyncio.run(asyncio.wait_for(main(), 10))
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_a_sink_that_raises_in_a_loop_takes_no_event_from_others(
+    device: Device, lines: list[Line], error: type[BaseException]
+) -> None:
+    """An error is the loop's to report; what Ctrl-C broke off is given to the sink again."""
+    hub, event, counts, told = device.interrupts.hub, EventFd(), [], []
+    first = [error("once")]
+
+    def sink(count: int) -> None:
+        counts.append(count)
+        if count == 7 and first:
+            raise first.pop()
+        lines[0].wakeup.wake()
+
+    async def main() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: told.append(context["exception"]))
+        for count in (1, 2, 3):
+            event.signal(count)
+            await lines[0].wakeup
+        event.signal(7)
+        await asyncio.sleep(0)
+        lines[1].event.signal()
+        await lines[1].wakeup
+
+    hub.add(event, sink)
+    with contextlib.closing(asyncio.new_event_loop()) as loop:
+        task = loop.create_task(main())
+        if error is KeyboardInterrupt:
+            with pytest.raises(KeyboardInterrupt):
+                loop.run_until_complete(task)
+        loop.run_until_complete(asyncio.wait_for(task, 10))
+    assert counts == [1, 2, 3, 7] + [7] * (error is KeyboardInterrupt)
+    assert [type(one) for one in told] == [ValueError] * (error is ValueError)
+    hub.remove(event)
+    event.close()
+
+
+def test_only_the_thread_that_drains_is_in_the_loops_reader(device: Device) -> None:
+    """Another thread that raises a flag meanwhile must not resolve futures of that loop on the spot."""
+    hub, event, seen, wakeup = device.interrupts.hub, EventFd(), [], device.interrupts.hub.wakeup()
+
+    def sink(count: int) -> None:
+        other = threading.Thread(target=lambda: seen.append(hub.draining()))
+        other.start()
+        other.join(10)
+        seen.append(hub.draining())
+        wakeup.wake()
+
+    async def main() -> asyncio.AbstractEventLoop:
+        event.signal()
+        await wakeup
+        return asyncio.get_running_loop()
+
+    hub.add(event, sink)
+    loop = asyncio.run(main())
+    assert seen == [None, loop]
+    assert hub.draining() is None
+    hub.remove(event)
+    event.close()
 
 
 def test_a_cancelled_wait_leaves_the_wake_up_for_the_next(lines: list[Line]) -> None:

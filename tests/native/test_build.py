@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tomllib
 from pathlib import Path
 
@@ -26,8 +27,9 @@ MISSING_ARM = "needs a cross compiler: apt install gcc-aarch64-linux-gnu"
 def test_the_c_is_clean_on_both_machines(compiler: str, tmp_path: Path) -> None:
     if shutil.which(compiler) is None:
         pytest.skip(MISSING_ARM if "aarch64" in compiler else f"needs {compiler}: apt install {compiler}")
+    headers = sysconfig.get_paths()["include"]
     for source in sources(".c"):
-        flags = [*build.compile_flags, "-fPIC", "-Werror"]
+        flags = [*build.compile_flags, "-fPIC", "-Werror", f"-I{headers}"]
         done = subprocess.run(
             [compiler, *flags, "-c", source, "-o", tmp_path / "out.o"], capture_output=True, text=True, check=False
         )
@@ -35,8 +37,6 @@ def test_the_c_is_clean_on_both_machines(compiler: str, tmp_path: Path) -> None:
 
 
 def test_cffis_own_c_is_clean_too(tmp_path: Path) -> None:
-    import sysconfig
-
     headers = Path(sysconfig.get_paths()["include"])
     if shutil.which("gcc") is None or not (headers / "Python.h").exists():
         pytest.skip("needs a compiler and Python's headers: apt install gcc python3-dev")
@@ -108,7 +108,7 @@ def copied(tmp_path: Path) -> Path:
         else:
             (tmp_path / name).write_text("")
     ignore = shutil.ignore_patterns("__pycache__", "*.so")
-    for name in ("vfio_ims", "drivers"):
+    for name in ("vfio_ims", "drivers", "docs/man"):
         shutil.copytree(ROOT / name, tmp_path / name, symlinks=True, ignore=ignore)
     return tmp_path
 

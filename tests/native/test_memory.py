@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from vfio_ims.errors import ClosedError, SetupError, UsageError
-from vfio_ims.native.access import change, copy, fill, load, poll_any, poll_memory, run_length, scatter, store
+from vfio_ims.native.access import change, copy, fill, load, poll_any, poll_memory, scatter, store
 from vfio_ims.native.memory import GIB, MIB, SharedMemory, put, view_of
 
 PAGE = mmap.PAGESIZE
@@ -181,19 +181,6 @@ def test_a_devices_write_lands_whole(at: int) -> None:
             view[:200] = bytes(200)
             put(view[at : at + size], data)
             assert view[:200] == (bytes(at) + data).ljust(200, b"\0")
-
-
-def test_a_run_of_new_entries_ends_at_the_first_old_one() -> None:
-    with SharedMemory(MIB) as memory, memory.view as view:
-        for entry in range(5):
-            view[16 * entry + 15] = 0x31  # bit 0 says so, the others are something else
-        view[16 * 6 + 15] = 1
-        last = memory.address + 15
-        assert run_length(last, 16, 100, 1, 1) == 5
-        assert run_length(last, 16, 3, 1, 1) == 3
-        assert run_length(last + 16 * 5, 16, 100, 1, 1) == 0
-        assert run_length(last + 16 * 5, 16, 100, 1, 0) == 1
-        assert run_length(last, 16, 0, 1, 1) == 0
 
 
 @pytest.mark.parametrize(("width", "code"), [(2, "H"), (4, "I"), (8, "Q")])

@@ -49,7 +49,7 @@ def test_the_self_test_runs_on_it(made: Path) -> None:
 
 
 def test_its_ids_agree_and_nothing_of_the_example_is_left(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(families, "_private", [])
+    monkeypatch.setattr(families.private, "_private", [])
     family = load_folder(made)
     assert family.name == "acme-ring"
     assert family.load_driver().__name__ == "AcmeRing"
@@ -70,7 +70,7 @@ def test_its_code_is_clean(made: Path) -> None:
 
 
 def test_an_id_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(families, "_private", [])
+    monkeypatch.setattr(families.private, "_private", [])
     family = load_folder(make_family("other", "1d0f:efa0", tmp_path))
     assert family.matches(0x1D0F, 0xEFA0)
     assert family.load_model("other").id == "1d0f:efa0"

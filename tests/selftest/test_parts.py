@@ -12,9 +12,10 @@ from vfio_ims.ims.donor import Donor
 from vfio_ims.interrupts import DonorVector
 from vfio_ims.messages import Message
 from vfio_ims.native.events import EventFd
+from vfio_ims.ranges import spans
 from vfio_ims.selftest import Counts, Latency
 from vfio_ims.selftest.diagnosis import name_findings
-from vfio_ims.selftest.findings import Kind, name_slots, spans
+from vfio_ims.selftest.findings import Kind, name_slots
 from vfio_ims.selftest.passes import pairing, pass_count
 from vfio_ims.selftest.reconcile import Ledger, rounds
 from vfio_ims.selftest.slot_evidence import SlotEvidence

@@ -148,7 +148,7 @@ def test_the_report_as_json_and_as_text() -> None:
     for name in ("fired", "delivered", "lost", "duplicated", "misrouted", "withheld", "unexpected"):
         assert content[name] == getattr(report.counts, name)
     assert content["timeout_s"] == 0.2
-    assert set(content["latency"]) == {"count", "p50_us", "p99_us", "max_us"}
+    assert set(content["latency"]) == {"count", "p50_us", "p99_us", "max_us", "samples_us"}
     assert [rung["name"] for rung in content["ladder"]] == [
         "verdict",
         "software trigger",
@@ -161,7 +161,7 @@ def test_the_report_as_json_and_as_text() -> None:
     ]
     text = str(report)
     assert text.splitlines()[-1].startswith("PASSED in ")
-    assert "fired 44, delivered 44, lost 0" in text
+    assert "counts   fired 44, delivered 44, withheld 8\n" in text
     assert "p99" in text
 
 

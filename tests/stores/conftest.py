@@ -16,6 +16,6 @@ TABLES = Path(__file__).parents[1] / "tables"
 @pytest.fixture(autouse=True)
 def own_families(monkeypatch: pytest.MonkeyPatch) -> None:
     """The folders are known in a test only."""
-    monkeypatch.setattr(families, "_private", [])
+    monkeypatch.setattr(families.private, "_private", [])
     for start in TABLES.glob("*/__init__.py"):
         load_folder(start.parent)

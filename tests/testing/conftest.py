@@ -19,7 +19,7 @@ def inner(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.
     from vfio_ims import families
 
     vfio_ims.open_driver("mock:minimal").close()
-    monkeypatch.setattr(families, "_private", [])  # what the inner run loads goes with it
+    monkeypatch.setattr(families.private, "_private", [])  # what the inner run loads goes with it
     return pytester
 
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
@@ -43,7 +44,11 @@ def test_a_named_device_runs_the_tests_that_it_is_for(inner: pytest.Pytester) ->
     result = inner.runpytest("--vfio-device", "mock:minimal,merge=never", "-rs", "-v")
     result.assert_outcomes(passed=2, skipped=1)
     result.stdout.fnmatch_lines(
-        ["vfio-ims: * devices mock:minimal,merge=never", "SKIPPED*mock:minimal,merge=never is 1234:1a55, * for 8086:"]
+        [
+            "vfio-ims: * devices mock:minimal,merge=never",
+            "vfio-ims: 2 on mock:*never, 1 for other devices",
+            "SKIPPED*mock:minimal,merge=never is 1234:1a55, * for 8086:",
+        ]
     )
 
 
@@ -96,9 +101,11 @@ def test_require_without_a_device_is_a_mistake(inner: pytest.Pytester) -> None:
 
 def test_a_named_device_that_does_not_open_is_never_a_skip(inner: pytest.Pytester) -> None:
     inner.makepyfile(USES_BOTH)
-    result = inner.runpytest("--vfio-device", "vfio-user:/nobody/here.sock", "-k", "bare")
+    with socket.socket(socket.AF_UNIX) as nobody:
+        nobody.bind(str(inner.path / "here.sock"))
+    result = inner.runpytest("--vfio-device", f"vfio-user:{inner.path}/here.sock", "-k", "bare")
     result.assert_outcomes(errors=1)
-    result.stdout.fnmatch_lines(["*vfio-user:/nobody/here.sock*"])
+    result.stdout.fnmatch_lines(["*vfio-user:*here.sock: connect: no server listens there: Connection refused"])
 
 
 @pytest.mark.parametrize(
@@ -106,6 +113,11 @@ def test_a_named_device_that_does_not_open_is_never_a_skip(inner: pytest.Pyteste
     [
         ("mock:yours", "*model must be one of *minimal*, not 'yours'*--vfio-driver PATH*"),
         ("nonsense", "*'nonsense' is neither a PCI address such as*"),
+        ("mock:minimal,flar=no", "*option must be one of*not 'flar'; did you mean 'flr'?*"),
+        ("vfio-user:/nobody/here.sock", "*here.sock: look for the socket: No such file*next: vfio-ims serve MODEL*"),
+        ("vfio-user:/dev/null", "*/dev/null: look for the socket: that is no socket*"),
+        ("ffff:ff:1f.7", "*ffff:ff:1f.7: look up a device: there is no such PCI function here*vfio-ims list*"),
+        ("replay:nowhere.jsonl", "*read the recording nowhere.jsonl: No such file*"),
     ],
 )
 def test_a_name_of_nothing_is_one_mistake_not_one_a_test(inner: pytest.Pytester, name: str, says: str) -> None:
@@ -279,6 +291,7 @@ def test_help_explains_the_options(tmp_path: Path) -> None:
         assert word in done.stdout
     done = run(tmp_path, "--markers")
     assert "@pytest.mark.vfio(*, model=..., match=..., mount=...): the devices that a test is for" in done.stdout
+    assert "@pytest.mark.vfio_feature(*features, slots=N, donors=N): what a test needs, of ims, mask" in done.stdout
 
 
 def other_family(directory: Path) -> Path:

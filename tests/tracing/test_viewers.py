@@ -14,6 +14,8 @@ from click.testing import CliRunner
 from tests.tracing.conftest import lines
 from tests.tracing.test_replay import Change
 from vfio_ims.cli.main import cli
+from vfio_ims.tracing import read_recording
+from vfio_ims.tracing.perfetto import to_perfetto
 
 
 def run(*words: str, status: int = 0) -> str:
@@ -62,6 +64,24 @@ def test_perfetto_gets_each_interrupt_with_the_flow_from_what_raised_it(recorded
             assert any(one["tid"] == end["tid"] and one["ts"] == end["ts"] for one in slices)
 
 
+def test_slices_of_one_track_nest_as_perfetto_demands(recorded: Path) -> None:
+    """Two that overlap in part are an error of its importer; interrupts may follow each other within any time."""
+    recording = read_recording(recorded)
+    twice = [one | {"t": one["t"] + 400} for one in recording.events if one["k"] == "irq"]
+    recording.events[:] = sorted([*recording.events, *twice], key=lambda event: event["t"])
+    tracks: dict[int, list[tuple[float, float]]] = {}
+    for one in to_perfetto(recording)["traceEvents"]:
+        if one["ph"] == "X":
+            tracks.setdefault(one["tid"], []).append((one["ts"], one["ts"] + one["dur"]))
+    assert len(tracks) > 1
+    for slices in tracks.values():
+        open_ends: list[float] = []
+        for begin, end in sorted(slices, key=lambda one: (one[0], -one[1])):
+            open_ends = [other for other in open_ends if other > begin + 1e-6]
+            assert all(end <= other + 1e-6 for other in open_ends)
+            open_ends.append(end)
+
+
 def test_mmiotrace_has_every_single_access(recorded: Path) -> None:
     printed = run("trace", "convert", str(recorded), "--to", "mmiotrace").splitlines()
     assert printed[0] == "VERSION 20070824"
@@ -94,9 +114,17 @@ def test_a_value_change_dump_has_registers_and_vectors_in_time(recorded: Path) -
 @pytest.mark.parametrize("verb", [["trace", "summary"], ["trace", "show"], ["trace", "convert", "--to", "perfetto"]])
 def test_what_is_no_recording_is_refused(tmp_path: Path, verb: list[str]) -> None:
     path = tmp_path / "other.txt"
-    path.write_text("VERSION 20070824\n")
-    result = CliRunner().invoke(cli, [*verb, str(path)], standalone_mode=False)
-    assert "line 1 is not JSON" in str(result.exception)
+    for text, said in (("idxd 0000:6a:01.0\n", "line 1 is not JSON"), ("VERSION 20070824\n", "it has no PCIDEV line")):
+        path.write_text(text)
+        result = CliRunner().invoke(cli, [*verb, str(path)], standalone_mode=False)
+        assert said in str(result.exception)
+
+
+def test_a_place_that_cannot_be_written_is_named(recorded: Path, tmp_path: Path) -> None:
+    place = tmp_path / "none" / "run.json"
+    verb = ["trace", "convert", str(recorded), "--to", "perfetto", "-o", str(place)]
+    result = CliRunner().invoke(cli, verb, standalone_mode=False)
+    assert f"write {place}: No such file or directory" in str(result.exception)
 
 
 def test_a_file_that_is_none_is_named_once_with_the_reason(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import array
+import fcntl
 import gc
 import mmap
 import os
@@ -35,6 +36,11 @@ from vfio_ims.vfio_user import Server, SocketLink
 from vfio_ims.vfio_user.wire import HEADER
 
 READ_WRITE = RegionFlags.READ | RegionFlags.WRITE
+
+
+def number(value: int) -> bytes:
+    """As the test device's registers hold it."""
+    return value.to_bytes(8, "little")
 
 
 class Device:
@@ -238,6 +244,27 @@ def link(server: Server, bus: Bus):
     with SocketLink(server.path) as made:
         made.connect(bus)
         yield made
+
+
+@pytest.fixture
+def do(link, device):
+    """Have the device do something with an address, data and a length."""
+
+    def run(what: int, address: int = 0, data: int = 0, length: int = 0) -> None:
+        link.write(0, device.ADDRESS, number(address) + number(data) + number(length))
+        link.write(0, device.DO, number(what))
+
+    return run
+
+
+@pytest.fixture
+def guest():
+    """A file of memory that can be mapped: a client's."""
+    fd = os.memfd_create("guest memory", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    os.ftruncate(fd, 1 << 20)
+    fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK)
+    yield fd
+    os.close(fd)
 
 
 @pytest.fixture

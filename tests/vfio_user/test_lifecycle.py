@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.behaviour.common import in_child
 from vfio_ims.errors import AccessDenied, ClosedError, DeviceBusy, RemovedError, SetupError, UsageError
 from vfio_ims.ports.values import IrqIndex
 from vfio_ims.vfio_user import Server, SocketLink
@@ -288,22 +289,6 @@ def test_a_server_that_is_killed_is_noticed(process, path, bus):
                 link.read(0, 0, 4)
 
 
-def in_child(work) -> str:
-    """What ``work`` says in a forked child."""
-    reader, writer = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        try:
-            os.write(writer, str(work()).encode())
-        finally:
-            os._exit(0)
-    os.close(writer)
-    os.waitpid(pid, 0)
-    with open(reader) as pipe:
-        return pipe.read()
-
-
-@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 def test_a_forked_child_tears_nothing_down(server, link):
     def child() -> str:
         try:

@@ -171,13 +171,17 @@ class Guest:
         env: Mapping[str, str] | None = None,
         cwd: str | os.PathLike[str] = REPO,
         timeout: float = 120.0,
+        idle: float | None = None,
     ) -> Result:
-        """Runs a command and waits for it. The guest stays up for the next one, unless this one ran out of time."""
+        """Runs a command and waits for it. The guest stays up for the next one, unless this one ran out of time.
+
+        It has ``timeout`` seconds in all, and no more than ``idle`` seconds from one output to the next.
+        """
         deadline = time.monotonic() + timeout
         words = [os.fspath(word) for word in argv]
         self._send({"argv": words, "cwd": os.fspath(cwd), "env": self._environment() | dict(env or {})})
         output: Output = {"stdout": [], "stderr": []}
-        while "exit" not in (event := self._next(deadline, shlex.join(words), output)):
+        while "exit" not in (event := self._next(_earlier(deadline, idle), shlex.join(words), output)):
             for name, text in event.items():
                 output[name].append(text)
                 if name in self._echo:
@@ -242,6 +246,10 @@ class Guest:
         parts = {name: "".join(chunks) for name, chunks in output.items()} | {"console": self.console}
         self._finalizer()
         return kind(_report(f"{text} (platform {self.platform.name})", parts))
+
+
+def _earlier(deadline: float, idle: float | None) -> float:
+    return deadline if idle is None else min(deadline, time.monotonic() + idle)
 
 
 def _udevd() -> str:

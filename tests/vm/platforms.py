@@ -30,6 +30,8 @@ class Platform:
     remaps: bool = True
     chip: str = ""
     architecture: str = "x86_64"
+    page: int = 4
+    """KiB of a page of an arm64 machine's kernel."""
     its_device_0: bool = False
     """Of an arm64 machine: messages that vfio-user servers write arrive, and those of the functions' MSI-X do not. QEMU
     gives the former no requester, which is DeviceID 0 for the ITS, so the device tree says that this is theirs."""
@@ -133,7 +135,9 @@ VIRT = Platform(
 """A GICv3 with an ITS, behind a virtio-iommu."""
 VIRT_MSIX = dataclasses.replace(VIRT, name="arm64-msix", its_device_0=False)
 """The same, where the functions' MSI-X arrives and the messages in their IMS do not."""
+VIRT_16K, VIRT_64K = (dataclasses.replace(VIRT, name=f"arm64-{page}k", page=page) for page in (16, 64))
+"""The first, with larger pages."""
 
 PLATFORMS: Mapping[str, Platform] = {p.name: p for p in (INTEL, INTEL_SCALABLE, AMD, INTEL_NOREMAP)}
 """PCs, over this machine's own root."""
-ARM64_PLATFORMS: Mapping[str, Platform] = {p.name: p for p in (VIRT, VIRT_MSIX)}
+ARM64_PLATFORMS: Mapping[str, Platform] = {p.name: p for p in (VIRT, VIRT_MSIX, VIRT_16K, VIRT_64K)}

@@ -78,10 +78,16 @@ class Lab:
         return self._addresses[name]
 
     def run(
-        self, argv: Sequence[str], *, timeout: float = 60.0, user: int = 0, env: dict[str, str] | None = None
+        self,
+        argv: Sequence[str],
+        *,
+        timeout: float = 60.0,
+        idle: float | None = None,
+        user: int = 0,
+        env: dict[str, str] | None = None,
     ) -> Done:
         """Run ``vfio-ims ...`` or a Python script, as ``user``, in a process of its own."""
-        return self.run_all([argv], jobs=1, timeout=timeout, user=user, env=env)[0]
+        return self.run_all([argv], jobs=1, timeout=timeout, idle=idle, user=user, env=env)[0]
 
     def scenario(self, name: str, *arguments: str, timeout: float = 60.0) -> dict[str, Any]:
         """Run a script of ``scenarios/``; what it found out. One that fails, fails the test."""
@@ -93,14 +99,15 @@ class Lab:
         *,
         jobs: int = 2,
         timeout: float = 60.0,
+        idle: float | None = None,
         user: int = 0,
         env: dict[str, str] | None = None,
     ) -> list[Done]:
-        """Several, ``jobs`` at once; each has ``timeout`` seconds."""
+        """Several, ``jobs`` at once; each has ``timeout`` seconds, all end after ``idle`` in which none prints."""
         wanted = [{"argv": list(argv), "timeout": timeout, "user": user, "env": env or {}} for argv in commands]
         request = json.dumps({"commands": wanted, "jobs": jobs})
         limit = timeout * -(-len(wanted) // jobs) + 60  # the first command waits for the imports
-        ran = self.guest.run([*_WARM, "run", request], timeout=limit)
+        ran = self.guest.run([*_WARM, "run", request], timeout=limit, idle=idle)
         if ran.returncode or not ran.stdout:
             raise LabError(f"the warm interpreter is gone: {ran}\n{self._said('warm', 'log')}")
         console = "\n".join(line for line in ran.console.splitlines() if not _EXPECTED.search(line))

@@ -246,3 +246,37 @@ def test_a_device_is_unplugged_while_open_and_plugged_in_again(tmp_path: Path) -
     assert found["heard"][-3:] == ["appeared", "bound vfio-pci", "ready"]
     assert found["same"]
     assert found["restored"] == ["back to no driver"]
+
+
+def test_a_proof_leaves_the_machine_as_it_was_however_it_ends(machine: Lab) -> None:
+    """From an unbound function; also broken off at several points, and where a stage fails."""
+    device = machine["minimal"]
+    assert machine.scenario("bindings")[device] == "no driver"
+    found = machine.scenario("proving", device, timeout=600)
+    whole = found["whole"]
+    assert whole["verdict"] == "passed", whole["text"]
+    assert set(whole["stages"].values()) == {"passed"}, whole["text"]
+    for name, said in found.items():
+        assert said["differs"] == {}, f"{name}: {said['differs']}"
+        assert said["left"] == [], name
+        assert said["stages"]["restore"] in ("passed", "not needed"), said["text"]
+    for stage in ("bind", "open", "reset"):
+        said = found[f"interrupted in {stage}"]
+        assert (said["verdict"], said["stages"][stage]) == ("interrupted", "interrupted"), said["text"]
+    assert found["interrupted in the middle of the self-test"]["stages"]["IMS self-test"] == "interrupted"
+    assert found["driver fails"]["stages"]["driver"] == "failed"
+    assert found["a write fails"]["stages"]["bind"] == "failed"
+
+
+def test_the_proof_as_a_command(machine: Lab) -> None:
+    before = machine.scenario("bindings")
+    done = machine.run(["vfio-ims", "prove", machine["dsa"], "--timeout", "20", "--slots", "4", "--json"], timeout=300)
+    assert done.status == 0, done
+    assert done.json["verdict"] == "passed"
+    assert done.json["machine"]["left"] == []
+    assert before[machine["rng"]] == "virtio-pci"
+    unknown = machine.run(["vfio-ims", "prove", machine["rng"], "--json"], timeout=300)
+    assert unknown.status == 3, unknown  # no family here knows it
+    outcomes = {stage["name"]: stage["outcome"] for stage in unknown.json["stages"]}
+    assert (outcomes["loopback"], outcomes["driver"], outcomes["restore"]) == ("passed", "failed", "passed")
+    assert machine.scenario("bindings") == before

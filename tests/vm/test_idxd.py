@@ -52,7 +52,7 @@ def test_operations_and_every_slot_under_a_kernel(tmp_path: Path) -> None:
     ):
         result = guest.run([sys.executable, "-c", RUN], timeout=500)
         assert result.returncode == 0, str(result)
-        assert "19 passed" in result.stdout, result
+        assert "21 passed" in result.stdout, result
     for model in models:
         model.close()
 

@@ -135,6 +135,13 @@ def test_a_command_out_of_time_ends_its_guest() -> None:
     booted.close()
 
 
+def test_a_command_may_take_long_while_it_prints_and_ends_when_it_prints_nothing() -> None:
+    with Guest(INTEL) as booted:
+        assert booted.run(["sh", "-c", "for i in 1 2 3 4; do echo $i; sleep 1; done"], idle=3).stdout.split()[-1] == "4"
+        with pytest.raises(GuestTimeout, match=r"(?s)sleep 1000.*--- stdout\nbefore"):
+            booted.run(["sh", "-c", "echo before; sleep 1000"], timeout=600, idle=3)
+
+
 def test_a_kernel_panic_is_reported_with_the_console() -> None:
     with Guest(INTEL) as booted, pytest.raises(GuestDied, match=r"(?s)--- console.*sysrq triggered crash"):
         booted.run(["sh", "-c", "echo c >/proc/sysrq-trigger; sleep 60"])

@@ -1,16 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The other machines: PASIDs in scalable mode, AMD, and one that remaps no interrupts."""
+"""The other PCs of Intel: PASIDs in scalable mode, and one that remaps no interrupts. AMD: test_amd.py."""
 
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Iterator
 
 import pytest
 
 from tests.vm.pieces import need_vm
-from tests.vm.platforms import AMD, AMD_X2APIC, INTEL_NOREMAP, INTEL_SCALABLE, Platform
+from tests.vm.platforms import INTEL_NOREMAP, INTEL_SCALABLE
 from tests.vm.served import Lab, bench
 
 INTERFACES = ("type1", "iommufd")
@@ -40,34 +39,6 @@ def messages(lab: Lab, name: str) -> str:
     """What a live device's messages are said to be."""
     lines = lab.run(["vfio-ims", "show", lab[name], "--live"]).check().stdout.splitlines()
     return next(line for line in lines if line.strip().startswith("messages:"))
-
-
-NIGHTLY = pytest.mark.skipif(
-    os.environ.get("VFIO_IMS_FULL") != "1", reason="a guest of its own: VFIO_IMS_FULL=1 (.ci/nightly)"
-)
-
-
-@pytest.mark.parametrize("platform", [AMD, pytest.param(AMD_X2APIC, marks=NIGHTLY)], ids=lambda one: one.name)
-def test_amd_with_remapping(platform: Platform) -> None:
-    with bench(platform, minimal="minimal") as lab:
-        assert lab["minimal"] == "0000:00:14.0"
-        for verdict in passes(lab, "minimal", *INTERFACES):
-            assert verdict == "IMS usable: 16 slots, 4 donors, remapping on"
-        assert "messages: AMD-Vi index (interrupt " in messages(lab, "minimal")
-        found = {one["check"]: one for one in lab.run(["vfio-ims", "doctor", "--json"]).json["checks"]}
-        assert found["interrupt remapping"]["status"] == "ok"
-        assert "this machine has AMD-Vi" in found["scalable mode"]["evidence"]
-        assert ("AMD-Vi: X2APIC enabled" in lab.guest.run(["dmesg"]).stdout) is (platform is AMD_X2APIC)
-
-
-@NIGHTLY
-def test_amd_gives_a_shared_address_every_vector() -> None:
-    """Two address registers carry every vector's message, of which VT-d's would carry two."""
-    with bench(AMD, edma="synopsys-edma") as lab:
-        for verdict in passes(lab, "edma", *INTERFACES, least=4):
-            assert verdict == "IMS usable: 4 slots, 8 donors, remapping on"
-        shown = lab.run(["vfio-ims", "show", lab["edma"], "--live"]).check().stdout
-        assert "AMD-Vi has one address for all, and the index in the data: 8 interrupts" in " ".join(shown.split())
 
 
 # --- scalable mode ----------------------------------------------------------------------------------------------------

@@ -84,3 +84,27 @@ def test_a_function_leaves_during_interrupts_and_comes_back(lab: Lab, interface:
     assert facts["fires_after_the_request"] > 0, "until it is given back it works"
     assert facts["gone"]
     assert facts["back"]["delivered"] == facts["back"]["fired"] > 0
+
+
+# --- faults on purpose ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("interface", INTERFACES)
+def test_faults_are_injected_before_the_kernel_and_leave_the_function_sound(lab: Lab, interface: str) -> None:
+    """docs/faults.md: what can be had on a real function; what cannot is refused by name."""
+    facts = lab.scenario("faulty", f"{lab['heir']},iommu={interface}", timeout=200)
+    found = {fault: text for fault, (text, _) in facts["faults"].items()}
+    print(found)
+    assert found["fail:VFIO_DEVICE_SET_IRQS:ENOSPC"].startswith("SetupError: ")
+    assert "No space left on device" in found["fail:VFIO_DEVICE_SET_IRQS:ENOSPC"]
+    assert found["fail:map:ENOMEM"].endswith("Cannot allocate memory")
+    assert found["fail:read:EIO"].startswith("DeviceError: ")
+    assert "its vendor id reads as all ones" in found["lost@2"]
+    assert found["slow:0.01"] == found["stuck:bar0+0x0:0x12345678"] == "survived"
+    assert "the device was reset, not by this driver" in found["reset@read=bar0+0x0"]
+    assert found["req"] == "signalled"
+    for fault in ("drop", "dma"):
+        assert found.pop(fault).startswith("UsageError: ")
+        facts["faults"].pop(fault)
+    assert all(happened for _, happened in facts["faults"].values()), facts
+    assert facts["passed"], facts["verdict"]

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.arm64.pieces import find
+from tests.arm64.pieces import KERNELS, find
 from tests.arm64.stage import stage
 from tests.vm import device_tree
 from tests.vm.pieces import HERE, LabError
@@ -25,7 +25,7 @@ ENVIRONMENT = {
 
 def command(platform: Platform, shape: Shape) -> list[str]:
     """The guest's command line; NotProvisioned where pieces are missing."""
-    pieces = find("machine", "root", "wheel", "kernel")
+    pieces = find("machine", "root", "wheel", kernel := KERNELS[platform.page])
     environment = {
         **shape.environment,
         "LAB_REPOSITORY": str(REPO),
@@ -45,7 +45,7 @@ def command(platform: Platform, shape: Shape) -> list[str]:
     return [
         *machine,
         *(("-dtb", str(_with_device_0(machine, shape.console.with_name("tree")))) if platform.its_device_0 else ()),
-        *("-kernel", str(pieces.kernel), "-append", line),
+        *("-kernel", str(getattr(pieces, kernel)), "-append", line),
         *("-serial", f"file:{quoted(shape.console)}"),
         *folder("hostroot", pieces.root, slot=2, readonly=True),
         *folder("rwdir", shape.rwdir, slot=3, readonly=False),

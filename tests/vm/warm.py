@@ -6,7 +6,8 @@ same, with the arguments, output and exit status that it would have. A command o
 guest lives on.
 
     warm.py serve          in the background, once a guest
-    warm.py run COMMANDS   a list of them as JSON; prints what became of each, as JSON
+    warm.py run COMMANDS   a list of them as JSON; prints what became of each, as JSON, and before that an empty line
+                           now and then for as long as one of them prints something
 """
 
 from __future__ import annotations
@@ -15,16 +16,20 @@ import faulthandler
 import json
 import os
 import runpy
+import select
 import socket
 import sys
 import time
 import traceback
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 PLACE = "/run/vfio-ims.warm"
+LOOK = 10.0
+"""Seconds between two looks at what the running commands have printed."""
 
 
 def preload() -> None:
@@ -77,8 +82,10 @@ def become(command: dict[str, Any], stem: Path) -> None:
         os._exit(status)
 
 
-def run_all(commands: Sequence[dict[str, Any]], jobs: int, folder: Path) -> list[dict[str, Any]]:
-    """Run the commands, ``jobs`` at a time."""
+def run_all(
+    commands: Sequence[dict[str, Any]], jobs: int, folder: Path, progress: Callable[[], object]
+) -> list[dict[str, Any]]:
+    """Run the commands, ``jobs`` at a time; ``progress`` is called now and then while one prints something."""
     left = list(enumerate(commands))
     running: dict[int, tuple[int, float]] = {}
     results: list[dict[str, Any]] = [{} for _ in commands]
@@ -89,12 +96,28 @@ def run_all(commands: Sequence[dict[str, Any]], jobs: int, folder: Path) -> list
             if child == 0:
                 become(command, folder / str(number))
             running[child] = number, time.monotonic()
+        await_end(list(running), [folder / f"{number}.out" for number, _ in running.values()], progress)
         child, status = os.wait()
         if child in running:
             number, started = running.pop(child)
             code = os.waitstatus_to_exitcode(status)
             results[number] = {"status": code if code >= 0 else 128 - code, "seconds": time.monotonic() - started}
     return results
+
+
+def await_end(children: Sequence[int], files: Sequence[Path], progress: Callable[[], object]) -> None:
+    """Return when one of the ``children`` has ended; until then call ``progress`` when their ``files`` have grown."""
+    with ExitStack() as undo:
+        poll = select.poll()
+        for child in children:
+            descriptor = os.pidfd_open(child)
+            undo.callback(os.close, descriptor)
+            poll.register(descriptor, select.POLLIN)
+        printed = 0
+        while not poll.poll(1000 * LOOK):
+            before, printed = printed, sum(file.stat().st_size for file in files if file.exists())
+            if printed != before:
+                progress()
 
 
 def serve() -> None:
@@ -113,7 +136,8 @@ def serve() -> None:
             connection, _ = listener.accept()
             with connection, connection.makefile("rw") as stream:
                 request = json.loads(stream.readline())
-                stream.write(json.dumps(run_all(request["commands"], request["jobs"], folder)))
+                results = run_all(request["commands"], request["jobs"], folder, partial(print, file=stream, flush=True))
+                stream.write(json.dumps(results))
 
 
 def main() -> None:
@@ -124,7 +148,7 @@ def main() -> None:
         connection.connect(PLACE)
         connection.sendall(sys.argv[2].encode() + b"\n")
         while data := connection.recv(65536):
-            sys.stdout.write(data.decode())
+            print(data.decode(), end="", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What implements the ports: the kernel's VFIO, the software platform, and wrappers around either."""
+"""What implements the ports: the kernel's VFIO, and the software platform."""

@@ -7,13 +7,13 @@ import time
 
 import click
 
-from vfio_ims.cli.output import console
+from vfio_ims.cli.output import console, device_argument
 
 __all__ = ["command"]
 
 
 @click.command()
-@click.argument("device", default="mock:intel-dsa")
+@device_argument(default="mock:intel-dsa")
 def command(device: str) -> None:
     """DEVICE is mock:intel-dsa unless named."""
     import vfio_ims
@@ -24,7 +24,7 @@ def command(device: str) -> None:
         out.print(f"[bold]{title:>9}[/]  {text}", highlight=False)
 
     with vfio_ims.open_driver(device) as driver:
-        header = driver.device.config.snapshot().header
+        header = driver.device.config.header
         show("device", f"{driver.label} is {header.vendor:04x}:{header.device:04x}, driver {type(driver).__name__}")
         dvsec = driver.device.capabilities.siov_dvsec
         if dvsec is not None:

@@ -7,6 +7,7 @@ import click
 
 from vfio_ims.cli import exits
 from vfio_ims.cli.output import echo
+from vfio_ims.cli.trace import DEVICE
 
 __all__ = ["command"]
 
@@ -18,16 +19,20 @@ __all__ = ["command"]
 @click.option(
     "-U", "--context", type=click.IntRange(0), default=3, show_default=True, help="Lines around a difference."
 )
-def command(left: str, right: str, registers: bool, context: int) -> int:
+@DEVICE
+def command(left: str, right: str, registers: bool, context: int, device: str) -> int:
     """What was done with the device in LEFT (-) and in RIGHT (+), both written by --trace; status 1 where they differ.
 
-    Times, threads and how often a read was repeated are no differences.
+    Times, threads and how often a read was repeated are no differences. One may be the text of Linux' mmiotrace, of a
+    kernel driver: then single register accesses are compared.
     """
-    from vfio_ims.tracing import read_recording
+    from vfio_ims.tracing import read_any
     from vfio_ims.tracing.compare import compare
+    from vfio_ims.tracing.reading import alike_in_kind
 
     differs = False
-    for line in compare(read_recording(left), read_recording(right), values=not registers, around=context):
+    ours, theirs = alike_in_kind(read_any(left, device), read_any(right, device))
+    for line in compare(ours, theirs, values=not registers, around=context):
         differs = True
         echo(line)
     return exits.FAILED if differs else exits.OK

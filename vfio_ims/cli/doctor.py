@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from vfio_ims.cli import exits
-from vfio_ims.cli.output import console, hang, json_option, print_json
+from vfio_ims.cli.output import console, device_argument, hang, json_option, print_json, print_lines
 
 if TYPE_CHECKING:
     from vfio_ims.host.doctor import Result
@@ -18,7 +18,7 @@ __all__ = ["command", "print_results"]
 
 
 @click.command()
-@click.argument("device", required=False)
+@device_argument(required=False)
 @click.option("-q", "--quiet", is_flag=True, help="Only what is not well.")
 @click.option("--memory", default="4M", show_default=True, metavar="SIZE", help="DMA memory that you will map.")
 @json_option
@@ -28,14 +28,16 @@ def command(device: str | None, quiet: bool, memory: str, as_json: bool) -> int:
     Exit status 0 when nothing fails, 3 when something does. Needs no privilege, and says what it could not see.
     """
     from vfio_ims.cli.place import place
-    from vfio_ims.host.doctor import diagnose
+    from vfio_ims.host.doctor import diagnose, first_step
 
     with place(device, "examine it") as (machine, function):
         results = diagnose(machine, function, memory=_bytes(memory))
+    step = first_step(results) or (None if device is None else f"vfio-ims selftest {device}")
     if as_json:
-        print_json("doctor", {"device": device, "checks": [result.to_json() for result in results]})
+        print_json("doctor", {"device": device, "checks": [result.to_json() for result in results], "next": step})
     else:
         print_results(results, quiet=quiet)
+        print_lines(f"Next:  {step or 'vfio-ims list'}")
     return exits.NOT_READY if any(result.failed for result in results) else exits.OK
 
 

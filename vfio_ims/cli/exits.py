@@ -4,58 +4,20 @@
 from __future__ import annotations
 
 import errno
-import os
-import signal
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from vfio_ims.cli.output import echo
 from vfio_ims.errors import AccessDenied, SetupError, UsageError, VfioImsError
 
 __all__ = [
     "FAILED",
-    "INTERRUPTED",
     "NOTHING",
     "NOT_READY",
     "OK",
     "USAGE",
-    "ReaderLeft",
-    "reader_left",
-    "reading",
     "report",
 ]
 
-OK, FAILED, USAGE, NOT_READY, NOTHING, INTERRUPTED = 0, 1, 2, 3, 4, 130
-
-
-class ReaderLeft(Exception):
-    """The reader of our output is gone: ``vfio-ims show DEVICE | head``.
-
-    No OSError: click turns a broken pipe into status 1.
-    """
-
-
-@contextmanager
-def reading() -> Iterator[None]:
-    """Raises ReaderLeft in place of BrokenPipeError."""
-    try:
-        yield
-    except BrokenPipeError as error:
-        raise ReaderLeft from error
-
-
-def reader_left() -> int:
-    """The status where the reader of our output is gone: that of a command which SIGPIPE ends, such as ``cat``.
-
-    Standard output and error lead nowhere from now on: what is buffered is written when the interpreter ends.
-    """
-    nowhere = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
-    for stream in (sys.__stdout__, sys.__stderr__):
-        if stream is not None:
-            os.dup2(nowhere, stream.fileno())
-    os.close(nowhere)
-    return 128 + signal.SIGPIPE
+OK, FAILED, USAGE, NOT_READY, NOTHING = 0, 1, 2, 3, 4
 
 
 def report(error: Exception) -> int:

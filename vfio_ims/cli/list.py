@@ -10,7 +10,8 @@ import click
 from vfio_ims.cli import exits
 from vfio_ims.cli.output import console, echo, json_option, print_json
 from vfio_ims.cli.selecting import function_options
-from vfio_ims.printable import printable
+from vfio_ims.cli.table import fits, print_records, print_rows
+from vfio_ims.pci import class_name
 
 if TYPE_CHECKING:
     from vfio_ims.host import Candidate
@@ -21,7 +22,7 @@ __all__ = ["command"]
 @click.command()
 @function_options
 @click.option("-a", "--all", "everything", is_flag=True, help="Every PCI function, not only likely ones.")
-@click.option("-w", "--wide", is_flag=True, help="Name, node, NUMA node, link and kernel names too.")
+@click.option("-w", "--wide", is_flag=True, help="Class and name, node, NUMA node, link and kernel names too.")
 @json_option
 def command(names: tuple[str, ...], slot: str, ids: str, everything: bool, wide: bool, as_json: bool) -> int:
     """NAME is an address, a glob such as '6a:*', or a kernel name such as dsa0; report:FILE looks into a report.
@@ -55,45 +56,38 @@ def _report(found: list[Candidate], hidden: list[str], wide: bool, as_json: bool
     return exits.OK
 
 
+_SHORT = ("Address", "ID", "IMS", "State", "Why")
+_LONG = ("Address", "ID", "Family", "IMS", "Driver", "Group", "State", "Why")
+_WIDE = (*_LONG[:-1], "Node", "NUMA", "Link", "Kernel names", "Class", "Name", "Why")
+
+
 def _print(found: list[Candidate], wide: bool) -> None:
-    from rich.table import Table
-    from rich.text import Text
-
+    """The columns that fit; where a terminal is too narrow for those that must be there, a record for each function."""
     out = console()
-    narrow = out.is_terminal and out.width < 100
-    titles = ["Address", "ID", "IMS", "State", "Why"] if narrow else list(_COLUMNS[:8])
-    titles += _COLUMNS[8:] if wide else ()
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for title in titles:
-        # What identifies a function is never cut, however narrow the terminal is; the reasons wrap.
-        table.add_column(title, no_wrap=title not in ("Why", "Name", "State"), overflow="fold")
-    for one in found:
-        cells = _cells(one)
-        table.add_row(*(Text(printable(cells[title])) for title in titles))
-    out.print(table)
-
-
-_COLUMNS = (
-    *("Address", "ID", "Family", "IMS", "Driver", "Group", "State", "Why"),
-    *("Name", "Node", "NUMA", "Link", "Kernel names"),
-)
+    rows = [_cells(one) for one in found]
+    for titles in (_WIDE,) if wide else (_LONG, _SHORT):
+        if fits(out, titles, rows):
+            print_rows(out, titles, rows)
+            return
+    titles = _WIDE if wide else _LONG
+    print_records(out, ("Address", "ID", "State"), [{title: row[title] for title in titles} for row in rows])
 
 
 def _cells(one: Candidate) -> dict[str, str]:
     function = one.function
-    values = (
-        str(function.address),
-        function.id or "?",
-        one.family.name if one.family else "-",
-        {True: "yes", False: "no", None: "unknown"}[one.hint.answer],
-        function.driver or "-",
-        "-" if function.iommu_group is None else str(function.iommu_group.number),
-        str(one.state),
-        one.why,
-        one.title or "-",
-        one.node or "-",
-        "-" if function.numa_node is None else str(function.numa_node),
-        str(function.link or "-"),
-        " ".join(function.names) or "-",
-    )
-    return dict(zip(_COLUMNS, values, strict=True))
+    return {
+        "Address": str(function.address),
+        "ID": function.id or "?",
+        "Family": one.family.name if one.family else "-",
+        "IMS": {True: "yes", False: "no", None: "unknown"}[one.hint.answer],
+        "Driver": function.driver or "-",
+        "Group": "-" if function.iommu_group is None else str(function.iommu_group.number),
+        "State": str(one.state),
+        "Why": one.why or "-",
+        "Node": one.node or "-",
+        "NUMA": "-" if function.numa_node is None else str(function.numa_node),
+        "Link": str(function.link or "-"),
+        "Kernel names": " ".join(function.names) or "-",
+        "Class": "-" if function.class_code is None else class_name(function.class_code),
+        "Name": one.title or "-",
+    }

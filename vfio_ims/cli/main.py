@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import warnings
 from difflib import get_close_matches
@@ -10,17 +11,14 @@ from functools import cache
 from importlib import import_module
 from inspect import cleandoc
 from io import StringIO
-from typing import Any
 
-try:
-    import click
-except ImportError:  # the library works without the command line's packages
-    sys.exit("vfio-ims: the command line needs click and rich: pip install 'vfio-ims[cli]'")
+import click
 
 from vfio_ims import __version__
-from vfio_ims.cli import exits
+from vfio_ims.cli import exits, stopping
 from vfio_ims.cli.driver_folders import driver_option, load_given, verb_driver_option
-from vfio_ims.cli.output import echo
+from vfio_ims.cli.output import choose_colour, echo
+from vfio_ims.cli.reader import reader_may_leave
 from vfio_ims.cli.tracing import trace_option, verb_trace_options
 
 __all__ = ["cli", "main"]
@@ -36,23 +34,27 @@ _VERBS = {
     "write": "Write registers of config space and BARs.",
     "reset": "Reset a device in the ways that there are, and see that it came back.",
     "monitor": "Devices coming and going, or what one of them is doing.",
-    "report": "One file for a bug report, that other verbs read in place of the device.",
+    "report": "One file for a bug report, that other verbs read as a device; or a page of earlier runs.",
     "udev": "Rules by which the members of a group may open devices.",
+    "prove": "From the doctor to the self-test and back: can this machine use the device?",
     "selftest": "Fire every slot of a device and reconcile every interrupt.",
     "trace": "Recordings of --trace: summary, every event, conversion for viewers.",
     "diff": "Two recordings side by side.",
-    "serve": "Serve a device model on a vfio-user socket.",
+    "serve": "Serve a device model, or a function that is opened here, on a vfio-user socket.",
+    "check-server": "What any vfio-user server must do, asked of one that others made.",
     "new": "The folder of a new family of devices, which runs at once.",
     "demo": "A device with IMS, in software: open it, fire a slot, receive the interrupt.",
+    "completion": "What bash, zsh or fish runs to complete command lines.",
 }
-_OPENING = frozenset({"show", "read", "write", "reset", "monitor", "selftest", "demo"})
+_OPENING = frozenset({"show", "read", "write", "reset", "monitor", "prove", "selftest", "serve", "demo"})
 """Those that open devices: what is done with them can be recorded."""
 
 
 @cache
 def _loaded(name: str) -> click.Command:
     """The verb's command with its summary, and with ``--driver``: it is understood before the verb and after it."""
-    command: click.Command = import_module(f"vfio_ims.cli.{name}").command
+    command: click.Command = import_module(f"vfio_ims.cli.{name.replace('-', '_')}").command
+    command.name = name
     command.help = f"{_VERBS[name]}\n\n{cleandoc(command.help or '')}"
     command.params.append(verb_driver_option())
     if name in _OPENING:
@@ -80,14 +82,6 @@ class Verbs(click.Group):
             context.fail(f"No such command {args[0]!r}.{meant}")
         return super().resolve_command(context, args)
 
-    def make_context(self, *arguments: Any, **more: Any) -> click.Context:
-        with exits.reading():  # --help is printed here
-            return super().make_context(*arguments, **more)
-
-    def invoke(self, context: click.Context) -> Any:
-        with exits.reading():
-            return super().invoke(context)
-
     def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl(list(_VERBS.items()))
@@ -96,22 +90,27 @@ class Verbs(click.Group):
 @click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, "-V", "--version", prog_name="vfio-ims")
 @click.option("-v", "--verbose", count=True, help="Log to stderr; twice: each access of a device, too.")
+@click.option("-L", "logs", multiple=True, metavar="[LOGGER=]LEVEL", help="Log of one part: host=debug.")
+@click.option(
+    "--color", "colour", type=click.Choice(["auto", "always", "never"]), default="auto", help="Colour and bold.  [auto]"
+)
 @driver_option
 @trace_option
-def cli(verbose: int, folders: tuple[str, ...]) -> None:
+def cli(verbose: int, logs: tuple[str, ...], colour: str, folders: tuple[str, ...]) -> None:
     """Bring up and test the Interrupt Message Store (IMS) of PCIe devices, through VFIO, from user space.
 
     DEVICE is a PCI address (0000:6a:01.0), mock:MODEL, vfio-user:SOCKET, or replay:FILE, which --trace FILE recorded;
     to look only, report:FILE too.
 
     Exit status: 0 all well; 1 a check or the device failed; 2 wrong usage; 3 the host is not ready;
-    4 nothing to do; 130 interrupted; 141 the reader of the output left.
+    4 nothing to do; 130 interrupted, 143 terminated.
     """
     warnings.showwarning = _show_warning
-    if verbose:
+    choose_colour(colour)
+    if verbose or logs:
         from vfio_ims.cli.logs import log_to_stderr
 
-        log_to_stderr(everything=verbose > 1)
+        log_to_stderr(everything=verbose > 1, chosen=logs)
     if verbose > 1:
         from vfio_ims.cli.tracing import print_events
 
@@ -130,27 +129,31 @@ def _show_warning(message: Warning | str, category: type[Warning], *more: object
 def main(arguments: list[str] | None = None) -> None:
     """The console script. Errors of ours are one message and a status, never a traceback."""
     try:
-        status = _run(arguments)
-    except (exits.ReaderLeft, BrokenPipeError):
-        status = exits.reader_left()
+        with reader_may_leave():
+            status = _run(arguments)
+    except OSError as error:  # the last of the output could not be written
+        status = exits.report(error)
     sys.exit(status)
 
 
 def _run(arguments: list[str] | None) -> int:
-    """The verb's exit status; what it raised is on stderr. Raises ReaderLeft, or BrokenPipeError for stderr's."""
+    """The verb's exit status; what it raised is on stderr."""
+    if "_VFIO_IMS_COMPLETE" in os.environ:
+        from vfio_ims.cli.completing import register
+
+        register()
     try:
-        status = cli.main(arguments, prog_name="vfio-ims", standalone_mode=False)
+        with stopping.terminable():
+            status = cli.main(arguments, prog_name="vfio-ims", standalone_mode=False)
     except click.exceptions.Abort:
-        return exits.INTERRUPTED
+        return stopping.status()
     except click.ClickException as error:
         shown = StringIO()
         error.show(file=shown)
         echo(shown.getvalue(), err=True, nl=False)
         return exits.USAGE
     except KeyboardInterrupt:
-        return exits.INTERRUPTED
-    except exits.ReaderLeft:
-        raise
+        return stopping.status()
     except Exception as error:  # noqa: BLE001 - raised again where it is not ours
         return exits.report(error)
     return status if isinstance(status, int) else exits.OK

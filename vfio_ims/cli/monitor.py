@@ -3,10 +3,9 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from itertools import count as counting
 from typing import TYPE_CHECKING
@@ -14,12 +13,14 @@ from typing import TYPE_CHECKING
 import click
 
 from vfio_ims.cli import exits
-from vfio_ims.cli.output import console, echo, json_option, plain, seconds
+from vfio_ims.cli.output import console, device_argument, echo, json_option, plain, print_json_line, seconds
+from vfio_ims.cli.reader import reader_left
 from vfio_ims.errors import DeviceBusy, UsageError
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
+    from rich.console import Console, RenderableType
 
+    from vfio_ims.cli.sparkline import History
     from vfio_ims.driver import Driver
     from vfio_ims.host.activity import Sample, View
 
@@ -27,7 +28,7 @@ __all__ = ["command"]
 
 
 @click.command()
-@click.argument("device", required=False)
+@device_argument(required=False)
 @click.option("--existing", is_flag=True, help="Without DEVICE: report the devices that are there already, too.")
 @click.option("--fire", is_flag=True, help="Open DEVICE and fire its slots in turn. Models are always opened.")
 @click.option(
@@ -43,7 +44,8 @@ def command(
 ) -> int:
     """Without DEVICE: a line for each device that appears, is bound, ready (yours to open), unbound, removed.
 
-    With DEVICE: its interrupts per vector and slot, with rates, errors and state. Looking does not disturb it. Slots of
+    With DEVICE: its interrupts per vector and slot, with rates, errors and state; on a terminal, with sparklines of the
+    last rates, each against its own highest. Looking does not disturb it. Slots of
     a device that another program has are shown where that publishes them (vfio_ims.host.activity.Published). Ends at
     Ctrl-C. With --json each change is a JSON document on a line of its own.
     """
@@ -64,9 +66,12 @@ def _events(existing: bool, count: int | None, as_json: bool) -> int:
     with DeviceEvents(existing=existing) as events:
         for number, event in enumerate(events, 1):
             moment = time.strftime("%H:%M:%S", time.localtime(event.time))
-            echo(json.dumps(event.to_json()) if as_json else f"{moment} {event}")
+            if as_json:
+                print_json_line("event", event.to_json())
+            else:
+                echo(f"{moment} {event}")
             sys.stdout.flush()
-            if number == count:
+            if number == count or reader_left():
                 break
     return exits.OK
 
@@ -150,7 +155,7 @@ def _print_looks(device: str, view: View, rig: _Rig | None, interval: float, cou
                 else {str(k): {"events": v, "rate": round(slots.get(k, 0.0), 3)} for k, v in sample.slots.items()},
                 "errors": sample.errors,
             }
-            echo(json.dumps(content))
+            print_json_line("monitor", content)
         else:
             parts = [f"{name}: {value} ({vectors.get(name, 0):.0f}/s)" for name, value in sample.vectors.items()]
             parts += [
@@ -160,29 +165,47 @@ def _print_looks(device: str, view: View, rig: _Rig | None, interval: float, cou
             echo(f"{time.strftime('%H:%M:%S')} {device} [{sample.state}] {', '.join(parts) or 'no interrupts'}")
         sys.stdout.flush()
         before = sample
-        if number == count or sample.state in ("gone", "closed"):
+        if number == count or reader_left() or sample.state in ("gone", "closed"):
             return
         _pause(rig, interval)
 
 
 def _watch(device: str, view: View, rig: _Rig | None, interval: float, count: int | None) -> None:
-    """A table that follows the terminal's size."""
+    """A table that follows the terminal's size, with the last rates as sparklines."""
     from rich.live import Live
+
+    from vfio_ims.cli.sparkline import History
 
     out = console()
     before = None
+    history = History()
     with Live(console=out, auto_refresh=False, screen=False) as live:
         for number in counting(1):
             sample = view.sample()
-            live.update(_table(device, sample, _rates(before, sample), out.size.height), refresh=True)
+            rates = _rates(before, sample)
+            if before is not None:
+                history.add(rates[0] | {f"slot {slot}": rate for slot, rate in rates[1].items()})
+            live.update(_table(device, sample, rates, out.size.height, _lines(out, history)), refresh=True)
             before = sample
             if number == count or sample.state in ("gone", "closed"):
                 return
             _pause(rig, interval)
 
 
+def _lines(out: Console, history: History) -> Callable[[str], str] | None:
+    """What draws a source's sparkline; None where the terminal is too narrow, or has no such characters."""
+    width = min(out.size.width - 40, 32)
+    if width < 8 or not out.encoding.lower().startswith("utf"):
+        return None
+    return lambda name: history.line(name, width)
+
+
 def _table(
-    device: str, sample: Sample, rates: tuple[dict[str, float], dict[int, float]], height: int
+    device: str,
+    sample: Sample,
+    rates: tuple[dict[str, float], dict[int, float]],
+    height: int,
+    line: Callable[[str], str] | None,
 ) -> RenderableType:
     """Vectors, then the busiest slots: as many as the terminal has lines for."""
     from rich.console import Group
@@ -194,13 +217,16 @@ def _table(
     table.add_column("Source", no_wrap=True)
     for title in ("Events", "Rate"):
         table.add_column(title, justify="right", no_wrap=True)
+    if line is not None:
+        table.add_column("Last rates", no_wrap=True)
     room = max(height - 4 - len(sample.errors), 1)
     rows = [(name, value, vectors.get(name, 0.0)) for name, value in sample.vectors.items()]
     known = sample.slots or {}
     busiest = sorted(known, key=lambda slot: (-slots.get(slot, 0.0), slot))
     rows += [(f"slot {slot}", known[slot], slots.get(slot, 0.0)) for slot in busiest]
     for name, value, rate in rows[:room]:
-        table.add_row(Text(name), str(value), f"{rate:.1f}/s")
+        drawn = [] if line is None else [Text(line(name))]
+        table.add_row(Text(name), str(value), f"{rate:.1f}/s", *drawn)
     parts: list[RenderableType] = [Text.assemble((device, "bold"), f"  {sample.state}"), table]
     if len(rows) > room:
         parts.append(Text(f"and {len(rows) - room} more", style="dim"))

@@ -3,10 +3,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from vfio_ims.cli import exits
-from vfio_ims.cli.output import device_options, echo, json_option, print_json
+from vfio_ims.cli.output import device_options, json_option, print_json, print_lines
+
+if TYPE_CHECKING:
+    from vfio_ims.registers import Register
 
 __all__ = ["command"]
 
@@ -31,11 +36,19 @@ def command(device: str, iommu: str | None, names: tuple[str, ...], live: bool, 
     with registers(device, iommu, live) as (target, family, _):
         blocks = blocks_of(family)
         if not names:
-            for number, block in blocks.items():
-                for name, register in block.registers.items():
-                    doc = f"  {register.__doc__}" if register.__doc__ else ""
-                    echo(f"BAR{number}.{name}  +{register.offset:x}, {register.width} bits, {register.access}{doc}")
-            return exits.OK if blocks else exits.NOTHING
+            declared = [
+                (f"BAR{number}.{name}", register)
+                for number, block in blocks.items()
+                for name, register in block.registers.items()
+            ]
+            if as_json:
+                print_json("registers", {"device": device, "registers": [_declared(*one) for one in declared]})
+                return exits.OK
+            width = max((len(name) for name, _ in declared), default=0)
+            for name, register in declared:
+                facts = f"+{register.offset:x}, {register.width} bits, {register.access}"
+                print_lines(f"{name:{width}}  {facts:<20}  {register.__doc__ or ''}".rstrip())
+            return exits.OK if declared else exits.NOTHING
         places = [find_register(name, target.capabilities, blocks) for name in names]
         lines = []
         for place in places:
@@ -45,5 +58,15 @@ def command(device: str, iommu: str | None, names: tuple[str, ...], live: bool, 
         print_json("read", {"device": device, "registers": [content for _, content in lines]})
     else:
         for text, _ in lines:
-            echo(text)
+            print_lines(text)
     return exits.OK
+
+
+def _declared(name: str, register: Register) -> dict[str, object]:
+    return {
+        "register": name,
+        "offset": register.offset,
+        "width": register.width // 8,
+        "access": str(register.access),
+        "meaning": register.__doc__ or "",
+    }

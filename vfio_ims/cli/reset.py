@@ -46,7 +46,7 @@ def command(device: str, iommu: str | None, method: str | None, as_json: bool) -
         raise not_here(device, "reset it", software=True)
     name = Name.parse(with_interface(device if known is None else str(known.address), iommu))
     with open_device(name) as opened:
-        header = opened.config.snapshot().header
+        header = opened.config.header
         try:
             blocks = blocks_of(family_for(header.vendor, header.device))
         except SetupError:

@@ -10,7 +10,7 @@ import click
 
 from vfio_ims.cli import exits
 from vfio_ims.cli.output import echo
-from vfio_ims.cli.selecting import change_options
+from vfio_ims.cli.selecting import change_options, names_argument
 
 if TYPE_CHECKING:
     from vfio_ims.host import Machine
@@ -19,7 +19,7 @@ __all__ = ["command"]
 
 
 @click.command()
-@click.argument("names", nargs=-1, metavar="[DEVICE]...")
+@names_argument("[DEVICE]...")
 @change_options
 def command(names: tuple[str, ...], dry_run: bool, force: bool, state: Path | None) -> int:
     """Driver, driver_override and number of virtual functions become what they were before the first bind or unbind.

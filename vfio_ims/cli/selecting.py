@@ -16,7 +16,18 @@ if TYPE_CHECKING:
     from vfio_ims.host import Machine
     from vfio_ims.sysfs import Function
 
-__all__ = ["change_options", "chosen", "function_options", "machine_for"]
+__all__ = ["change_options", "chosen", "function_options", "machine_for", "names_argument"]
+
+
+def names_argument(metavar: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Any number of functions of this machine, which shells complete."""
+
+    def complete(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[Any]:
+        from vfio_ims.cli.completing import complete_function
+
+        return [*complete_function(context, parameter, incomplete)]
+
+    return click.argument("names", nargs=-1, metavar=metavar, shell_complete=complete)
 
 
 def function_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -25,7 +36,7 @@ def function_options(command: Callable[..., Any]) -> Callable[..., Any]:
         "-s", "slot", default="", metavar="SLOT", help="[[[DOMAIN:]BUS:]DEVICE][.FUNCTION] as in lspci."
     )
     ids = click.option("-d", "ids", default="", metavar="IDS", help="[VENDOR]:[DEVICE][:CLASS[:PROGIF]] as in lspci.")
-    return click.argument("names", nargs=-1, metavar="[NAME]...")(slot(ids(command)))
+    return names_argument("[NAME]...")(slot(ids(command)))
 
 
 def change_options(command: Callable[..., Any]) -> Callable[..., Any]:

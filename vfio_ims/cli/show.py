@@ -68,7 +68,7 @@ def _describe_open(name: str) -> Description:
     from vfio_ims.host import describe_live
 
     with vfio_ims.open(name) as device:
-        header = device.config.snapshot().header
+        header = device.config.header
         try:
             family = family_for(header.vendor, header.device, name)
         except SetupError:

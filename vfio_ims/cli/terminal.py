@@ -16,10 +16,6 @@ __all__ = ["PrintableConsole"]
 class PrintableConsole(Console):
     """Escape codes are those of its styles alone: in text a terminal's control characters are printed as escapes."""
 
-    def on_broken_pipe(self) -> None:
-        """Called while BrokenPipeError is handled: it goes on to ``main``, which knows what to do."""
-        raise
-
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         """As rich does, with every piece of text made printable."""
         for segment in super().render(renderable, options):

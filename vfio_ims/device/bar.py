@@ -48,7 +48,10 @@ class Bar:
         self.window.store64(offset, data, pieces=self.in_pieces)
 
     def store64_many(self, offset: int, data: ReadableBuffer, count: int, *, stride: int = 64) -> None:
-        """Store ``count`` times 64 bytes, round a page ``stride`` bytes apart (0: all to one place); as ``store64``."""
+        """Store ``count`` times 64 bytes of ``data`` to the portal's page at ``offset``, in one compiled call.
+
+        ``stride``: bytes from one store to the next, round the page; 0: all to one place. Otherwise as ``store64``.
+        """
         self.window.store64_many(offset, data, count, stride=stride, pieces=self.in_pieces)
 
     def enqueue64(self, offset: int, data: ReadableBuffer) -> bool:

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 from vfio_ims.errors import UsageError
 from vfio_ims.pci.capabilities import Capabilities, decode
-from vfio_ims.pci.config import ConfigSource, ConfigSpace
+from vfio_ims.pci.config import HEADER_SIZE, ConfigSource, ConfigSpace
+from vfio_ims.pci.config_on_demand import ConfigOnDemand
+from vfio_ims.pci.header import Header
 from vfio_ims.ports.values import RegionIndex
 
 if TYPE_CHECKING:
@@ -19,7 +21,7 @@ _COMMAND, _MEMORY, _BUS_MASTER = 0x04, 1 << 1, 1 << 2  # PCI base specification,
 
 
 class Config:
-    """Reads and writes of 1, 2 or 4 aligned bytes; the whole as a snapshot; the command register's two switches."""
+    """Reads and writes of 1, 2 or 4 aligned bytes; header, capabilities, all of it; two bits of the command."""
 
     def __init__(self, port: DevicePort) -> None:
         self._port = port
@@ -31,7 +33,11 @@ class Config:
         return int.from_bytes(self._port.read_region(RegionIndex.CONFIG, offset, width), "little")
 
     def write(self, offset: int, value: int, width: int) -> None:
-        """One write of ``width`` bytes. The kernel keeps some registers to itself and drops writes to them."""
+        """Write ``value`` of ``width`` bytes (1, 2 or 4) at ``offset``, which is a multiple of ``width``.
+
+        The kernel keeps some registers to itself and drops writes to them, without an error. UsageError for what does
+        not fit.
+        """
         self._check(offset, width)
         if not 0 <= value < 1 << 8 * width:
             why = f"value must be {8 * width} bits, not {value:#x}"
@@ -45,12 +51,19 @@ class Config:
 
     def snapshot(self) -> ConfigSpace:
         """All of it, read now: one request, which the far side splits into accesses of 4 bytes."""
-        data = self._port.read_region(RegionIndex.CONFIG, 0, self.size)
-        return ConfigSpace(data, ConfigSource.VFIO, self._port.name)
+        return ConfigSpace(self._read_bytes(0, self.size), ConfigSource.VFIO, self._port.name)
 
     def capabilities(self) -> Capabilities:
-        """Every capability that this mount shows, decoded."""
-        return decode(self.snapshot())
+        """Every capability that this mount shows, read now and decoded. The rest of config space is not read."""
+        return decode(ConfigOnDemand(self._read_bytes, self.size, ConfigSource.VFIO, self._port.name))
+
+    @property
+    def header(self) -> Header:
+        """The first 64 bytes, read now."""
+        return Header(self._read_bytes(0, HEADER_SIZE))
+
+    def _read_bytes(self, offset: int, size: int) -> bytes:
+        return self._port.read_region(RegionIndex.CONFIG, offset, size)
 
     @property
     def bus_master(self) -> bool:

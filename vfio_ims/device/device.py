@@ -14,7 +14,7 @@ from vfio_ims.device.config import Config
 from vfio_ims.device.msi_registers import HostMsiRegisters
 from vfio_ims.device.msix_table import BarMsixTable
 from vfio_ims.device.power import LowPower, read_power_state, write_power_state
-from vfio_ims.dma import AddressSpace, PasidSpace, Share
+from vfio_ims.dma import AddressSpace, PasidSpace, Share, free_unmapped
 from vfio_ims.errors import UnsupportedError, UsageError, VfioImsError
 from vfio_ims.interrupts import Interrupts
 from vfio_ims.lifetime import Owner, close_at_exit
@@ -158,6 +158,7 @@ class Device(Owner):
 
     @property
     def can_reset(self) -> bool:
+        """Whether the kernel or the mount knows a reset of this function (VFIO_DEVICE_FLAGS_RESET), for ``reset``."""
         return bool(self.info.flags & DeviceFlags.RESET)
 
     def reset_methods(self) -> tuple[ResetMethod, ...]:
@@ -262,7 +263,10 @@ class Device(Owner):
                 self.config.bus_master = False
         finally:
             self._bars.clear()
-            self.port.close()
+            try:
+                self.port.close()
+            finally:
+                free_unmapped()
 
     def __repr__(self) -> str:
         return f"<Device {self.name} ({self.mount}{', closed' if self.closed else ''})>"

@@ -12,11 +12,15 @@ if TYPE_CHECKING:
     from vfio_ims.dma.existing import Backing
     from vfio_ims.dma.space import AddressSpace
 
-__all__ = ["Buffer"]
+__all__ = ["Buffer", "free_unmapped"]
+
+_STILL_MAPPED: list[tuple[object, object]] = []
+"""Address spaces with memory that could not be unmapped: a device may write to it until the space itself is closed."""
 
 
-_STILL_MAPPED: list[object] = []
-"""Memory that could not be unmapped: a device may still write to it, so it must never be handed out again."""
+def free_unmapped() -> None:
+    """Let go of memory that could not be unmapped, where its address space is closed: with it, the mapping is gone."""
+    _STILL_MAPPED[:] = [kept for kept in _STILL_MAPPED if not getattr(kept[0], "closed", False)]
 
 
 class Buffer(Owner):
@@ -55,6 +59,7 @@ class Buffer(Owner):
         return self.size
 
     def holds(self, iova: int, size: int = 1) -> bool:
+        """Whether the ``size`` bytes at ``iova`` all lie in this buffer."""
         return self.iova <= iova and iova + size <= self.iova + self.size
 
     def withdraw(self) -> None:
@@ -72,7 +77,7 @@ class Buffer(Owner):
         try:
             self.space.give_back(self)
         except VfioImsError:
-            _STILL_MAPPED.append(self._memory.abandon())
+            _STILL_MAPPED.append((self.space.port, self._memory.abandon()))
             raise
         try:
             self._memory.close()

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import mmap
 import os
 import stat
 from typing import TYPE_CHECKING, Protocol
@@ -116,8 +115,11 @@ def is_dma_buf(fd: int) -> bool:
         return False
 
 
-def file_part(fd: int, offset: int, size: int | None, *, writable: bool, device: str) -> FileMemory:
-    """A part of a file, mapped through a copy of its descriptor. UsageError where the file does not have it."""
+def file_part(fd: int, offset: int, size: int | None, *, writable: bool, page: int, device: str) -> FileMemory:
+    """A part of a file, mapped through a copy of its descriptor. UsageError where the file does not have it.
+
+    ``page``: what offset, size and address must be multiples of.
+    """
     operation = "map a file"
     try:
         status = os.fstat(fd)
@@ -130,10 +132,10 @@ def file_part(fd: int, offset: int, size: int | None, *, writable: bool, device:
     if offset < 0 or size <= 0 or offset + size > status.st_size:
         why = f"the file has {status.st_size:#x} bytes, and {size:#x} at {offset:#x} were asked for"
         raise UsageError(operation, device=device, why=why, hint="os.ftruncate(fd, size) makes it as long as needed")
-    if offset % mmap.PAGESIZE or size % mmap.PAGESIZE:
-        why = f"offset and size must be multiples of the page, {mmap.PAGESIZE:#x}, not {offset:#x} and {size:#x}"
+    if offset % page or size % page:
+        why = f"offset and size must be multiples of the page, {page:#x}, not {offset:#x} and {size:#x}"
         raise UsageError(operation, device=device, why=why)
-    page = status.st_blksize  # on hugetlbfs the size of its pages, and addresses must be multiples of it
-    align = page if page > mmap.PAGESIZE and not page & (page - 1) else mmap.PAGESIZE
+    block = status.st_blksize  # on hugetlbfs the size of its pages, and addresses must be multiples of it
+    align = block if block > page and not block & (block - 1) else page
     copy = os.dup(fd)
     return FileMemory(copy, size, f"{device} file", offset=offset, writable=writable, align=align)

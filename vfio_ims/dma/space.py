@@ -99,10 +99,18 @@ class AddressSpace(Owner):
         iova: int | None = None,
         align: int = 0,
     ) -> Buffer:
-        """New zeroed memory, mapped. ``read`` and ``write`` are the devices' rights.
+        """New zeroed memory, mapped for the devices of this space.
 
-        ``hugepages``: the page size in bytes (2 MiB, 1 GiB); SetupError where the host has none free. ``iova``: exactly
-        there. Rounded up to pages; ``Buffer.size`` is what was asked for.
+        It is pinned, and counts against RLIMIT_MEMLOCK, until the buffer is closed. UsageError where the IOMMU does not
+        allow ``iova``, DeviceBusy where it is taken or no free range fits, SetupError where a limit is reached.
+
+        Args:
+            size: in bytes, rounded up to pages; ``Buffer.size`` is what was asked for.
+            read: whether the devices may read it.
+            write: whether they may write it.
+            hugepages: the page size in bytes (2 MiB, 1 GiB); SetupError where the host has none free.
+            iova: exactly there; the allocator's choice otherwise, never page 0.
+            align: what the IOVA is to be a multiple of, in bytes; a page at least.
         """
         self.check_open("allocate memory")
         try:
@@ -122,9 +130,10 @@ class AddressSpace(Owner):
     ) -> Buffer:
         """Map the memory of an object with the buffer protocol, as it is: ``mmap.mmap``, an aligned NumPy array.
 
-        It must be contiguous, start at a page and be whole pages. It stays pinned, and the object can be neither
-        resized nor freed, until the buffer is closed. For memory that cannot be written ``write`` must be False: the
-        kernel pins such pages for reading only. UsageError, DeviceBusy, SetupError as from ``allocate``.
+        ``memory`` must be contiguous, start at a page and be whole pages. It stays pinned, and the object can be
+        neither resized nor freed, until the buffer is closed. ``read`` is the devices' right to read it; for memory
+        that cannot be written ``write`` must be False: the kernel pins such pages for reading only. ``iova``, ``align``
+        and errors are as for ``allocate``.
         """
         self.check_open("map memory")
         held = CallerMemory(memory, self.page, self.label)
@@ -147,9 +156,18 @@ class AddressSpace(Owner):
     ) -> Buffer:
         """Map a part of a memfd or file, or a dma-buf; the descriptor stays the caller's, who may close it at once.
 
-        ``size``: up to the file's end. A file is seen here by ``view`` too; it must not be cut while it is mapped
-        (F_SEAL_SHRINK on a memfd sees to that), and those that write back to a disk the kernel may refuse to pin. A
-        dma-buf needs iommufd, which takes those that VFIO has exported, and its size; UnsupportedError elsewhere.
+        A file is seen here by ``view`` too; it must not be cut while it is mapped (F_SEAL_SHRINK on a memfd sees to
+        that), and those that write back to a disk the kernel may refuse to pin. A dma-buf needs iommufd, which takes
+        those that VFIO has exported; UnsupportedError elsewhere.
+
+        Args:
+            fd: the descriptor, open for writing where ``write`` is True.
+            offset: where the part begins, a multiple of the page size.
+            size: bytes, whole pages; up to the file's end by default.
+            read: whether the devices may read it.
+            write: whether they may write it.
+            iova: exactly there.
+            align: what the IOVA is to be a multiple of, in bytes.
         """
         self.check_open("map a file")
         if is_dma_buf(fd):
@@ -161,7 +179,7 @@ class AddressSpace(Owner):
                 none, size, iova, align, read, write,
                 lambda place: space.map_file(place, fd, offset, whole, read=read, write=write),
             )  # fmt: skip
-        memory = file_part(fd, offset, size, writable=write, device=self.label)
+        memory = file_part(fd, offset, size, writable=write, page=self.page, device=self.label)
         return self._enter(memory, memory.size, iova, align, read, write)
 
     def map_bar(
@@ -180,6 +198,15 @@ class AddressSpace(Owner):
         The part must be whole pages of what may be mapped of that BAR, with memory decoding on. The buffer has no
         ``view``, and closes with either device. Type1 maps it by address; iommufd by a dma-buf that the kernel must
         export (VFIO_DEVICE_FEATURE_DMA_BUF). UnsupportedError, with what is missing, elsewhere.
+
+        Args:
+            bar: the other device's, as ``other.bar(2)``.
+            offset: where the part begins, in bytes.
+            size: bytes; up to the BAR's end by default.
+            read: whether this space's devices may read it.
+            write: whether they may write it.
+            iova: exactly there.
+            align: what the IOVA is to be a multiple of, in bytes.
         """
         self.check_open("map a BAR")
         length = bar.size - offset if size is None else size

@@ -14,23 +14,23 @@ if TYPE_CHECKING:
     from vfio_ims.host.state import State
     from vfio_ims.host.survey import Candidate, Survey, candidates, unseen
 
-__all__ = [
-    "Binder",
-    "Candidate",
-    "Description",
-    "DeviceEvent",
-    "DeviceEvents",
-    "Machine",
-    "Plan",
-    "RemovalWatch",
-    "Selection",
-    "State",
-    "Survey",
-    "candidates",
-    "describe",
-    "describe_live",
-    "unseen",
-]
+    __all__ = [
+        "Binder",
+        "Candidate",
+        "Description",
+        "DeviceEvent",
+        "DeviceEvents",
+        "Machine",
+        "Plan",
+        "RemovalWatch",
+        "Selection",
+        "State",
+        "Survey",
+        "candidates",
+        "describe",
+        "describe_live",
+        "unseen",
+    ]
 
 _PLACES = {
     "Binder": "binder",
@@ -52,7 +52,7 @@ _PLACES = {
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *_PLACES, "__all__"})
 
 
 def __getattr__(name: str) -> object:
@@ -61,4 +61,7 @@ def __getattr__(name: str) -> object:
         from importlib import import_module
 
         return getattr(import_module(f"{__name__}.{_PLACES[name]}"), name)
+    if name == "__all__":  # pdoc and others that ask for all of it look at what is loaded
+        globals().update({one: __getattr__(one) for one in _PLACES})
+        return [*_PLACES]
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -56,9 +56,10 @@ class Binder:
     # --- planning -----------------------------------------------------------------------------------------------------
 
     def plan_bind(self, functions: Sequence[Function], driver: str = "vfio-pci", *, siblings: bool = False) -> Plan:
-        """What binding to ``driver`` would write. ``siblings``: members of their groups that kernel drivers have, too.
+        """What binding ``functions`` to ``driver`` would write. Nothing is changed.
 
-        Raises SetupError where it is clear beforehand that it will not work, and says which siblings block a group.
+        ``siblings``: members of their groups that kernel drivers have, too. Raises SetupError where it is clear
+        beforehand that it will not work, and says which siblings block a group.
         """
         return self._planner.bind(functions, driver, siblings=siblings)
 
@@ -119,7 +120,15 @@ class Binder:
             return SetupError(refusal.operation, device=str(function), why=why, hint=WAY_OUT, errno=refusal.errno)
         return refusal
 
-    def _roll_back(self, plan: Plan, failure: BaseException) -> None:
+    def undo(self, plan: Plan) -> list[str]:
+        """Bring the functions of a plan that was carried out back to what they were before it; what was not is said.
+
+        Not ``restore``, which goes back to what was before any binding of ours: of two, this undoes the second only.
+        """
+        with self.journal.locked():
+            return self._put_all_back(plan)
+
+    def _put_all_back(self, plan: Plan) -> list[str]:
         failures = []
         for change in reversed(plan.changes):
             entry = self.journal.get(str(change.function))
@@ -131,6 +140,10 @@ class Binder:
                 continue
             if entry is not None and ours:
                 self.journal.drop(entry.address)
+        return failures
+
+    def _roll_back(self, plan: Plan, failure: BaseException) -> None:
+        failures = self._put_all_back(plan)
         if failures and isinstance(failure, VfioImsError):
             failure.why += f". Putting back what was there failed too: {'; '.join(failures)}"
             failure.hint = f"when its cause is gone: vfio-ims restore. {failure.hint}"

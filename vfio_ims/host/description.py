@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from vfio_ims.counted import counted
 from vfio_ims.ims.verdict import ImsVerdict, VerdictLink, hint_links
-from vfio_ims.pci import BaseAddress, Capabilities, ConfigSpace, decode
+from vfio_ims.pci import BaseAddress, Capabilities, ConfigSpace, class_name, decode
 from vfio_ims.ports.values import Evidence, IrqFlags, IrqIndex
 from vfio_ims.sysfs.message_platform import message_platform
 from vfio_ims.sysfs.remapping import interrupt_remapping
@@ -41,6 +41,7 @@ class Description:
             "device": self.name,
             "id": f"{header.vendor:04x}:{header.device:04x}",
             "class": f"{header.class_code:06x}",
+            "class_name": class_name(header.class_code),
             "facts": dict(self.facts),
             "bars": [
                 {"index": bar.index, "kind": str(bar.kind), "prefetchable": bar.prefetchable, "size": bar.size}
@@ -70,7 +71,7 @@ def _identity(config: ConfigSpace) -> list[tuple[str, str]]:
     header = config.header
     facts = [
         ("id", f"{header.vendor:04x}:{header.device:04x} (rev {header.revision:02x})"),
-        ("class", f"{header.class_code:06x}"),
+        ("class", f"{header.class_code:06x}, {class_name(header.class_code)}"),
     ]
     if header.subsystem_vendor:
         facts.append(("subsystem", f"{header.subsystem_vendor:04x}:{header.subsystem_device or 0:04x}"))

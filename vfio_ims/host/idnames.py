@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["names_of"]
 
 _PLACES = ("/usr/share/hwdata/pci.ids", "/usr/share/misc/pci.ids", "/usr/share/pci.ids", "/var/lib/pciutils/pci.ids")
+_LARGEST = 16 << 20  # bytes; the file has about 1.5 MB
 _LINE = re.compile(r"(\t?)([0-9a-f]{4})  (.+)")
 
 
@@ -36,7 +37,7 @@ def names_of(functions: Iterable[Function], machine: Machine) -> dict[str, str]:
 
 def _from_file(wanted: set[tuple[str, str]], machine: Machine) -> dict[str, str]:
     """Vendors start a line, their devices follow after one tab; classes, after the vendors, start with "C "."""
-    text = next((text for place in _PLACES if (text := machine.text(place))), None)
+    text = next((text for place in _PLACES if (text := machine.text(place, _LARGEST))), None)
     if text is None:
         return {}
     vendors = {vendor for vendor, _ in wanted}

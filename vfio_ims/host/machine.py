@@ -92,18 +92,22 @@ class Machine:
 
     @property
     def sys(self) -> Path:
+        """Where sysfs is, under ``root``."""
         return self.root / "sys"
 
     @property
     def dev(self) -> Path:
+        """Where device nodes are, under ``root``."""
         return self.root / "dev"
 
     @property
     def proc(self) -> Path:
+        """Where procfs is, under ``root``."""
         return self.root / "proc"
 
     @property
     def etc(self) -> Path:
+        """Where the administrator's configuration is, under ``root``."""
         return self.root / "etc"
 
     @property
@@ -119,9 +123,9 @@ class Machine:
         """The function of this address or kernel name, or None."""
         return find(str(name), self.sys)
 
-    def text(self, path: str) -> str | None:
-        """The text of a file, given by its absolute path on that machine, or None."""
-        return read_text(self.root / path.lstrip("/"))
+    def text(self, path: str, size: int = 1 << 16) -> str | None:
+        """The text of a file, given by its absolute path on that machine, or None; its first ``size`` bytes."""
+        return read_text(self.root / path.lstrip("/"), size)
 
     def module(self, name: str) -> bool:
         """Whether this kernel module is loaded or built in."""

@@ -28,7 +28,8 @@ def rule_for(function: Function, driver: str) -> str:
     """The rule's text. It names the ids too, so that another device at that address is left alone.
 
     The override is set before 80-drivers.rules loads the function's own driver. Where that has it already (built in,
-    or loaded from the initramfs), the shell line moves it.
+    or loaded from the initramfs), the shell line moves it. It looks again: a driver that the kernel has chosen, and not
+    bound yet, is in no file of sysfs (really_probe() in drivers/base/dd.c), and keeps the device from being probed.
     """
     name = function.address
     return (
@@ -37,8 +38,9 @@ def rule_for(function: Function, driver: str) -> str:
         f'ACTION=="add", SUBSYSTEM=="pci", KERNEL=="{name}", ATTR{{vendor}}=="{function.vendor:#06x}",'
         f' ATTR{{device}}=="{function.device:#06x}", ATTR{{driver_override}}="{driver}",'
         f' RUN{{builtin}}+="kmod load {driver}",'
-        f" RUN+=\"/bin/sh -c 'cd /sys/bus/pci; test -e drivers/{driver}/%k ||"
-        " { test ! -e devices/%k/driver || echo %k >devices/%k/driver/unbind; echo %k >drivers_probe; }'\"\n"
+        " RUN+=\"/bin/sh -c 'cd /sys/bus/pci; for n in 1 2 3 4 5; do"
+        f" test -e drivers/{driver}/%k && break; test ! -e devices/%k/driver || echo %k >devices/%k/driver/unbind;"
+        f" echo %k >drivers_probe; test -e drivers/{driver}/%k || sleep 0.2; done'\"\n"
     )
 
 

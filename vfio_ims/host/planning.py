@@ -54,6 +54,7 @@ class Plan:
 
     @property
     def steps(self) -> list[Step]:
+        """The writes of all changes, in order."""
         return [step for change in self.changes for step in change.steps]
 
     def check_free(self, *, force: bool = False) -> None:

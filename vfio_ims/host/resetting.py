@@ -69,7 +69,7 @@ def attempt(device: Device, method: ResetMethod) -> Attempt:
 
 
 def _identity(device: Device) -> dict[str, int | None]:
-    header = device.config.snapshot().header
+    header = device.config.header
     found = {"vendor": header.vendor, "device": header.device, "revision": header.revision, "class": header.class_code}
     return found | {"subsystem vendor": header.subsystem_vendor, "subsystem device": header.subsystem_device}
 

@@ -27,7 +27,11 @@ class Selection:
 
     @classmethod
     def parse(cls, machine: Machine, names: Sequence[str] = (), slot: str = "", ids: str = "") -> Selection:
-        """``names``: addresses, globs such as ``6a:0?.*``, kernel names such as dsa0. UsageError, or SetupError."""
+        """The functions of ``machine`` that a command line means.
+
+        ``names``: addresses, globs such as ``6a:0?.*``, kernel names such as dsa0; ``slot`` and ``ids`` are lspci's
+        ``-s`` and ``-d``. UsageError for a bad text, SetupError for a name that is not here.
+        """
         return cls(Selector.parse(slot, ids), tuple(_slot(machine, name) for name in names))
 
     @property

@@ -20,9 +20,10 @@ from vfio_ims.host.selection import Selection
 from vfio_ims.host.state import State, bridge
 from vfio_ims.pci.capabilities import Diagnosis
 from vfio_ims.pci.capabilities.walk import walk_extended
+from vfio_ims.pci.class_names import class_name
 from vfio_ims.pci.config import ConfigSpace
 from vfio_ims.pci.support_hints import ims_hint
-from vfio_ims.ports.values import Evidence
+from vfio_ims.ports.evidence import Evidence
 from vfio_ims.sysfs import Function
 from vfio_ims.sysfs.kernel_drivers import group_blockers, is_vfio_driver
 
@@ -54,6 +55,7 @@ class Candidate:
             "id": function.id,
             "title": self.title,
             "class": None if function.class_code is None else f"{function.class_code:06x}",
+            "class_name": None if function.class_code is None else class_name(function.class_code),
             "family": None if self.family is None else self.family.name,
             "ims": {"answer": self.hint.answer, "evidence": self.hint.text, "to_find_out": self.hint.to_find_out},
             "state": str(self.state),
@@ -175,9 +177,9 @@ class Survey:
 def candidates(
     machine: Machine | None = None, selection: Selection | None = None, *, everything: bool = False
 ) -> list[Candidate]:
-    """The functions that a family knows or whose DVSEC says IMS, by address.
+    """The functions of ``machine`` (this one by default) that a family knows or whose DVSEC says IMS, by address.
 
-    A ``selection`` that names functions, or ``everything``, lists the others too.
+    A ``selection`` that names functions, or ``everything``, lists the others too. Reads sysfs only.
     """
     survey = Survey(machine)
     chosen = selection or Selection()

@@ -40,6 +40,7 @@ class SlotAllocator:
         self._device, self._table, self._records, self._donors = device, table, records, donors
         self._dispatcher, self._quiescer, self._words = dispatcher, quiescer, words
         self._by_address, self._groups = table.limits.by_address, bool(table.limits.address_groups)
+        self._one_address = table.limits.one_address
         self.keeps: bool | None = None
         """Whether entries read back as they were written; None until the first was."""
 
@@ -123,8 +124,9 @@ class SlotAllocator:
 
     def _neighbour(self, slots: Sequence[int]) -> Message | None:
         """Where entries share an address: the message of a slot beside ``slots`` that is in use, if one is."""
-        limits = self._table.limits
-        return self._records.message_beside(slots, limits.share_address) if limits.one_address else None
+        if not self._one_address:
+            return None
+        return self._records.message_beside(slots, self._table.limits.share_address)
 
     def _check_address(self, slot: int, message: Message, neighbour: Message | None) -> None:
         """UnsupportedError where ``message`` would change the address that slots in use share, or cannot be held."""
@@ -156,8 +158,10 @@ class SlotAllocator:
             raise
         finally:
             self._dispatcher.forget(slots, closed_by)
-            for message in [records.message[slot] for slot in slots if slot in records.message]:
-                self._words.give_back(message)
+            if records.message:
+                for message in [records.message[slot] for slot in slots if slot in records.message]:
+                    self._words.give_back(message)
             records.give_back(slots)
-            self._donors.pinned.difference_update(slots)
+            if self._donors.pinned:
+                self._donors.pinned.difference_update(slots)
             self._donors.settle()

@@ -73,12 +73,18 @@ class ContextTable:
                 entry[at // 4] = word
 
     def read(self, index: int) -> Slot:
+        """Have the device show entry ``index``, and read that; where it shows none, read the entry in memory."""
         return self.layout.decode_entry(self._words(index))
 
     def read_many(self, indices: Sequence[int]) -> list[Slot]:
+        """``read`` of each, one after the other."""
         return [self.read(index) for index in indices]
 
     def write(self, index: int, slot: Slot) -> None:
+        """Write entry ``index`` in memory, its control word last, and have the device load it.
+
+        Where the device has no command for that, the old message is masked first.
+        """
         if self._context.load is None and self.has_mask:
             self._store(index, self.layout.decode_entry(self._words(index)).with_mask(True))
             self._store(index, slot.with_mask(True))
@@ -88,13 +94,16 @@ class ContextTable:
             self.flush()
 
     def write_control(self, index: int, slot: Slot) -> None:
+        """The same as ``write``: an entry is loaded whole."""
         self.write(index, slot)
 
     def write_many(self, slots: Iterable[tuple[int, Slot]]) -> None:
+        """``write`` of each, one after the other."""
         for index, slot in slots:
             self.write(index, slot)
 
     def write_pattern(self, indices: Sequence[int], pattern: Sequence[Slot]) -> None:
+        """``write`` of ``pattern[n % len(pattern)]`` to the n-th index, one after the other."""
         for number, index in enumerate(indices):
             self.write(index, pattern[number % len(pattern)])
 
@@ -106,4 +115,5 @@ class ContextTable:
         return self.layout.is_pending(self._words(index)[self.layout.control // 4])
 
     def pending_among(self, indices: Sequence[int]) -> list[int]:
+        """Those of ``indices`` that hold an interrupt back; the device is asked for each."""
         return [index for index in indices if self.pending(index)]

@@ -7,6 +7,8 @@ from array import array
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from vfio_ims.ims.records import is_block
+
 if TYPE_CHECKING:
     from vfio_ims.errors import VfioImsError
     from vfio_ims.ims.donor import Donor
@@ -36,8 +38,8 @@ class Dispatcher:
 
     def allocated(self, slots: Sequence[int]) -> None:
         """These slots are being allocated: what arrived before is not theirs."""
-        if isinstance(slots, range) and slots.step == 1:
-            self._allocated_at[slots.start : slots.stop] = array("Q", [self._events]) * len(slots)
+        if len(slots) > 1 and is_block(slots):
+            self._allocated_at[slots[0] : slots[-1] + 1] = array("Q", [self._events]) * len(slots)
         else:
             for slot in slots:
                 self._allocated_at[slot] = self._events
@@ -46,11 +48,11 @@ class Dispatcher:
         """Wake the owners of a donor's slots: one or more of them may have fired."""
         self._events += 1
         try:
-            fired = None if donor.exclusive else self._callbacks.fired(donor.unmasked(self._records.masked))
+            fired = None if donor.attached.exclusive else self._callbacks.fired(donor.unmasked(self._records.masked))
             if fired is None:
                 donor.all_notified_at = self._events
             else:
-                self._undelivered.update(slot for slot in fired if slot not in self._interrupts)
+                self._undelivered.update(set(fired).difference(self._interrupts))
             for wakeup in donor.wakeups(fired):
                 wakeup.wake()
         except BaseException:  # Ctrl-C, or the driver: what it has reported once it does not report again
@@ -64,7 +66,7 @@ class Dispatcher:
 
         Such a slot has a message under way, and when that arrives a masked slot is not asked about.
         """
-        self._deliver(self._callbacks.fired(array("I", slots)) or ())
+        self._deliver(self._callbacks.fired(array("I", sorted(slots))) or ())
 
     def _deliver(self, slots: Sequence[int]) -> None:
         for slot in slots:
@@ -117,9 +119,12 @@ class Dispatcher:
 
     def forget(self, slots: Sequence[int], closed_by: str) -> None:
         """These slots are given back: waits for them raise ClosedError."""
-        closed = [one for slot in slots if (one := self._interrupts.pop(slot, None)) is not None]
+        interrupts, closed = self._interrupts, []
+        if interrupts:
+            closed = [one for slot in slots if (one := interrupts.pop(slot, None)) is not None]
         for interrupt in closed:
             interrupt.mark_closed(closed_by)
-        self._undelivered.difference_update(slots)
+        if self._undelivered:
+            self._undelivered.difference_update(slots)
         if closed:
             self._hub.kick()

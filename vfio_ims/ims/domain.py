@@ -19,7 +19,7 @@ from vfio_ims.ims.polled import PolledSlot, PolledWords
 from vfio_ims.ims.quiesce import Quiescer
 from vfio_ims.ims.records import SlotRecords
 from vfio_ims.ims.report import DomainReport, report_of
-from vfio_ims.ims.request import Request
+from vfio_ims.ims.request import ANY, Request
 from vfio_ims.ims.slot_writer import SlotWriter
 from vfio_ims.ims.table import ImsTable
 from vfio_ims.ims.table_donors import TableDonors
@@ -92,11 +92,24 @@ class ImsDomain(Owner):
     ) -> ImsInterrupt:
         """Allocate one slot with a donor's message in it, unmasked last unless ``masked``.
 
-        ``exclusive``: a donor that no other slot copies, so that ``fileno()`` can be had. ``pasid``: whose work may
-        raise it; ``any_pasid``: all work. ``slot``, ``vector``: exactly these. DeviceBusy when there is none left,
-        UnsupportedError where no donor can be had (the verdict says why).
+        Raises DeviceBusy when no slot or no vector is left, UnsupportedError where no donor can be had (the verdict
+        says why), UsageError for what cannot be asked of this table.
+
+        Args:
+            exclusive: a donor that no other slot copies, so that ``fileno()`` can be had. Slots that share one may be
+                moved for it, and their owners woken once.
+            masked: leave the slot masked: a fire is held back until ``unmask``.
+            cookie: anything, kept for the owner as ``ImsInterrupt.cookie``: a queue, a channel.
+            pasid: whose work may raise the slot; None: work without a PASID. UnsupportedError where entries have none.
+            any_pasid: all work may raise it.
+            slot: exactly this one, which must be free.
+            vector: a donor that is exactly this MSI-X vector; the slot then stays on it.
         """
-        request = Request(1, exclusive, masked, (cookie,), pasid, any_pasid, slot, vector)
+        plain = exclusive is False and masked is False and any_pasid is False and cookie is None
+        if plain and pasid is None and slot is None and vector is None:
+            request = ANY
+        else:
+            request = Request(1, exclusive, masked, (cookie,), pasid, any_pasid, slot, vector)
         self._check_request(request)
         with self._lock:
             return self._make_interrupt(self._allocator.allocate(request)[0])
@@ -112,7 +125,8 @@ class ImsDomain(Owner):
     ) -> ImsGroup:
         """Allocate ``count`` slots or none, spread over the shared donors, written in one compiled call.
 
-        ``cookies``: one each. Interrupt objects are made when they are asked for.
+        ``masked``, ``pasid`` and ``any_pasid`` are as for ``allocate``, and hold for all of them; ``cookies``: one
+        each. Interrupt objects are made when they are asked for. Raises what ``allocate`` does.
         """
         request = Request(count, False, masked, cookies or (), pasid, any_pasid)
         self._check_request(request)
@@ -123,7 +137,8 @@ class ImsDomain(Owner):
         self.check_open("allocate slots")
         if self._dispatcher.fault is not None:
             raise self._dispatcher.fault
-        request.check(self.table, self.label, self._vectors)
+        if request is not ANY:
+            request.check(self.table, self.label, self._vectors)
 
     def allocate_polled(self, *, slot: int | None = None, pasid: int | None = None) -> PolledSlot:
         """Allocate a slot that points at a word of our DMA memory: no interrupt, no donor, as many as there are slots.
@@ -196,12 +211,17 @@ class ImsDomain(Owner):
         with self._lock:
             if self.closed or self.forked:
                 return
-            slots = [slot for slot in slots if not self._records.is_free(slot)]
+            slots, quiesce = self._records.in_use(slots), self._callbacks.quiesce
             for slot in slots:
-                self._callbacks.quiesce(slot)
+                quiesce(slot)
             self._allocator.take_back(slots, closed_by)
 
     # --- what is recorded ---------------------------------------------------------------------------------------------
+
+    @property
+    def callbacks(self) -> DriverCallbacks:
+        """What serves the domain: the driver that made it."""
+        return self._callbacks
 
     @property
     def allocated(self) -> list[int]:

@@ -28,7 +28,7 @@ class DriverCallbacks(Protocol):
     """The part of a driver that the domain calls."""
 
     def fired(self, slots: Sequence[int]) -> Sequence[int] | None:
-        """Those of ``slots`` whose source has fired since it was last asked; None: this device does not know."""
+        """Those of ``slots``, which ascend, whose source has fired since it was last asked; None: it is not known."""
         ...
 
     def quiesce(self, slot: int) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol, Self, overload
 
 from vfio_ims.counted import counted
 from vfio_ims.ims.slot_owner import SlotOwner
+from vfio_ims.lifetime import leaving
 
 if TYPE_CHECKING:
     from vfio_ims.ims.interrupt import ImsInterrupt
@@ -69,6 +70,7 @@ class ImsGroup(Sequence["ImsInterrupt"]):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        leaving(error)
         self.close()
 
     def __repr__(self) -> str:

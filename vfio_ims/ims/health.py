@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vfio_ims.counted import by_count, counted
-from vfio_ims.errors import DeviceError, RemovedError
+from vfio_ims.errors import DeviceError, RemovedError, hint_where_lost
 
 if TYPE_CHECKING:
     from vfio_ims.device import Device
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from vfio_ims.ims.table import ImsTable
     from vfio_ims.messages import Slot
 
-__all__ = ["find_fault"]
+__all__ = ["absence", "find_fault"]
 
 _ONES = 0xFFFF_FFFF
 _HINT = "find out what did it; the driver's reset() starts the device again, writes every slot and wakes every owner"
@@ -38,9 +38,9 @@ def find_fault(
     """
     name = device.name
     try:
-        why = _absence(device)
+        why = absence(device)
         if why:
-            return RemovedError("check the device", device=name, why=why, hint=f"vfio-ims doctor {name}")
+            return RemovedError("check the device", device=name, why=why, hint=hint_where_lost(name))
         allocated = records.allocated
         why = _command(device, bool(allocated))
         why = why or _entries(device, table, records, allocated[:most], compare=keeps is True)
@@ -50,7 +50,8 @@ def find_fault(
     return DeviceError("check the device", device=name, why=why, hint=_HINT) if why else None
 
 
-def _absence(device: Device) -> str:
+def absence(device: Device) -> str:
+    """What shows that the device does not answer at all; "" where it does. One read of config space."""
     if device.config.read(0, 2) != 0xFFFF:
         return ""
     return "its vendor id reads as all ones: unplugged, without power (D3cold), or in a reset that does not end"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Self
 
 from vfio_ims.counted import counted
 from vfio_ims.errors import ClosedError, UsageError
+from vfio_ims.lifetime import leaving
 
 if TYPE_CHECKING:
     from vfio_ims.ims.records import SlotRecords
@@ -63,6 +64,7 @@ class ImsInterrupt:
 
     @property
     def masked(self) -> bool:
+        """Whether ``mask`` holds it back now, by the domain's record: the device is not read."""
         return bool(self._records.masked[self.slot])
 
     @property
@@ -104,7 +106,7 @@ class ImsInterrupt:
         return self.wakeup.wait_until(done, timeout) or (self.domain.recheck(self.wakeup) and done())
 
     def __await__(self) -> Generator[object, None, None]:
-        if self._closed_by is not None or not self.domain.usable:
+        if self._closed_by is not None:
             self._open("wait for")
         return self.wakeup.__await__()
 
@@ -134,6 +136,7 @@ class ImsInterrupt:
 
     @property
     def closed(self) -> bool:
+        """Whether the slot was given back, by its owner or by the domain's close."""
         return self._closed_by is not None
 
     def close(self) -> None:
@@ -144,9 +147,8 @@ class ImsInterrupt:
     def mark_closed(self, closed_by: str) -> None:
         """The domain has taken the slot back: waiters raise ClosedError."""
         self._closed_by = closed_by
-        self.wakeup.fail(
-            ClosedError(f"wait for slot {self.slot}", device=self.domain.label, why=f"closed by {closed_by}")
-        )
+        slot, device = self.slot, self.domain.label  # worded when a wait raises it: most slots are closed unwaited for
+        self.wakeup.fail(lambda: ClosedError(f"wait for slot {slot}", device=device, why=f"closed by {closed_by}"))
 
     def __enter__(self) -> Self:
         self._open("use")
@@ -155,6 +157,7 @@ class ImsInterrupt:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        leaving(error)
         self.close()
 
     def __str__(self) -> str:

@@ -57,38 +57,46 @@ class JoinedTable:
         return limits_at(part, own)
 
     def read(self, index: int) -> Slot:
+        """Entry ``index``, as the part that has it reads it."""
         part, own = self._at(index)
         return part.read(own)
 
     def read_many(self, indices: Sequence[int]) -> list[Slot]:
+        """The entries in the order of ``indices``: one ``read_many`` for each part."""
         slots: dict[int, Slot] = {}
         for part, inside, places in self._apart(indices):
             slots.update(zip(places, part.read_many(inside), strict=True))
         return [slots[place] for place in range(len(indices))]
 
     def write(self, index: int, slot: Slot) -> None:
+        """Entry ``index``, as the part that has it writes it."""
         part, own = self._at(index)
         part.write(own, slot)
 
     def write_control(self, index: int, slot: Slot) -> None:
+        """Mask and PASID of entry ``index``, as the part that has it writes them."""
         part, own = self._at(index)
         part.write_control(own, slot)
 
     def write_many(self, slots: Iterable[tuple[int, Slot]]) -> None:
+        """One ``write_many`` for each part: their order among parts is not that of ``slots``."""
         pairs = list(slots)
         for part, inside, places in self._apart([index for index, _ in pairs]):
             part.write_many([(own, pairs[place][1]) for own, place in zip(inside, places, strict=True)])
 
     def write_pattern(self, indices: Sequence[int], pattern: Sequence[Slot]) -> None:
+        """As ``ImsTable.write_pattern``, with one call for each part."""
         for part, inside, places in self._apart(indices):
             whole = pattern if len(pattern) == 1 else [pattern[place % len(pattern)] for place in places]
             part.write_pattern(inside, whole)
 
     def pending(self, index: int) -> bool:
+        """Whether entry ``index`` holds an interrupt back, as its part says."""
         part, own = self._at(index)
         return part.pending(own)
 
     def pending_among(self, indices: Sequence[int]) -> list[int]:
+        """Those of ``indices`` that hold an interrupt back: one question for each part."""
         found: list[int] = []
         for part, inside, places in self._apart(indices):
             pending = set(part.pending_among(inside))

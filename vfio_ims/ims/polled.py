@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from vfio_ims.errors import ClosedError, DeviceBusy
+from vfio_ims.lifetime import leaving
 from vfio_ims.messages import Format, Message
 from vfio_ims.native.access import load, poll_memory, store
 
@@ -86,6 +87,7 @@ class PolledSlot:
 
     @property
     def message(self) -> Message:
+        """The message in the slot: the DMA address of its word, and the data that a fire writes there."""
         return self._word.message
 
     @property
@@ -129,6 +131,7 @@ class PolledSlot:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        leaving(error)
         self.close()
 
     def __str__(self) -> str:

@@ -11,7 +11,8 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from vfio_ims.errors import DeviceError
+from vfio_ims.errors import DeviceError, RemovedError, hint_where_lost
+from vfio_ims.ims.health import absence
 from vfio_ims.messages import NO_MESSAGE, Format, Message, Slot
 from vfio_ims.native.access import poll_memory, store
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["Quiescer"]
 
 _WORDS = 1024
-_UNDER_WAY = 0.1  # seconds that a pending message may take to leave, once it is unmasked
+_UNDER_WAY = 1.0  # seconds that a pending message may take to leave, once it is unmasked: a model's server may be busy
 _PARKED = 0x7061726B  # "park": what a parked slot writes, to be recognised in a dump
 
 
@@ -34,6 +35,7 @@ class Quiescer:
         self._device, self._table = device, table
         self._page: Buffer | None = None
         self._words: tuple[int, memoryview] = (0, memoryview(b""))  # where the scratch words are; their memory, held
+        self._taken: Slot | None = None  # what was read last of an entry that holds ``_masked``
         self._masked = Slot(table.limits.kept(NO_MESSAGE), masked=True) if table.has_mask else None
 
     @property
@@ -70,12 +72,19 @@ class Quiescer:
             return
         quiet = self.quiet(neighbour)
         self._table.write_pattern(slots, [quiet])
-        for slot in sorted({slots[0], slots[-1]}):
+        for slot in slots[:1] if len(slots) == 1 else sorted({slots[0], slots[-1]}):
             found = self._table.read(slot)
-            if found.message != quiet.message or found.masked != quiet.masked:
+            if found is self._taken and quiet is self._masked:
+                continue  # as the last one, which was compared
+            if found.message == quiet.message and found.masked == quiet.masked:
+                self._taken = found if quiet is self._masked else None
+            else:
+                name, gone = self._device.name, absence(self._device)
+                if gone:
+                    raise RemovedError(f"quiesce slot {slot}", device=name, why=gone, hint=hint_where_lost(name))
                 raise DeviceError(
                     f"quiesce slot {slot}",
-                    device=self._device.name,
+                    device=name,
                     why=f"it was written as {quiet} and reads back as {found}",
                     hint="is the table where its layout says? A model has one where ModelBar(slots=...) says",
                 )

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from vfio_ims.errors import UnsupportedError, UsageError, check_flag, check_index
 from vfio_ims.ims.table import ImsTable
 
-__all__ = ["Request"]
+__all__ = ["ANY", "Request"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,3 +54,7 @@ class Request:
             check_index(self.vector, vectors, "vector", operation, device)
         if self.pasid is not None:
             check_index(self.pasid, 1 << 20, "pasid", operation, device)
+
+
+ANY = Request(cookies=(None,))
+"""One slot, nothing asked of it: what most allocations are. It is right for every table, so it is not checked."""

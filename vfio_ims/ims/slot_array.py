@@ -11,7 +11,7 @@ from vfio_ims.counted import counted
 from vfio_ims.errors import UsageError
 from vfio_ims.ims.narrow_fields import NarrowFields, SetClearBits
 from vfio_ims.messages import Slot
-from vfio_ims.registers import MEMORY, SlotLayout
+from vfio_ims.registers import MEMORY, EntryWords, SlotLayout
 
 if TYPE_CHECKING:
     from vfio_ims.device import Device
@@ -61,25 +61,25 @@ class SlotArray:
             if layout.mask_set is not None and layout.mask_clear is not None:
                 self._masks = SetClearBits(self._bar, layout.mask_bitmap, layout.mask_set, layout.mask_clear)
         self._pendings = None if layout.pending_bitmap is None else NarrowFields(self._bar, layout.pending_bitmap, 1)
-        bit = 0 if layout.mask is None else 1 << layout.mask
-        self._holding = bit if layout.masked_when else 0, 0xFFFF_FFFF if layout.masked_when else ~bit & 0xFFFF_FFFF
-        """What a control word is or-ed and and-ed with, so that it holds messages back."""
+        self._entries = EntryWords(layout)
         # Masked first, the message, the slot's own control last.
         places = [(layout.low, layout.high), *layout.address_copies] if self._address is None else []
         addresses = [(at, word) for pair in places for at, word in zip(pair, (1, 2), strict=True)]
         order = ((layout.control, 0), *addresses, (separate, 3), (layout.control, 4))
         self._steps = tuple((at, word) for at, word in order if at is not None)
+        self._whole = self._address is None and self._data is None and self._masks is None  # nothing lies beside them
 
     def read(self, index: int) -> Slot:
-        base, layout = self.layout.at(index), self.layout
-        low, high, data, control = (0 if at is None else self._bar.read32(base + at) for at in self._words)
+        """Read entry ``index``: one 32-bit read for each of its words, and for what it has in registers beside it."""
+        base, layout, read = self.layout.at(index), self.layout, self._bar.read32
+        low, high, data, control = [0 if at is None else read(base + at) for at in self._words]
         if self._address is not None:
             address = self._read_address()
             low, high = address & 0xFFFF_FFFF, address >> 32
         if self._data is not None:
             (data,) = self._data.get((index,))
         masked = self._masks is not None and self._masks.get((index,))[0] == layout.masked_when
-        return layout.decode(low, high, data, control, masked)
+        return self._entries.decode(low, high, data, control, masked)
 
     def _read_address(self) -> int:
         """The address register that all entries share."""
@@ -99,6 +99,7 @@ class SlotArray:
         self._bar.read32(self._address[0])
 
     def read_many(self, indices: Sequence[int]) -> list[Slot]:
+        """``read`` of each; where entries are dense, all words between the first and the last in one compiled call."""
         if len(indices) < _FEW or self._data is not None or not self.layout.dense:
             return [self.read(index) for index in indices]
         masks = None if self._masks is None else self._masks.get(indices)
@@ -119,9 +120,14 @@ class SlotArray:
         return found
 
     def write(self, index: int, slot: Slot) -> None:
+        """Write entry ``index``: masked first, then the message, the mask of ``slot`` last; a read flushes."""
         self.write_pattern((index,), (slot,))
 
     def write_control(self, index: int, slot: Slot) -> None:
+        """Write the control word of entry ``index`` whole, or its mask bit in a bitmap; a read flushes.
+
+        What leaves the device after that read obeys the new mask.
+        """
         if self.layout.control is not None:
             at = self.layout.at(index) + self.layout.control
             self._bar.write32(at, self.layout.control_word(slot))
@@ -134,15 +140,24 @@ class SlotArray:
         return int(masked == bool(self.layout.masked_when))
 
     def write_many(self, slots: Iterable[tuple[int, Slot]]) -> None:
+        """``write`` of each pair of index and slot, in one compiled call."""
         pairs = list(slots)
         self.write_pattern([index for index, _ in pairs], [slot for _, slot in pairs])
 
     def write_pattern(self, indices: Sequence[int], pattern: Sequence[Slot]) -> None:
+        """``write`` of ``pattern[n % len(pattern)]`` to the n-th index, in one compiled call.
+
+        UsageError before anything is written if an index is outside, or if entries that share an address get different
+        ones.
+        """
         if not indices:
+            return
+        if self._whole and len(indices) == 1:
+            self._write_entry(indices[0], pattern[0])
             return
         lowest, highest = _ends(indices)
         self.layout.at(lowest), self.layout.at(highest)  # both inside, or nothing is written
-        if self._address is None and self._data is None and self._masks is None:
+        if self._whole:
             self._write_entries(indices, pattern)
             return
         addresses = {slot.message.address for slot in pattern}
@@ -162,23 +177,25 @@ class SlotArray:
             bits = [self._mask_bit(slot.masked) for slot in whole]
             self._masks.put(list(zip(indices, bits, strict=False)))
 
+    def _write_entry(self, index: int, slot: Slot) -> None:
+        """``_write_entries`` of one: what every allocation does."""
+        layout, bar = self.layout, self._bar
+        start = layout.at(index)  # raises outside, before anything is written
+        bar.write_table(layout.offset, layout.stride, array("I", (index,)), self._steps, self._entries.of(slot))
+        bar.read32(start + self._steps[-1][0])  # flushes it
+
     def _write_entries(self, indices: Sequence[int], pattern: Sequence[Slot]) -> None:
         """The words of the entries themselves, in one compiled call."""
         if not self._steps:
             return
-        row, field, (ones, kept) = array("I"), self.layout.data_bits, self._holding
-        for slot in pattern:
-            address, data = slot.message.address, slot.message.data << field.low & field.mask
-            final = self.layout.control_word(slot)
-            row.extend(((final | ones) & kept, address & 0xFFFF_FFFF, address >> 32, data, final))
-        words = row * -(-len(indices) // len(pattern))
-        del words[len(row) // len(pattern) * len(indices) :]
+        words = self._entries.rows(pattern, len(indices))
         layout = self.layout
         self._bar.write_table(layout.offset, layout.stride, array("I", indices), self._steps, words)
         last = layout.at(indices[-1])
         self._bar.read32(last + self._steps[-1][0])  # flushes them all
 
     def pending(self, index: int) -> bool:
+        """Whether entry ``index`` holds an interrupt back: one read. False where the table has no such bit."""
         if self._pendings is not None:
             self.layout.at(index)
             return self._pendings.get((index,))[0] == self.layout.pending_when
@@ -187,12 +204,19 @@ class SlotArray:
         return self.layout.is_pending(self._bar.read32(self.layout.at(index) + self.layout.control))
 
     def pending_among(self, indices: Sequence[int]) -> list[int]:
+        """Those of ``indices`` that hold an interrupt back, in one compiled call.
+
+        None where the table has no such bit.
+        """
         layout = self.layout
         if self._pendings is not None:
             bits = self._pendings.get(indices)
             return [index for index, bit in zip(indices, bits, strict=True) if bit == layout.pending_when]
         if not indices or layout.pending is None or layout.control is None:
             return []
+        if len(indices) == 1:
+            word = self._bar.read32(layout.at(indices[0]) + layout.control)  # at() raises outside
+            return [indices[0]] if layout.is_pending(word) else []
         lowest, highest = _ends(indices)
         layout.at(lowest), layout.at(highest)
         words = self._bar.read_table(layout.offset + layout.control, layout.stride, array("I", indices))

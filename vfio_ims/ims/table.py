@@ -19,15 +19,29 @@ class ImsTable(Protocol):
     """
 
     @property
-    def size(self) -> int: ...
+    def size(self) -> int:
+        """How many slots the device has in it. Never changes while the table is in use."""
+        ...
+
     @property
-    def limits(self) -> MessageLimits: ...
+    def limits(self) -> MessageLimits:
+        """What an entry keeps of a message: donors are chosen by it."""
+        ...
+
     @property
-    def has_mask(self) -> bool: ...
+    def has_mask(self) -> bool:
+        """Whether an entry can hold messages back. Without it, what silences a slot is ``Driver.quiesce``."""
+        ...
+
     @property
-    def has_pending(self) -> bool: ...
+    def has_pending(self) -> bool:
+        """Whether an entry shows that it holds an interrupt back."""
+        ...
+
     @property
-    def has_pasid(self) -> bool: ...
+    def has_pasid(self) -> bool:
+        """Whether an entry says whose work may raise it."""
+        ...
 
     def read(self, index: int) -> Slot:
         """The entry as the device has it."""

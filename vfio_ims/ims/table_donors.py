@@ -48,6 +48,7 @@ class TableDonors:
         self.pinned: set[int] = set()
         """Slots that were allocated on a vector by its number: they are not moved to another."""
         self._may_hold: set[int] = set()  # vectors whose message a slot may still hold, though none is allocated
+        self._full_at = -1  # the pool's ``changes`` when no vector was free
         self._known: dict[int, Donor] = {}
         self._unfit: dict[int, Message] = {}  # vectors that were tried, with the message that did not fit
         pool.join(self)
@@ -95,6 +96,9 @@ class TableDonors:
         self, slots: Sequence[int], without: DonorVector | None = None, beside: Sequence[Message] = ()
     ) -> list[Donor]:
         wanted = len(slots)
+        if wanted == 1 and without is None and self._any_fits:
+            chosen = self._least_loaded()
+            return [] if chosen is None else [chosen]
         used = [] if self._any_fits else [*self._used(slots, None if without is None else self._of(without)), *beside]
         usable = [one for one in self._pool.usable() if one.vector in self._may_use and one is not without]
         idle = sum(1 for one in usable if not one.uses)
@@ -109,6 +113,17 @@ class TableDonors:
                 if len(found) == wanted:
                     break
         return found
+
+    def _least_loaded(self) -> Donor | None:
+        """What ``_shared`` finds for one slot of a table that takes any message, by one look at the donors."""
+        best = self._pool.least_loaded(self._may_use)
+        if (best is None or best.load) and self._full_at != self._pool.changes:
+            grown = self._grow(1, ())
+            if grown:
+                best = grown[0]
+            else:
+                self._full_at = self._pool.changes
+        return None if best is None else self._of(best)
 
     def exclusive(self, slots: Sequence[int]) -> Donor:
         """A donor for the one slot only: an idle one, a free vector, or one whose slots can be moved to others."""
@@ -126,7 +141,7 @@ class TableDonors:
             chosen = self._cleared(usable)
         if chosen is None:
             raise self._none("an exclusive donor", slots)
-        chosen.exclusive = True
+        self._pool.make_exclusive(chosen)
         return self._of(chosen)
 
     def _cleared(self, usable: Sequence[DonorVector]) -> DonorVector | None:
@@ -272,5 +287,7 @@ class TableDonors:
         for donor in self._known.values():
             donor.leave(donor.slots())
         self._may_hold.clear()
-        self._pool.settle()
-        self._pool.leave(self)
+        try:
+            self._pool.settle()
+        finally:  # the others are detached even where one could not be
+            self._pool.leave(self)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from vfio_ims.counted import counted
+from vfio_ims.errors import UsageError, explain_unknown
 from vfio_ims.ims.sharing import carried
 from vfio_ims.messages import Message, MessageLimits
 from vfio_ims.pci.support_hints import ims_hint
@@ -35,14 +36,15 @@ class VerdictLink:
 
     @property
     def word(self) -> str:
+        """The answer as a word: "yes", "no", "unknown" or "not asked"."""
         if not self.asked:
             return "not asked"
         return {True: "yes", False: "no", None: "unknown"}[self.evidence.answer]
 
     def __str__(self) -> str:
-        hint = (
-            f" (to find out: {self.evidence.to_find_out})" if self.evidence.to_find_out and self.word != "yes" else ""
-        )
+        hint = ""
+        if self.evidence.to_find_out and self.word != "yes":
+            hint = f" ({'what helps' if self.word == 'no' else 'to find out'}: {self.evidence.to_find_out})"
         return f"{self.name}: {self.word}, {self.evidence.text}{hint}"
 
 
@@ -76,7 +78,14 @@ class ImsVerdict:
         )
 
     def link(self, name: str) -> VerdictLink:
-        return next(link for link in self.links if link.name == name)
+        """The link called ``name``, such as "interrupt remapping".
+
+        Raises UsageError for one that the chain does not have.
+        """
+        for link in self.links:
+            if link.name == name:
+                return link
+        raise UsageError("look up a link", why=explain_unknown("link", name, [link.name for link in self.links]))
 
     def __str__(self) -> str:
         if self.usable:
@@ -148,13 +157,14 @@ def _readable_link(source: MsixVectors | MsiVectors) -> VerdictLink:
             missing = source.unreadable()
             text, would = missing.why, missing.hint
         return VerdictLink("MSI message readable", Evidence(source.readable, text, would), required=True)
-    readable, text = False, "the function has no MSI-X"
+    readable, text, would = False, "the function has no MSI-X", ""
     if source.count:
         readable = source.readable
         text = "the table's messages can be read"
         if not readable:
-            text = "the table cannot be mapped, so its messages stay unseen"
-    return VerdictLink("MSI-X table mappable", Evidence(readable, text, "Linux 4.16 or later"), required=True)
+            missing = source.unreadable()
+            text, would = missing.why, missing.hint
+    return VerdictLink("MSI-X table mappable", Evidence(readable, text, would), required=True)
 
 
 def _usable_donors(

@@ -6,8 +6,9 @@ from __future__ import annotations
 import threading
 import weakref
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Container, Iterable
 from contextlib import ExitStack
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from vfio_ims.errors import ClosedError, DeviceBusy, VfioImsError, check_index
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CHECK_PERIOD", "DonorPool", "ReservedVectors"]
 
+_BY_LOAD = attrgetter("load", "vector")
 CHECK_PERIOD = 1.0
 """Seconds within which a moved vector is noticed, where nothing remaps interrupts."""
 
@@ -50,6 +52,8 @@ class DonorPool:
         self.vectors: dict[int, DonorVector] = {}
         self._tables: list[DonorTable] = []
         self._reserved: Counter[int] = Counter()
+        self._exclusive: list[DonorVector] = []
+        self._bookings = 0  # how often vectors were reserved or released
         self._moves: bool | None = None
         self._watch: threading.Event | None = None
 
@@ -88,6 +92,18 @@ class DonorPool:
     def usable(self) -> list[DonorVector]:
         """The donors that a further slot may copy: neither exclusive nor reserved by the application."""
         return [one for one in self.vectors.values() if not one.exclusive and not self._reserved.get(one.vector)]
+
+    def least_loaded(self, among: Container[int]) -> DonorVector | None:
+        """Of the ``usable`` donors on vectors ``among`` the one that fewest slots copy, on the lowest such vector."""
+        best = min(self.vectors.values(), key=_BY_LOAD, default=None)
+        if best is None or (not best.exclusive and best.vector in among and not self._reserved.get(best.vector)):
+            return best
+        return min((one for one in self.usable() if one.vector in among), key=_BY_LOAD, default=None)
+
+    @property
+    def changes(self) -> int:
+        """Another number whenever a vector was attached, detached, reserved or released: ``free`` may have changed."""
+        return self.source.changes + self._bookings
 
     def free(self, eligible: Iterable[int]) -> list[int]:
         """Those of ``eligible`` that are neither attached nor reserved by the application."""
@@ -145,6 +161,8 @@ class DonorPool:
     def give_up(self, donor: DonorVector) -> None:
         """Detach a donor that no slot copies. The kernel clears its message; its number may be handed out again."""
         self.vectors.pop(donor.vector, None)
+        if donor in self._exclusive:
+            self._exclusive.remove(donor)
         with ExitStack() as steps:
             if not self.vectors:
                 steps.callback(self._hub.call_never)
@@ -153,13 +171,21 @@ class DonorPool:
             steps.callback(self.source.detach, donor.vector)
             steps.callback(self._hub.remove, donor.event)
 
+    def make_exclusive(self, donor: DonorVector) -> None:
+        """The next slot that copies ``donor`` has it for itself, until it is closed and ``settle`` is called."""
+        donor.exclusive = True
+        self._exclusive.append(donor)
+
     def settle(self) -> None:
         """Exclusive donors that no slot copies any more are ordinary idle ones again.
 
         One whose descriptor was handed out is given up instead: what still polls that descriptor must not take the
         events of others.
         """
-        for donor in [donor for donor in self.vectors.values() if donor.exclusive and not donor.uses]:
+        if not self._exclusive and self._watch is None:
+            return
+        for donor in [donor for donor in self._exclusive if not donor.uses]:
+            self._exclusive.remove(donor)
             donor.exclusive = False
             if donor.handed_out:
                 self.give_up(donor)
@@ -197,27 +223,30 @@ class DonorPool:
 
     def give_up_idle(self) -> None:
         """Detach every donor that no slot copies."""
-        with self.lock:
-            for donor in list(self.vectors.values()):
+        with self.lock, ExitStack() as steps:  # one whose release fails keeps no other
+            for donor in reversed(self.vectors.values()):
                 if not donor.uses and not any(table.hold(donor.vector) for table in self._tables):
-                    self.give_up(donor)
+                    steps.callback(self.give_up, donor)
 
     def reserve(self, vectors: Collection[int]) -> None:
         """Keep ``vectors`` for the application, all or none. Donors among them are given up as ``vacate`` does."""
         with self.lock:
             for vector in vectors:
                 check_index(vector, self.count, "vector", "reserve MSI-X vectors", self._device)
+            self._bookings += 1
             self._reserved.update(vectors)  # first: a slot that is moved must not go to one of these
             try:
                 for vector in vectors:
                     self.vacate(vector, f"reserve MSI-X vector {vector}")
             except BaseException:
+                self._bookings += 1
                 self._reserved.subtract(vectors)
                 raise
 
     def release(self, vectors: Collection[int]) -> None:
         """``vectors`` may be donors again."""
         with self.lock:
+            self._bookings += 1
             self._reserved.subtract(vectors)
 
     # --- moved vectors ------------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from vfio_ims.errors import VfioImsError
 from vfio_ims.messages import Message
 
 if TYPE_CHECKING:
+    from vfio_ims.interrupts.wakeup import Wakeup
     from vfio_ims.native.events import EventFd
 
 __all__ = ["DonorTable", "DonorUse", "DonorVector"]
@@ -49,7 +50,7 @@ class DonorTable(Protocol):
 class DonorVector:
     """One attached vector: its event, the message that slots copy, and which tables' slots do."""
 
-    __slots__ = ("count", "event", "exclusive", "handed_out", "load", "message", "uses", "vector")
+    __slots__ = ("alone", "count", "event", "exclusive", "handed_out", "load", "message", "uses", "vector")
 
     def __init__(self, vector: int, event: EventFd, message: Message) -> None:
         self.vector, self.event, self.message = vector, event, message
@@ -61,12 +62,17 @@ class DonorVector:
         """Whether the one slot that copies it wants it for itself. A state of use: it ends when that slot closes."""
         self.handed_out = False
         """Whether the event descriptor was given to the slot's owner, so that the hub does not drain it."""
+        self.alone: Wakeup | None = None
+        """The flag of that one slot, once there is one: every event is its."""
         self.uses: tuple[DonorUse, ...] = ()
         """Those with slots on it. Replaced, never changed: the hub reads it while a table writes it."""
 
     def arrived(self, count: int) -> None:
         """Count an event and dispatch it to every table with slots on this vector."""
         self.count += count
+        if self.alone is not None:
+            self.alone.wake()
+            return
         failure: Exception | None = None
         for use in self.uses:
             try:
@@ -77,7 +83,9 @@ class DonorVector:
             raise failure
 
     def add(self, use: DonorUse) -> None:
-        self.uses = (*self.uses, use)
+        """Hand the vector's events to ``use`` too: a table with a slot on it."""
+        self.uses, self.alone = (*self.uses, use), None
 
     def discard(self, use: DonorUse) -> None:
+        """Hand no events to ``use`` any more; one that is being handed out may still arrive there."""
         self.uses = tuple(one for one in self.uses if one is not use)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 import time
 import weakref
@@ -14,6 +15,7 @@ from vfio_ims.interrupts.wakeup import Wakeup
 from vfio_ims.lifetime import Owner
 from vfio_ims.locks import make_rlock
 from vfio_ims.native.events import EventFd, Poller, Timer
+from vfio_ims.native.lib import calls
 from vfio_ims.native.watch import watch
 
 __all__ = ["EventHub"]
@@ -31,18 +33,19 @@ class EventHub(Owner):
     """
 
     def __init__(self, name: str, owner: Owner, failure: Exception | None = None) -> None:
+        self.draining = calls().draining
         self._poller = Poller()  # before the owner is made: it must not be closed half-made
         super().__init__(name, owner)
         self._sinks: dict[int, Sink] = {}
         self._lock = make_rlock()
-        self._loops: list[asyncio.AbstractEventLoop] = []
+        self.loops: list[asyncio.AbstractEventLoop] = []
+        """Those that drain this hub: ``serve_loop`` has been called for them."""
         self._timer: Timer | None = None
         self._action: Callable[[], None] = _nothing
         self._due, self._ticks = False, 0  # the action's time has come: who waits or drains next runs it
         self._wakeups: weakref.WeakSet[Wakeup] = weakref.WeakSet()
         self._failure = failure
-        self.draining_loop: asyncio.AbstractEventLoop | None = None
-        """The loop whose reader is draining now: its futures may be resolved on the spot."""
+        _HUBS.add(self)
 
     def fileno(self) -> int:
         """Readable when an event waits to be drained; then call ``drain``."""
@@ -88,6 +91,7 @@ class EventHub(Owner):
     def _expired(self, count: int) -> None:
         self._due = True
         self._ticks += 1
+        self._poller.nudge()  # a loop's reader may have called this: the next one looks what is due
 
     def _run_due(self) -> None:
         """Run the action if its time has come and no other thread does. The hub's lock is not held: it takes others."""
@@ -188,28 +192,27 @@ class EventHub(Owner):
         """Let ``loop`` drain this hub whenever events are there, until the hub closes."""
         if not self.usable:
             self.check_open("wait for an interrupt")
-        if loop not in self._loops:
-            self._loops = [other for other in self._loops if not other.is_closed()] + [loop]
-            loop.add_reader(self._poller.fileno(), self._drain_in, loop)
+        if loop not in self.loops:
+            reader, state = self._poller.reader(self._sinks, self._lock, self._drain_in_loop)
+            loop.add_reader(self._poller.fileno(), reader, state, loop)
+            self.loops = [other for other in self.loops if not other.is_closed()] + [loop]
 
-    def _drain_in(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _drain_in_loop(self) -> None:
         with self._lock:
             if self._closed_by is not None:
                 return
-            self.draining_loop = loop
             try:
                 self._dispatch()
             except BaseException:
                 self._poller.nudge()  # what was taken and not dispatched is not readable by itself
                 raise
-            finally:
-                self.draining_loop = None
         if self._due:
             self._run_due()
 
     def _release(self) -> None:
         descriptor = self._poller.fileno()
-        for loop in self._loops:
+        loops, self.loops = self.loops, []  # what waits now raises ClosedError
+        for loop in loops:
             if not loop.is_closed():
                 if loop is _running():
                     loop.remove_reader(descriptor)
@@ -219,6 +222,19 @@ class EventHub(Owner):
             self._sinks.clear()
             self._poller.close()
             self.call_never()
+
+
+_HUBS: weakref.WeakSet[EventHub] = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    for hub in list(_HUBS):
+        hub.loops = []  # so that every wait looks whose hub it is
+        for wakeup in list(hub._wakeups):
+            wakeup.forget()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 def _nothing() -> None:

@@ -50,6 +50,8 @@ class MsiVectors:
         self._lock = Guard()
         self.count = port.irq_info(IrqIndex.MSI).count
         self._attached: dict[int, EventFd] = {}
+        self.changes = 0
+        """How often a vector was attached or detached."""
         self._enabled = 0
 
     @property
@@ -82,6 +84,7 @@ class MsiVectors:
                 raise DeviceBusy(f"attach MSI vector {vector}", device=self._port.name, why=why)
             self._port.set_irqs(IrqIndex.MSI, _ATTACH, vector, 1, [event.fileno()])
             self._attached[vector] = event
+            self.changes += 1
 
     def _enable(self) -> int:
         """Enable as many vectors as can be had, none with a descriptor; how many that are."""
@@ -101,6 +104,7 @@ class MsiVectors:
         with self._lock:
             if self._attached.pop(vector, None) is None:
                 return
+            self.changes += 1
             if self._attached:
                 self._port.set_irqs(IrqIndex.MSI, _ATTACH, vector, 1, [-1])
             else:

@@ -7,7 +7,7 @@ import struct
 from typing import TYPE_CHECKING, Protocol
 
 from vfio_ims.counted import counted
-from vfio_ims.errors import DeviceBusy, DeviceError, UnsupportedError, UsageError
+from vfio_ims.errors import DeviceBusy, DeviceError, UnsupportedError, UsageError, hint_where_lost
 from vfio_ims.locks import Guard
 from vfio_ims.messages import Message
 from vfio_ims.ports.values import IrqFlags, IrqIndex, IrqSet
@@ -31,6 +31,11 @@ class MsixTable(Protocol):
     @property
     def readable(self) -> bool:
         """Whether the messages can be read: only a mapping of the table shows them."""
+        ...
+
+    @property
+    def obstacle(self) -> tuple[str, str]:
+        """Of a table that is not readable: why, and what to do about it."""
         ...
 
     def read(self, vector: int) -> tuple[int, int, int]:
@@ -58,6 +63,8 @@ class MsixVectors:
         self.count = self.given = info.count
         self.dynamic = not info.flags & IrqFlags.NORESIZE
         self._attached: dict[int, EventFd] = {}
+        self.changes = 0
+        """How often a vector was attached or detached."""
 
     @property
     def attached(self) -> tuple[int, ...]:
@@ -87,6 +94,7 @@ class MsixVectors:
             else:
                 self._port.set_irqs(IrqIndex.MSIX, _ATTACH, vector, 1, [event.fileno()])
             self._attached[vector] = event
+            self.changes += 1
 
     def detach(self, vector: int) -> None:
         """Take the descriptor off. The kernel clears the vector's message: slots must not hold it any more.
@@ -96,6 +104,7 @@ class MsixVectors:
         with self._lock:
             if self._attached.pop(vector, None) is None:
                 return
+            self.changes += 1
             if self._attached:
                 self._port.set_irqs(IrqIndex.MSIX, _ATTACH, vector, 1, [-1])
             else:
@@ -108,12 +117,8 @@ class MsixVectors:
 
     def unreadable(self, vector: int = 0) -> UnsupportedError:
         """What is missing to read the message of ``vector``, and what to do about it."""
-        return UnsupportedError(
-            f"read the message of vector {vector}",
-            device=self._port.name,
-            why="the MSI-X table cannot be mapped, and VFIO shows it no other way",
-            hint="Linux 4.16 or later maps it (commit a32295c612c5)",
-        )
+        why, hint = ("the function has no MSI-X", "") if self._table is None else self._table.obstacle
+        return UnsupportedError(f"read the message of vector {vector}", device=self._port.name, why=why, hint=hint)
 
     def holds(self, vector: int, message: Message) -> bool:
         """Whether one look at the table shows ``message`` for ``vector``: three reads of the device, in one call."""
@@ -133,7 +138,7 @@ class MsixVectors:
         for _ in range(_READS):
             words = table.read(vector)
             if words == before == _NO_ANSWER:
-                why, hint = "it reads as all ones: the device does not answer", f"vfio-ims doctor {name}"
+                why, hint = "it reads as all ones: the device does not answer", hint_where_lost(name)
                 raise DeviceError(f"read the message of vector {vector}", device=name, why=why, hint=hint)
             if words == before and words[0] | words[1]:
                 return self._port.message_platform().of_vector(Message(words[1] << 32 | words[0], words[2]))

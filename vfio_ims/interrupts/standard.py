@@ -55,6 +55,7 @@ class Interrupts:
 
     @made_once
     def msix(self) -> MsixVectors:
+        """The MSI-X vectors, opened one at a time, and reserved for the application."""
         return MsixVectors(self._port, self._owner, self._msix_table())
 
     @made_once

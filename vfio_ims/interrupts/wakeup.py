@@ -30,18 +30,23 @@ class Wakeup:
         self.hub = hub
         self._raised = False
         self._futures: list[asyncio.Future[None]] = []
-        self._reason: Exception | None = None
+        self._reason: Exception | Callable[[], Exception] | None = None
 
     @property
     def raised(self) -> bool:
         """Whether a wake-up is waiting to be taken."""
         return self._raised
 
+    def forget(self) -> None:
+        """Start without wake-ups and waiters: this is a forked child."""
+        self._raised, self._futures = False, []
+
     def take(self) -> bool:
         """Take the wake-up if there is one. Raises what ``fail`` was given."""
         if self._raised:
-            if self._reason is not None:
-                raise self._reason
+            reason = self._reason
+            if reason is not None:
+                raise reason if isinstance(reason, Exception) else reason()
             self._raised = False
             return True
         return False
@@ -49,10 +54,10 @@ class Wakeup:
     def wake(self) -> None:
         """Raise the flag and resume waiting tasks. Called by the hub, in whatever thread drains it."""
         self._raised = True
-        if self._futures:
-            futures, self._futures = self._futures, []
-            here = self.hub.draining_loop
-            for future in futures:
+        futures = self._futures
+        if futures:
+            here = self.hub.draining()  # in this thread: asking asyncio costs a system call before Python 3.12
+            for future in futures.copy():
                 loop = future.get_loop()
                 if loop is here:
                     if not future.done():
@@ -60,8 +65,8 @@ class Wakeup:
                 elif not loop.is_closed():
                     loop.call_soon_threadsafe(_resume, future)
 
-    def fail(self, reason: Exception) -> None:
-        """From now on every wait raises ``reason``; those under way at once. The first reason stays."""
+    def fail(self, reason: Exception | Callable[[], Exception]) -> None:
+        """From now on every wait raises ``reason``, or what it makes; those under way at once. The first one stays."""
         if self._reason is None:
             self._reason = reason
         self.wake()
@@ -101,16 +106,15 @@ class Wakeup:
     def __await__(self) -> Generator[object, None, None]:
         while not (self._raised and self.take()):
             loop = asyncio.get_running_loop()
-            self.hub.serve_loop(loop)
+            if loop not in self.hub.loops:
+                self.hub.serve_loop(loop)
             future = loop.create_future()
             self._futures.append(future)
-            if self._raised:  # raised by another thread between the look and the entry in the list
-                continue
             try:
-                yield from future
+                if not self._raised:  # by another thread between the look and the entry in the list
+                    yield from future
             finally:
-                if self._futures and future in self._futures:
-                    self._futures.remove(future)
+                self._futures.remove(future)
 
     async def __aiter__(self) -> AsyncIterator[None]:
         while True:

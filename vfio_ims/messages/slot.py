@@ -27,9 +27,11 @@ class Slot:
             raise UsageError("make a slot", why=f"PASID must be 20 bits, not {self.pasid:#x}")
 
     def with_mask(self, masked: bool) -> "Slot":
+        """The same entry, masked or not."""
         return replace(self, masked=masked)
 
     def with_message(self, message: Message) -> "Slot":
+        """The same entry with another message."""
         return replace(self, message=message)
 
     def __str__(self) -> str:

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from vfio_ims.clock import current_clock
 from vfio_ims.errors import UsageError, explain_unknown
 from vfio_ims.interruption import uninterrupted
 from vfio_ims.locks import make_rlock
@@ -17,7 +18,9 @@ from vfio_ims.models.config_space import ModelConfig
 from vfio_ims.models.declared import bar_fault, hook_fault
 from vfio_ims.models.defects import DEFECTS, shown_by
 from vfio_ims.models.hooks import collect
+from vfio_ims.models.infos import irq_info, region_info
 from vfio_ims.models.options import Option, Value, parse_options
+from vfio_ims.models.plain import PlainAccess
 from vfio_ims.models.register_file import RegisterFile
 from vfio_ims.models.slot_store import SlotStore
 from vfio_ims.models.sparse_registers import register_file
@@ -27,25 +30,15 @@ from vfio_ims.pci.capabilities import Dvsec, Express, ModelMark, Msi, SiovDvsec,
 from vfio_ims.pci.header import Status
 from vfio_ims.pci.image import ConfigImage
 from vfio_ims.ports.model import SharedArea
-from vfio_ims.ports.values import (
-    Area,
-    DeviceFlags,
-    DeviceInfo,
-    IrqFlags,
-    IrqIndex,
-    IrqInfo,
-    RegionFlags,
-    RegionIndex,
-    RegionInfo,
-)
-from vfio_ims.registers import MEMORY, SlotLayout
+from vfio_ims.ports.values import DeviceFlags, DeviceInfo, IrqIndex, IrqInfo, RegionIndex, RegionInfo
+from vfio_ims.registers import MEMORY, RegisterValue, SlotLayout
 
 if TYPE_CHECKING:
     from vfio_ims.ports.model import Bus
 
 __all__ = ["DeviceModel"]
 
-_CONFIG_SIZE, _STATUS = 4096, 0x06
+_STATUS = 0x06
 _DVSECS = ("ims", "no-ims", "absent", "second")
 
 
@@ -79,6 +72,8 @@ class DeviceModel:
         self.option = parse_options(self.common_options | self.options, given)
         self.configure()
         self.lock = make_rlock()
+        self.clock = current_clock()
+        """What the device's time goes by: ``clock.call_later(seconds, action)``, where it waits for something."""
         self._bus: Bus | None = None
         self._actions: deque[tuple[Callable[..., Any], tuple[Any, ...]]] = deque()
         self._after_write, self._before_read = collect(self, "_after_write"), collect(self, "_before_read")
@@ -92,6 +87,11 @@ class DeviceModel:
         self.tables = [self._slot_store(layout) for layout in self.slot_layouts()]
         """Every slot table, in the order of its declaration."""
         self._tables_of = {bar: tuple(t for t in self.tables if t.layout.bar == bar) for bar in range(6)}
+        writer = self._writer = next(kind for kind in type(self).__mro__ if "write" in vars(kind))
+        stored = vars(writer).get("words_are_stored", False)
+        self._word_stores = {bar: tables[0] for bar, tables in self._tables_of.items() if stored and len(tables) == 1}
+        reader = next(kind for kind in type(self).__mro__ if "read" in vars(kind))
+        self._reads_plainly = vars(reader).get("reads_are_plain", False) and type(self).act is DeviceModel.act
         self._watcher = None
         if any(store.fd >= 0 for store in self.tables):
             self._watcher = Watcher(tuple(self.tables), self.lock, self.name)
@@ -108,7 +108,10 @@ class DeviceModel:
 
     def _config_image(self) -> ConfigImage:
         vendor, device = (int(part, 16) for part in self.id.split(":"))
-        builder = ConfigBuilder(vendor, device, class_code=self.class_code, interrupt_pin=self.interrupt_pin)
+        builder = ConfigBuilder(
+            vendor, device, class_code=self.class_code, interrupt_pin=self.interrupt_pin,
+            immediate_readiness=self.immediately_ready,
+        )  # fmt: skip
         for number, bar in self.bars.items():
             builder.bar(number, bar.size, "mem64", prefetchable=bar.prefetchable)
         self.capabilities(builder)
@@ -124,9 +127,23 @@ class DeviceModel:
 
     # --- what a vendor's model uses and overrides ---------------------------------------------------------------------
 
+    immediately_ready: ClassVar[bool] = False
+    """Whether it says that it is ready at once after a reset: Linux' ``pcie_flr`` then does not sleep for 0.1 s."""
     takes_enqcmd: bool = False
     reset_masked: bool = True
     """Whether slots are masked after power-on."""
+    words_are_stored: ClassVar[bool] = True
+    """Whether this class's own ``write`` only stores what is written to slot tables. One that overrides ``write`` and
+    does not look at those says so again, and tables are written faster."""
+    reads_are_plain: ClassVar[bool] = True
+    """Whether this class's own ``read`` does nothing of its own for registers and slot tables. One that overrides
+    ``read`` and does not look at those says so again, and they are read faster."""
+
+    @property
+    def writes_looked_at(self) -> range | None:
+        """Where in BARs of registers the ``write`` of the class that says this does more than store; None: anywhere."""
+        return range(0)
+
     own_defects: ClassVar[tuple[str, ...]] = ()
     """Names that the option ``defect`` takes beside those of slot stores: faults that the subclass shows by itself."""
 
@@ -178,6 +195,7 @@ class DeviceModel:
         return store
 
     def registers(self, bar: int = 0) -> RegisterFile:
+        """The registers of BAR ``bar``, as the model reads and writes them. KeyError for a BAR that has none."""
         return self._files[bar]
 
     def memory(self, bar: int) -> BarMemory:
@@ -190,11 +208,11 @@ class DeviceModel:
         return high << 32 | low & ~0xF
 
     def read_other(self, region: int, offset: int, size: int) -> bytes:
-        """Answer a read of a BAR outside its registers and slots; zeros unless overridden."""
+        """Answer a read of ``size`` bytes at ``offset`` of BAR ``region``, outside its registers and slots: zeros."""
         return bytes(size)
 
     def write_other(self, region: int, offset: int, data: bytes) -> None:
-        """Take a write to a BAR outside its registers and slots; dropped unless overridden."""
+        """Take a write of ``data`` at ``offset`` of BAR ``region``, outside its registers and slots: it is dropped."""
 
     def after(self, action: Callable[..., Any], *arguments: Any) -> None:
         """Run ``action`` once the access under way is answered."""
@@ -207,8 +225,8 @@ class DeviceModel:
 
     def send(self, address: int, data: int) -> None:
         """Write a message: 4 bytes, posted, lost while bus mastering is off (PCIe base spec, "Bus Master Enable")."""
-        bus = self.bus
-        if bus is not None:
+        bus = self._bus
+        if bus is not None and self.config.bus_master:
             bus.write(address, data.to_bytes(4, "little"))
 
     def raise_vector(self, vector: int) -> None:
@@ -247,35 +265,24 @@ class DeviceModel:
     # --- what a mount calls (ModelPort) -------------------------------------------------------------------------------
 
     def attach(self, bus: Bus) -> None:
+        """Give the model its way out; a mount does this once, before any access."""
         self._bus = bus
 
     def device_info(self) -> DeviceInfo:
+        """A PCI function, which can be reset where the option ``flr`` says so."""
         flags = DeviceFlags.PCI | (DeviceFlags.RESET if self.option["flr"] else DeviceFlags(0))
         return DeviceInfo(flags, regions=len(RegionIndex), irqs=len(IrqIndex))
 
     def region_info(self, index: int) -> RegionInfo:
-        readwrite = RegionFlags.READ | RegionFlags.WRITE
-        if index == RegionIndex.CONFIG:
-            return RegionInfo(index, readwrite, _CONFIG_SIZE)
-        if index not in self.bars:
-            return RegionInfo(index, RegionFlags(0), 0)
-        areas = tuple(Area(area.offset, area.size) for area in self.shared_areas() if area.region == index)
-        return RegionInfo(
-            index, readwrite | (RegionFlags.MMAP if areas else RegionFlags(0)), self.bars[index].size, areas=areas
-        )
+        """Size and rights of config space and of the BARs in ``bars``; size 0 elsewhere."""
+        return region_info(index, self.bars, self.shared_areas())
 
     def irq_info(self, index: int) -> IrqInfo:
-        if index == IrqIndex.MSIX and self.msix is not None:
-            return IrqInfo(index, IrqFlags.EVENTFD, self.msix.vectors)
-        if index == IrqIndex.MSI:
-            return IrqInfo(index, IrqFlags.EVENTFD | IrqFlags.NORESIZE, self.msi)
-        if index == IrqIndex.INTX and self.interrupt_pin is not None:
-            return IrqInfo(index, IrqFlags.EVENTFD | IrqFlags.MASKABLE | IrqFlags.AUTOMASKED, 1)
-        if index in (IrqIndex.ERR, IrqIndex.REQ):
-            return IrqInfo(index, IrqFlags.EVENTFD, 1)
-        return IrqInfo(index, IrqFlags(0), 0)
+        """The vectors of ``msix``, ``msi`` and ``interrupt_pin``, and one each of ERR and REQ."""
+        return irq_info(index, self.msix, self.msi, self.interrupt_pin)
 
     def shared_areas(self) -> Sequence[SharedArea]:
+        """Slot tables (option ``map_slots``) and memory (option ``map_memory``) that clients may map."""
         areas = [
             SharedArea(store.layout.bar, store.layout.offset, store.mapped_size, store.fd)
             for store in self.tables
@@ -286,6 +293,11 @@ class DeviceModel:
         return areas
 
     def read(self, region: int, offset: int, size: int) -> bytes:
+        """Answer a read of ``size`` bytes at ``offset`` of ``region``; the register's ``on_read`` hook runs before.
+
+        Config space, slot tables, registers and memory answer for themselves, ``read_other`` for the rest. All ones
+        while the function sleeps in D3hot.
+        """
         if region == RegionIndex.CONFIG:
             return self.config.load(offset, size)
         if self.config.asleep:
@@ -308,6 +320,10 @@ class DeviceModel:
         return any(file.place(byte) is not None for byte in range(offset, offset + min(size, 64)))
 
     def write(self, region: int, offset: int, data: bytes) -> None:
+        """Take a write of ``data`` at ``offset`` of ``region``.
+
+        Hooks of the registers that it touches run in ``act``.
+        """
         if region == RegionIndex.CONFIG:
             self.config.store(offset, data)
             return
@@ -316,13 +332,19 @@ class DeviceModel:
         for store in self._tables_of.get(region, ()):
             if store.covers(offset):
                 for index in store.take(offset, data):
-                    self.after(store.discharge, index)
+                    if index in store.pending:
+                        self.after(store.discharge, index)
                 return
         file = self._files.get(region)
         if file is None:
             self._memories[region].store(offset, data)
             return
-        touched = file.store(offset, data)
+        whole = file.store_whole(offset, data)
+        if whole is not None and whole[0].register not in self._after_write:
+            return
+        touched = (
+            file.store(offset, data) if whole is None else [(whole[0], RegisterValue.of(whole[0].register, whole[1]))]
+        )
         for place, value in touched:
             hook = self._after_write.get(place.register)
             if hook is not None:
@@ -330,7 +352,29 @@ class DeviceModel:
         if not touched:
             self.write_other(region, offset, data)
 
+    def write_words(self, region: int, writes: Sequence[tuple[int, bytes]]) -> int:
+        """Take the first of ``writes``, as ``write`` does, that set off nothing. How many those were, perhaps none."""
+        store = self._word_stores.get(region)
+        return 0 if store is None or self.config.asleep else store.take_words(writes)
+
+    def plain_access(self, region: int, excluded: range) -> PlainAccess | None:
+        """What of BAR ``region`` can be read and written without this model's methods; None where that is nothing.
+
+        ``excluded``: offsets that the mount answers by itself.
+        """
+        if not self._reads_plainly or self._watcher is not None or {"read", "write", "act"} & vars(self).keys():
+            return None
+        tables = self._tables_of.get(region, ())
+        shown = tables[0] if len(tables) == 1 and tables[0].reads_plainly else None
+        stored, file = self._word_stores.get(region), self._files.get(region)
+        if tables and shown is None:
+            file = None  # a table may lie over registers
+        hooks, declared = (self._before_read, self._after_write), "writes_looked_at" in vars(self._writer)
+        at = self.writes_looked_at if declared else None
+        return PlainAccess(self.lock, self._actions, self.config, file, hooks, shown, stored, excluded, at)
+
     def act(self) -> None:
+        """Run the hooks that the accesses so far have set off, and what these set off, until nothing is left."""
         if self._actions:
             with uninterrupted():  # a device goes on, whatever is pressed on the keyboard of its driver
                 while self._actions:
@@ -340,6 +384,7 @@ class DeviceModel:
             self._watcher.wake()
 
     def close(self) -> None:
+        """Use the bus no more, and free threads and shared memory."""
         self._bus = None
         if self._watcher is not None:
             self._watcher.close()

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from vfio_ims.errors import UsageError
@@ -50,8 +51,8 @@ class View:
         found = self._whole.get(at)
         if found is None or found[0].register is not register:
             raise self._stranger(at)
-        number = register.value(value, **fields) if fields else value
-        self._bytes[at : at + register.size] = int(number).to_bytes(register.size, "little")
+        number = register.put(int(value), fields) if fields else int(value)
+        self._bytes[at : at + register.size] = number.to_bytes(register.size, "little")
 
     def update(self, register: Register, **fields: int) -> None:
         self.set(register, self.get(register), **fields)
@@ -69,6 +70,46 @@ class RegisterFile(View):
         self._places: dict[int, Place] = {}
         self._declare(block, 0, None)
         self.reset()
+
+    @property
+    def memory(self) -> bytearray:
+        """The bytes themselves, never replaced."""
+        return self._bytes
+
+    def plain_places(self, width: int, hooked: Collection[Register]) -> list[int]:
+        """Where ``width`` bytes can be read as they are: aligned, of one register without write-only bits.
+
+        None in a register of ``hooked``.
+        """
+        return [
+            at
+            for start, (place, size, _, _, hidden) in self._whole.items()
+            if not hidden and place.register not in hooked
+            for at in range(start, start + size - width + 1, width)
+            if not at % width
+        ]
+
+    def plain_put(self, at: int, width: int, hooked: Collection[Register]) -> tuple[int, int] | None:
+        """The bits that a write of ``width`` bytes at ``at`` changes and those that a 1 clears, within one register.
+
+        None where that is of a register of ``hooked``, or of none.
+        """
+        place = self._places.get(at)
+        if place is None or place.register in hooked or at % width or place.offset + place.register.size < at + width:
+            return None
+        changes, clears = (int.from_bytes(of[at : at + width], "little") for of in (self._changes, self._clears))
+        return changes, clears
+
+    def store_whole(self, offset: int, data: bytes) -> tuple[Place, int] | None:
+        """Take a write of one whole register, as nearly all are: the register and the number. None for another."""
+        whole = self._whole.get(offset)
+        if whole is None or whole[1] != len(data):
+            return None
+        place, size, changes, clears, _ = whole
+        number, old = int.from_bytes(data, "little"), int.from_bytes(self._bytes[offset : offset + size], "little")
+        new = (old & ~changes | number & changes) & ~(number & clears)
+        self._bytes[offset : offset + size] = new.to_bytes(size, "little")
+        return place, number
 
     def _declare(self, block: type[Block], base: int, row: int | None) -> None:
         for register in block.registers.values():
@@ -116,17 +157,14 @@ class RegisterFile(View):
         Returns the registers it touched, with the value written to each (bytes that the write left out are the
         register's own).
         """
-        whole = self._whole.get(offset)
-        if whole is not None and whole[1] == len(data):  # as nearly all writes are
-            place, size, changes, clears, _ = whole
-            number, old = int.from_bytes(data, "little"), int.from_bytes(self._bytes[offset : offset + size], "little")
-            new = (old & ~changes | number & changes) & ~(number & clears)
-            self._bytes[offset : offset + size] = new.to_bytes(size, "little")
-            return [(place, RegisterValue.of(place.register, number))]
+        whole = self.store_whole(offset, data)
+        if whole is not None:
+            return [(whole[0], RegisterValue.of(whole[0].register, whole[1]))]
         return self._store_part(offset, data)
 
     def _store_part(self, offset: int, data: bytes) -> list[tuple[Place, RegisterValue]]:
         touched: list[tuple[Place, RegisterValue]] = []
+        kinds = self._bytes, self._changes, self._clears
         end = offset + len(data)
         at = offset
         while at < end:
@@ -139,8 +177,11 @@ class RegisterFile(View):
             written = bytearray(self._bytes[place.offset : place.offset + place.register.size])
             written[at - place.offset : stop - place.offset] = data[at - offset : stop - offset]
             touched.append((place, RegisterValue.of(place.register, int.from_bytes(written, "little"))))
-            for byte in range(at, stop):
-                new, change = data[byte - offset], self._changes[byte]
-                self._bytes[byte] = (self._bytes[byte] & ~change | new & change) & ~(new & self._clears[byte])
+            new, old, changes, clears = (
+                int.from_bytes(part, "little")
+                for part in (data[at - offset : stop - offset], *(of[at:stop] for of in kinds))
+            )
+            kept = (old & ~changes | new & changes) & ~(new & clears)
+            self._bytes[at:stop] = kept.to_bytes(stop - at, "little")
             at = stop
         return touched

@@ -5,11 +5,14 @@ from __future__ import annotations
 
 import mmap
 import os
-from collections.abc import Callable
+import sys
+from array import array
+from collections.abc import Callable, Sequence
 from struct import Struct
 
 from vfio_ims.errors import UsageError
 from vfio_ims.messages import FireStatus, Slot
+from vfio_ims.models.row_plans import RowPlans
 from vfio_ims.models.slot_beside import Beside
 from vfio_ims.native.access import change
 from vfio_ims.native.memory import address_of, sealed_file
@@ -18,6 +21,8 @@ from vfio_ims.registers import SlotLayout
 __all__ = ["SlotStore"]
 
 _WORD, _HALF = Struct("<I"), Struct("<H")
+_MOST_DECODED = 4096
+_ALL_KEPT = 0xFFFF_FFFF, 0
 _IS = [[bytes(byte >> bit & 1 == value for byte in range(256)) for bit in range(8)] for value in (0, 1)]
 """By value and bit: for each byte 1 where the bit has the value."""
 
@@ -54,11 +59,15 @@ class SlotStore:
         """Where the table is in its BAR."""
         self.pending: set[int] = set()
         self._held = bytearray(layout.count)  # the same: a byte 1 for each
-        self._decoded: dict[int, tuple[bytes, tuple[int, int, int], Slot]] = {}
+        self._decoded: dict[object, Slot] = {}
+        self._has_pasid = layout.has_pasid
         self.beside = Beside(layout, self.pending, self._unset_pending, reset_masked=reset_masked)
         beyond = self.beside.places or layout.limits.one_address or self._packed or layout.drops_pending
         if shared and beyond:
             why = "its slot table is more than a plain array of entries, each with its own address"
+            raise UsageError("offer a model's slots for mapping", why=why, hint="map_slots=no")
+        if shared and layout.offset % mmap.PAGESIZE:
+            why = f"its slot table begins at {layout.offset:#x}, within a page of this machine ({mmap.PAGESIZE:#x})"
             raise UsageError("offer a model's slots for mapping", why=why, hint="map_slots=no")
         self.fd, self._address = -1, 0  # both set where the table is shared
         self._memory: bytearray | mmap.mmap
@@ -77,7 +86,21 @@ class SlotStore:
         self._words = {at for at in (layout.low, layout.high, layout.data) if at is not None}
         self._whole = not self._packed and not layout.limits.one_address
         self._plain = self._whole and self._dense and not self.beside.places
+        self.reads_plainly = self._plain and self.fd < 0 and type(self).load is SlotStore.load
+        """Whether a read gives the bytes as they are, and does nothing else."""
+        self._quick = type(self) is SlotStore and self._plain and self.fd < 0 and not layout.drops_pending
+        self.words_in_order = memoryview(self._memory).cast("I") if self._quick and not layout.size % 4 else None
+        """The table as words of this machine, where they are only stored (``store_plain``)."""
+        self._rules = {at: self._limited.get(at, (0xFFFF_FFFF, 0)) for at in self._words}
+        if layout.control is not None:
+            self._rules[layout.control] = (self._kept, self._pending_bit(0))
+        self._plans = RowPlans(self._rules, self._stride)
         self.reset()
+
+    @property
+    def memory(self) -> bytearray | mmap.mmap:
+        """The bytes of the table, never replaced."""
+        return self._memory
 
     @property
     def mapped_size(self) -> int:
@@ -119,15 +142,20 @@ class SlotStore:
 
     def slot(self, index: int) -> Slot:
         """The entry decoded; as long as its bytes are the same, the same object."""
-        base = index * self.layout.stride
-        entry = bytes(self._memory[base : base + self.layout.stride])
-        known, state = self._decoded.get(index), self.beside.state(index)
-        if known is None or known[0] != entry or known[1] != state:
-            decoded = self.layout.decode(*self.words(index), masked=bool(state[2]))
+        base = index * self._stride
+        entry: object = bytes(self._memory[base : base + self._stride])
+        if not self._plain:
+            entry = entry, self.beside.state(index)
+        known = self._decoded.get(entry)
+        if known is None:
+            masked = bool(self.beside.state(index)[2])
+            known = self.layout.decode(*self.words(index), masked=masked)
             if self.fd >= 0:  # a client's stores to the mapping were not seen
-                decoded = decoded.with_message(self.layout.limits.kept(decoded.message))
-            known = self._decoded[index] = (entry, state, decoded)
-        return known[2]
+                known = known.with_message(self.layout.limits.kept(known.message))
+            if len(self._decoded) > _MOST_DECODED:
+                self._decoded.clear()
+            self._decoded[entry] = known
+        return known
 
     def covers(self, offset: int) -> bool:
         """Whether ``offset`` in the BAR is the table's: in an entry, or in a register beside them."""
@@ -208,6 +236,65 @@ class SlotStore:
         self._memory[offset : offset + 4] = data
         return []
 
+    def take_words(self, writes: Sequence[tuple[int, bytes]]) -> int:
+        """Writes by the client, offsets in the BAR, as ``take`` does each. How many of the first of them were taken.
+
+        Only whole words of a plain table, none while an entry is pending: those have nothing to do afterwards.
+        """
+        if not self._quick or self.pending:
+            return 0
+        memory, rules, stride, start, size = self._memory, self._rules, self._stride, self.span.start, len(self.span)
+        unpack, pack_into = _WORD.unpack, _WORD.pack_into
+        for taken, (offset, data) in enumerate(writes):
+            at = offset - start
+            if at & 3 or len(data) != 4 or not 0 <= at < size:
+                return taken
+            rule = rules.get(at % stride)
+            if rule is not None:
+                pack_into(memory, at, unpack(data)[0] & rule[0] | rule[1])
+        return len(writes)
+
+    def store_plain(self, at: int, value: int) -> bool:
+        """A write of the word ``at`` bytes from the table's start, aligned. False: it may set something off."""
+        if not self._quick or self.pending:
+            return False
+        rule = self._rules.get(at % self._stride)
+        if rule is not None:
+            _WORD.pack_into(self._memory, at, value & rule[0] | rule[1])
+        return True
+
+    def store_rows(self, rows: Sequence[int], steps: Sequence[tuple[int, int]], cells: memoryview) -> bool:
+        """Write words of ``rows``: for each of ``steps`` the word at its place of a row from its place in ``cells``.
+
+        ``cells``: native words, as many for each row. False: it may set something off, or a row is outside.
+        """
+        words = self.words_in_order
+        if words is None or self.pending or sys.byteorder != "little":
+            return False
+        count, size = len(rows), self._stride // 4
+        if not count or self._stride % 4 or min(rows) < 0 or max(rows) >= self.layout.count:
+            return False
+        plan = self._plans.of(tuple(steps))
+        if plan is None:
+            return False
+        first = rows[0]
+        if count == 1:
+            for place, source, kept, fixed in plan:
+                words[first * size + place] = cells[source] & kept | fixed
+            return True
+        per_row = len(cells) // count
+        together = list(rows) == list(range(first, first + count))
+        for place, source, kept, fixed in plan:
+            column = cells[source::per_row]
+            if (kept, fixed) != _ALL_KEPT:
+                column = memoryview(array("I", [word & kept | fixed for word in column]))
+            if together:
+                words[first * size + place : (first + count) * size : size] = column
+            else:
+                for row, word in zip(rows, column, strict=True):
+                    words[row * size + place] = word
+        return True
+
     def _store_packed(self, offset: int, data: bytes) -> None:
         mask = (1 << self.layout.limits.data_bits) - 1
         end = min(offset + len(data), self.layout.size)
@@ -218,7 +305,7 @@ class SlotStore:
     def fire(self, index: int, pasid: int | None = None) -> FireStatus:
         """The device raises slot ``index`` for work tagged ``pasid``."""
         slot = self.slot(index)
-        if not slot.ignore and self.layout.has_pasid and slot.pasid != pasid:
+        if self._has_pasid and slot.pasid != pasid and not slot.ignore:
             return FireStatus.REFUSED
         if slot.masked:
             self._set_pending(index)
@@ -299,6 +386,7 @@ class SlotStore:
             self._memory[at : at + 4] = _WORD.pack(control)
 
     def close(self) -> None:
+        """Free the shared memory of the table; the descriptor is closed."""
         self._address = 0
         if isinstance(self._memory, mmap.mmap):
             self._memory.close()

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from vfio_ims.models.register_file import Place, RegisterFile, View
 from vfio_ims.registers import Block, Register, RegisterValue, Repeat
 
@@ -76,6 +78,23 @@ class SparseRegisterFile(RegisterFile):
     def reset(self) -> None:
         self._values.clear()
 
+    def plain_places(self, width: int, hooked: Collection[Register]) -> list[int]:
+        return []  # their values are not kept as bytes
+
+    def plain_put(self, at: int, width: int, hooked: Collection[Register]) -> tuple[int, int] | None:
+        return None
+
+    def store_whole(self, offset: int, data: bytes) -> tuple[Place, int] | None:
+        place = self._at.get(offset)
+        if place is None or place.register.size != len(data):
+            return None
+        register, number = place.register, int.from_bytes(data, "little")
+        if register.access == "rw" and not register.fields:
+            self._values[offset] = number
+        else:
+            self._put(place, number, -1)
+        return place, number
+
     def place(self, offset: int) -> Place | None:
         found = self._at.get(offset)
         if found is not None:
@@ -102,14 +121,9 @@ class SparseRegisterFile(RegisterFile):
         return self._values.get(place.offset, register.reset) & ~register.mask("wo")
 
     def store(self, offset: int, data: bytes) -> list[tuple[Place, RegisterValue]]:
-        whole = self._at.get(offset)
-        if whole is not None and whole.register.size == len(data):  # as nearly all writes are
-            register, number = whole.register, int.from_bytes(data, "little")
-            if register.access == "rw" and not register.fields:
-                self._values[offset] = number
-            else:
-                self._put(whole, number, -1)
-            return [(whole, RegisterValue.of(register, number))]
+        whole = self.store_whole(offset, data)
+        if whole is not None:
+            return [(whole[0], RegisterValue.of(whole[0].register, whole[1]))]
         touched: list[tuple[Place, RegisterValue]] = []
         end, at = offset + len(data), offset
         while at < end:

@@ -10,6 +10,7 @@ from typing import ClassVar
 from vfio_ims.messages import FireStatus
 from vfio_ims.models.contexts import Contexts
 from vfio_ims.models.model import DeviceModel
+from vfio_ims.models.plain import PlainAccess
 from vfio_ims.registers import Doorbell, SlotLayout, Store
 
 __all__ = ["StoreModel"]
@@ -23,6 +24,7 @@ class StoreModel(DeviceModel):
     """
 
     store: ClassVar[Store]
+    reads_are_plain = True
 
     def __init__(self, name: str = "", **given: str | int | bool) -> None:
         self.armed: set[int] = set()
@@ -51,10 +53,19 @@ class StoreModel(DeviceModel):
         return FireStatus.REFUSED
 
     def read(self, region: int, offset: int, size: int) -> bytes:
+        """Answer a read of ``size`` bytes at ``offset`` of ``region``.
+
+        The context's registers come before those of the model.
+        """
         own = None if self.contexts is None or self.config.asleep else self.contexts.read(region, offset, size)
         return super().read(region, offset, size) if own is None else own
 
+    def plain_access(self, region: int, excluded: range) -> PlainAccess | None:
+        """As every model's, where no context is declared: the registers of one come first."""
+        return None if self.contexts is not None else super().plain_access(region, excluded)
+
     def write(self, region: int, offset: int, data: bytes) -> None:
+        """Take a write of ``data`` at ``offset`` of ``region``; a store's doorbells in it are answered in ``act``."""
         super().write(region, offset, data)
         if self.config.asleep or not 0 <= region < 6:
             return

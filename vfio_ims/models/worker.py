@@ -22,6 +22,10 @@ class Worker:
         self._guard = make_lock()
 
     def submit(self, job: Callable[[], None]) -> None:
+        """Run ``job`` behind those that were submitted before.
+
+        What it raises ends the thread, so a job handles its errors.
+        """
         with self._guard:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)

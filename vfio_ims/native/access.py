@@ -28,7 +28,6 @@ __all__ = [
     "load",
     "poll_any",
     "poll_memory",
-    "run_length",
     "scatter",
     "store",
 ]
@@ -149,10 +148,14 @@ def collect(first: int, step: int, count: int, timeout: float) -> bytearray:
 
     After ``timeout`` seconds only those before the first that still is 0. For arrays of completion records.
     """
-    if watch.by is not None:
-        with watch.by.looking():
-            return _collect(first, step, count, timeout)
-    return _collect(first, step, count, timeout)
+    if watch.by is None:
+        ffi, lib = native()
+        out = bytearray(count)
+        if lib.memory_collect(first, step, count, 0, ffi.from_buffer(out)) == count:
+            return out
+        return _collect(first, step, count, timeout)
+    with watch.by.looking():
+        return _collect(first, step, count, timeout)
 
 
 def _collect(first: int, step: int, count: int, timeout: float) -> bytearray:
@@ -160,21 +163,11 @@ def _collect(first: int, step: int, count: int, timeout: float) -> bytearray:
     out = bytearray(count)
     place = ffi.from_buffer(out)
     done = lib.memory_collect(first, step, count, 0, place)
-    if done < count:
-        deadline = time.monotonic() + timeout
-        while done < count and (left := deadline - time.monotonic()) > 0:
-            slice_ns = int(min(left, _SLICE) * 1e9)
-            done += lib.memory_collect(first + done * step, step, count - done, slice_ns, place + done)
-        return out[:done]
-    return out
-
-
-def run_length(first: int, step: int, count: int, mask: int, expected: int) -> int:
-    """How many of ``count`` bytes, ``step`` apart, have ``expected`` under ``mask``, up to the first that has not.
-
-    For rings whose entries say by a bit that they are new. Later loads come after. Never waits.
-    """
-    return native().lib.memory_run(first, step, count, mask, expected)
+    deadline = time.monotonic() + timeout
+    while done < count and (left := deadline - time.monotonic()) > 0:
+        slice_ns = int(min(left, _SLICE) * 1e9)
+        done += lib.memory_collect(first + done * step, step, count - done, slice_ns, place + done)
+    return out if done == count else out[:done]
 
 
 def scatter(rows: Buffer, at: int, step: int, values: Buffer, width: int) -> bool:

@@ -24,7 +24,7 @@ _HERE = Path(__file__).resolve().parent
 _STAMP: dict[str, Any] = runpy.run_path(str(_HERE / "build_stamp.py"))
 
 # What C has for itself and Python has no use for.
-_INTERNAL_HEADERS = {"clock.h", "fault.h", "mmio.h", "window_private.h"}
+_INTERNAL_HEADERS = {"clock.h", "fault.h", "mmio.h", "store64.h", "window_private.h"}
 
 compile_flags = ["-std=c11", "-D_GNU_SOURCE", "-O2", "-Wall", "-Wextra", "-fvisibility=hidden"]
 
@@ -64,7 +64,10 @@ class BuildNative(build_ext):
             extension.depends = [os.path.relpath(path) for path in _STAMP["sources"](".h")]
             extension.include_dirs = [os.path.relpath(_HERE)]
             extension.extra_compile_args = compile_flags
-            extension.extra_link_args = ["-pthread"]
+            extension.extra_link_args = [
+                "-pthread",
+                "-Wl,--strip-all",
+            ]  # Python's own flags have -g
         super().build_extensions()
 
     def _check_tools(self) -> None:

@@ -28,6 +28,9 @@ int poller_nudge(struct poller *p);
  * sleepers where there are some. Until the caller clears *poller_taken() the next call, with the same arrays, returns
  * the same: who breaks off in between loses nothing. Does not wait. */
 int poller_take(struct poller *p, int most, int64_t *tokens, uint64_t *counts);
+/* The same for who comes again while the epoll's descriptor is readable. One that has had events by itself the last
+ * times is read without asking the epoll: others that have some then wait for several turns at most. */
+int poller_take_some(struct poller *p, int most, int64_t *tokens, uint64_t *counts);
 int32_t *poller_taken(struct poller *p);
 /* Changes with every wake. Read it before looking for what a wake would report. */
 uint32_t poller_epoch(struct poller *p);

@@ -6,11 +6,13 @@ from __future__ import annotations
 import array
 import contextlib
 import errno
+import functools
 import os
 import select
+import threading
 import time
 import weakref
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from vfio_ims.errors import UsageError
@@ -19,7 +21,8 @@ from vfio_ims.lifetime import Owner
 from vfio_ims.locks import make_lock
 from vfio_ims.native.descriptor import Descriptor
 from vfio_ims.native.failure import failed
-from vfio_ims.native.lib import CData, native
+from vfio_ims.native.lib import CData, calls, native
+from vfio_ims.native.watch import watch
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer as Buffer
@@ -188,6 +191,19 @@ class Poller(Owner):
             return [(keys[token], counts[0])] if token in keys else [_REMOVED]
         drained = zip(self._unpack(tokens, found), self._unpack(counts, found), strict=True)
         return [(keys[token], count) if token in keys else _REMOVED for token, count in drained]
+
+    def reader(
+        self, sinks: dict[int, Callable[[int], None]], lock: threading.RLock, drain: Callable[[], None]
+    ) -> tuple[Callable[[tuple[object, ...], object], object], tuple[object, ...]]:
+        """A function for a loop's ``add_reader``, and its first argument, before the loop.
+
+        It gives the count of one event to its sink, in C; where there is not exactly one it calls ``drain``. ``sinks``
+        has the sinks by key; ``lock`` is held while one is called. What a sink raises is raised, and the descriptor is
+        readable again.
+        """
+        address = functools.partial(native().ffi.cast, "uintptr_t")
+        pointers = (int(address(pointer)) for pointer in (self._handle, *self._room))
+        return calls().drain_one, (*pointers, self._keys, sinks, watch, "by", lock.acquire, lock.release, drain)
 
     def acknowledge(self) -> None:
         """What ``take`` returned last has been dealt with."""

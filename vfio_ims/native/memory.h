@@ -33,7 +33,5 @@ uint64_t memory_poll_any(const uint64_t *addresses, uint64_t count, uint32_t wid
 int memory_scatter(void *to, uint64_t step, const void *values, uint32_t width, uint64_t count);
 /* Wait until the byte at first + i * step is not 0, for each i in order, and copy them. How many came in time. */
 uint64_t memory_collect(uint64_t first, uint64_t step, uint64_t count, int64_t timeout_ns, uint8_t *out);
-/* How many of the bytes at first + i * step, in order, have the value `expected` under `mask`. Never waits. */
-uint64_t memory_run(uint64_t first, uint64_t step, uint64_t count, uint8_t mask, uint8_t expected);
 
 #endif

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from vfio_ims.counted import counted
@@ -59,6 +59,15 @@ class RowColumns:
         """Counter ``number`` holds ``first``, ``first + step`` and so on: their low bytes."""
         column = self._counters[number]
         column.first, column.step = first, step
+
+    def row(self, number: int) -> Iterator[tuple[int, bytes]]:
+        """What row ``number`` has in its columns: each one's offset and bytes."""
+        ffi = native().ffi
+        for (column, width), data in zip(self._values, self._held, strict=True):
+            yield column.at, ffi.buffer(data)[number * width : (number + 1) * width]
+        for column in self._counters:
+            value = column.first + number * column.step & (1 << 8 * column.width) - 1
+            yield column.at, value.to_bytes(column.width, "little")
 
     @property
     def filled(self) -> bool:

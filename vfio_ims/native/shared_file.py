@@ -42,6 +42,13 @@ class SharedFile:
     def __len__(self) -> int:
         return len(self._view)
 
+    @property
+    def address(self) -> int:
+        """Where it is mapped in this process."""
+        ffi, _ = native()
+        with ffi.from_buffer(self._view) as start:
+            return int(ffi.cast("uintptr_t", start))
+
     def view(self, offset: int, size: int) -> memoryview:
         """The memory itself. Touching what the owner has cut off kills this process: only where it is ``sealed``."""
         return self._view[offset : offset + size]

@@ -13,7 +13,8 @@ enum access_status {
     ACCESS_FORKED = -6,      /* the window belongs to the parent of this forked process */
     ACCESS_GONE = -7,        /* the access raised SIGBUS */
     ACCESS_UNSUPPORTED = -8, /* this CPU has no such instruction */
-    ACCESS_INVALID = -9      /* arguments that contradict each other */
+    ACCESS_INVALID = -9,     /* arguments that contradict each other */
+    ACCESS_BUSY = -10        /* what was begun is still under way */
 };
 
 #endif

@@ -88,6 +88,11 @@ void window_guard(struct window *w, uint64_t start, uint64_t end)
     w->guard_end = end;
 }
 
+void window_divert(struct window *w, int diverted)
+{
+    atomic_store(&w->diverted, diverted != 0);
+}
+
 void window_close(struct window *w)
 {
     if (w->forks != fault_forks)

@@ -15,6 +15,8 @@ void window_free(struct window *w);
 int window_map(struct window *w, uint64_t at, uint64_t size, int fd, uint64_t file_offset, int writable);
 /* Refuse writes that meet [start, end). */
 void window_guard(struct window *w, uint64_t start, uint64_t end);
+/* Whether accesses go elsewhere, in Python: row_plan_again() leaves them alone then. */
+void window_divert(struct window *w, int diverted);
 /* Take the mappings away; waits until accesses of other threads have left. */
 void window_close(struct window *w);
 /* 1 if every byte of the range can be read through a mapping. */

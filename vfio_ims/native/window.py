@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from vfio_ims.errors import ClosedError, UsageError, VfioImsError
 from vfio_ims.lifetime import Owner
 from vfio_ims.native.bulk import BulkAccess
-from vfio_ims.native.lib import CData, native
+from vfio_ims.native.lib import CData, calls, native
 from vfio_ims.native.outcome import refusal
 from vfio_ims.native.trap import Trap
 
@@ -49,6 +49,7 @@ class MappedWindow(BulkAccess, Owner):
     """
 
     __slots__ = (
+        "_address",
         "_c_read8",
         "_c_read16",
         "_c_read32",
@@ -58,6 +59,7 @@ class MappedWindow(BulkAccess, Owner):
         "_c_write16",
         "_c_write32",
         "_c_write64",
+        "_c_write_table",
         "_handle",
         "_parented",
         "_size",
@@ -83,6 +85,7 @@ class MappedWindow(BulkAccess, Owner):
             raise UsageError(f"reserve {size:#x} bytes of addresses", device=label, errno=ffi.errno)
         # The handle's own memory outlives the mapping, so that a late access finds "closed" in it.
         self._handle: CData = ffi.gc(handle, lib.window_free)
+        self._address, self._c_write_table = int(ffi.cast("uintptr_t", handle)), calls().write_table
         self._size, self._trap = size, trap
         self._call_compiled()
         for piece in pieces:
@@ -101,12 +104,18 @@ class MappedWindow(BulkAccess, Owner):
         self._c_write32, self._c_write64 = lib.window_write32, lib.window_write64
         self._c_status, self._taker = lib.window_status, None
 
+    @property
+    def taker(self) -> Window | None:
+        """What every access goes to; None: this window itself."""
+        return self._taker
+
     def divert(self, taker: Window | None) -> None:
         """Let every access go to ``taker``, through methods that callers already hold too; None: no longer.
 
         ``undiverted()`` is what ``taker`` makes its own accesses with. A window that is not diverted pays nothing for
         it, but for one test in what moves many values.
         """
+        native().lib.window_divert(self._handle, taker is not None)
         self._call_compiled()
         if taker is None:
             return
@@ -129,6 +138,11 @@ class MappedWindow(BulkAccess, Owner):
         error = -native().lib.window_map(self._handle, *where)
         if error:
             raise failed(error, f"map {piece.size:#x} bytes at {piece.offset:#x}", label)
+
+    @property
+    def handle(self) -> CData:
+        """The compiled window, for compiled calls of others; accesses with it go through no ``taker``."""
+        return self._handle
 
     @property
     def size(self) -> int:
@@ -277,7 +291,7 @@ class _Undiverted(MappedWindow):
     def __init__(self, original: MappedWindow) -> None:
         self._original, self._handle = original, original._handle
         self._size, self._trap, self._parented = original._size, original._trap, True
-        self.label = original.label
+        self.label, self._address, self._c_write_table = original.label, original._address, original._c_write_table
         self._call_compiled()
 
     def check_open(self, operation: str) -> None:

@@ -5,40 +5,8 @@
 #include "clock.h"
 #include "cpu.h"
 #include "mmio.h"
+#include "store64.h"
 #include "window_private.h"
-
-#if defined(__x86_64__)
-/* MOVDIR64B rax, [rdx] spelled out, so that any compiler takes it. */
-static inline void direct_store64(void *to, const void *from)
-{
-    __asm__ volatile(".byte 0x66, 0x0f, 0x38, 0xf8, 0x02" ::"a"(to), "d"(from) : "memory");
-}
-#elif defined(__aarch64__)
-/* ST64B x0, [x8], which stores x0 to x7, spelled out likewise (Arm ARM DDI 0487, C6.2 "ST64B"). */
-static inline void direct_store64(void *to, const void *from)
-{
-    uint64_t word[8];
-
-    memcpy(word, from, sizeof word);
-    register uint64_t x0 __asm__("x0") = word[0], x1 __asm__("x1") = word[1], x2 __asm__("x2") = word[2];
-    register uint64_t x3 __asm__("x3") = word[3], x4 __asm__("x4") = word[4], x5 __asm__("x5") = word[5];
-    register uint64_t x6 __asm__("x6") = word[6], x7 __asm__("x7") = word[7];
-    register void *x8 __asm__("x8") = to;
-    __asm__ volatile(".inst 0xf83f9100"
-                     ::"r"(x0), "r"(x1), "r"(x2), "r"(x3), "r"(x4), "r"(x5), "r"(x6), "r"(x7), "r"(x8)
-                     : "memory");
-}
-#endif
-
-static inline void store_in_pieces(uint8_t *to, const uint8_t *from)
-{
-    uint64_t word;
-
-    for (int i = 0; i < 8; i++) {
-        memcpy(&word, from + 8 * i, sizeof word); /* the caller's buffer: of any alignment */
-        mmio_store64(to + 8 * i, word);
-    }
-}
 
 LOOP void store_descriptors(uint8_t *portal, const uint8_t *data, uint64_t count, uint64_t stride, uint64_t span,
                               int pieces)
@@ -110,72 +78,117 @@ struct rows {
 };
 
 /* The rows of a block, word by word: the n-th word of row i is at from[n] + 8 * i. What fills a whole word is read
- * where the caller has it, the rest is laid out here: a row is then eight loads and eight stores, whatever it holds. */
+ * where the caller has it, the rest is laid out here: a row is then eight loads and eight stores, whatever it holds.
+ * Only whole words are laid out, since a load of a word waits for narrower stores to it. */
 struct words {
     const uint8_t *from[8];
+    uint64_t base[8];  /* the pattern */
+    int narrow;        /* words 0, 5, 6 and 7 are the pattern's in all rows: they stay in registers */
+    int counted;       /* then: word 1 is counter and nothing else, and */
+    int sized;         /* the lower half of word 4 is a column of values, the upper half the pattern's: neither is laid out */
+    uint64_t first, step;
+    const uint8_t *sizes;
     uint64_t own[8][BLOCK];
 };
 
-static void lay_pattern(struct words *words, const uint8_t *pattern, uint64_t rows)
+/* Whether a word's only column has `width` bytes from its first on, and is one of values, or a counter. */
+static int alone(const struct row_column *columns, uint32_t column_count, uint32_t word, uint32_t width, int values)
 {
+    int found = 0;
+
+    for (uint32_t c = 0; c < column_count; c++)
+        if (columns[c].at / 8 == word) {
+            if (found || columns[c].at % 8 || columns[c].width != width || (columns[c].data != NULL) != values)
+                return 0;
+            found = 1;
+        }
+    return found;
+}
+
+static void lay_pattern(struct words *words, const uint8_t *pattern, uint64_t rows, const struct row_column *columns,
+                        uint32_t column_count)
+{
+    int used = 0;
+
+    for (uint32_t c = 0; c < column_count; c++)
+        used |= 1 << columns[c].at / 8;
+    words->narrow = !(used & 0xe1);
+    words->counted = words->narrow && alone(columns, column_count, 1, 8, 0);
+    words->sized = words->narrow && alone(columns, column_count, 4, 4, 1);
     for (int n = 0; n < 8; n++) {
-        uint64_t word;
-        memcpy(&word, pattern + 8 * n, 8);
-        for (uint64_t i = 0; i < rows; i++)
-            words->own[n][i] = word;
+        memcpy(&words->base[n], pattern + 8 * n, 8);
         words->from[n] = (const uint8_t *)words->own[n];
+        if (!(used >> n & 1) && (!words->narrow || (0x1e >> n & 1)))
+            for (uint64_t i = 0; i < rows; i++)
+                words->own[n][i] = words->base[n];
     }
 }
 
-#define LAY(type, value)                            \
-    for (uint64_t i = 0; i < rows; i++) {           \
-        type one = (type)(value);                   \
-        memcpy(to + 8 * i, &one, sizeof one);       \
-    }                                               \
+/* A column's values in the bits from `shift` on of words that have `rest` in the others; of those that were laid
+ * before where it is not the word's first column. */
+#define LAY(type, value)                                                                    \
+    if (first)                                                                              \
+        for (uint64_t i = 0; i < rows; i++)                                                 \
+            to[i] = rest | (uint64_t)(type)(value) << shift;                                \
+    else                                                                                    \
+        for (uint64_t i = 0; i < rows; i++)                                                 \
+            to[i] = (to[i] & ~mask) | (uint64_t)(type)(value) << shift;                     \
     break
-#define LAY_COUNTER(type) LAY(type, first + i * c->step)
-#define LAY_VALUES(type)                                        \
-    for (uint64_t i = 0; i < rows; i++)                         \
-        memcpy(to + 8 * i, data + i * sizeof(type), sizeof(type)); \
-    break
 
-static void lay_counter(uint8_t *to, const struct row_column *c, uint64_t start, uint64_t rows)
+static void lay_narrow(uint64_t *to, uint64_t base, const struct row_column *c, const uint8_t *data, uint64_t start,
+                       uint64_t rows, int first)
 {
-    uint64_t first = c->first + start * c->step;
+    uint64_t counted = c->first + start * c->step, step = c->step;
+    uint32_t shift = c->at % 8 * 8;
+    uint64_t mask = (UINT64_MAX >> (64 - 8 * c->width)) << shift, rest = base & ~mask;
+    uint8_t byte;
+    uint16_t half;
+    uint32_t word;
 
-    switch (c->width) {
+    switch (data ? c->width : c->width + 8) {
     case 1:
-        LAY_COUNTER(uint8_t);
+        LAY(uint8_t, (memcpy(&byte, data + i, 1), byte));
     case 2:
-        LAY_COUNTER(uint16_t);
+        LAY(uint16_t, (memcpy(&half, data + 2 * i, 2), half));
     case 4:
-        LAY_COUNTER(uint32_t);
+        LAY(uint32_t, (memcpy(&word, data + 4 * i, 4), word));
+    case 9:
+        LAY(uint8_t, counted + i * step);
+    case 10:
+        LAY(uint16_t, counted + i * step);
+    case 12:
+        LAY(uint32_t, counted + i * step);
     default:
-        LAY_COUNTER(uint64_t);
+        LAY(uint64_t, counted + i * step);
     }
 }
 
-static void lay_column(struct words *words, const struct row_column *c, uint64_t start, uint64_t rows)
+static void lay_columns(struct words *words, const struct row_column *columns, uint32_t column_count, uint64_t start,
+                        uint64_t rows)
 {
-    uint8_t *to = (uint8_t *)words->own[c->at / 8] + c->at % 8;
-    const uint8_t *data = c->data;
+    int laid = 0;
 
-    if (data == NULL) {
-        lay_counter(to, c, start, rows);
-        return;
-    }
-    data += start * c->width;
-    switch (c->width) {
-    case 1:
-        LAY_VALUES(uint8_t);
-    case 2:
-        LAY_VALUES(uint16_t);
-    case 4:
-        LAY_VALUES(uint32_t);
-    default:
-        words->from[c->at / 8] = data;
+    for (uint32_t n = 0; n < column_count; n++) {
+        const struct row_column *c = &columns[n];
+        uint32_t at = c->at / 8;
+        const uint8_t *data = c->data ? (const uint8_t *)c->data + start * c->width : NULL;
+        if (data && c->width == 8) {
+            words->from[at] = data;
+        } else if (at == 1 && words->counted) {
+            words->first = c->first + start * c->step;
+            words->step = c->step;
+        } else if (at == 4 && words->sized) {
+            words->sizes = data;
+        } else {
+            lay_narrow(words->own[at], words->base[at], c, data, start, rows, !(laid >> at & 1));
+        }
+        laid |= 1 << at;
     }
 }
+
+#define PUT(n)                        \
+    memcpy(&word, f##n + 8 * i, 8);   \
+    mmio_store64(to + 8 * n, word)
 
 /* `rows` rows of the block from row i on, to `to` and onwards. */
 static inline void put_rows(uint8_t *to, const struct words *words, uint64_t i, uint64_t rows, uint64_t stride)
@@ -185,9 +198,6 @@ static inline void put_rows(uint8_t *to, const struct words *words, uint64_t i, 
     const uint8_t *const f6 = words->from[6], *const f7 = words->from[7];
     uint64_t word;
 
-#define PUT(n)                        \
-    memcpy(&word, f##n + 8 * i, 8);   \
-    mmio_store64(to + 8 * n, word)
     for (uint64_t end = i + rows; i < end; i++, to += stride) {
         PUT(0);
         PUT(1);
@@ -200,16 +210,61 @@ static inline void put_rows(uint8_t *to, const struct words *words, uint64_t i, 
     }
 }
 
+/* The same where words 0, 5, 6 and 7 are alike in all rows, as in most descriptors. */
+__attribute__((always_inline)) static inline void put_narrow(uint8_t *to, const struct words *words, uint64_t i,
+                                                             uint64_t rows, uint64_t stride, int counted, int sized)
+{
+    const uint8_t *const f1 = words->from[1], *const f2 = words->from[2], *const f3 = words->from[3];
+    const uint8_t *const f4 = words->from[4], *const sizes = words->sizes;
+    const uint64_t w0 = words->base[0], w5 = words->base[5], w6 = words->base[6], w7 = words->base[7];
+    const uint64_t step = words->step, w4 = words->base[4] & ~(uint64_t)UINT32_MAX;
+    uint64_t word, counter = words->first + i * step;
+    uint32_t half;
+
+    for (uint64_t end = i + rows; i < end; i++, to += stride) {
+        mmio_store64(to, w0);
+        if (counted) {
+            mmio_store64(to + 8, counter);
+            counter += step;
+        } else {
+            PUT(1);
+        }
+        PUT(2);
+        PUT(3);
+        if (sized) {
+            memcpy(&half, sizes + 4 * i, 4);
+            mmio_store64(to + 32, w4 | half);
+        } else {
+            PUT(4);
+        }
+        mmio_store64(to + 40, w5);
+        mmio_store64(to + 48, w6);
+        mmio_store64(to + 56, w7);
+    }
+}
+
+static void lay_rows(uint8_t *to, const struct words *words, uint64_t i, uint64_t rows, uint64_t stride)
+{
+    if (words->counted && words->sized)
+        put_narrow(to, words, i, rows, stride, 1, 1);
+    else if (words->counted)
+        put_narrow(to, words, i, rows, stride, 1, 0);
+    else if (words->narrow)
+        put_narrow(to, words, i, rows, stride, 0, words->sized);
+    else
+        put_rows(to, words, i, rows, stride);
+}
+
 static void store_run(const struct rows *r, uint64_t at, const struct words *words, uint64_t i, uint64_t rows)
 {
     _Alignas(64) uint8_t block[BLOCK * 64];
 
     if (r->pieces) {
-        put_rows(r->portal + at, words, i, rows, r->stride);
+        lay_rows(r->portal + at, words, i, rows, r->stride);
         return;
     }
     /* Laid out whole before the first is stored: a load of 64 bytes waits for the narrow stores that it covers. */
-    put_rows(block, words, i, rows, 64);
+    lay_rows(block, words, i, rows, 64);
     for (uint64_t n = 0; n < rows; n++)
         direct_store64(r->portal + at + n * r->stride, block + 64 * n);
 }
@@ -228,12 +283,11 @@ LOOP uint64_t store_rows(const struct rows *r, uint64_t i)
 
     if (i == 0 && r->records)
         memset((void *)(uintptr_t)r->records, 0, r->count * r->record_step);
-    lay_pattern(&words, r->pattern, least(r->count - i, BLOCK));
+    lay_pattern(&words, r->pattern, least(r->count - i, BLOCK), r->columns, r->column_count);
     mmio_direct_store_fence();
     while (i < r->count && !atomic_load_explicit(&r->window->closed, memory_order_relaxed)) {
         uint64_t rows = least(r->count - i, BLOCK), run;
-        for (uint32_t c = 0; c < r->column_count; c++)
-            lay_column(&words, &r->columns[c], i, rows);
+        lay_columns(&words, r->columns, r->column_count, i, rows);
         for (uint64_t done = 0; done < rows; done += run, i += run) {
             run = least(rows - done, (r->span - at) / r->stride);
             if (r->depth && i + run > r->depth) {

@@ -21,6 +21,7 @@ struct window {
     uint32_t forks;
     atomic_uint users;             /* threads inside an access; close() waits for them */
     atomic_uint closed;
+    atomic_uint diverted;          /* whether Python sends the accesses elsewhere: no compiled loop of others may skip that */
 };
 
 static inline void window_leave(struct window *w)

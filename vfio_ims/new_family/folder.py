@@ -67,7 +67,7 @@ def _free_id(name: str, taken: set[str]) -> str:
 def _files(name: str, device_id: str) -> Mapping[str, str]:
     """Every file by its place in the folder."""
     kind = "".join(part.capitalize() for part in re.split("[_-]", name))
-    example = Path(vfio_ims.families.__file__).parent / "drivers" / _EXAMPLE
+    example = Path(vfio_ims.families.__file__).parents[1] / "drivers" / _EXAMPLE
     swaps = (
         ("The smallest complete device: what an author of a driver copies.", f"The family {name}: see README.md."),
         ("example device", f"device {name}"),

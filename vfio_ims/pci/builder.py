@@ -47,6 +47,7 @@ class ConfigBuilder:
         subsystem: tuple[int, int] = (0, 0),
         interrupt_pin: str | None = None,
         multifunction: bool = False,
+        immediate_readiness: bool = False,
     ) -> None:
         self._data = bytearray(FULL_SIZE)
         self._writable = bytearray(FULL_SIZE)
@@ -70,6 +71,7 @@ class ConfigBuilder:
         self._data[0x3D] = "ABCD".index(interrupt_pin) + 1 if interrupt_pin else 0
         self._set(self._writable, 0x04, 2, _ALWAYS_WRITABLE | (Command.INTX_DISABLE if interrupt_pin else 0))
         self._set(self._w1c, 0x06, 2, _STATUS_W1C)
+        self._set(self._data, 0x06, 2, Status.IMMEDIATE_READINESS if immediate_readiness else 0)
         self._writable[0x0C] = self._writable[0x3C] = 0xFF  # cache line size and interrupt line: software's scratch
 
     @staticmethod
@@ -79,7 +81,11 @@ class ConfigBuilder:
         )
 
     def bar(self, index: int, size: int, kind: str = "mem32", *, prefetchable: bool = False) -> Self:
-        """A BAR of ``size`` bytes: a power of two, from 16 (memory) or 4 (I/O). A "mem64" one takes two registers."""
+        """BAR ``index`` of ``size`` bytes: a power of two, from 16 (memory) or 4 (I/O).
+
+        ``kind``: "mem32", "mem64", which takes two registers, or "io". ``prefetchable`` sets that bit. UsageError for
+        what does not fit.
+        """
         if kind not in ("io", "mem32", "mem64"):
             raise _refuse(f"BAR kind must be io, mem32 or mem64, not {kind!r}")
         shape = BarKind(kind)

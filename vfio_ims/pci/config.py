@@ -55,31 +55,35 @@ class ConfigSpace:
 
     def __repr__(self) -> str:
         ids = f"{self.header.vendor:04x}:{self.header.device:04x}"
-        return f"ConfigSpace({ids}, {counted(len(self.data), 'byte')} from {self.source})"
+        return f"{type(self).__name__}({ids}, {counted(len(self), 'byte')} from {self.source})"
 
     @property
     def standard_readable(self) -> bool:
         """Whether the bytes after the header, where the standard capabilities are, could be read."""
-        return len(self.data) >= STANDARD_SIZE
+        return len(self) >= STANDARD_SIZE
 
     @property
     def extended_readable(self) -> bool:
         """Whether there are bytes beyond 256, where the extended capabilities are."""
-        return len(self.data) > EXTENDED_START
+        return len(self) > EXTENDED_START
 
     def read(self, offset: int, width: int) -> int:
         """A little-endian number of ``width`` bytes. Raises UsageError outside of what could be read."""
         if width not in (1, 2, 4, 8):
             raise UsageError("read config space", device=self.device, why=f"width must be 1, 2, 4 or 8, not {width!r}")
-        if not 0 <= offset <= len(self.data) - width:
-            why = f"offset must be within the {len(self.data):#x} bytes from {self.source}, not {offset:#x}"
+        if not 0 <= offset <= len(self) - width:
+            why = f"offset must be within the {len(self):#x} bytes from {self.source}, not {offset:#x}"
             raise UsageError("read config space", device=self.device, why=why)
-        return int.from_bytes(self.data[offset : offset + width], "little")
+        return int.from_bytes(self.bytes_at(offset, offset + width), "little")
+
+    def bytes_at(self, start: int, stop: int) -> bytes:
+        """The bytes from ``start`` up to ``stop``, or to the end where that comes first."""
+        return self.data[start:stop]
 
     @cached_property
     def header(self) -> Header:
         """The first 64 bytes, decoded."""
-        return Header(self.data[:HEADER_SIZE])
+        return Header(self.bytes_at(0, HEADER_SIZE))
 
     @property
     def absent(self) -> bool:

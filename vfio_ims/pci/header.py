@@ -66,22 +66,27 @@ class Header:
 
     @property
     def vendor(self) -> int:
+        """The vendor's id. 0xffff is what a device that does not answer gives."""
         return self._u16(0x00)
 
     @property
     def device(self) -> int:
+        """The device's id, which is the vendor's choice."""
         return self._u16(0x02)
 
     @property
     def command(self) -> Command:
+        """The command register: memory decoding, bus mastering, INTx off."""
         return Command(self._u16(0x04))
 
     @property
     def status(self) -> Status:
+        """The status register, among it whether there are capabilities."""
         return Status(self._u16(0x06))
 
     @property
     def revision(self) -> int:
+        """The stepping, by the vendor's own numbers."""
         return self._u8(0x08)
 
     @property
@@ -97,18 +102,22 @@ class Header:
 
     @property
     def multifunction(self) -> bool:
+        """Whether the device may have functions besides 0 (header type, bit 7)."""
         return bool(self._u8(0x0E) & 0x80)
 
     @property
     def subsystem_vendor(self) -> int | None:
+        """The id of the board's vendor; None where the layout has none (bridges)."""
         return self._u16(0x2C) if self.kind is HeaderType.NORMAL else None
 
     @property
     def subsystem_device(self) -> int | None:
+        """The board's id; None where the layout has none (bridges)."""
         return self._u16(0x2E) if self.kind is HeaderType.NORMAL else None
 
     @property
     def has_capabilities(self) -> bool:
+        """Whether ``capability_pointer`` means anything (status, bit 4)."""
         return Status.CAPABILITIES in self.status
 
     @property
@@ -118,6 +127,7 @@ class Header:
 
     @property
     def interrupt_line(self) -> int:
+        """What the firmware wrote about the INTx pin's routing; today's kernels go by ACPI."""
         return self._u8(0x3C)
 
     @property

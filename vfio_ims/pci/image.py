@@ -24,7 +24,10 @@ class ConfigImage:
     bars: tuple[BaseAddress, ...] = ()
 
     def write(self, state: bytearray, offset: int, data: bytes) -> None:
-        """Apply a driver's write to ``state``. BAR sizing needs nothing more: address bits below the size are fixed."""
+        """Apply a driver's write of ``data`` at ``offset`` to ``state``. UsageError outside of config space.
+
+        BAR sizing needs nothing more: address bits below the size are fixed.
+        """
         end = offset + len(data)
         if not 0 <= offset <= end <= len(self.data):
             why = f"offset and size must lie within {len(self.data):#x} bytes, not {offset:#x}+{len(data):#x}"

@@ -110,7 +110,10 @@ class IdSelector:
         )
 
     def matches(self, vendor: int, device: int, class_code: int) -> bool:
-        """Whether a function with these ids and 24-bit class code (class, subclass, progif) is one of those meant."""
+        """Whether a function with the ids ``vendor`` and ``device`` and this ``class_code`` is one of those meant.
+
+        The code has 24 bits: class, subclass and programming interface, as in config space.
+        """
         return (
             self.vendor in (None, vendor)
             and self.device in (None, device)
@@ -132,4 +135,5 @@ class Selector:
         return cls(SlotSelector.parse(slot) if slot else SlotSelector(), IdSelector.parse(ids) if ids else IdSelector())
 
     def matches(self, address: PciAddress, vendor: int, device: int, class_code: int) -> bool:
+        """Whether ``address`` matches the slot, and ``vendor``, ``device`` and the 24-bit ``class_code`` the ids."""
         return self.slot.matches(address) and self.ids.matches(vendor, device, class_code)

@@ -6,7 +6,7 @@ A hint: the device's own registers, which its driver reads, decide.
 
 from vfio_ims.counted import counted
 from vfio_ims.pci.capabilities import Capabilities, SiovDvsec
-from vfio_ims.ports.values import Evidence
+from vfio_ims.ports.evidence import Evidence
 
 __all__ = ["ims_hint", "pasid_hint"]
 

@@ -54,6 +54,7 @@ class FaultLog:
         self.counts: Counter[FaultKind] = Counter()
 
     def record(self, fault: Fault) -> None:
+        """Count ``fault``, and keep it until newer ones push it out."""
         self._faults.append(fault)
         self.counts[fault.kind] += 1
 
@@ -64,9 +65,11 @@ class FaultLog:
 
     @property
     def last(self) -> Fault | None:
+        """The newest refusal, or None."""
         return self._faults[-1] if self._faults else None
 
     def clear(self) -> None:
+        """Forget all refusals and set their counts to 0."""
         self._faults.clear()
         self.counts.clear()
 

@@ -38,10 +38,11 @@ class Function:
         """What a reset of its bus does to the function; set by the device that is open on it."""
 
     def write(self, iova: int, data: bytes, pasid: int | None = None) -> None:
-        """A memory write. 4 bytes without PASID to the platform's window are a message; refused ones are logged.
+        """A memory write of ``data`` to ``iova``; ``pasid``: the tag of the request.
 
-        Tagged or of another size they are refused (VT-d: only untagged dword writes are interrupts). Elsewhere DMA:
-        raises BusFault where it cannot go.
+        4 bytes without PASID to the platform's window are a message; refused ones are logged. Tagged or of another size
+        they are refused (VT-d: only untagged dword writes are interrupts). Elsewhere DMA: raises BusFault where it
+        cannot go.
         """
         if self._low <= iova < self._high:
             if len(data) != 4 or pasid is not None or iova & 3:
@@ -53,13 +54,19 @@ class Function:
                 self.platform.deliver(self.requester, iova, int.from_bytes(data, "little"))
             return
         try:
-            self._space(iova, len(data), True, pasid).write(iova, data)
+            space = self.space if pasid is None and self.bus_master else None
+            if space is None:
+                space = self._space(iova, len(data), True, pasid)
+            space.write(iova, data)
         except BusFault as fault:
             self._log(FaultKind.DMA_WRITE, iova, len(data), fault.why, pasid)
             raise
 
     def read(self, iova: int, size: int, pasid: int | None = None) -> bytes:
-        """A memory read. Raises BusFault."""
+        """A memory read of ``size`` bytes at ``iova``, in the space of ``pasid``.
+
+        Raises BusFault, which the fault log has too.
+        """
         try:
             return self._space(iova, size, False, pasid).read(iova, size)
         except BusFault as fault:
@@ -67,7 +74,11 @@ class Function:
             raise
 
     def views(self, iova: int, size: int, *, write: bool, pasid: int | None = None) -> list[memoryview]:
-        """The memory itself, in pieces; not to be used after ``act`` has returned. Raises BusFault."""
+        """The ``size`` bytes at ``iova`` themselves, in pieces; not to be used after ``act`` has returned.
+
+        ``write``: whether they will be written; ``pasid``: in which space. Raises BusFault, which the fault log has
+        too.
+        """
         try:
             return self._space(iova, size, write, pasid).views(iova, size, write=write)
         except BusFault as fault:
@@ -75,7 +86,12 @@ class Function:
             raise
 
     def allows(self, iova: int, size: int, *, write: bool, pasid: int | None = None) -> bool:
-        """Whether a request would go through: nothing is touched, but a refusal is in the fault log."""
+        """Whether a request for ``size`` bytes at ``iova`` would go through.
+
+        Nothing is touched, but a refusal is in the fault log.
+
+        ``write``: a write, not a read; ``pasid``: in which space.
+        """
         try:
             self.views(iova, size, write=write, pasid=pasid)
         except BusFault:
@@ -103,7 +119,10 @@ class Function:
             irqs.singles[IrqIndex(index)].deliver()
 
     def move(self, vector: int, cpu: int, *, settle: bool = True) -> Message | None:
-        """The administrator (or irqbalance) moves a vector; the message that raises it now."""
+        """Move an attached ``vector`` to ``cpu``, as irqbalance does. Returns the message that raises it now.
+
+        ``settle`` as for ``Platform.set_affinity``. None where no vector is attached.
+        """
         irqs = self.irqs
         if irqs is None:
             return None

@@ -14,6 +14,8 @@ Device ids are requester ids here, as where firmware's msi-map or IORT maps them
 
 from __future__ import annotations
 
+import mmap
+
 from vfio_ims.messages import Format, Message
 from vfio_ims.platform.controller import Claim, NumberedController, function_name
 from vfio_ims.platform.vectors import Vector
@@ -36,7 +38,7 @@ class GicIts(NumberedController):
     format = Format.ITS
     with_pasid = "a write with PASID goes through that PASID's own table, which does not have the doorbell"
 
-    def __init__(self, entries: int = 2048, *, smmu: bool, page: int = 4096) -> None:
+    def __init__(self, entries: int = 2048, *, smmu: bool, page: int = mmap.PAGESIZE) -> None:
         super().__init__(entries, per_function=True)
         self.text = "a GICv3 ITS translates messages" + (", its doorbell mapped by the SMMU" if smmu else "")
         self.window = _SW_MSI if smmu else _FRAME

@@ -30,6 +30,7 @@ class MsixPlace:
 
     @property
     def table_size(self) -> int:
+        """Bytes: 16 for each vector (PCIe base spec, "MSI-X Table Structure")."""
         return self.count * ENTRY_SIZE
 
     @property

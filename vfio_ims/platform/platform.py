@@ -7,6 +7,7 @@ One platform is one host: its devices share the remapping table, so one function
 from __future__ import annotations
 
 import errno
+import mmap
 
 from vfio_ims.locks import make_lock
 from vfio_ims.messages import Message, MessagePlatform
@@ -31,7 +32,8 @@ class Platform:
     ``merge``, ``seed``: how messages in flight merge (``vectors.merging``). ``dynamic_msix``: MSI-X vectors can be
     added one at a time. ``msix_mappable``: a window over the MSI-X table shows it. ``entries``: size of a remapping
     table, None for the hardware's. ``cpus``: how many there are. ``address_bits``: width of I/O addresses.
-    ``page_size``: the IOMMU's pages. ``pasids``: the IOMMU takes tagged requests.
+    ``page_size``: the host's pages, the least that can be mapped; a multiple of this machine's. ``pasids``: the IOMMU
+    takes tagged requests.
     """
 
     def __init__(
@@ -46,7 +48,7 @@ class Platform:
         entries: int | None = None,
         cpus: int = 4,
         address_bits: int = 48,
-        page_size: int = 4096,
+        page_size: int = mmap.PAGESIZE,
         pasids: bool = True,
     ) -> None:
         self.kind = find_kind(kind, remapping)
@@ -108,6 +110,7 @@ class Platform:
 
     @property
     def functions(self) -> tuple[Function, ...]:
+        """The functions on this platform now."""
         return tuple(self._functions.values())
 
     def on_bus_of(self, function: Function) -> tuple[Function, ...]:
@@ -116,7 +119,10 @@ class Platform:
         return tuple(one for one in self.functions if one.requester >> 8 == bus) if bus else ()
 
     def deliver(self, requester: int, address: int, data: int) -> None:
-        """A message from ``requester`` arrives at the interrupt controller."""
+        """A message from ``requester`` arrives at the interrupt controller: a write of ``data`` to ``address``.
+
+        One that the controller refuses raises nothing; the fault log has it.
+        """
         with self.lock:
             target = self.controller.resolve(requester, address, data)
             if not isinstance(target, str):
@@ -126,7 +132,9 @@ class Platform:
         self.faults.record(Fault(FaultKind.MESSAGE, requester, address, 4, target, data))
 
     def set_affinity(self, function: Function, vector: int, cpu: int, *, settle: bool = True) -> Message | None:
-        """Move a function's vector to a CPU. Without remapping its message changes and every copy of it goes stale.
+        """Move the function's ``vector`` to ``cpu``.
+
+        Without remapping its message changes and every copy of it goes stale.
 
         ``settle`` False: the old vector lives on until a message has reached the new one, as the kernel does it.
         """

@@ -16,7 +16,9 @@ class AddressSpacePort(Protocol):
     """One I/O address space (type1 container, IOAS, the software IOMMU's): devices that share it see its mappings."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """What errors call it: the device's name, or the container's."""
+        ...
 
     @property
     def translates(self) -> bool:
@@ -50,7 +52,10 @@ class AddressSpacePort(Protocol):
         ...
 
     def map_file(self, iova: int, fd: int, offset: int, size: int, *, read: bool = True, write: bool = True) -> None:
-        """Map a part of a dma-buf, of which this process has no view. UnsupportedError where the space takes none."""
+        """Map ``size`` bytes at ``offset`` of the dma-buf ``fd`` as ``iova``: memory that this process has no view of.
+
+        ``read`` and ``write`` are the devices' rights. UnsupportedError where the space takes none.
+        """
         ...
 
     def map_region(
@@ -64,7 +69,10 @@ class AddressSpacePort(Protocol):
         read: bool = True,
         write: bool = True,
     ) -> None:
-        """Map a part of another device's region: peer-to-peer. UnsupportedError where mount or kernel cannot."""
+        """Map ``size`` bytes at ``offset`` of region ``index`` of the device ``peer`` as ``iova``: peer-to-peer.
+
+        ``read`` and ``write`` are the rights of this space's devices. UnsupportedError where mount or kernel cannot.
+        """
         ...
 
     def unmap(self, iova: int, size: int) -> int:
@@ -76,11 +84,17 @@ class AddressSpacePort(Protocol):
         ...
 
     def pin(self, address: int, size: int, *, read: bool = True, write: bool = True) -> int:
-        """In place of ``map`` where nothing translates: hold the memory, and return its address for devices."""
+        """In place of ``map`` where nothing translates: hold the memory, and return its address for devices.
+
+        ``address`` is this process's; its ``size`` bytes must be one piece in physical memory (``contiguous``). No
+        IOMMU enforces the rights ``read`` and ``write``.
+        """
         ...
 
     def unmap_all(self) -> int:
         """Take every mapping back; returns the bytes that were mapped."""
         ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Take every mapping back and let the space go. Devices on it are closed first, by the caller."""
+        ...

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from vfio_ims.ports.values import AffectedFunction, Affinity, DeviceInfo, Evidence, IrqInfo, RegionInfo
     from vfio_ims.ports.window import Window
 
-__all__ = ["DevicePort"]
+__all__ = ["DevicePort", "SharesRegions"]
 
 
 @runtime_checkable
@@ -21,7 +21,9 @@ class DevicePort(Protocol):
     """One open device. Closing it closes what it handed out. Safe to call from several threads."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """The name that it was opened by, as errors show it."""
+        ...
 
     @property
     def mount(self) -> str:
@@ -38,9 +40,20 @@ class DevicePort(Protocol):
         """The address space that the device's plain requests go through."""
         ...
 
-    def device_info(self) -> DeviceInfo: ...
-    def region_info(self, index: int) -> RegionInfo: ...
-    def irq_info(self, index: int) -> IrqInfo: ...
+    def device_info(self) -> DeviceInfo:
+        """VFIO_DEVICE_GET_INFO: flags, and how many regions and interrupt indices there are."""
+        ...
+
+    def region_info(self, index: int) -> RegionInfo:
+        """VFIO_DEVICE_GET_REGION_INFO of region ``index``. It has size, rights and the areas that can be mapped."""
+        ...
+
+    def irq_info(self, index: int) -> IrqInfo:
+        """VFIO_DEVICE_GET_IRQ_INFO of ``index``, an ``IrqIndex``.
+
+        It has the number of vectors, and whether they can be masked.
+        """
+        ...
 
     def window(self, index: int, guard: tuple[int, int] | None = None) -> Window:
         """The whole region as one window: mapped where the mount allows it, trapped elsewhere.
@@ -51,13 +64,22 @@ class DevicePort(Protocol):
         ...
 
     def read_region(self, index: int, offset: int, size: int) -> bytes:
-        """One trapped read (pread). 1, 2, 4 or 8 aligned bytes are one access of that width on the device."""
+        """One trapped read (pread) of ``size`` bytes at ``offset`` of region ``index``.
+
+        1, 2, 4 or 8 aligned bytes are one access of that width on the device.
+        """
         ...
 
-    def write_region(self, index: int, offset: int, data: bytes) -> None: ...
+    def write_region(self, index: int, offset: int, data: bytes) -> None:
+        """One trapped write (pwrite) of ``data`` at ``offset`` of region ``index``; widths as for ``read_region``."""
+        ...
 
     def set_irqs(self, index: int, flags: int, start: int, count: int, data: Sequence[int] = ()) -> None:
-        """VFIO_DEVICE_SET_IRQS. ``data``: eventfds (-1: none) with DATA_EVENTFD, 0 or 1 each with DATA_BOOL."""
+        """VFIO_DEVICE_SET_IRQS for vectors ``start`` to ``start + count - 1`` of ``index``.
+
+        ``flags`` are VFIO's; ``data``: eventfds (-1: none) with DATA_EVENTFD, 0 or 1 each with DATA_BOOL. Attaching a
+        vector has the kernel write a message into the MSI-X table, detaching it zeroes that entry.
+        """
         ...
 
     def reset(self) -> None:
@@ -87,7 +109,10 @@ class DevicePort(Protocol):
         ...
 
     def set_affinity(self, index: int, vector: int, cpus: Collection[int]) -> None:
-        """Let only ``cpus`` take an attached vector. AccessDenied where the user may not."""
+        """Let only ``cpus`` take the attached ``vector`` of ``index``. AccessDenied where the user may not.
+
+        Without interrupt remapping the vector's message changes, and copies of it in slots are stale.
+        """
         ...
 
     def error_counts(self) -> Mapping[str, int]:
@@ -118,6 +143,22 @@ class DevicePort(Protocol):
         """Requests tagged ``pasid`` go through ``space``. UnsupportedError where kernel, IOMMU or device cannot."""
         ...
 
-    def detach_pasid(self, pasid: int) -> None: ...
+    def detach_pasid(self, pasid: int) -> None:
+        """Requests tagged ``pasid`` go nowhere from now on, and are faults."""
+        ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Close the device and what it handed out.
+
+        The kernel's vfio-pci then clears bus mastering, and resets the function where it can.
+        """
+        ...
+
+
+@runtime_checkable
+class SharesRegions(Protocol):
+    """A port whose regions other processes can map, by a descriptor that is passed to them."""
+
+    def mapping_fd(self, index: int) -> int | None:
+        """The file with the region's mappable areas, if any: the region starts at ``RegionInfo.offset`` in it."""
+        ...

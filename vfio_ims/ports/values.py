@@ -4,8 +4,10 @@
 Numbers are those of the kernel's ``include/uapi/linux/vfio.h``; vfio-user uses the same ones on the wire.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum, IntEnum, IntFlag
+
+from vfio_ims.ports.evidence import Evidence
 
 __all__ = [
     "AffectedFunction",
@@ -192,12 +194,3 @@ class IovaRange:
 
     def holds(self, iova: int, size: int) -> bool:
         return self.start <= iova and iova + size - 1 <= self.last
-
-
-@dataclass(frozen=True, slots=True)
-class Evidence:
-    """An answer (None: unknown) with what was looked at to reach it, and what would show it where nothing did."""
-
-    answer: bool | None
-    text: str
-    to_find_out: str = field(default="")

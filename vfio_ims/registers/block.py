@@ -63,7 +63,10 @@ class Repeat(Generic[B]):
         return BoundRepeat(self, block.window, block.base, block.label)
 
     def bind(self, window: Window, label: str = "", base: int = 0) -> BoundRepeat[B]:
-        """The table on a device, for tables whose place the device reports."""
+        """The table on a device, for tables whose place the device reports.
+
+        It begins ``base`` bytes into ``window``, beside its own ``offset``; ``label`` is the device's name in errors.
+        """
         return BoundRepeat(self, window, base, label)
 
 

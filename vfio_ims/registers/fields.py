@@ -37,6 +37,7 @@ class Bits:
         object.__setattr__(self, "mask", (1 << self.width) - 1 << self.low)
 
     def get(self, value: int) -> int:
+        """The field's number in the register's ``value``."""
         return (value & self.mask) >> self.low
 
     def put(self, value: int, number: int) -> int:
@@ -62,5 +63,8 @@ def bit(position: int, access: Access | None = None) -> Bits:
 
 
 def bits(high: int, low: int, access: Access | None = None, enum: type[IntEnum] | None = None) -> Bits:
-    """Bits ``high:low`` as the data sheets write them."""
+    """Bits ``high:low`` as the data sheets write them. ``enum``: names for the field's numbers.
+
+    ``access``: where it is not the register's own, as one ``rw1c`` field among others that are read-only.
+    """
     return Bits(high, low, access, enum)

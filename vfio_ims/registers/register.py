@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Protocol, get_args, overload
 
 from vfio_ims.errors import DeviceError, DeviceTimeout, UsageError, explain_unknown
@@ -68,12 +68,9 @@ class Register:
             taken |= field.mask
         self.offset, self.width, self.access, self.reset, self.fields = offset, width, access, reset, fields
         self.on_read = on_read
-        self.__doc__ = doc or None
-
-    @property
-    def size(self) -> int:
+        self.size = width // 8
         """Bytes."""
-        return self.width // 8
+        self.__doc__ = doc or None
 
     def mask(self, *kinds: Access) -> int:
         """The bits whose access is one of ``kinds``; bits that no field declares have the register's access."""
@@ -87,7 +84,18 @@ class Register:
 
     def value(self, number: int = 0, /, **fields: int) -> RegisterValue:
         """A value of this register; starts from ``number``."""
-        return RegisterValue.of(self, number).replace(**fields)
+        return RegisterValue.of(self, self.put(number, fields) if fields else number)
+
+    def put(self, number: int, fields: Mapping[str, int]) -> int:
+        """``number`` with ``fields`` set in it. UsageError for a field that the register does not have."""
+        known = self.fields
+        for name, given in fields.items():
+            field = known.get(name)
+            if field is None:
+                why = explain_unknown(f"field of {self.name}", name, known)
+                raise UsageError("change a register value", why=why)
+            number = field.put(number, given)
+        return number
 
     def __set_name__(self, owner: type, name: str) -> None:
         self.name = name
@@ -112,6 +120,7 @@ class RegisterValue(int):
 
     @classmethod
     def of(cls, register: Register, value: int) -> RegisterValue:
+        """``value`` as one of ``register``'s, with its fields as attributes."""
         self = cls(value)
         self.__dict__["_register"] = register
         return self
@@ -134,14 +143,8 @@ class RegisterValue(int):
 
     def replace(self, **fields: int) -> RegisterValue:
         """A new value with these fields changed."""
-        register, value = self.declaration(), int(self)
-        for name, number in fields.items():
-            field = register.fields.get(name)
-            if field is None:
-                why = explain_unknown(f"field of {register.name}", name, register.fields)
-                raise UsageError("change a register value", why=why)
-            value = field.put(value, number)
-        return RegisterValue.of(register, value)
+        register = self.declaration()
+        return RegisterValue.of(register, register.put(int(self), fields))
 
     def fields(self) -> dict[str, int]:
         """Every field with its number."""

@@ -138,14 +138,17 @@ class SlotLayout:
 
     @property
     def has_mask(self) -> bool:
+        """Whether an entry's messages can be held back, in its control word or a bitmap."""
         return self.mask is not None or self.mask_bitmap is not None
 
     @property
     def has_pending(self) -> bool:
+        """Whether an entry shows that it holds a message back."""
         return self.pending is not None or self.pending_bitmap is not None
 
     @property
     def has_pasid(self) -> bool:
+        """Whether an entry keeps whose work may raise it."""
         return self.pasid_enable is not None
 
     @property
@@ -183,10 +186,13 @@ class SlotLayout:
         return self.mask is not None and control >> self.mask & 1 == self.masked_when
 
     def is_pending(self, control: int) -> bool:
+        """Whether the pending bit of a control word says pending; False where that bit is elsewhere."""
         return self.pending is not None and control >> self.pending & 1 == self.pending_when
 
     def decode(self, low: int, high: int, data: int, control: int, masked: bool = False) -> Slot:
-        """The slot that these words hold. An address's reserved low bits are dropped.
+        """The slot that the words ``low``, ``high``, ``data`` and ``control`` hold.
+
+        An address's reserved low bits are dropped.
 
         ``masked``: its bit in ``mask_bitmap``, where the table has that.
         """

@@ -45,7 +45,10 @@ class Doorbell:
 
     @classmethod
     def on(cls, register: Register, bar: int = 0, value: int | None = None) -> Doorbell:
-        """The doorbell that a declared register is."""
+        """The doorbell that a declared ``register`` of BAR ``bar`` is.
+
+        ``value``: what is written to ring it; the slot's number by default.
+        """
         return cls(bar, register.offset, register.width, value)
 
     def access(self, slot: int) -> tuple[int, int]:

@@ -8,7 +8,8 @@ from vfio_ims.selftest.findings import Finding, Kind
 from vfio_ims.selftest.idle_check import check_idle
 from vfio_ims.selftest.options import Options, Progress, ProgressSink
 from vfio_ims.selftest.report import SCHEMA, Outcome, Report, Rung, Step
-from vfio_ims.selftest.run import run
+from vfio_ims.selftest.run import Interrupted, run, steps_of
+from vfio_ims.selftest.slot_results import SlotColumn, SlotResult
 
 __all__ = [
     "SCHEMA",
@@ -16,6 +17,7 @@ __all__ = [
     "ControlWord",
     "Counts",
     "Finding",
+    "Interrupted",
     "Kind",
     "Latency",
     "Options",
@@ -24,10 +26,13 @@ __all__ = [
     "ProgressSink",
     "Report",
     "Rung",
+    "SlotColumn",
+    "SlotResult",
     "Step",
     "Survival",
     "Trial",
     "characterise",
     "check_idle",
     "run",
+    "steps_of",
 ]

@@ -14,9 +14,9 @@ from vfio_ims.ims import FireStatus, SlotArray
 from vfio_ims.messages import Slot
 from vfio_ims.pci.capabilities import MSIX_ENTRY_SIZE
 from vfio_ims.ports.values import IrqIndex, IrqSet
+from vfio_ims.ranges import spans
 from vfio_ims.selftest.characteristics import Characteristics, ControlWord, Survival, Trial
 from vfio_ims.selftest.context import Broken, Context
-from vfio_ims.selftest.findings import spans
 from vfio_ims.selftest.options import Options
 
 if TYPE_CHECKING:

@@ -25,6 +25,7 @@ class ControlWord:
     reset: tuple[tuple[int, tuple[str, ...]], ...] = ()
 
     def to_json(self) -> dict[str, object]:
+        """Plain values for the JSON report."""
         return {
             "probed": list(self.probed),
             "writable": self.writable,

@@ -7,6 +7,7 @@ import select
 import sys
 import time
 from collections.abc import Callable, Sequence
+from inspect import signature
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
@@ -53,7 +54,8 @@ class Context:
         self.latencies: list[float] = []
         self._usual: float | None = None
         self._silences = self._silent_refires = 0
-        self._step = ""
+        self.steps: tuple[str, ...] = ()
+        self.current = ""
         self._reported_at = 0.0
         used = len(self.domain.allocated)
         if used:
@@ -74,28 +76,32 @@ class Context:
             raise Broken(f"fire(slot {slot}) must return a FireReport, not {report!r}", "Driver.fire: docs/contract.md")
         return report
 
-    def fire_many(self, slots: Sequence[int]) -> Sequence[FireReport]:
+    def fire_many(self, slots: Sequence[int], pasid: int | None = None) -> Sequence[FireReport]:
         """``driver.fire_many``; Broken where it raises. One by one where the driver has none of its own.
 
         What fails then names its slot.
         """
-        if type(self.driver).fire_many is Driver.fire_many:
-            return [self.fire(slot) for slot in slots]
+        own = type(self.driver).fire_many
+        if own is Driver.fire_many or (pasid is not None and "pasid" not in signature(own).parameters):
+            return [self.fire(slot, pasid) for slot in slots]
         what = f"fire_many({name_slots(slots)})"
+        given = {} if pasid is None else {"pasid": pasid}
         try:
-            reports: object = self.driver.fire_many(slots)
+            reports: object = self.driver.fire_many(slots, **given)
+        except UnsupportedError:
+            raise
         except Exception as error:
             raise self._broken(what, error) from error
-        given = reports if isinstance(reports, Sequence) else ()
-        if len(given) != len(slots) or not all(isinstance(report, FireReport) for report in given):
+        found = reports if isinstance(reports, Sequence) else ()
+        if len(found) != len(slots) or not all(isinstance(report, FireReport) for report in found):
             why = f"{what} must return a FireReport for each, not {reports!r}"
             raise Broken(why, "Driver.fire_many: docs/contract.md")
-        return given
+        return found
 
     def _broken(self, call: str, error: Exception) -> Broken:
         place = place_of(error, [Path(str(sys.modules[type(self.driver).__module__].__file__)).parent])
         hint = getattr(error, "hint", "") or (f"look at {place}" if place else "")
-        return Broken(f"{call} raised {type(error).__name__}: {error}", hint)
+        return Broken(f"{call} raised {type(error).__name__}: {getattr(error, 'summary', error)}", hint)
 
     def status(self) -> str:
         """What the device's registers say."""
@@ -198,7 +204,8 @@ class Context:
     # --- progress -----------------------------------------------------------------------------------------------------
 
     def step(self, name: str) -> None:
-        self._step, self._reported_at = name, 0.0
+        """The step called ``name``, one of ``steps``, begins."""
+        self.current, self._reported_at = name, 0.0
 
     def report_progress(self, done: int, total: int) -> None:
         """Progress, at most ten times a second beside start and end."""
@@ -206,4 +213,5 @@ class Context:
             now = time.monotonic()
             if done in (0, total) or now - self._reported_at > 0.1:
                 self._reported_at = now
-                self._progress(Progress(self._step, done, total))
+                number = self.steps.index(self.current) + 1 if self.current in self.steps else 1
+                self._progress(Progress(self.current, done, total, number, max(len(self.steps), 1)))

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 
 from vfio_ims.counted import counted
 
@@ -42,13 +42,16 @@ class Counts:
 
     @property
     def faults(self) -> int:
+        """Everything that a device must not do: lost, duplicated, misrouted, unexpected."""
         return self.lost + self.duplicated + self.misrouted + self.unexpected
 
     def to_json(self) -> dict[str, int]:
+        """The counts by name, as in the JSON report."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
     def __str__(self) -> str:
-        return ", ".join(f"{name} {number}" for name, number in self.to_json().items() if number or name != "refires")
+        """Those that are not 0."""
+        return ", ".join(f"{name} {number}" for name, number in self.to_json().items() if number) or "nothing fired"
 
 
 @dataclass(slots=True)
@@ -77,19 +80,30 @@ class Latency:
     p50: float
     p99: float
     max: float
+    samples: tuple[float, ...] = field(default=(), repr=False)
+    """Each of them, in the order of the fires."""
 
     @classmethod
     def of(cls, seconds: Iterable[float]) -> Latency | None:
         """None where nothing was measured."""
-        ordered = sorted(seconds)
+        samples = tuple(seconds)
+        ordered = sorted(samples)
         if not ordered:
             return None
         last = len(ordered) - 1
         p50, p99, highest = (ordered[round(last * share)] * 1e6 for share in (0.5, 0.99, 1))
-        return cls(len(ordered), round(p50, 1), round(p99, 1), round(highest, 1))
+        return cls(
+            len(ordered),
+            round(p50, 1),
+            round(p99, 1),
+            round(highest, 1),
+            tuple(round(each * 1e6, 1) for each in samples),
+        )
 
-    def to_json(self) -> dict[str, float]:
-        return {"count": self.count, "p50_us": self.p50, "p99_us": self.p99, "max_us": self.max}
+    def to_json(self) -> dict[str, object]:
+        """Microseconds by name, as in the JSON report."""
+        numbers = {"count": self.count, "p50_us": self.p50, "p99_us": self.p99, "max_us": self.max}
+        return {**numbers, "samples_us": list(self.samples)}
 
     def __str__(self) -> str:
         return f"p50 {self.p50:.0f} µs, p99 {self.p99:.0f} µs, max {self.max:.0f} µs ({counted(self.count, 'fire')})"

@@ -7,7 +7,8 @@ from collections.abc import Collection, Iterable
 from dataclasses import replace
 
 from vfio_ims.counted import counted
-from vfio_ims.selftest.findings import Finding, Kind, name_slots, spans
+from vfio_ims.ranges import spans
+from vfio_ims.selftest.findings import Finding, Kind, name_slots
 from vfio_ims.selftest.passes import pass_count
 from vfio_ims.selftest.slot_evidence import SlotEvidence
 

@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 from vfio_ims.counted import counted
+from vfio_ims.ranges import runs, spans
 
-__all__ = ["Finding", "Kind", "name_slots", "spans"]
+__all__ = ["Finding", "Kind", "name_slots"]
 
 _MOST_SPANS = 8
 
@@ -51,6 +52,7 @@ class Finding:
     hint: str = ""
 
     def to_json(self) -> dict[str, object]:
+        """Plain values for the JSON report; slots as ranges."""
         return {
             "kind": self.kind.value,
             "text": self.text,
@@ -68,26 +70,11 @@ class Finding:
         return "\n      ".join(parts)
 
 
-def _runs(slots: Iterable[int]) -> list[tuple[int, int]]:
-    runs: list[tuple[int, int]] = []
-    for slot in sorted(set(slots)):
-        if runs and slot == runs[-1][1] + 1:
-            runs[-1] = runs[-1][0], slot
-        else:
-            runs.append((slot, slot))
-    return runs
-
-
-def spans(slots: Iterable[int]) -> list[str]:
-    """Numbers as ranges: ``["0-15", "20"]``."""
-    return [str(first) if first == last else f"{first}-{last}" for first, last in _runs(slots)]
-
-
 def name_slots(slots: Sequence[int], size: int = 0) -> str:
     """``slot 7``, ``slots 0-15, 20``, ``slots from 8 on``; ``size``: how many there are."""
-    runs = _runs(slots)
-    if len(runs) == 1:
-        first, last = runs[0]
+    together = runs(slots)
+    if len(together) == 1:
+        first, last = together[0]
         if first == last:
             return f"slot {first}"
         if last == size - 1:

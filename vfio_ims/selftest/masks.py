@@ -10,6 +10,7 @@ from vfio_ims.ims import FireReport, FireStatus
 from vfio_ims.selftest.context import NotApplicable
 from vfio_ims.selftest.reconcile import Ledger, rounds
 from vfio_ims.selftest.round import Rounds
+from vfio_ims.selftest.slot_results import SlotResult
 
 if TYPE_CHECKING:
     from vfio_ims.ims import ImsGroup
@@ -35,12 +36,17 @@ def masks(context: Context, evidence: SlotEvidence, tally: Tally, group: ImsGrou
     group.mask()
     leaks = fire_withheld(context, tally, slots, vectors, context.fire_many)
     evidence.leaks |= leaks
+    evidence.results.begin("fired masked")
+    evidence.results.note_all(slots, SlotResult.WITHHELD)
+    evidence.results.note_all(leaks, SlotResult.UNEXPECTED)
     if not table.has_pending:
         group.unmask()
         context.pause(context.settle)
         return "pending bit: not applicable, the table's entries have none"
     shown = set(table.pending_among(slots))
-    evidence.no_pending.update(slot for slot in slots if slot not in shown and slot not in leaks)
+    unshown = [slot for slot in slots if slot not in shown and slot not in leaks]
+    evidence.no_pending.update(unshown)
+    evidence.results.note_all(unshown, SlotResult.NO_PENDING)
     held = [slot for slot in slots if slot in shown]
 
     def release(some: Sequence[int]) -> None:
@@ -48,13 +54,16 @@ def masks(context: Context, evidence: SlotEvidence, tally: Tally, group: ImsGrou
 
     firing = Rounds(context, evidence, tally, interrupts, vectors, act=release)
     before = dict(evidence.lost)
+    evidence.results.begin("unmasked", {slot: vectors[slot] for slot in held})
     done = 0
     for shots in rounds(held, [vectors[slot] for slot in held]):
         context.report_progress(len(slots) + done, len(slots) + len(held))
         firing.fire_round(shots)
         done += len(shots)
     firing.finish()
-    evidence.stuck.update(slot for slot in held if evidence.lost[slot] > before.get(slot, 0) and table.pending(slot))
+    stuck = [slot for slot in held if evidence.lost[slot] > before.get(slot, 0) and table.pending(slot)]
+    evidence.stuck.update(stuck)
+    evidence.results.note_all(stuck, SlotResult.STUCK)
     group.unmask()
     return ""
 

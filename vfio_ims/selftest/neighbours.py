@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from vfio_ims.ims import FireStatus
 from vfio_ims.selftest.context import NotApplicable
+from vfio_ims.selftest.slot_results import SlotResult
 
 if TYPE_CHECKING:
     from vfio_ims.ims import ImsInterrupt
@@ -63,6 +64,7 @@ def _chosen(slots: Sequence[int]) -> list[int]:
 
 def _fire(context: Context, evidence: SlotEvidence, tally: Tally, kept: Sequence[ImsInterrupt], done: str) -> None:
     """Each of ``kept`` must arrive, though its neighbours were ``done`` something to."""
+    evidence.results.begin_once(f"others {done}")
     for interrupt in kept:
         slot = interrupt.slot
         if slot in evidence.disturbed:
@@ -71,9 +73,11 @@ def _fire(context: Context, evidence: SlotEvidence, tally: Tally, kept: Sequence
         evidence.sent[slot] += 1
         if _arrives(context, evidence, interrupt):
             tally.delivered += 1
+            evidence.results.note(slot, SlotResult.DELIVERED)
             continue
         context.silence()
         tally.lost += 1
+        evidence.results.note(slot, SlotResult.NOT_NAMED if slot in evidence.unnamed else SlotResult.LOST)
         tally.refires += 1
         if slot not in evidence.unnamed and not _arrives(context, evidence, interrupt):
             entry, wanted = context.domain.table.read(slot), context.domain.expected(slot)

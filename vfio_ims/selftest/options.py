@@ -49,11 +49,13 @@ def _seconds(value: object) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """``done`` of ``total`` in the step called ``step``."""
+    """``done`` of ``total`` in the step called ``step``, which is number ``number`` (from 1) of ``steps``."""
 
     step: str
     done: int
     total: int
+    number: int = 1
+    steps: int = 1
 
     def __str__(self) -> str:
         return f"{self.step}: {self.done} of {self.total}"

@@ -12,6 +12,7 @@ from vfio_ims.selftest.context import NotApplicable
 from vfio_ims.selftest.masks import fire_withheld
 from vfio_ims.selftest.reconcile import rounds
 from vfio_ims.selftest.round import Rounds
+from vfio_ims.selftest.slot_results import SlotResult
 
 if TYPE_CHECKING:
     from vfio_ims.selftest.context import Context
@@ -47,8 +48,30 @@ def pasids(context: Context, evidence: SlotEvidence, tally: Tally, skip: frozens
             raise NotApplicable(f"the driver cannot tag work with a PASID here: {error.why or error}") from error
         evidence.pasid_leaks |= leaks
         evidence.unreported -= leaks  # what is raised is not refused, and reported as that
-        firing = Rounds(context, evidence, tally, interrupts, vectors, act=fire_as(own))
+        evidence.results.begin("another PASID")
+        evidence.results.note_all(slots, SlotResult.WITHHELD)
+        evidence.results.note_all(evidence.unreported & set(slots), SlotResult.NOT_REPORTED)
+        evidence.results.note_all(leaks, SlotResult.UNEXPECTED)
+        evidence.results.begin("its own PASID", {slot: vectors[slot] for slot in slots})
+        firing = Rounds(context, evidence, tally, interrupts, vectors, act=lambda some: _fire(context, some, own))
         for shots in rounds(slots, [vectors[slot] for slot in slots]):
             firing.fire_round(shots)
         firing.finish()
     return ""
+
+
+def _fire(context: Context, slots: Sequence[int], pasid: int) -> Sequence[FireReport]:
+    """Fire ``slots``, which must arrive, together. Where some are refused: those that did not arrive once more, alone.
+
+    A refusal may be the report of all, though of some only.
+    """
+    donors = [context.domain.donor_of(slot) for slot in slots]
+    before = [donor.count for donor in donors]
+    reports = context.fire_many(slots, pasid)
+    if len(slots) == 1 or all(report.status is not FireStatus.REFUSED for report in reports):
+        return reports
+    context.pause(context.settle)
+    return [
+        FireReport(FireStatus.SENT) if donor.count > count else context.fire(slot, pasid)
+        for slot, donor, count in zip(slots, donors, before, strict=True)
+    ]

@@ -74,6 +74,7 @@ def donor_passes(
         vectors = vectors_of(context, slots, number)
         if number or not programmed:
             domain.retarget(slots, [vectors[slot] for slot in slots])
+        evidence.results.begin(f"pass {number + 1}", {slot: vectors[slot] for slot in fired})
         careful = number == 0 and not evidence.after_reset
         firing = Rounds(context, evidence, tally, interrupts, vectors, number=number)
         whole = list(rounds(fired, [vectors[slot] for slot in fired], skewed=not careful))

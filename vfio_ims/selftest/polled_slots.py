@@ -15,6 +15,7 @@ from vfio_ims.errors import UnsupportedError
 from vfio_ims.ims import FireStatus
 from vfio_ims.selftest.context import NotApplicable
 from vfio_ims.selftest.entries import read_back
+from vfio_ims.selftest.slot_results import SlotResult
 
 if TYPE_CHECKING:
     from vfio_ims.ims import PolledSlot
@@ -36,6 +37,7 @@ def words(context: Context, evidence: SlotEvidence, tally: Tally, skip: frozense
     polled = {word.slot: word for word in group}
     try:
         read_back(context, evidence)
+        evidence.results.begin()
         for batch in _batches(context, [slot for slot in context.slots if slot not in skip]):
             context.report_progress(batch[0], len(context.slots))
             _fire(context, evidence, tally, polled, batch)
@@ -44,6 +46,7 @@ def words(context: Context, evidence: SlotEvidence, tally: Tally, skip: frozense
             if word.poll():  # set again after it was found and cleared
                 tally.duplicated += 1
                 evidence.echoes[slot] += 1
+                evidence.results.note(slot, SlotResult.EXTRA)
         context.report_progress(len(context.slots), len(context.slots))
     finally:
         context.domain.release(list(polled), "the self-test")
@@ -74,6 +77,7 @@ def _fire(
             tally.lost += 1
             evidence.lost[slot] += 1
             evidence.refusals.setdefault(slot, str(report))
+            evidence.results.note(slot, SlotResult.REFUSED)
             continue
         answers = evidence.holds.get(slot, slot)  # an entry that reads back as another's will answer for it
         if not polled[answers].wait(context.fire_timeout):
@@ -82,9 +86,11 @@ def _fire(
         elif answers == slot:
             tally.delivered += 1
             evidence.worked.add(slot)
+            evidence.results.note(slot, SlotResult.DELIVERED)
         else:
             tally.misrouted += 1
             evidence.answers[slot] = answers
+            evidence.results.note(slot, SlotResult.MISROUTED)
     for slot in silent:  # last: it looks at every word, and clears them
         _explain(context, evidence, tally, polled, slot)
 
@@ -106,8 +112,10 @@ def _explain(context: Context, evidence: SlotEvidence, tally: Tally, polled: dic
     if written and slot not in written:
         tally.misrouted += 1
         evidence.answers[slot] = written[0]
+        evidence.results.note(slot, SlotResult.MISROUTED)
         return
     if slot in written:
         evidence.worked.add(slot)
     tally.lost += 1
     evidence.lost[slot] += 1
+    evidence.results.note(slot, SlotResult.LOST)

@@ -3,12 +3,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 
 from vfio_ims.counted import counted
 from vfio_ims.selftest.counts import Counts, Latency
 from vfio_ims.selftest.findings import Finding, Kind
+from vfio_ims.selftest.options import Options
+from vfio_ims.selftest.slot_results import SlotColumn
 
 __all__ = ["SCHEMA", "Outcome", "Report", "Rung", "Step"]
 
@@ -18,12 +21,16 @@ SCHEMA = 2
 
 
 class Outcome(StrEnum):
-    """Of one rung or step. Not applicable: the device has no such feature. Not run: something before it failed."""
+    """Of one rung or step. Not applicable: the device has no such feature. Not run: something before it failed.
+
+    Interrupted: it was broken off in the middle; what it counted until then is there.
+    """
 
     PASSED = "passed"
     FAILED = "failed"
     NOT_APPLICABLE = "not applicable"
     NOT_RUN = "not run"
+    INTERRUPTED = "interrupted"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +44,7 @@ class Rung:
     hint: str = ""
 
     def to_json(self) -> dict[str, str]:
+        """Plain values for the JSON report."""
         return {
             "name": self.name,
             "outcome": self.outcome.value,
@@ -57,6 +65,7 @@ class Step:
     text: str = ""
 
     def to_json(self) -> dict[str, object]:
+        """Plain values for the JSON report; ``seconds`` to a tenth of a millisecond."""
         return {
             "name": self.name,
             "outcome": self.outcome.value,
@@ -89,6 +98,13 @@ class Report:
     settle: float
     latency: Latency | None
     seconds: float
+    columns: tuple[SlotColumn, ...] = field(default=(), repr=False)
+    """What became of each slot, part by part of each step."""
+    options: Options = field(default_factory=Options, repr=False)
+    conditions: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """What was tested, by what, on what: name and text of each."""
+    interrupted: str = ""
+    """The step that was broken off from outside (Ctrl-C); "" where the run came to its end."""
 
     @property
     def counts(self) -> Counts:
@@ -97,10 +113,14 @@ class Report:
 
     @property
     def passed(self) -> bool:
-        return not self.findings and not self.quiet and not self.counts.faults
+        """Whether it ran to its end, with no finding, no fault in the counts, and the device quiet afterwards."""
+        return not self.interrupted and not self.findings and not self.quiet and not self.counts.faults
 
     @property
     def verdict(self) -> str:
+        """``passed``, ``failed``, or ``interrupted`` where it was broken off and nothing had failed until then."""
+        if self.interrupted and not self.findings and not self.counts.faults:
+            return "interrupted"
         return "passed" if self.passed else "failed"
 
     @property
@@ -123,6 +143,7 @@ class Report:
             "mount": self.mount,
             "driver": self.driver,
             "verdict": self.verdict,
+            "interrupted": self.interrupted or None,
             "slots": self.slots,
             "table_slots": self.table,
             "donors": self.donors,
@@ -138,6 +159,9 @@ class Report:
             "quiet": not self.quiet,
             "not_quiet": list(self.quiet),
             "seconds": round(self.seconds, 3),
+            "options": asdict(self.options),
+            "conditions": dict(self.conditions),
+            "slot_results": [column.to_json(self.slots) for column in self.columns if column.results],
         }
 
     def __str__(self) -> str:
@@ -172,5 +196,10 @@ def _render(report: Report) -> str:
     if findings:
         lines += ["", "findings"]
         lines += [f"  {number}. {finding}" for number, finding in enumerate(findings, 1)]
+    if report.interrupted:
+        state = (
+            "not quiet, see above" if report.quiet else "every slot masked or parked, nothing pending, no event came"
+        )
+        lines += ["", f"interrupted in: {report.interrupted}", f"left: {state}"]
     lines += ["", f"{report.verdict.upper()} in {report.seconds:.1f} s"]
     return "\n".join(lines)

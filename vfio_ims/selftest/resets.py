@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from vfio_ims.counted import by_count, counted
 from vfio_ims.selftest.entries import read_back
 from vfio_ims.selftest.passes import vectors_of
+from vfio_ims.selftest.slot_results import SlotResult
 
 if TYPE_CHECKING:
     from vfio_ims.ims import ImsGroup
@@ -25,7 +26,11 @@ def reset(context: Context, evidence: SlotEvidence, group: ImsGroup) -> str:
     for interrupt in interrupts:
         interrupt.wakeup.take()
     context.driver.reset()
-    evidence.not_woken.update(interrupt.slot for interrupt in interrupts if not interrupt.wakeup.raised)
+    silent = [interrupt.slot for interrupt in interrupts if not interrupt.wakeup.raised]
+    evidence.not_woken.update(silent)
+    evidence.results.begin()
+    evidence.results.note_all(group.slots, SlotResult.WOKEN)
+    evidence.results.note_all(silent, SlotResult.NOT_WOKEN)
     differ = read_back(context, evidence)
     how = "function reset" if context.driver.device.can_reset else "the driver's own: the function has none"
     does = by_count(differ, "does not read back as it was", "do not read back as they were")

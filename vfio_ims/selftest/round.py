@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from vfio_ims.ims import FireReport, FireStatus
 from vfio_ims.selftest.reconcile import Account, Extra, Ledger
 from vfio_ims.selftest.refire import Refire
+from vfio_ims.selftest.slot_results import SlotResult
 
 if TYPE_CHECKING:
     from vfio_ims.ims import ImsInterrupt
@@ -121,6 +122,7 @@ class Rounds:
         if astray:
             self._tally.misrouted += sum(extra.count for extra in astray)
             self._evidence.suspects.add(slot)
+            self._evidence.results.note(slot, SlotResult.MISROUTED, astray=astray[0].account.donor.vector)
         return [extra for extra in extras if extra not in astray]
 
     def settled(self) -> list[Extra]:
@@ -141,6 +143,7 @@ class Rounds:
         for slot, report in zip(slots, self._act(slots) or (), strict=False):
             if report.status is FireStatus.REFUSED:
                 self._evidence.refusals.setdefault(slot, str(report))
+                self._evidence.results.note(slot, SlotResult.REFUSED)
                 self._tally.refused += 1
                 self._account(slot).open = None
                 del bases[slot]
@@ -172,6 +175,7 @@ class Rounds:
                 break
         if account.donor.count > base:
             self._evidence.unnamed.add(slot)
+            self._evidence.results.note(slot, SlotResult.NOT_NAMED)
         else:
             account.give_up()
         return False
@@ -181,6 +185,7 @@ class Rounds:
             self._context.latencies.append(time.perf_counter() - start)
         self._tally.delivered += 1
         self._evidence.worked.add(slot)
+        self._evidence.results.note(slot, SlotResult.DELIVERED)
         self._route(slot, account.place)
 
     def _route(self, slot: int, place: int) -> None:
@@ -199,11 +204,13 @@ class Rounds:
                 return self._strayed(slot, found, extras)
         self._tally.lost += 1
         self._evidence.lost[slot] += 1
+        self._evidence.results.note(slot, SlotResult.LOST)
         return extras
 
     def _strayed(self, slot: int, found: Mapping[Account, int], extras: list[Extra]) -> list[Extra]:
         other = next(iter(found))
         self._tally.misrouted += 1
+        self._evidence.results.note(slot, SlotResult.MISROUTED, astray=other.donor.vector)
         self._route(slot, other.place)
         pair = other.donor.vector, self._vectors[slot]
         self._evidence.misrouted_on.setdefault(slot, set()).add(pair)
@@ -223,6 +230,7 @@ class Rounds:
             count, last = extra.count, extra.last
             if extra.late is not None:
                 self._evidence.late.add(extra.late)
+                self._evidence.results.note(extra.late, SlotResult.LATE)
                 count -= 1
             if not count:
                 continue
@@ -232,5 +240,6 @@ class Rounds:
             else:
                 self._tally.duplicated += count
                 self._evidence.echoes[last] += count
+                self._evidence.results.note(last, SlotResult.EXTRA)
                 if extra.before is not None:
                     self._evidence.echoes.setdefault(extra.before, 0)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from vfio_ims.counted import counted
+from vfio_ims.selftest.conditions import conditions
 from vfio_ims.selftest.context import Broken, Context, NotApplicable
 from vfio_ims.selftest.counts import Latency, Tally
 from vfio_ims.selftest.diagnosis import name_findings
@@ -24,21 +25,40 @@ from vfio_ims.selftest.polled_slots import words
 from vfio_ims.selftest.report import Outcome, Report, Rung, Step
 from vfio_ims.selftest.resets import reset
 from vfio_ims.selftest.slot_evidence import SlotEvidence
+from vfio_ims.selftest.slot_results import SlotColumn, SlotResults
 
 if TYPE_CHECKING:
     from vfio_ims.driver import Driver
     from vfio_ims.ims import ImsGroup
 
-__all__ = ["run"]
+__all__ = ["Interrupted", "run", "steps_of"]
+
+_BEFORE = ("own words", "donor passes", "masks", "neighbours", "PASIDs")
+_AFTER = ("reset", "donor passes, after it", "masks, after it", "own words, after it", "PASIDs, after it")
 
 
 def run(driver: Driver, *, options: Options | None = None, progress: ProgressSink | None = None) -> Report:
     """Test every slot of ``driver``'s table. Prints nothing; what fails is in the report, not an error.
 
     No slot may be in use (UsageError). Takes all donors that may be shared, resets the device, and leaves it started
-    with every slot masked and zero; closing the driver does the rest. Ctrl-C stops it, as quietly.
+    with every slot masked and zero; closing the driver does the rest. Ctrl-C stops it, as quietly: Interrupted, a
+    KeyboardInterrupt, has the report of what ran until then and of how the device was left. ``options``: how many
+    slots, which timeouts, what to leave out; ``progress`` is called as steps begin and go on.
     """
     return _Run(driver, options or Options(), progress).report()
+
+
+def steps_of(*, resets: bool = True) -> tuple[str, ...]:
+    """The names of a self-test's steps, in their order: of one that resets the device, or of one that does not."""
+    return ("ladder", *_BEFORE, *(_AFTER if resets else ()), "quiet")
+
+
+class Interrupted(KeyboardInterrupt):
+    """A self-test was broken off by Ctrl-C. ``report``: what ran until then, and how the device was left."""
+
+    def __init__(self, report: Report) -> None:
+        super().__init__(f"interrupted in {report.interrupted}")
+        self.report = report
 
 
 class _Stopped(Exception):
@@ -54,18 +74,35 @@ class _Run:
         self._steps: list[Step] = []
         self._findings: list[Finding] = []
         self._donors = self._passes_made = 0
+        self._columns: list[SlotColumn] = []
+        self._conditions = conditions(driver)
         self._common = 1  # how many donors every slot has: only those tell a slot by its sequence of them
 
     def report(self) -> Report:
-        context, driver = self._context, self._driver
+        context = self._context
+        context.steps = steps_of(resets=self._options.reset)
+        try:
+            self._run()
+        except KeyboardInterrupt as pressed:
+            where, recorded = context.current, {step.name for step in self._steps}
+            left_out = [name for name in context.steps[1:-1] if name not in recorded]
+            self._steps += [Step(name, Outcome.NOT_RUN, text="interrupted before it") for name in left_out]
+            raise Interrupted(self._made(self._quiet(), where)) from pressed
+        return self._made(self._quiet())
+
+    def _run(self) -> None:
+        context = self._context
         context.step("ladder")
-        self._rungs = list(climb(context))
+        for rung in climb(context):
+            self._rungs.append(rung)
         broken = [rung for rung in self._rungs if rung.outcome is Outcome.FAILED]
         for rung in broken:
             self._findings.append(Finding(Kind.RUNG, f"{rung.name}: {rung.text}", (), rung.status, rung.hint))
         if not broken:
             self._sections()
-        quiet = self._quiet()
+
+    def _made(self, quiet: tuple[str, ...], interrupted: str = "") -> Report:
+        context, driver = self._context, self._driver
         return Report(
             device=driver.label,
             mount=driver.device.mount,
@@ -82,10 +119,16 @@ class _Run:
             settle=context.settle,
             latency=Latency.of(context.latencies),
             seconds=time.monotonic() - self._start,
+            interrupted=interrupted,
+            columns=tuple(self._columns),
+            options=self._options,
+            conditions=self._conditions,
         )
 
     def _sections(self) -> None:
-        first, second = SlotEvidence(), SlotEvidence(after_reset=True)
+        results = SlotResults()
+        first, second = SlotEvidence(results=results), SlotEvidence(after_reset=True, results=results)
+        self._columns = results.columns
         stopped: Finding | None = None
         try:
             self._before(first)
@@ -95,6 +138,9 @@ class _Run:
                 self._steps.append(Step("reset", Outcome.NOT_APPLICABLE, text="left out as asked"))
         except _Stopped as stop:
             stopped = stop.args[0]
+        except KeyboardInterrupt:
+            self._findings += name_findings(first, second, len(self._context.slots), self._common)
+            raise
         self._findings += name_findings(first, second, len(self._context.slots), self._common)
         if stopped is not None:
             self._findings.append(stopped)
@@ -154,6 +200,7 @@ class _Run:
         """Run one step and record it; a driver that fails in it ends the whole run."""
         context, tally, start, before = self._context, Tally(), time.monotonic(), evidence.weight()
         context.step(name)
+        evidence.results.step = name
         if len(skip) == len(context.slots):
             self._steps.append(Step(name, Outcome.NOT_RUN, text="no slot is sound"))
             return
@@ -165,6 +212,9 @@ class _Run:
         except Exception as error:  # noqa: BLE001 - a driver under test; the report has it
             stop = self._stop(name, error)
             outcome, text = Outcome.FAILED, stop.args[0].text
+        except KeyboardInterrupt:
+            self._steps.append(Step(name, Outcome.INTERRUPTED, tally.counts(), time.monotonic() - start))
+            raise
         counts = tally.counts()
         if outcome is Outcome.PASSED and (counts.faults or evidence.weight() > before):
             outcome = Outcome.FAILED
@@ -180,7 +230,7 @@ class _Run:
         if isinstance(error, Broken):
             cause, text = error.__cause__ or error, str(error)
         else:
-            cause, text = error, f"{type(error).__name__}: {error}"
+            cause, text = error, f"{type(error).__name__}: {getattr(error, 'summary', error)}"
         frames = traceback.extract_tb(cause.__traceback__)
         place = f"{frames[-1].filename}:{frames[-1].lineno}, in {frames[-1].name}" if frames else ""
         hint = getattr(cause, "hint", "") or (f"look at {place}" if place else "")

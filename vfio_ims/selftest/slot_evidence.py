@@ -6,6 +6,8 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field, fields
 
+from vfio_ims.selftest.slot_results import SlotResults
+
 __all__ = ["SlotEvidence"]
 
 
@@ -14,6 +16,8 @@ class SlotEvidence:
     """Of the whole table, before the reset or after it."""
 
     after_reset: bool = False
+    results: SlotResults = field(default_factory=SlotResults)
+    """Slot by slot and step by step, for the report."""
     sent: Counter[int] = field(default_factory=Counter)
     """How often each slot was fired so that it must arrive."""
     lost: Counter[int] = field(default_factory=Counter)
@@ -56,7 +60,7 @@ class SlotEvidence:
 
     def weight(self) -> int:
         """Grows with every fault that is recorded."""
-        harmless = ("after_reset", "sent", "worked", "routes", "cleared")
+        harmless = ("after_reset", "results", "sent", "worked", "routes", "cleared")
         return sum(len(getattr(self, each.name)) for each in fields(self) if each.name not in harmless)
 
     @property

@@ -28,9 +28,9 @@ def read_bytes(path: Path, size: int = 1 << 16) -> bytes | None:
         os.close(descriptor)
 
 
-def read_text(path: Path) -> str | None:
-    """The text without the newline at its end, or None. Bytes that are no UTF-8 come as replacement characters."""
-    data = read_bytes(path)
+def read_text(path: Path, size: int = 1 << 16) -> str | None:
+    """The text of up to ``size`` bytes, without the newline at its end, or None. What is no UTF-8 is replaced."""
+    data = read_bytes(path, size)
     return None if data is None else data.decode(errors="replace").strip()
 
 

@@ -35,6 +35,7 @@ class IommuGroup:
 
     @property
     def path(self) -> Path:
+        """Its directory in sysfs."""
         return self.root / "kernel/iommu_groups" / str(self.number)
 
     @cached_property

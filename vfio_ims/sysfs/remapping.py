@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Evidence for interrupt remapping: the names of interrupt chips, not the looks of a message."""
 
-from vfio_ims.ports.values import Evidence
+from vfio_ims.ports.evidence import Evidence
 from vfio_ims.sysfs.enumerate import functions
 from vfio_ims.sysfs.function import Function
 from vfio_ims.sysfs.irqs import remapped

@@ -30,14 +30,17 @@ class Resource:
 
     @property
     def is_io(self) -> bool:
+        """Whether it is in I/O port space."""
         return bool(self.flags & _IO)
 
     @property
     def is_memory(self) -> bool:
+        """Whether it is in memory space."""
         return bool(self.flags & _MEMORY)
 
     @property
     def prefetchable(self) -> bool:
+        """Whether reads of it have no side effect, by the BAR's own bit."""
         return bool(self.flags & _PREFETCH)
 
     @property

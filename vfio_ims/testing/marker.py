@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from vfio_ims.errors import UsageError
+from vfio_ims.testing.features import NOTHING, Needed
 
 if TYPE_CHECKING:
     import pytest
@@ -32,14 +33,14 @@ class Wanted:
     models: tuple[str, ...] = ()
     matches: tuple[str, ...] = ()
     mounts: tuple[str, ...] = ("mock",)
+    needed: Needed = NOTHING
 
     @classmethod
     def of(cls, item: pytest.Item | pytest.Function) -> Wanted:
-        """The closest marker of a test; UsageError with the signature where its arguments are wrong."""
+        """The closest marker of a test, and all its ``vfio_feature``; UsageError where their arguments are wrong."""
         mark = item.get_closest_marker("vfio")
-        if mark is None:
-            return cls()
-        return cls.parse(*mark.args, **mark.kwargs)
+        wanted = cls() if mark is None else cls.parse(*mark.args, **mark.kwargs)
+        return replace(wanted, needed=Needed.of(item))
 
     @classmethod
     def parse(cls, *unnamed: object, **given: object) -> Wanted:
@@ -49,7 +50,7 @@ class Wanted:
         unknown = sorted(given.keys() - {"model", "match", "mount"})
         if unknown:
             raise _refusal(f"it has no argument {unknown[0]!r}")
-        wanted = cls(*(_words(name, given.get(name, ())) for name in ("model", "match")))
+        wanted = cls(_words("model", given.get("model", ())), _words("match", given.get("match", ())))
         if "mount" in given:
             wanted = replace(wanted, mounts=_words("mount", given["mount"]))
         for mount in wanted.mounts:

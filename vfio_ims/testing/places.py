@@ -7,28 +7,18 @@ import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 from vfio_ims.errors import UsageError
+from vfio_ims.testing.features import Features, Needed, features_of
 from vfio_ims.testing.marker import Wanted
+from vfio_ims.testing.named import Ids, check_name, ids_of, mount_of
 from vfio_ims.testing.server import ServedModel
 
-__all__ = ["Ids", "Place", "Places"]
+__all__ = ["Place", "Places"]
 
-_PCI = Path("/sys/bus/pci/devices")
 _DEFAULT, _ALL = "minimal", ("*",)
-
-
-@dataclass(frozen=True)
-class Ids:
-    """Vendor, device and the 24-bit class code of a function."""
-
-    vendor: int
-    device: int
-    class_code: int
-
-    def __str__(self) -> str:
-        return f"{self.vendor:04x}:{self.device:04x}"
 
 
 @dataclass(frozen=True)
@@ -54,6 +44,8 @@ class Places:
     require: bool = False
     folders: Sequence[str] = ()
     _ids: dict[str, Ids] = field(default_factory=dict)
+    _features: dict[str, Features] = field(default_factory=dict)
+    _places: dict[Place, Place] = field(default_factory=dict)
     _servers: dict[str, ServedModel] = field(default_factory=dict)
     _stack: ExitStack = field(default_factory=ExitStack)
     _checked: set[str] = field(default_factory=set)
@@ -76,14 +68,31 @@ class Places:
 
         self.load_folders()
         if self.named:
-            return [Place("device", name) for name in self.named]
+            return [self._place("device", name) for name in self.named]
+        every = tuple(model for family in all_families() for model in family.models)
         if wanted.models == _ALL:
-            models = tuple(model for family in all_families() for model in family.models)
+            models = every
+        elif wanted.needed and not wanted.models and not wanted.matches:
+            models = self._first_with(wanted.needed, [_DEFAULT, *every])
+            if not models:
+                return [
+                    self._place("none", f"no device is named, and no model has what this test needs: {wanted.needed}")
+                ]
         else:
             models = wanted.models or self._models(wanted) or (() if wanted.matches else (_DEFAULT,))
         if not models:
-            return [Place("none", f"no device is named, and there is no model of {wanted}")]
-        return [Place(mount, model) for mount in wanted.mounts for model in models]
+            return [self._place("none", f"no device is named, and there is no model of {wanted}")]
+        return [self._place(mount, model) for mount in wanted.mounts for model in models]
+
+    def _first_with(self, needed: Needed, models: Sequence[str]) -> tuple[str, ...]:
+        """The first model that has what is needed."""
+        has = (model for model in models if not needed.missing("", self.features(f"mock:{model}")))
+        return tuple(islice(has, 1))
+
+    def _place(self, kind: str, name: str) -> Place:
+        """One object a place: a fixture that is open there serves the next test there."""
+        place = Place(kind, name)
+        return self._places.setdefault(place, place)
 
     def check(self, wanted: Wanted) -> None:
         """UsageError where the marker names a model that there is none of."""
@@ -96,15 +105,10 @@ class Places:
                 self._checked.add(model)
 
     def check_named(self) -> None:
-        """UsageError where a named device's name can be none, such as that of a model that there is not."""
-        from vfio_ims.families import family_of_model
-        from vfio_ims.names import Name
-
+        """UsageError where a named device can be none: no such function, model, option, socket."""
         self.load_folders()
         for name in self.named:
-            parsed = Name.parse(name)
-            if parsed.mount == "mock":
-                family_of_model(parsed.target)
+            check_name(name)
 
     def _models(self, wanted: Wanted) -> tuple[str, ...]:
         from vfio_ims.families import all_families
@@ -125,7 +129,25 @@ class Places:
     # --- whether a named device is one for a test ---------------------------------------------------------------------
 
     def unfit(self, name: str, wanted: Wanted) -> str:
-        """Why the device called ``name`` is none for a test that wants ``wanted``; "" where it is one."""
+        """Why the device called ``name`` is none for a test that wants ``wanted``; "" where it is one.
+
+        May open the device.
+        """
+        other = self._other(name, wanted)
+        return other or (wanted.needed.missing(name, self.features(name)) if wanted.needed else "")
+
+    def features(self, name: str) -> Features:
+        """What the device called ``name`` has; it is opened once."""
+        if name not in self._features:
+            self._features[name] = features_of(name)
+        return self._features[name]
+
+    def lacks(self, place: Place, wanted: Wanted) -> str:
+        """Why a model is none for a test; "" where it is one."""
+        return wanted.needed.missing(str(place), self.features(f"mock:{place.name}")) if wanted.needed else ""
+
+    def _other(self, name: str, wanted: Wanted) -> str:
+        """That ``name`` is another device than those which a test is for."""
         self.load_folders()
         plain = [model for model in wanted.models if "," not in model]
         if wanted.models and not plain and not wanted.matches:
@@ -136,6 +158,16 @@ class Places:
         else:
             fits = wanted.models in ((), _ALL) or any(self._belongs(model, ids) for model in plain)
         return "" if fits else f"{name} is {ids}, this test is for {wanted}"
+
+    def known_unfit(self, name: str, wanted: Wanted) -> bool:
+        """Whether that is known without opening a device that others may use."""
+        try:
+            mount = mount_of(name)
+            if mount == "mock" or name in self._features:
+                return bool(self.unfit(name, wanted))
+            return (mount != "vfio-user" or name in self._ids) and bool(self._other(name, wanted))
+        except UsageError:  # the run ends by it, and pytest still asks what was collected
+            return False
 
     def _belongs(self, model: str, ids: Ids) -> bool:
         """Whether ``ids`` are the model's, or its family's and driven by the same class."""
@@ -156,7 +188,7 @@ class Places:
     def ids(self, name: str) -> Ids:
         """What the device called ``name`` is: from sysfs where it knows, else by opening it bare."""
         if name not in self._ids:
-            self._ids[name] = _ids_of(name)
+            self._ids[name] = ids_of(name)
         return self._ids[name]
 
     def under_test(self, place: Place) -> tuple[str, Sequence[str]]:
@@ -198,20 +230,3 @@ def _apart(name: str) -> tuple[str, str]:
     ours = [option for option in options if option.partition("=")[0] in PLATFORM_OPTIONS]
     theirs = [option for option in options if option not in ours]
     return ",".join([model, *theirs]), "".join(f",{option}" for option in ours)
-
-
-def _ids_of(name: str) -> Ids:
-    from vfio_ims.names import Name, open_device
-    from vfio_ims.tracing.opening import unrecorded
-
-    parsed = Name.parse(name)
-    if parsed.mount == "kernel":
-        files = [_PCI / parsed.target / part for part in ("vendor", "device", "class")]
-        try:
-            return Ids(*(int(file.read_text(), 16) for file in files))
-        except OSError as error:
-            why = "there is no such PCI function here" if not files[0].parent.exists() else ""
-            raise UsageError("look up a device", device=name, why=why, errno=error.errno) from error
-    with unrecorded(), open_device(name) as opened:
-        header = opened.config.snapshot().header
-    return Ids(header.vendor, header.device, header.class_code)

@@ -11,81 +11,84 @@ import contextlib
 import os
 import platform
 from collections import Counter
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
 
 import pytest
 
 from vfio_ims import __version__
 from vfio_ims.errors import UsageError
+from vfio_ims.testing import faults
+from vfio_ims.testing.faults import vfio_faults
+from vfio_ims.testing.features import FEATURE_DESCRIPTION
+from vfio_ims.testing.fixtures import ims_driver, vfio_clean, vfio_device, vfio_name
 from vfio_ims.testing.marker import DESCRIPTION, Wanted
-from vfio_ims.testing.recording import MODES, TestRecording, attach, file_of, recording
+from vfio_ims.testing.options import ENVIRONMENT, add_options
+from vfio_ims.testing.recording import attach, file_of, recording
+from vfio_ims.testing.stash import (
+    ADMISSION,
+    CLEANER,
+    FAILED,
+    ITEM,
+    OPENED,
+    PLACES,
+    RECORDING,
+    admit,
+    place_of,
+    places_of,
+)
+from vfio_ims.testing.tracebacks import UNUSABLE, shorten
 
-if TYPE_CHECKING:
-    from vfio_ims.device import Device
-    from vfio_ims.driver import Driver
-    from vfio_ims.testing.places import Place, Places
+__all__ = ["ims_driver", "places_of", "vfio_clean", "vfio_device", "vfio_faults", "vfio_name"]
 
-__all__ = ["ims_driver", "places_of", "vfio_device", "vfio_name"]
+pytest_plugins = ("vfio_ims.testing.results",)
 
-ENVIRONMENT = "VFIO_IMS_DEVICE"
 _CHECKS = "vfio_ims.testing.checks."
-_PLACES: pytest.StashKey[Places] = pytest.StashKey()
-_OPEN: pytest.StashKey[Device | Driver] = pytest.StashKey()
-_RECORDING: pytest.StashKey[TestRecording] = pytest.StashKey()
-
-
-def places_of(config: pytest.Config) -> Places:
-    """The run's devices: for a test that needs a second one."""
-    return config.stash[_PLACES]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    group = parser.getgroup("vfio-ims", "devices with IMS (vfio-ims)")
-    group.addoption(
-        "--vfio-device",
-        action="append",
-        default=[],
-        metavar="NAME",
-        help="run tests on this device: 0000:6a:01.0, vfio-user:SOCKET, mock:MODEL; repeatable. "
-        f"Without it: {ENVIRONMENT} (several: separated by spaces), else models in this process.",
-    )
-    group.addoption(
-        "--vfio-require", action="store_true", help="a test that no named device is one for fails, instead of a skip"
-    )
-    group.addoption(
-        "--vfio-driver", action="append", default=[], metavar="PATH", help="load a private driver folder; repeatable"
-    )
-    group.addoption(
-        "--vfio-check-limit",
-        type=float,
-        default=120.0,
-        metavar="SECONDS",
-        help="what a check of the conformance suite may take before the callback that hangs is named; 0: no limit",
-    )
-    group.addoption(
-        "--vfio-record",
-        choices=MODES,
-        default="never",
-        help="record what a test does with its devices; replay:FILE opens the file as a device",
-    )
-    group.addoption(
-        "--vfio-record-dir", metavar="DIR", default="vfio-recordings", help="where the recordings go; %(default)s"
-    )
+    add_options(parser)
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", DESCRIPTION)
+    config.addinivalue_line("markers", FEATURE_DESCRIPTION)
     named = config.getoption("--vfio-device") or os.environ.get(ENVIRONMENT, "").split()
     require = config.getoption("--vfio-require")
     if require and not named:
         raise pytest.UsageError(f"--vfio-require needs a device: --vfio-device NAME, or {ENVIRONMENT}")
+    from vfio_ims.testing.admission import Admission
+    from vfio_ims.testing.clean import Cleaner
+    from vfio_ims.testing.opened import OpenDevices
     from vfio_ims.testing.places import Places
 
     places = Places(list(dict.fromkeys(named)), require, config.getoption("--vfio-driver"))
-    config.stash[_PLACES] = places
+    config.stash[PLACES], config.stash[OPENED] = places, OpenDevices(config.getoption("--vfio-last"))
+    config.stash[ADMISSION] = Admission(places, config.stash[OPENED], config.getoption("--vfio-wait"))
+    config.stash[CLEANER] = Cleaner()
     config.add_cleanup(places.close)
+    config.add_cleanup(config.stash[ADMISSION].close)
+    faults.register(config)
+    config.add_cleanup(config.stash[OPENED].close)
+    if config.getoption("numprocesses", None) and config.getoption("--vfio-device"):
+        _check_named(config)  # once, instead of once in each process
+
+
+def _check_named(config: pytest.Config) -> None:
+    try:
+        places_of(config).check_named()
+    except UsageError as error:
+        raise pytest.UsageError(f"--vfio-device: {error}") from error
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object | None:
+    """Give one process all tests of one device, where the user did not choose another way to spread them."""
+    from vfio_ims.testing.named import lock_name
+    from vfio_ims.testing.spread import scheduler
+
+    shared = [name for name in places_of(config).named if lock_name(name)]
+    return scheduler(config, log, shared) if shared and config.getvalue("dist") == "load" else None
 
 
 def pytest_report_header(config: pytest.Config) -> str | None:
@@ -113,12 +116,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if any("vfio_name" in getattr(item, "fixturenames", ()) for item in items):
-        try:
-            places_of(config).check_named()
-        except UsageError as error:
-            raise pytest.UsageError(f"--vfio-device: {error}") from error
+        _check_named(config)
     for item in items:
-        if item.get_closest_marker("vfio") is not None:
+        if item.get_closest_marker("vfio") is not None or item.get_closest_marker("vfio_feature") is not None:
             try:
                 wanted = Wanted.of(item)
                 places_of(config).check(wanted)
@@ -130,112 +130,108 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_report_collectionfinish(config: pytest.Config, items: list[pytest.Item]) -> str | None:
-    where: Counter[str] = Counter()
+    places, where, others = places_of(config), Counter[str](), 0
     for item in items:
-        place = _place_of(item)
-        if place is not None:
+        place = place_of(item)
+        try:
+            wanted = Wanted.of(item)
+        except UsageError:  # the run ends by it, and pytest still asks what was collected
+            return None
+        if place is not None and place.kind == "device" and places.known_unfit(place.name, wanted):
+            others += 1
+        elif place is not None:
             where[str(place)] += 1
-    if not where:
-        return None
-    return "vfio-ims: " + ", ".join(f"{count} on {name}" for name, count in where.items())
+    parts = [f"{count} on {name}" for name, count in where.items()]
+    parts += [f"{others} for other devices"] if others else []
+    return "vfio-ims: " + ", ".join(parts) if parts else None
 
 
-def _place_of(item: pytest.Item) -> Place | None:
-    found: Place | None = item.callspec.params.get("vfio_name") if hasattr(item, "callspec") else None
-    return found
-
-
-@pytest.fixture
-def vfio_name(request: pytest.FixtureRequest) -> str:
-    """The name of the device that the test runs on: give it to ``vfio_ims.open`` as often as you like."""
-    places = places_of(request.config)
-    wanted = Wanted.of(request.node)
-    place: Place = getattr(request, "param", None) or places.places(wanted)[0]
-    if place.kind == "none":
-        pytest.skip(place.name)
-    if place.kind == "device":
-        reason = places.unfit(place.name, wanted)
-        if reason and places.require and (homeless := places.homeless(wanted)):
-            pytest.fail(f"no device for this test: {homeless}", pytrace=False)
-        if reason:
-            pytest.skip(reason)
-    return places.name_of(place)
-
-
-def _note(request: pytest.FixtureRequest, opened: Device | Driver, device: Device) -> None:
-    """Remember what the test had, for JUnit's file and for the report of a failure."""
-    request.node.stash[_OPEN] = opened
-    request.node.user_properties += [
-        ("vfio_device", device.name),
-        ("vfio_mount", device.mount),
-        ("kernel", platform.release()),
-        ("vfio_ims", __version__),
-        ("python", platform.python_version()),
-    ]
-
-
-@pytest.fixture
-def vfio_device(vfio_name: str, request: pytest.FixtureRequest) -> Iterator[Device]:
-    """The bare device, open: no driver runs. Closed after the test."""
-    import vfio_ims
-
-    with vfio_ims.open(vfio_name) as device:
-        _note(request, device, device)
-        yield device
-    del request.node.stash[_OPEN]  # items live as long as the run
-
-
-@pytest.fixture
-def ims_driver(vfio_name: str, request: pytest.FixtureRequest) -> Iterator[Driver]:
-    """The device with its vendor's driver started: ``ims_driver.ims`` allocates interrupts. Closed after the test."""
-    import vfio_ims
-
-    with vfio_ims.open_driver(vfio_name) as driver:
-        _note(request, driver, driver.device)
-        yield driver
-    del request.node.stash[_OPEN]
+# --- running ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    """Record the whole of a test, fixtures included."""
-    mode = item.config.getoption("--vfio-record")
-    if mode == "never" or "vfio_name" not in getattr(item, "fixturenames", ()):
+    """Watch which devices a test opens, fixtures included, and record them where that is asked for."""
+    if "vfio_name" not in getattr(item, "fixturenames", ()):
         return (yield)
-    folder = Path(item.config.getoption("--vfio-record-dir"))
-    with recording(file_of(folder, item.nodeid), always=mode == "always") as item.stash[_RECORDING]:
+    mode = item.config.getoption("--vfio-record")
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(item.config.stash[OPENED].watched())
+        if mode != "never":
+            file = file_of(Path(item.config.getoption("--vfio-record-dir")), item.nodeid)
+            item.stash[RECORDING] = stack.enter_context(recording(file, always=mode == "always"))
         answer = yield
-    del item.stash[_RECORDING]
+    if mode != "never":
+        del item.stash[RECORDING]
     return answer
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Decide whether the test runs on its device, before any fixture opens it."""
+    item.config.stash[ITEM] = item
+    item.config.stash[OPENED].forget_closed()  # of this test's run before, where it is run again
+    place = place_of(item)
+    if place is not None:
+        admit(item, place)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_fixture_setup(request: pytest.FixtureRequest) -> Generator[None, object, object]:
+    """Take note of the scope of what opens devices now."""
+    opened = request.config.stash[OPENED]
+    before, opened.scope = opened.scope, request.scope
+    try:
+        return (yield)
+    finally:
+        opened.scope = before
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    """Take note of what the test itself makes of devices that may serve further tests."""
+    if place_of(item) is not None:
+        item.config.stash[CLEANER].begin(item.config.stash[OPENED].shared())
+    return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, object, object]:
+    place = place_of(item)
+    try:
+        return (yield)
+    finally:
+        if place is not None:
+            from vfio_ims.testing.clean import DeviceNotClean
+
+            try:
+                for line in item.config.stash[CLEANER].end(failed=item.stash.get(FAILED, False)):
+                    item.warn(DeviceNotClean(f"{item.nodeid}: {line}"))
+            except UNUSABLE as error:
+                item.config.stash[ADMISSION].failed(place, item.nodeid, error)
+            finally:
+                item.config.stash[ADMISSION].leave(place)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    raised = None if call.excinfo is None else call.excinfo.value
+    place = place_of(item)
+    if call.excinfo is not None and place is not None:
+        shorten(call.excinfo)
     report = yield
-    opened = item.stash.get(_OPEN, None)
-    if call.when == "call" and opened is not None and report.failed and not opened.closed:
-        with contextlib.suppress(Exception):  # a broken device must not hide why the test failed
-            report.sections.append((f"device {opened.label}", _state(opened)))
-    kept = item.stash.get(_RECORDING, None)
+    if report.failed and place is not None and raised is not None:
+        item.config.stash[ADMISSION].failed(place, item.nodeid, raised)
+        item.stash[FAILED] = True
+        if call.when != "teardown":
+            report.sections += item.config.stash[OPENED].sections(raised)
+    kept = item.stash.get(RECORDING, None)
     if kept is not None:
         attach(kept, item, report)
-    raised = None if call.excinfo is None else call.excinfo.value
     if report.failed and raised is not None and getattr(item, "function", pytest).__module__.startswith(_CHECKS):
         from vfio_ims.testing.contract import contract_of
 
         where = "" if isinstance(raised, pytest.fail.Exception) else contract_of(raised.__traceback__)
         report.sections += [("contract", where)] if where else []
     return report
-
-
-def _state(opened: Device | Driver) -> str:
-    """What a failed test's device looks like now."""
-    if not hasattr(opened, "verdict"):
-        return repr(opened)
-    driver = cast("Driver", opened)
-    lines = [str(driver.verdict), driver.status()]
-    if "ims" in vars(driver):
-        lines.append(str(driver.ims.report()))
-    return "\n".join(line for line in lines if line)

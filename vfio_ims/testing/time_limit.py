@@ -20,7 +20,7 @@ from vfio_ims.testing.contract import CALLBACKS, breach
 __all__ = ["time_limit"]
 
 AGAIN = 5.0  # seconds for whatever comes after a check overran: the driver's end, and the checks after it
-_REPORTING = ("pytest_runtest_makereport", "_state")  # of our plug-in: not to be broken off
+_REPORTING = ("pytest_runtest_makereport", "state_of")  # of our plug-in: not to be broken off
 
 _overran = False
 

@@ -6,5 +6,6 @@ A recorder stands before ports, windows and address spaces, so that nothing else
 
 from vfio_ims.tracing.attach import Trace, trace, trace_opened
 from vfio_ims.tracing.format import Recording, read_recording
+from vfio_ims.tracing.reading import read_any
 
-__all__ = ["Recording", "Trace", "read_recording", "trace", "trace_opened"]
+__all__ = ["Recording", "Trace", "read_any", "read_recording", "trace", "trace_opened"]

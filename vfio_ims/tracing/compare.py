@@ -37,7 +37,13 @@ def compare(left: Recording, right: Recording, *, values: bool = True, around: i
 
 
 def _lines(recording: Recording, values: bool) -> list[str]:
-    return [_line(event, values) for event in recording.events if event["k"] in CALLS]
+    lines: list[str] = []
+    for event in recording.events:
+        if event["k"] in CALLS:
+            line = _line(event, values)
+            if values or event["k"] != "r" or lines[-1:] != [line]:  # a loop that waits reads other values meanwhile
+                lines.append(line)
+    return lines
 
 
 def _line(event: Event, values: bool) -> str:

@@ -16,7 +16,7 @@ from typing import IO, Any, TypeAlias, cast
 from vfio_ims.counted import counted
 from vfio_ims.errors import UsageError
 
-__all__ = ["FORMAT", "VERSION", "Event", "Recording", "encode", "open_to_write", "read_recording"]
+__all__ = ["FORMAT", "VERSION", "Event", "Recording", "encode", "lines_of", "open_to_write", "read_recording"]
 
 FORMAT = "vfio-ims-trace"
 VERSION = "1.0"
@@ -56,8 +56,12 @@ def read_recording(path: str | Path) -> Recording:
     """Read a file whole. UsageError, with the line, where it is no recording or one of another major version."""
     operation = f"read the recording {path}"
     try:
-        lines = _lines(path)
-        header = _object(next(lines, ""), operation, 1)
+        lines = lines_of(path)
+        first = next(lines, "")
+        if first.startswith("VERSION"):
+            why = "it is the text of Linux' mmiotrace, which has no answers for a replay"
+            raise UsageError(operation, why=why, hint="vfio-ims trace show, trace summary and diff take it")
+        header = _object(first, operation, 1)
         if header.get("format") != FORMAT:
             raise UsageError(operation, why=f"its first line must say {FORMAT!r}, not {header.get('format')!r}")
         if str(header.get("version", "")).partition(".")[0] != VERSION.partition(".")[0]:
@@ -75,7 +79,8 @@ def read_recording(path: str | Path) -> Recording:
     return Recording(str(path), header, events)
 
 
-def _lines(path: str | Path) -> Iterator[str]:
+def lines_of(path: str | Path) -> Iterator[str]:
+    """The file's lines, unpacked where its name ends in .gz."""
     opener: Any = gzip.open if str(path).endswith(".gz") else open
     with opener(path, "rt", encoding="ascii", errors="replace") as file:
         yield from file

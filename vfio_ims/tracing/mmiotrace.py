@@ -15,23 +15,27 @@ from vfio_ims.tracing.words import in_words
 if TYPE_CHECKING:
     from vfio_ims.tracing.format import Event, Recording
 
-__all__ = ["to_mmiotrace"]
+__all__ = ["single_accesses", "to_mmiotrace"]
 
 _BASE, _SPACE = 0x1_0000_0000, 0x1_0000_0000
 """Where BAR 0 is shown, and the next one that much higher: a recording has no physical addresses."""
+_MEMORY_64 = 4  # among the flags of a resource: 64-bit memory
 _ACCESSES = frozenset({"r", "w", "poll", "rb", "wb", "wt"})
 
 
 def to_mmiotrace(recording: Recording) -> Iterator[str]:
     """Register accesses as R and W lines, everything else as MARK. Lines end in a newline."""
     yield "VERSION 20070824\n"
-    for region in recording.header.get("regions", []):
-        if region["index"] < 6 and region["size"]:
-            base = _BASE + region["index"] * _SPACE
-            yield f"MAP 0.000000 {region['index'] + 1} {base:#x} 0x0 {region['size']:#x} 0x0 0\n"
+    bars = {
+        one["index"]: one["size"] for one in recording.header.get("regions", []) if one["index"] < 6 and one["size"]
+    }
+    yield _pcidev(recording.header, bars)
+    for bar, size in bars.items():
+        base = _BASE + bar * _SPACE
+        yield f"MAP 0.000000 {bar + 1} {base:#x} 0x0 {size:#x} 0x0 0\n"
     for event in recording.events:
         at, kind = event["t"] / 1e9, event["k"]
-        accesses = list(_accesses(event))
+        accesses = list(single_accesses(event))
         for verb, width, region, offset, value in accesses:
             for _ in range(event.get("times", 1)):
                 address = _BASE + region * _SPACE + offset
@@ -40,7 +44,16 @@ def to_mmiotrace(recording: Recording) -> Iterator[str]:
             yield f"MARK {at:.6f} {in_words(event)}\n"
 
 
-def _accesses(event: Event) -> Iterator[tuple[str, int, int, int, int]]:
+def _pcidev(header: Event, bars: dict[int, int]) -> str:
+    """Bus and devfn, ids, IRQ, seven resources with their flags, seven sizes, a driver's name."""
+    vendor, device = header.get("id", "0000:0000").split(":")
+    starts = [_BASE + bar * _SPACE | _MEMORY_64 if bar in bars else 0 for bar in range(7)]
+    sizes = [bars.get(bar, 0) for bar in range(7)]
+    numbers = " ".join(f"{number:x}" for number in (*starts, *sizes))
+    return f"PCIDEV 0000 {vendor}{device} 0 {numbers} vfio-ims\n"
+
+
+def single_accesses(event: Event) -> Iterator[tuple[str, int, int, int, int]]:
     """Verb, width in bytes, BAR, offset and value of the single accesses that an event is."""
     kind = event["k"]
     if kind not in _ACCESSES or event["region"] > 5 or "err" in event:

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from vfio_ims.errors import VfioImsError
+from vfio_ims.families import blocks_of, family_for
 from vfio_ims.registers.register import RegisterValue
 
 if TYPE_CHECKING:
@@ -15,9 +17,18 @@ if TYPE_CHECKING:
     from vfio_ims.registers.register import Register
     from vfio_ims.tracing.format import Event
 
-__all__ = ["RegisterNames"]
+__all__ = ["RegisterNames", "declared_blocks"]
 
 _ENTRY = {0: "low", 4: "high", 8: "data", 12: "control"}
+
+
+def declared_blocks(ids: str) -> Mapping[int, type[Block]]:
+    """By BAR, what the family of a device declares; nothing where no family knows it. ``ids`` as in 8086:0b25."""
+    vendor, device = (int(part, 16) for part in ids.split(":"))
+    try:
+        return blocks_of(family_for(vendor, device))
+    except VfioImsError:
+        return {}
 
 
 class RegisterNames:

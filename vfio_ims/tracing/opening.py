@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Recorders of the devices that are opened by name; none, as a rule."""
+"""What stands before the devices that are opened by name: recorders, faults; none, as a rule."""
 
 from __future__ import annotations
 

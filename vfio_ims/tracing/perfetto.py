@@ -31,6 +31,7 @@ def to_perfetto(recording: Recording) -> dict[str, Any]:
     names = {0: "calls"}
     sent: Event | None = None
     flows = 0
+    latest: dict[int, dict[str, Any]] = {}
     for event in recording.events:
         kind = event["k"]
         thread, at = event.get("th", 0), event["t"] / 1000
@@ -39,7 +40,11 @@ def to_perfetto(recording: Recording) -> dict[str, Any]:
         elif kind == "irq":
             track = _VECTORS * (event["index"] + 1) + event["vector"]
             names[track] = f"{IrqIndex(event['index']).name} vector {event['vector']}"
-            out.append(_slice("interrupt", at, 1.0, track, {"count": event["count"]}))
+            before = latest.get(track)
+            if before is not None:  # slices of one track may not overlap: a viewer would drop one
+                before["dur"] = min(before["dur"], at - before["ts"])
+            latest[track] = _slice("interrupt", at, 1.0, track, {"count": event["count"]})
+            out.append(latest[track])
             if sent is not None:
                 flows += 1
                 began = {"th": sent.get("th", 0), "at": sent["t"] / 1000}

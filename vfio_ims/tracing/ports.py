@@ -1,9 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Records the verbs of an open device and of its address spaces, in place: every holder of the port is recorded.
-
-Each verb is covered by an attribute of the object itself, which Python finds before the class's method: taken off
-again, nothing is left, and a port that was never recorded pays nothing.
-"""
+"""Records the verbs of an open device and of its address spaces, in place: every holder of the port is recorded."""
 
 from __future__ import annotations
 
@@ -11,6 +7,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from vfio_ims.ports.covers import Covered
 from vfio_ims.ports.values import IrqSet
 from vfio_ims.tracing.memory import Buffers, digest
 from vfio_ims.tracing.values import answer_to
@@ -19,37 +16,12 @@ from vfio_ims.tracing.windows import RecordingWindow
 if TYPE_CHECKING:
     from vfio_ims.ports.address_space import AddressSpacePort
     from vfio_ims.ports.device import DevicePort
-    from vfio_ims.ports.window import Window
     from vfio_ims.tracing.recorder import Recorder
 
-__all__ = ["Covered", "PortRecording"]
+__all__ = ["PortRecording"]
 
 _QUESTIONS = ("hot_reset_scope", "error_counts", "interrupt_remapping", "message_platform", "affinity", "pasid_bits")
 _PLAIN = ("reset", "hot_reset", "detach_pasid", "set_affinity")
-
-
-class Covered:
-    """Methods of one object that others stand before, until ``uncover``."""
-
-    def __init__(self) -> None:
-        self._covers: list[tuple[Any, str, Any, Any]] = []
-
-    def cover(self, target: Any, name: str, make: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
-        """Put ``make(method)`` before the method ``name`` of ``target``."""
-        before = target.__dict__.get(name)
-        cover = make(getattr(target, name))
-        target.__dict__[name] = cover
-        self._covers.append((target, name, before, cover))
-
-    def uncover(self) -> None:
-        """Take them off, newest first; one that another recording has covered since stays beneath it."""
-        for target, name, before, cover in reversed(self._covers):
-            if target.__dict__.get(name) is cover:
-                if before is None:
-                    del target.__dict__[name]
-                else:
-                    target.__dict__[name] = before
-        self._covers.clear()
 
 
 class PortRecording:
@@ -76,17 +48,12 @@ class PortRecording:
 
     def end(self) -> None:
         """Record no more."""
-        for window, _ in self._windows.values():
-            if not window.closed:
-                window.divert(None)
         self._windows.clear()
         self._covered.uncover()
 
     def add_window(self, window: Any, region: int) -> None:
         """Record a window that is open already."""
-        divert: Callable[[Window], None] | None = getattr(window, "divert", None)
-        if divert is not None:
-            divert(RecordingWindow(window.undiverted(), region, self._recorder))
+        if self._covered.cover_window(window, lambda inner: RecordingWindow(inner, region, self._recorder)):
             self._windows[id(window)] = window, region
 
     def region_of(self, window: object) -> int | None:
@@ -228,7 +195,7 @@ class PortRecording:
             def called(iova: int, size: int) -> int:
                 gone = buffers.within(iova, size)
                 content: dict[str, Any] = {"iova": f"{iova:#x}", "size": size} | of
-                if gone and not self._recorder.contents:
+                if gone and self._recorder.digests and not self._recorder.contents:
                     content["held"] = [[one.name, one.size, digest(one.content())] for one in gone if one.address]
                 found: int = self._call("unmap", lambda: call(iova, size), **content)
                 for one in gone:

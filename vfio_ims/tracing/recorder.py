@@ -17,11 +17,11 @@ from vfio_ims.tracing.format import Event, encode
 from vfio_ims.tracing.memory import Buffers
 from vfio_ims.tracing.values import error_to
 
-__all__ = ["Recorder"]
+__all__ = ["Describe", "Messages", "Recorder"]
 
 _FOLDED = frozenset({"r", "ask", "look"})
-_Describe = Callable[[int, int, int, int, bool], "Event | None"]
-_Messages = Callable[[int, "list[list[int]]"], "dict[int, str]"]
+Describe = Callable[[int, int, int, int, bool], "Event | None"]
+Messages = Callable[[int, "list[list[int]]"], "dict[int, str]"]
 
 
 class Recorder:
@@ -31,18 +31,21 @@ class Recorder:
     several threads; what a call changed is written when it ends.
     """
 
+    digests = True
+    """Whether what is unmapped is to be named by the hash of its content, where that is not recorded."""
+
     def __init__(
         self,
         file: IO[str],
         *,
         contents: bool = False,
-        describe: _Describe | None = None,
-        messages: _Messages | None = None,
+        describe: Describe | None = None,
+        messages: Messages | None = None,
     ) -> None:
         self._file, self.contents, self._describe, self._messages = file, contents, describe, messages
         self._lock = make_rlock()
         self._began = time.monotonic_ns()
-        self._threads: dict[int, int] = {}
+        self._threads: dict[threading.Thread, int] = {}  # not by ident: the next thread gets that of one that ended
         self._pending: Event | None = None  # the last event: equal ones that follow at once are counted in it
         self.buffers: dict[int, Buffers] = {}
         self.numbers = count()
@@ -134,7 +137,7 @@ class Recorder:
     # --- the file -------------------------------------------------------------------------------------------------
 
     def _put(self, kind: str, content: Event, began: int, ended: int) -> None:
-        thread = threading.get_ident()
+        thread = threading.current_thread()
         with self._lock:
             if self.closed:
                 return
@@ -142,7 +145,7 @@ class Recorder:
             number = self._threads.get(thread)
             if number is None:
                 number = self._threads[thread] = len(self._threads)
-                self._write({"t": at, "k": "thread", "th": number, "name": threading.current_thread().name})
+                self._write({"t": at, "k": "thread", "th": number, "name": thread.name})
             if number:
                 content["th"] = number
             last = self._pending

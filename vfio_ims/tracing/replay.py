@@ -4,20 +4,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import suppress
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from vfio_ims.errors import UsageError, VfioImsError
-from vfio_ims.families import blocks_of, family_for
 from vfio_ims.lifetime import Owner
 from vfio_ims.native.events import signal
 from vfio_ims.native.watch import watch
 from vfio_ims.ports.values import DeviceFlags, DeviceInfo, IrqSet
 from vfio_ims.tracing.difference import ReplayDifference
 from vfio_ims.tracing.format import read_recording
-from vfio_ims.tracing.names import RegisterNames
+from vfio_ims.tracing.names import RegisterNames, declared_blocks
 from vfio_ims.tracing.replay_space import ReplaySpace
 from vfio_ims.tracing.replay_window import ReplayWindow
 from vfio_ims.tracing.script import Script
@@ -31,7 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ORDERS", "ReplayDevice"]
 
-ORDERS = ("strict", "register")
+ORDERS = ("strict", "thread", "register")
 _SETTLE = 0.005  # what has not come at once will not: nothing here comes by itself
 
 
@@ -48,7 +46,7 @@ class ReplayDevice(Owner):
     ) -> None:
         recording = read_recording(path)
         self.header = header = recording.header
-        if not header.get("from_open", False) and order == "strict":
+        if not header.get("from_open", False) and order != "register":
             why = "it begins while the device was in use"
             hint = f"{name},order=register, or record from the opening on: vfio-ims --trace FILE"
             raise UsageError(f"replay {path}", why=why, hint=hint)
@@ -62,11 +60,7 @@ class ReplayDevice(Owner):
         )
         self._numbers = count()
         self._spaces.append(ReplaySpace(header["space"], self.script, 0, self._numbers))
-        vendor, device = (int(part, 16) for part in header["id"].split(":"))
-        family = None
-        with suppress(VfioImsError):
-            family = family_for(vendor, device)
-        self._names = RegisterNames(blocks_of(family))
+        self._names = RegisterNames(declared_blocks(header["id"]))
         super().__init__(name)
         watch.add(self)
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from vfio_ims.counted import counted
 from vfio_ims.locks import make_rlock
 from vfio_ims.tracing.difference import Masks, ReplayDifference, alike, context_of
+from vfio_ims.tracing.thread_order import ThreadOrder
 from vfio_ims.tracing.values import error_from
 from vfio_ims.tracing.words import in_words
 
@@ -25,7 +26,11 @@ _READS = frozenset({"r", "poll", "rb", "rr"})
 
 
 class Script:
-    """``events`` of a recording, taken one by one. ``order``: "strict", or "register", where each register has its own.
+    """``events`` of a recording, taken one by one.
+
+    ``order``: "strict"; "thread", where each thread's calls are in their order, however threads interleave; or
+    "register", where each register has its own. By thread, what the device did by itself follows once every call that
+    preceded it then has been made.
 
     By register a read answers with the register's next recorded value and then repeats its last, and writes are
     compared with the writes of the same register; all other calls are in order among their kind. ``apply`` puts a
@@ -48,6 +53,9 @@ class Script:
         self._masks, self._apply, self._interrupt = Masks(masks), apply, interrupt
         self._lock = make_rlock()
         self._at, self._repeats, self._taken = 0, 0, 0
+        self._threads: ThreadOrder | None = None
+        if order == "thread":
+            self._threads = ThreadOrder(self.events, _is_call, lambda then, now: alike(then, now, self._masks))
         self._looks = self._looked = 0  # of those that are held; and how often the first has been repeated
         self._held: deque[Event] = deque()  # memory that is not to change before this process looks, or acts again
         self._answers: dict[str, deque[Event]] = defaultdict(deque)
@@ -73,7 +81,10 @@ class Script:
             while self._held:
                 self._apply(self._held.popleft())
             self._looks = self._looked = 0
-            found = self._next_strict(now) if self._strict else self._next_of_register(now)
+            if self._threads is not None:
+                found = self._next_of_thread(now, self._threads)
+            else:
+                found = self._next_strict(now) if self._strict else self._next_of_register(now)
             if "err" in found:
                 raise error_from(found["err"], self._name)
             return found
@@ -122,6 +133,17 @@ class Script:
         elif event["k"] in ("mem", "look"):
             self._held.append(event)
             self._looks += event["k"] == "look"
+
+    def _next_of_thread(self, now: Event, threads: ThreadOrder) -> Event:
+        number = threads.take(now)
+        if number is None:
+            raise self._differs(now, threads.expected())
+        self._taken = threads.taken
+        while self._at < len(self.events) and (threads.done[self._at] or not _is_call(self.events[self._at])):
+            if not _is_call(self.events[self._at]):
+                self._by_itself(self.events[self._at])
+            self._at += 1
+        return self.events[number]
 
     def _next_of_register(self, now: Event) -> Event:
         queue = self._queues.get(_queue(now))
@@ -188,6 +210,10 @@ class Script:
         )
         self.difference = ReplayDifference("replay", device=self._name, why=why)
         return self.difference
+
+
+def _is_call(event: Event) -> bool:
+    return event["k"] not in _NOT_CALLS
 
 
 def _question(event: Event) -> str:

@@ -6,6 +6,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from vfio_ims.ports.covering_window import CoveringWindow
+
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer as Buffer
 
@@ -32,15 +34,12 @@ def _hex(value: object) -> str:
     return f"{value:#x}" if isinstance(value, int) else repr(value)
 
 
-class RecordingWindow:
+class RecordingWindow(CoveringWindow):
     """``Window`` around another one, of region ``region``."""
 
     def __init__(self, inner: Window, region: int, recorder: Recorder) -> None:
-        self._inner, self._region, self._recorder = inner, region, recorder
-
-    @property
-    def size(self) -> int:
-        return self._inner.size
+        super().__init__(inner, region)
+        self._recorder = recorder
 
     # --- single accesses ----------------------------------------------------------------------------------------------
 
@@ -67,30 +66,6 @@ class RecordingWindow:
 
     def _failed(self, began: int, error: Exception, kind: str, offset: object, **content: Any) -> None:
         self._recorder.failed(began, error, kind, region=self._region, offset=_hex(offset), **content)
-
-    def read8(self, offset: int) -> int:
-        return self._load(self._inner.read8, offset, 1)
-
-    def read16(self, offset: int) -> int:
-        return self._load(self._inner.read16, offset, 2)
-
-    def read32(self, offset: int) -> int:
-        return self._load(self._inner.read32, offset, 4)
-
-    def read64(self, offset: int) -> int:
-        return self._load(self._inner.read64, offset, 8)
-
-    def write8(self, offset: int, value: int) -> None:
-        self._store(self._inner.write8, offset, 1, value)
-
-    def write16(self, offset: int, value: int) -> None:
-        self._store(self._inner.write16, offset, 2, value)
-
-    def write32(self, offset: int, value: int) -> None:
-        self._store(self._inner.write32, offset, 4, value)
-
-    def write64(self, offset: int, value: int) -> None:
-        self._store(self._inner.write64, offset, 8, value)
 
     # --- many ---------------------------------------------------------------------------------------------------------
 
@@ -176,6 +151,3 @@ class RecordingWindow:
         began, found = self._recorder.begin(), self._inner.mapped(offset, size)
         self._recorder.end(began, "ask", what="mapped", of=[self._region, offset, size], answer=found)
         return found
-
-    def close(self) -> None:
-        self._inner.close()

@@ -20,6 +20,7 @@ from vfio_ims.vfio_user.channel import Channel
 from vfio_ims.vfio_user.client_answers import Answering
 from vfio_ims.vfio_user.dial import dial
 from vfio_ims.vfio_user.forked import dropped_in_child
+from vfio_ims.vfio_user.host_side import HostSide
 from vfio_ims.vfio_user.infos import decode_device_info, decode_irq_info, decode_region_info
 from vfio_ims.vfio_user.messages import DEVICE_INFO, DMA_MAP, DMA_UNMAP, IRQ_INFO, IRQ_SET, REGION_INFO, DmaFlags
 from vfio_ims.vfio_user.requester import Requester
@@ -78,7 +79,13 @@ class SocketLink(Owner):
 
     @property
     def name(self) -> str:
+        """What errors call the device: ``vfio-user:`` and the socket's path."""
         return self.label
+
+    @property
+    def host(self) -> HostSide | None:
+        """What plays the kernel on the far side, where the server has opened a function; None: it is a bare device."""
+        return self._server.host if isinstance(self._server.host, HostSide) else None
 
     def connect(self, bus: Bus) -> None:
         """Give the device its way out: from now on it may reach memory and raise interrupts."""
@@ -101,11 +108,13 @@ class SocketLink(Owner):
     # --- what the device is -------------------------------------------------------------------------------------------
 
     def device_info(self) -> DeviceInfo:
+        """Ask the server (DEVICE_GET_INFO). DeviceError where its answer is malformed."""
         self.check_open("device info")
         reply = self._requester.request(Command.DEVICE_GET_INFO, DEVICE_INFO.pack(DEVICE_INFO.size, 0, 0, 0))
         return self._requester.decode(reply, decode_device_info)
 
     def irq_info(self, index: int) -> IrqInfo:
+        """Ask the server for ``index`` (DEVICE_GET_IRQ_INFO)."""
         self.check_open("IRQ info")
         reply = self._requester.request(Command.DEVICE_GET_IRQ_INFO, IRQ_INFO.pack(IRQ_INFO.size, 0, index, 0))
         info = self._requester.decode(reply, lambda payload: decode_irq_info(payload, index))
@@ -114,6 +123,10 @@ class SocketLink(Owner):
         return info
 
     def region_info(self, index: int) -> RegionInfo:
+        """Ask the server for region ``index`` (DEVICE_GET_REGION_INFO), and keep the file of one that can be mapped.
+
+        DeviceError where the answer is malformed, or the file is smaller than the areas in it.
+        """
         self.check_open("region info")
         info, missing = self._region_info(index, _ROOM_FOR_INFO)
         if missing:
@@ -147,7 +160,7 @@ class SocketLink(Owner):
         if len(fds) != 1:
             malformed("descriptors", "one, of a region that can be mapped", len(fds))
         need, size = info.offset + info.areas[-1].end, os.fstat(fds[0]).st_size
-        if size < need:
+        if size < need and not _is_function(fds[0]):
             malformed("descriptor", f"a file of {need:#x} bytes at least", f"{size:#x} bytes")
         with self._lock:
             if info.index not in self._files:
@@ -160,18 +173,22 @@ class SocketLink(Owner):
     # --- accesses -----------------------------------------------------------------------------------------------------
 
     def read(self, region: int, offset: int, size: int) -> bytes:
+        """One read of ``size`` bytes at ``offset`` of ``region`` (REGION_READ)."""
         self.check_open("read")
         return self._accesses.read(region, offset, size)
 
     def write(self, region: int, offset: int, data: bytes) -> None:
+        """One write of ``data`` at ``offset`` of ``region`` (REGION_WRITE)."""
         self.check_open("write")
         self._accesses.write(region, offset, data)
 
     def read_many(self, region: int, offsets: Sequence[int], size: int) -> bytes:
+        """Reads of ``size`` bytes at each of ``offsets`` of ``region``. All are sent before an answer is waited for."""
         self.check_open("read")
         return self._accesses.read_many(region, offsets, size)
 
     def write_many(self, region: int, writes: Sequence[tuple[int, bytes]]) -> None:
+        """Writes in order; in one message where the server takes several (REGION_WRITE_MULTI)."""
         self.check_open("write")
         self._accesses.write_many(region, writes)
 
@@ -187,7 +204,10 @@ class SocketLink(Owner):
         self._answering.interrupt(index, vector)
 
     def set_vectors(self, index: int, start: int, armed: Sequence[bool]) -> None:
-        """One eventfd a vector, made here; in as few messages as the server takes descriptors."""
+        """An eventfd for each vector of ``index`` from ``start`` on that is ``armed``; none for the others.
+
+        They are made here, and sent in as few messages as the server takes descriptors.
+        """
         self.check_open("set vectors")
         at = start
         for on, group in groupby(armed):
@@ -226,6 +246,29 @@ class SocketLink(Owner):
             self._set_irqs(IrqIndex.INTX, IrqSet.DATA_NONE, range(1), [], IrqSet.ACTION_UNMASK)
         return self._automasked
 
+    def set_irqs(self, index: int, flags: int, start: int, count: int, data: Sequence[int] = ()) -> None:
+        """VFIO's verb as it is, for a server that is no bare device: see ``DevicePort.set_irqs``.
+
+        ``index``: the kind of interrupt. ``flags``: ``IrqSet``'s, one kind of data and one action. ``start`` and
+        ``count``: which vectors. ``data``: their eventfds, or 0 or 1 each. Descriptors go in as few messages as the
+        server takes, those of -1 in messages of their own.
+        """
+        self.check_open("set interrupts")
+        if not flags & IrqSet.DATA_EVENTFD:
+            request = IRQ_SET.pack(IRQ_SET.size + len(data), flags, index, start, count) + bytes(data)
+            self._requester.request(Command.DEVICE_SET_IRQS, request)
+            return
+        most = max(min(self._server.max_msg_fds, MAX_FDS), 1)
+        at = start
+        for on, group in groupby(data, lambda fd: fd >= 0):
+            fds = list(group)
+            step = most if on else len(fds)
+            for first in range(0, len(fds), step):
+                part = fds[first : first + step]
+                request = IRQ_SET.pack(IRQ_SET.size, flags, index, at, len(part))
+                self._requester.request(Command.DEVICE_SET_IRQS, request, part if on else ())
+                at += len(part)
+
     def _set_irqs(
         self,
         index: int,
@@ -239,6 +282,10 @@ class SocketLink(Owner):
         self._requester.request(Command.DEVICE_SET_IRQS, request, fds)
 
     def map(self, iova: int, size: int, fd: int, offset: int, *, read: bool, write: bool) -> None:
+        """Announce ``size`` bytes at ``iova`` to the server (DMA_MAP), with the rights ``read`` and ``write``.
+
+        ``fd`` and ``offset``: the file that the server maps. With -1 it has to read and write by messages.
+        """
         self.check_open("map")
         if not self._share_memory:
             fd = -1
@@ -247,9 +294,17 @@ class SocketLink(Owner):
         self._requester.request(Command.DMA_MAP, request, (fd,) if fd >= 0 else ())
 
     def unmap(self, iova: int, size: int) -> None:
+        """Take an announcement back (DMA_UNMAP). The server answers when it does not touch the memory any more."""
         self.check_open("unmap")
         self._requester.request(Command.DMA_UNMAP, DMA_UNMAP.pack(DMA_UNMAP.size, 0, iova, size))
 
     def reset(self) -> None:
+        """Have the server reset its device (DEVICE_RESET)."""
         self.check_open("reset")
         self._requester.request(Command.DEVICE_RESET, b"")
+
+
+def _is_function(fd: int) -> bool:
+    """Whether it is a function behind VFIO, by its node or its group: its driver refuses to map what is not there."""
+    where = os.readlink(f"/proc/self/fd/{fd}")
+    return where == "anon_inode:[vfio-device]" or where.startswith("/dev/vfio/devices/")

@@ -39,7 +39,7 @@ def dial(path: str, name: str, timeout: float) -> tuple[Connection, Capabilities
     """
     connection = Connection(_connect(path, name, timeout), name)
     try:
-        ours = Capabilities(max_msg_fds=MAX_FDS, write_multiple=True)
+        ours = Capabilities(max_msg_fds=MAX_FDS, write_multiple=True, host=True)
         body = encode_version(MAJOR, MINOR, ours)
         connection.send(HEADER.pack(_FIRST, Command.VERSION, HEADER.size + len(body), COMMAND, 0) + body)
         return connection, _check(_answer(connection, name, timeout), name)

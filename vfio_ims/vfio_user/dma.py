@@ -89,7 +89,19 @@ class ClientMemory:
             number = _BY_MESSAGE if fd is None else self._file(fd, offset + size, bool(flags & DmaFlags.WRITE))
             if number != _BY_MESSAGE:
                 self._users[number] += 1
-            self._windows.add(Window(address, size, offset, number << 2 | flags & _PERMISSIONS))
+            window = Window(address, size, offset, number << 2 | flags & _PERMISSIONS)
+            try:
+                self._reach(window, self._files.get(number), -1 if fd is None else fd)
+            except BaseException:
+                self._drop(number)
+                raise
+            self._windows.add(window)
+
+    def _reach(self, window: Window, file: SharedFile | None, fd: int) -> None:
+        """Called with each new window, before it counts. ``fd`` is the client's, for the time of the call."""
+
+    def _leave(self, window: Window) -> None:
+        """Called with each window that goes, while its file is still mapped."""
 
     def _same(self, address: int, size: int, flags: int, offset: int, fd: int | None) -> bool:
         """Whether just this window is there already: telling it twice does no harm."""
@@ -145,6 +157,7 @@ class ClientMemory:
             if gone is None or (not gone and size < _SWEEP):
                 raise Refused(errno.ENOENT, f"there is no window {address:#x}+{size:#x}")
             for window in gone:
+                self._leave(window)
                 self._drop(window.tag >> 2)
             return len(gone)
 

@@ -6,7 +6,6 @@ The decoders trust nothing: what a reply says must fit the request, the reply's 
 
 from __future__ import annotations
 
-import mmap
 from collections.abc import Sequence
 
 from vfio_ims.ports.values import (
@@ -43,6 +42,7 @@ __all__ = [
 _CAP_SPARSE_MMAP, _CAP_MSIX_MAPPABLE = 1, 3
 _MOST_REGIONS, _MOST_IRQS = 100, 50  # the bounds that QEMU's client sets (hw/vfio-user/device.c)
 _LARGEST_REGION = 1 << 62
+_SMALLEST_PAGE = 4096  # of any machine that a server may run on
 # Vectors: PCI base specification, MSI-X Message Control (11 bits of size) and MSI Message Control (up to 32).
 _MOST_VECTORS = {IrqIndex.INTX: 1, IrqIndex.MSI: 32, IrqIndex.MSIX: 2048, IrqIndex.ERR: 1, IrqIndex.REQ: 1}
 
@@ -85,15 +85,24 @@ def decode_irq_info(payload: bytes, index: int) -> IrqInfo:
 def encode_region_info(info: RegionInfo, areas: Sequence[Area], argsz: int) -> bytes:
     """As much of the reply as ``argsz`` bytes hold; ``areas`` are what may be mapped.
 
+    ``info.msix_mappable``: reads of the MSI-X table show its messages, though no area holds it.
+
     A request that is too short for the capability learns the full size, and already that there is one and where:
     QEMU 11.1 takes a cap_offset of 0 beside that flag for an error.
     """
     flags = info.flags & (RegionFlags.READ | RegionFlags.WRITE)
-    body = b""
+    bodies: list[tuple[int, bytes]] = []
     if areas:
-        flags |= RegionFlags.MMAP | RegionFlags.CAPS
-        body = CAP_HEADER.pack(_CAP_SPARSE_MMAP, 1, 0) + SPARSE_HEADER.pack(len(areas), 0)
-        body += b"".join(SPARSE_AREA.pack(area.offset, area.size) for area in areas)
+        flags |= RegionFlags.MMAP
+        sparse = SPARSE_HEADER.pack(len(areas), 0)
+        bodies.append((_CAP_SPARSE_MMAP, sparse + b"".join(SPARSE_AREA.pack(area.offset, area.size) for area in areas)))
+    if info.msix_mappable:
+        bodies.append((_CAP_MSIX_MAPPABLE, b""))
+    body = b""
+    for number, (kind, content) in enumerate(bodies, 1):
+        flags |= RegionFlags.CAPS
+        end = REGION_INFO.size + len(body) + CAP_HEADER.size + len(content)
+        body += CAP_HEADER.pack(kind, 1, end if number < len(bodies) else 0) + content
     total = REGION_INFO.size + len(body)
     cap_offset = REGION_INFO.size if body else 0
     fixed = REGION_INFO.pack(total, flags, info.index, cap_offset, info.size, info.offset)
@@ -155,7 +164,8 @@ def _sparse(payload: bytes, at: int, size: int) -> tuple[Area, ...]:
             malformed(f"area {number}", f"within the region's {size:#x} bytes", area)
         if area.offset < end:
             malformed(f"area {number}", "clear of the one before", area)
-        if area.offset % mmap.PAGESIZE or area.size % mmap.PAGESIZE:
+        # What is no whole page of this machine's is reached by message, as all that is not in an area.
+        if area.offset % _SMALLEST_PAGE or area.size % _SMALLEST_PAGE:
             malformed(f"area {number}", "whole pages", area)
         end = area.end
     return tuple(areas)

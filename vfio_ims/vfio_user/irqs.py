@@ -49,14 +49,8 @@ class IrqTable:
 
     def set(self, payload: bytes, fds: list[int]) -> None:
         """Do what a SET_IRQS asks; descriptors that are kept leave ``fds``. Raises Refused, as libvfio-user would."""
-        argsz, flags, index, start, count = IRQ_SET.unpack(payload)
+        flags, index, start, count = self._checked(payload, fds)
         data, action = flags & _DATA, flags & _ACTION
-        rule = self._broken_rule(argsz, flags, index, start, count, payload[IRQ_SET.size :], fds)
-        if rule:
-            raise Refused(
-                errno.EINVAL,
-                f"{rule} (flags {flags:#x}, index {index}, start {start}, count {count}, {counted(len(fds), 'fd')})",
-            )
         vectors = range(start, start + count)
         with self._lock:
             if action != IrqSet.ACTION_TRIGGER:
@@ -74,6 +68,17 @@ class IrqTable:
                 for vector in vectors if data == IrqSet.DATA_NONE else _chosen(vectors, payload):
                     if (index, vector) in self._vectors:
                         self._vectors[index, vector].signal()
+
+    def _checked(self, payload: bytes, fds: Sequence[int]) -> tuple[int, int, int, int]:
+        """The request's flags, index, start and count. Raises Refused where it breaks a rule."""
+        argsz, flags, index, start, count = IRQ_SET.unpack(payload)
+        rule = self._broken_rule(argsz, flags, index, start, count, payload[IRQ_SET.size :], fds)
+        if rule:
+            raise Refused(
+                errno.EINVAL,
+                f"{rule} (flags {flags:#x}, index {index}, start {start}, count {count}, {counted(len(fds), 'fd')})",
+            )
+        return flags, index, start, count
 
     def _broken_rule(
         self, argsz: int, flags: int, index: int, start: int, count: int, rest: bytes, fds: Sequence[int]

@@ -23,6 +23,7 @@ __all__ = [
     "REGION_MESSAGE",
     "SPARSE_AREA",
     "SPARSE_HEADER",
+    "WORD_MESSAGE",
     "WRITE_COUNT",
     "WRITE_ONE",
     "DmaFlags",
@@ -69,3 +70,5 @@ DEVICE_FEATURE = Layout("II", "argsz flags")
 
 REGION_MESSAGE = Struct("=" + HEADER.form + REGION_ACCESS.form)
 """Header and region access in one go: what the hot path packs."""
+WORD_MESSAGE = Struct("=" + HEADER.form + REGION_ACCESS.form + "I")
+"""The same with one word of data: the reply to a read, the request of a write."""

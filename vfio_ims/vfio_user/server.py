@@ -21,6 +21,7 @@ from vfio_ims.errors import AccessDenied, BusFault, DeviceBusy, RemovedError, Se
 from vfio_ims.lifetime import Owner, close_at_exit
 from vfio_ims.ports.values import RegionIndex
 from vfio_ims.vfio_user.client_bus import ServerBus
+from vfio_ims.vfio_user.exported import ExportedFunction
 from vfio_ims.vfio_user.forked import dropped_in_child
 from vfio_ims.vfio_user.session import Session
 from vfio_ims.vfio_user.transport import MAX_FDS, Connection, Message, close_all
@@ -174,7 +175,8 @@ class Server(Owner):
         except WireError as error:
             connection.send(HEADER.pack(message.id, message.command, HEADER.size, REPLY | ERROR, errno.EINVAL))
             raise RemovedError("negotiate", device=self.label, why=str(error)) from error
-        ours = Capabilities(max_msg_fds=MAX_FDS, write_multiple=client.write_multiple)
+        host = self._model.host_side() if client.host and isinstance(self._model, ExportedFunction) else False
+        ours = Capabilities(max_msg_fds=MAX_FDS, write_multiple=client.write_multiple, host=host)
         body = encode_version(MAJOR, min(minor, MINOR), ours)
         connection.send(HEADER.pack(message.id, message.command, HEADER.size + len(body), REPLY, 0) + body)
         _limit(sock, 0)

@@ -88,6 +88,15 @@ class Requests:
         elif not self._connection.send(message):
             self._connection.drain(self._timeout)
 
+    def reply(self, data: bytes, *, more: bool) -> None:
+        """Send a reply from the loop, behind what it has written; ``more``: with what comes next, another is due."""
+        if not more and not self._batch:
+            self._connection.send(data)
+            return
+        self._batch += data
+        if not more or len(self._batch) >= _BATCH:
+            self.flush()
+
     def flush(self) -> None:
         """Send what the loop's thread has written since. Nothing to do in other threads."""
         if self._batch and threading.get_ident() == self._loop:

@@ -8,12 +8,14 @@ import errno
 import fcntl
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from vfio_ims.counted import counted
 from vfio_ims.native.shared_file import seals_of
 from vfio_ims.ports.values import Area, DeviceFlags, RegionIndex
 from vfio_ims.vfio_user.dma import ClientMemory
+from vfio_ims.vfio_user.exported import ExportedFunction
 from vfio_ims.vfio_user.infos import encode_device_info, encode_irq_info, encode_region_info
 from vfio_ims.vfio_user.irqs import IrqTable
 from vfio_ims.vfio_user.messages import (
@@ -51,10 +53,18 @@ class Service:
         self._model = model
         with model.lock:
             self._info = model.device_info()
-            self._sizes = [model.region_info(index).size for index in range(self._info.regions)]
-            self._shared = [area for area in model.shared_areas() if _is_sealed(area.fd, model.name)]
-            self.irqs = IrqTable([model.irq_info(index) for index in range(self._info.irqs)], self._line_asserted)
-        self.memory = ClientMemory()
+            self.sizes = [model.region_info(index).size for index in range(self._info.regions)]
+            areas = model.shared_areas()
+            infos = [model.irq_info(index) for index in range(self._info.irqs)]
+        self._exported = model if isinstance(model, ExportedFunction) else None
+        self.irqs: IrqTable
+        self.memory: ClientMemory
+        if self._exported is not None:  # the device is behind a kernel, or the like, which has both
+            self._shared = list(areas)
+            self.irqs, self.memory = self._exported.client(infos)
+        else:
+            self._shared = [area for area in areas if _is_sealed(area.fd, model.name)]
+            self.irqs, self.memory = IrqTable(infos, self._line_asserted), ClientMemory()
         self.handlers: dict[int, Callable[[bytes, list[int]], Answer]] = {
             Command.DMA_MAP: self._dma_map,
             Command.DMA_UNMAP: self._dma_unmap,
@@ -71,13 +81,15 @@ class Service:
 
     def close(self) -> None:
         """Let go of everything that the client gave."""
+        if self._exported is not None:
+            self._exported.silence()  # before its memory goes
         self.memory.clear()
         self.irqs.close()
 
     # --- regions ------------------------------------------------------------------------------------------------------
 
     def _check(self, region: int, offset: int, count: int) -> None:
-        if region >= len(self._sizes) or offset + count > self._sizes[region] or count > MAX_TRANSFER:
+        if region >= len(self.sizes) or offset + count > self.sizes[region] or count > MAX_TRANSFER:
             raise Refused(errno.EINVAL, f"no {counted(count, 'byte')} at {offset:#x} of region {region}")
 
     def _region_read(self, payload: bytes, fds: list[int]) -> bytes:
@@ -131,8 +143,11 @@ class Service:
         self._known(index, self._info.regions)
         shared = [area for area in self._shared if area.region == index]
         areas = [Area(area.offset, area.size) for area in shared]
-        body = encode_region_info(self._model.region_info(index), areas, argsz)
-        return body, (shared[0].fd,) if len(body) > REGION_INFO.size else ()
+        info = self._model.region_info(index)
+        if self._exported is None:  # the table of a model is its client's
+            info = replace(info, msix_mappable=False)
+        body = encode_region_info(info, areas, argsz)
+        return body, (shared[0].fd,) if shared and len(body) > REGION_INFO.size else ()
 
     def _region_io_fds(self, payload: bytes, fds: list[int]) -> bytes:
         argsz, flags, index, count = REGION_IO_FDS.unpack(payload)

@@ -8,9 +8,12 @@ import logging
 import select
 import threading
 from collections import deque
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from vfio_ims.errors import BusFault, RemovedError
+from vfio_ims.ports.values import RegionIndex
+from vfio_ims.vfio_user.plain_requests import PlainRequests
 from vfio_ims.vfio_user.server_requests import Requests
 from vfio_ims.vfio_user.service import Service
 from vfio_ims.vfio_user.transport import NO_ROOM, Connection, Message, close_all
@@ -29,6 +32,7 @@ from vfio_ims.vfio_user.wire import (
 )
 
 if TYPE_CHECKING:
+    from vfio_ims.ports.link import PlainAccess
     from vfio_ims.ports.model import ModelPort
 
 __all__ = ["Session"]
@@ -53,15 +57,27 @@ class Session:
         most = min(most, MAX_TRANSFER)
         self.requests = Requests(connection, faults, model.lock, threading.get_ident(), timeout, most)
         self._broken = 0
+        plain: Callable[[int, range], PlainAccess | None] | None = getattr(model, "plain_access", None)
+        with model.lock:
+            bars = range(min(len(self.service.sizes), RegionIndex.ROM))
+            accesses = [] if plain is None else [plain(bar, range(0)) for bar in bars]
+        self._plain = PlainRequests(connection, self.requests, accesses, self.service.sizes)
 
     def run(self) -> None:
         """Serve until the client is gone: RemovedError."""
-        connection = self._connection
+        connection, plain = self._connection, self._plain
         while True:
+            while plain.answer_alone():
+                self._broken = 0
+                connection.fill()
             while (message := connection.pop()) is not None:
-                self._take(message)
+                if plain.answer(message):
+                    self._broken = 0
+                else:
+                    self._take(message)
                 while connection.queued > _MOST_QUEUED:
                     self._wait(select.POLLOUT)
+            self.requests.flush()  # where the last message wanted no reply
             while connection.queued and not self._wait(select.POLLOUT | select.POLLIN):
                 pass
             connection.fill()
@@ -120,6 +136,7 @@ class Session:
         """Refuse it; but a stream of them has lost its frames for good."""
         self._broken += 1
         if self._broken > _MOST_BROKEN:
+            self.requests.flush()
             raise RemovedError("serve", device=self._connection.name, why=f"the client talks garbage: {message.fault}")
         raise Refused(errno.EINVAL, message.fault)
 
@@ -128,7 +145,11 @@ class Session:
             return
         flags = REPLY | ERROR if error else REPLY
         header = HEADER.pack(message.id, message.command, HEADER.size + len(body), flags, error)
-        self._connection.send(header + body, fds)
+        if fds:
+            self.requests.flush()
+            self._connection.send(header + body, fds)
+        else:
+            self.requests.reply(header + body, more=self._connection.ready)
 
     def _act(self) -> None:
         try:
@@ -138,4 +159,5 @@ class Session:
         except Exception:
             log.exception("%s: the model failed in act", self._connection.name)
         finally:
-            self.requests.flush()
+            if not self._connection.ready:  # else it goes with the next reply, behind this one's
+                self.requests.flush()

@@ -111,6 +111,25 @@ class Connection:
         fds, fault = self._take(size)
         return Message(ident, command, flags, error, payload, fds, fault)
 
+    def alone(self, most: int) -> memoryview | None:
+        """What has been received, where it begins with a message, has no descriptors and no more than ``most`` bytes.
+
+        Valid until ``fill`` or ``pop``; ``step_over`` takes it.
+        """
+        return None if self._start or self._rights or self._end > most else self._view[: self._end]
+
+    def step_over(self) -> None:
+        """Take all of what ``alone`` returned."""
+        self._before += self._end
+        self._end = 0
+
+    @property
+    def ready(self) -> bool:
+        """Whether ``pop`` finds another message, or what makes none."""
+        start = self._start
+        held = self._end - start
+        return held >= HEADER.size and held >= _header(self._view, start)[2]
+
     def _grow(self, size: int) -> None:
         view = memoryview(bytearray(size))
         held = self._end - self._start

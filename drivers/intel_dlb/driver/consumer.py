@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vfio_ims.native.access import run_length
+from vfio_ims.native.ring import EntryRing
 
 from ..hardware.elements import ELEMENT_SIZE, GENERATION
 
@@ -17,40 +17,24 @@ __all__ = ["Consumer"]
 _STATUS = 15  # the byte of an entry that has the generation
 
 
-class Consumer:
-    """``entries`` of them, 8 or more. Who takes from it holds a lock of its own."""
+class Consumer(EntryRing):
+    """``entries`` of them, 8 or more."""
+
+    __slots__ = ("_buffer", "iova")
 
     def __init__(self, buffer: Buffer, entries: int) -> None:
-        self.iova, self.entries, self._buffer = buffer.iova, entries, buffer
-        self._view, self._address = buffer.view, buffer.address  # the view keeps the memory at the address
-        self._next, self._generation = 0, GENERATION
-
-    def restart(self) -> None:
-        """As before the first entry: the device's write pointer is 0 again."""
-        self._view[: ELEMENT_SIZE * self.entries] = bytes(ELEMENT_SIZE * self.entries)
-        self._next, self._generation = 0, GENERATION
+        self.iova, self._buffer = buffer.iova, buffer
+        super().__init__(buffer.view, buffer.address, entries, ELEMENT_SIZE, _STATUS, GENERATION)
 
     @property
     def empty(self) -> bool:
         """Whether there is nothing to take."""
-        return self._view[ELEMENT_SIZE * self._next + _STATUS] & GENERATION != self._generation
+        return bool(self._view[self.size * self.c.next + _STATUS] & GENERATION) != bool(self.c.ones)
 
-    def take(self, limit: int) -> bytes:
-        """Up to ``limit`` entries that have come, 16 bytes each. Never waits."""
-        found = b""
-        while limit > 0 and not self.empty:
-            last = min(self._next + limit, self.entries)
-            start = ELEMENT_SIZE * self._next
-            first = self._address + start + _STATUS
-            count = run_length(first, ELEMENT_SIZE, last - self._next, GENERATION, self._generation)
-            found += self._view[start : start + ELEMENT_SIZE * count]
-            limit -= count
-            self._next += count
-            if self._next < self.entries:
-                break
-            self._next, self._generation = 0, self._generation ^ GENERATION
-        return found
+    def drop(self) -> int:
+        """Take all entries that have come, unseen: how many. Their tokens are still to be returned."""
+        return self.take(self.entries, self.room(), lambda count: None)
 
     def close(self) -> None:
-        self._view.release()
+        super().close()
         self._buffer.close()

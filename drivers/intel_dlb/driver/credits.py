@@ -5,26 +5,23 @@ from __future__ import annotations
 
 from vfio_ims.counted import counted
 from vfio_ims.errors import DeviceBusy
-from vfio_ims.locks import make_lock
+from vfio_ims.native.command_portal import CreditPool
 
 __all__ = ["Credits"]
 
 
-class Credits:
+class Credits(CreditPool):
     """``total`` of them. The device has at least as many left as we: it counts one as free once it was scheduled."""
 
+    __slots__ = ("_device", "total")
+
     def __init__(self, device: str, total: int) -> None:
-        self._device, self.total, self.left, self._lock = device, total, total, make_lock()
+        self._device, self.total = device, total
+        super().__init__(total)
 
-    def take(self, count: int) -> None:
-        """DeviceBusy where there are not so many: nothing is taken then."""
-        with self._lock:
-            if count > self.left:
-                why = f"{counted(self.left, 'credit')} of {self.total} are left: the others are in queues"
-                hint = "dequeue first, or give the domain more credits"
-                raise DeviceBusy(f"enqueue {counted(count, 'element')}", device=self._device, why=why, hint=hint)
-            self.left -= count
-
-    def give(self, count: int) -> None:
-        with self._lock:
-            self.left += count
+    def claim(self, count: int) -> None:
+        """Take so many. DeviceBusy where there are not so many: nothing is taken then."""
+        if not self.take(count):
+            why = f"{counted(self.left, 'credit')} of {self.total} are left: the others are in queues"
+            hint = "dequeue first, or give the domain more credits"
+            raise DeviceBusy(f"enqueue {counted(count, 'element')}", device=self._device, why=why, hint=hint)

@@ -39,6 +39,7 @@ class Dlb(Driver):
 
     @made_once
     def version(self) -> Version:
+        """What differs between DLB 2.5 and 2.0: numbers of ports and queues, credits, where registers are."""
         return version_of(self.device)
 
     @made_once
@@ -162,6 +163,9 @@ class Dlb(Driver):
     def status(self) -> str:
         alarm = peek(self.regs)
         return "" if alarm is None else str(alarm)
+
+    def firmware(self) -> str:
+        return self.version.name
 
     def fault(self) -> str:
         return "" if self.regs.INGRESS_ALARM_ENBL.read() == ALARMS else "it was reset: its alarms are off"

@@ -59,9 +59,10 @@ class Domain(Owner):
     # --- queues -------------------------------------------------------------------------------------------------------
 
     def queue(self, kind: Kind = Kind.UNORDERED, *, storage: int = 64, sequences: int = 64) -> Queue:
-        """A load-balanced queue. ``storage``: of an atomic one, elements within the scheduler's reach.
+        """A load-balanced queue, scheduled as ``kind`` says: unordered, ordered or atomic.
 
-        ``sequences``: of an ordered one, how many elements may be under way: 64, 128, 256, 512 or 1024.
+        ``storage``: of an atomic one, elements within the scheduler's reach. ``sequences``: of an ordered one, how many
+        elements may be under way: 64, 128, 256, 512 or 1024. DeviceBusy where the device has none left.
         """
         self.check_open("make a queue")
         if kind is Kind.DIRECTED or sequences not in SEQUENCES:

@@ -5,100 +5,111 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import Any, Literal, overload
 
 from vfio_ims.counted import counted
 from vfio_ims.errors import UsageError
 from vfio_ims.native.access import scatter
+from vfio_ims.native.lib import CData, native
 
-from ..hardware.elements import ELEMENT_SIZE, PER_STORE, Element, pack
+from ..hardware.elements import ELEMENT_SIZE, FLOW_BYTE, PER_STORE, Element
 
-if TYPE_CHECKING:
-    from _typeshed import ReadableBuffer
-
-__all__ = ["Elements", "lines"]
-
-_FLOW = 12  # where an element has it
+__all__ = ["NOTHING", "Elements", "column", "lines"]
 
 
 class Elements(Sequence[Element]):
-    """What was dequeued in one call, in order. ``raw``: 16 bytes each. ``directed``: the queue of a directed port."""
+    """What was dequeued in one call, in order.
 
-    __slots__ = ("_directed", "raw")
+    ``memory``: bytes or a C array that begin with ``length`` entries. ``directed``: the queue of a directed port.
+    """
 
-    def __init__(self, raw: bytes, directed: int | None = None) -> None:
-        self.raw, self._directed = raw, directed
+    __slots__ = ("directed", "length", "memory")
+
+    def __init__(self, memory: bytes | CData, length: int, directed: int | None = None) -> None:
+        self.memory, self.length, self.directed = memory, length, directed
 
     def __len__(self) -> int:
-        return len(self.raw) // ELEMENT_SIZE
+        return self.length
+
+    @property
+    def view(self) -> memoryview:
+        """The entries, 16 bytes each."""
+        memory: Any = self.memory
+        whole = memory if isinstance(memory, bytes) else native().ffi.buffer(memory)
+        return memoryview(whole)[: ELEMENT_SIZE * self.length].toreadonly()
+
+    @property
+    def raw(self) -> bytes:
+        """A copy of the entries, 16 bytes each."""
+        return self.view.tobytes()
 
     @overload
     def __getitem__(self, index: int) -> Element: ...
     @overload
     def __getitem__(self, index: slice) -> list[Element]: ...
     def __getitem__(self, index: int | slice) -> Element | list[Element]:
+        view = self.view
         if isinstance(index, slice):
-            return [self[number] for number in range(len(self))[index]]
-        number = range(len(self))[index]
-        return Element.unpack(self.raw[ELEMENT_SIZE * number : ELEMENT_SIZE * (number + 1)], self._directed)
+            return [self._at(view, number) for number in range(self.length)[index]]
+        return self._at(view, range(self.length)[index])
+
+    def _at(self, view: memoryview, number: int) -> Element:
+        return Element.unpack(view[ELEMENT_SIZE * number : ELEMENT_SIZE * (number + 1)], self.directed)
 
     def __iter__(self) -> Iterator[Element]:
-        return (self[number] for number in range(len(self)))
+        view = self.view
+        return (self._at(view, number) for number in range(self.length))
 
     @property
     def data(self) -> memoryview:
-        """The column of their 64 bits of data, a view of ``raw``."""
-        return memoryview(self.raw).cast("Q")[::2]
+        """The column of their 64 bits of data, a part of ``view``."""
+        return self.view.cast("Q")[::2]
 
     @property
     def flows(self) -> memoryview:
-        """The column of their flows, a view of ``raw``."""
-        return memoryview(self.raw).cast("H")[6 if self._directed is None else 5 :: 8]
+        """The column of their flows, a part of ``view``."""
+        return self.view.cast("H")[6 if self.directed is None else 5 :: 8]
 
     @property
     def queues(self) -> memoryview:
-        """The column of the queues that they came from; a view of ``raw`` where that tells."""
-        if self._directed is not None:
-            return memoryview(bytes((self._directed,)) * len(self))
-        return memoryview(self.raw)[10::ELEMENT_SIZE]
+        """The column of the queues that they came from; a part of ``view`` where that tells."""
+        if self.directed is not None:
+            return memoryview(bytes((self.directed,)) * len(self))
+        return self.view[10::ELEMENT_SIZE]
 
     def __repr__(self) -> str:
         return f"<{counted(len(self), 'element')}>"
 
 
-def _column(name: str, code: Literal["Q", "H"], values: Any) -> memoryview:
-    """``values``, numbers or a buffer, as a column of 64 or 16 bits."""
+NOTHING = Elements(b"", 0)
+
+
+def column(name: str, code: Literal["Q", "H"], values: Any) -> array[int] | memoryview:
+    """``values``, numbers or a buffer, as a column of 64 or 16 bits in one piece. UsageError where they are none."""
+    if type(values) is array and values.typecode == code:
+        return values
+    width = 8 if code == "Q" else 2
     try:
-        view = memoryview(array(code, values) if isinstance(values, (list, tuple, range)) else values)
-        return view if view.format == code else view.cast("B").cast(code)
+        if isinstance(values, (list, tuple, range)):
+            return array(code, values)
+        view = memoryview(values)
+        if view.itemsize not in (1, width) or view.format[-1] in "efd":
+            raise TypeError(f"it has items of {counted(view.itemsize, 'byte')}, format {view.format!r}")
+        whole = view.cast("B") if view.c_contiguous else memoryview(view.tobytes())
+        return whole.cast(code)
     except (TypeError, OverflowError, ValueError) as error:
-        bits = 64 if code == "Q" else 16
-        why = f"{name} must be numbers of {bits} bits, or a buffer of them: {error}"
+        why = f"{name} must be numbers of {8 * width} bits, or a buffer of them: {error}"
         raise UsageError("enqueue elements", why=why) from None
 
 
-def lines(
-    command: int,
-    queue: int,
-    kind: int,
-    data: Sequence[int] | ReadableBuffer,
-    flows: Sequence[int] | ReadableBuffer | int,
-    priority: int,
-) -> tuple[int, bytearray]:
-    """How many elements, and the 64-byte stores that enqueue them: four each, the last one filled up with nothing.
+def lines(second: int, data: array[int] | memoryview, flows: array[int] | memoryview | None) -> bytearray:
+    """The 64-byte stores that enqueue ``data``: four elements each, the last one filled up with nothing.
 
-    ``flows``: one for all, or as many as there are ``data``.
+    ``second``: the second word of all, with the ``flows`` beside it.
     """
-    column = _column("data", "Q", data)
-    count = len(column)
-    one = flows if isinstance(flows, int) else 0
-    made = bytearray(pack(command, 0, queue, kind, priority=priority, flow=one)) * count
-    made += bytes(-count % PER_STORE * ELEMENT_SIZE)
-    scatter(made, 0, ELEMENT_SIZE, column, 8)
-    if not isinstance(flows, int):
-        given = _column("flows", "H", flows)
-        if len(given) != count:
-            why = f"flows must be one for each of {counted(count, 'element')}, not {len(given)}"
-            raise UsageError("enqueue elements", why=why)
-        scatter(made, _FLOW, ELEMENT_SIZE, given, 2)
-    return count, made
+    count = len(data)
+    made = bytearray(bytes(8) + second.to_bytes(8, "little")) * count + bytes(-count % PER_STORE * ELEMENT_SIZE)
+    scatter(made, 0, ELEMENT_SIZE, data, 8)
+    if flows is not None:
+        scatter(made, FLOW_BYTE, ELEMENT_SIZE, flows, 2)
+    return made

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from vfio_ims.counted import counted
 from vfio_ims.errors import UsageError
 
-from ..hardware.elements import Command
+from ..hardware.elements import Command, second_word
+from .elements import column
 from .ports import Port
 from .queues import Queue
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
 __all__ = ["LdbPort"]
+
+_FORWARD = second_word(Command.FORWARD)
 
 
 class LdbPort(Port):
@@ -26,19 +29,19 @@ class LdbPort(Port):
     """
 
     load_balanced = True
-    under_way = 0
-    """Elements that were dequeued and neither released nor forwarded."""
+    _completed = 0
 
-    def _taken(self, count: int) -> None:
-        self.under_way += count
-        super()._taken(count)
+    @property
+    def under_way(self) -> int:
+        """Elements that were dequeued and neither released nor forwarded."""
+        return self.consumer.taken - self._completed
 
     def _done(self, count: int, operation: str) -> None:
         if count > self.under_way:
             have = counted(self.under_way, "element")
             why = f"{self.label} has {have} that are dequeued and not done, not {count}"
             raise UsageError(operation, device=self._device, why=why)
-        self.under_way -= count
+        self._completed += count
 
     def release(self, count: int = 1) -> None:
         """Say that the oldest ``count`` dequeued elements are done."""
@@ -47,7 +50,11 @@ class LdbPort(Port):
         self.producer.complete(count)
 
     def fragment(self, queue: Queue, data: int, *, flow: int = 0, priority: int = 0, opaque: int = 0) -> None:
-        """Enqueue one of several elements in place of the oldest dequeued one, which is ordered and not done."""
+        """Enqueue one of several elements in place of the oldest dequeued one, which is ordered and not done.
+
+        ``queue``, ``data``, ``flow``, ``priority`` and ``opaque`` are as for ``enqueue``. UsageError where nothing is
+        under way.
+        """
         if not self.under_way:
             why = f"{self.label} has nothing that is dequeued and not done"
             raise UsageError("enqueue a fragment", device=self._device, why=why)
@@ -56,13 +63,14 @@ class LdbPort(Port):
     def forward(self, queue: Queue, data: int, *, flow: int = 0, priority: int = 0, opaque: int = 0) -> None:
         """Enqueue an element in place of the oldest dequeued one, which is done.
 
-        What came from an ordered queue leaves in that queue's order.
+        What came from an ordered queue leaves in that queue's order. ``data``, ``flow``, ``priority`` and ``opaque``
+        are as for ``enqueue``; they may differ from what was dequeued.
         """
         self._done(1, "forward an element")
         try:
             self._send(Command.FORWARD, queue, data, flow, priority, opaque)
         except BaseException:
-            self.under_way += 1
+            self._completed -= 1
             raise
 
     def forward_many(
@@ -73,11 +81,14 @@ class LdbPort(Port):
         *,
         priority: int = 0,
     ) -> None:
-        """Enqueue ``data`` in place of as many of the oldest dequeued elements, as ``enqueue_many``."""
-        count = len(memoryview(data).cast("B")) // 8 if not isinstance(data, Sequence) else len(data)
-        self._done(count, "forward elements")
+        """Enqueue ``data`` to ``queue`` in place of as many of the oldest dequeued elements; they are done.
+
+        ``flows`` and ``priority`` are as for ``enqueue_many``. UsageError where fewer are under way.
+        """
+        elements = column("data", "Q", data)
+        self._done(len(elements), "forward elements")
         try:
-            self._send_many(Command.FORWARD, queue, data, flows, priority)
+            self._send_many(_FORWARD, queue, elements, flows, priority)
         except BaseException:
-            self.under_way += count
+            self._completed -= len(elements)
             raise

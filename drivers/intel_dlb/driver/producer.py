@@ -5,7 +5,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..hardware.elements import ELEMENT_SIZE, Command, pack
+from vfio_ims.native.command_portal import CommandPortal
+
+from ..hardware.elements import ELEMENT_SIZE, FLOW_BYTE, Command, pack, second_word
 from ..hardware.places import DIRECTED_PORTS_AT, LDB_PORTS_AT, PORT_PAGE
 
 if TYPE_CHECKING:
@@ -23,6 +25,11 @@ class Producer:
     def __init__(self, bar: Bar, number: int, *, ldb: bool) -> None:
         self._bar, self._at = bar, (LDB_PORTS_AT if ldb else DIRECTED_PORTS_AT)[0] + PORT_PAGE * number
         self._arm = pack(Command.ARM) + _REST
+        self.portal = CommandPortal(
+            bar.window, self._at, bar.port.name, pieces=bar.in_pieces, column=(FLOW_BYTE, 2),
+            acknowledge=second_word(Command.POP), number_at=FLOW_BYTE, most=_MOST_POPS,
+        )  # fmt: skip
+        """What many elements go through, and the tokens of many, in one compiled call; their flows are its column."""
 
     def send(self, command: bytes) -> None:
         """One command of 16 bytes."""

@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from ..hardware.elements import Kind
+from vfio_ims.errors import UsageError
+
+from ..hardware.elements import Kind, second_word
 
 if TYPE_CHECKING:
     from ..hardware.queues import LdbQueue
@@ -29,10 +31,16 @@ class Queue:
     sequences: tuple[int, int, int] | None = None
     """Of an ordered one: group, slot and mode."""
     storage: int = 0
+    directed: bool = field(init=False, repr=False, compare=False)
+    """Whether it belongs to one directed port; its elements then pass no scheduler."""
+    word: int = field(init=False, repr=False, compare=False)
+    """What an element that is enqueued to it has of it."""
 
-    @property
-    def directed(self) -> bool:
-        return self.kind is Kind.DIRECTED
+    def __post_init__(self) -> None:
+        if not 0 <= self.number < 1 << 8:
+            raise UsageError("name a queue", why=f"its number must have 8 bits, not {self.number!r}")
+        object.__setattr__(self, "directed", self.kind is Kind.DIRECTED)
+        object.__setattr__(self, "word", second_word(0, self.number, self.kind))
 
     def __str__(self) -> str:
         return f"{self.kind.name.lower()} queue {self.number}"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from vfio_ims.errors import DeviceTimeout
 
-from ..hardware.elements import ELEMENT_SIZE, Command, Kind, pack
+from ..hardware.elements import Command, Kind, pack
 from ..hardware.places import LDB_QUEUES
 from ..hardware.ports import CqIsr
 from .power import flush
@@ -84,7 +84,7 @@ class Source:
                 self._check(deadline, "the port is still armed")
         finally:
             interrupt_by(self._regs, self._registers, CqIsr.OFF)
-            found = len(self._consumer.take(DEPTH)) // ELEMENT_SIZE
+            found = self._consumer.drop()
             self._producer.pop(found)
             if self._ldb and found:
                 self._producer.complete(found)

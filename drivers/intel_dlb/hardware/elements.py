@@ -10,10 +10,28 @@ from enum import IntEnum
 from struct import Struct
 from typing import NamedTuple
 
-__all__ = ["COMMANDS", "ELEMENT", "ELEMENT_SIZE", "PER_STORE", "Command", "Element", "Kind", "pack"]
+__all__ = [
+    "COMMANDS",
+    "ELEMENT",
+    "ELEMENT_SIZE",
+    "FLOW_BIT",
+    "FLOW_BYTE",
+    "GENERATION",
+    "PER_STORE",
+    "PRIORITY_BIT",
+    "Command",
+    "Element",
+    "Kind",
+    "pack",
+    "second_word",
+]
 
 ELEMENT = Struct("<QHBBHBB")  # data, opaque, queue, kind and priority, flow, flags, command or status
 ELEMENT_SIZE, PER_STORE = 16, 4
+FLOW_BYTE = 12
+"""Where an element has its flow, 16 bits; a command that returns tokens has their number there, less 1."""
+PRIORITY_BIT, FLOW_BIT = 26, 32
+"""Of the second of its two words of 64 bits. The first is its data."""
 GENERATION = 1
 """Of the status byte: 1 on the first lap through a consumer queue, and toggled on each."""
 
@@ -67,7 +85,7 @@ class Element(NamedTuple):
     error: bool = False
 
     @classmethod
-    def unpack(cls, raw: bytes, directed: int | None = None) -> Element:
+    def unpack(cls, raw: bytes | memoryview, directed: int | None = None) -> Element:
         """From the 16 bytes of an entry. ``directed``: the queue of the port, where it is a directed one.
 
         A directed entry has its flow where others have queue, kind and priority, which it does not tell (DPDK
@@ -85,3 +103,8 @@ def pack(
 ) -> bytes:
     """The 16 bytes that a producer port takes."""
     return ELEMENT.pack(data, opaque, queue, kind | priority << 2, flow, 0, command)
+
+
+def second_word(command: int = 0, queue: int = 0, kind: int = 0) -> int:
+    """The second of an element's two words, but for priority, flow and opaque."""
+    return int.from_bytes(pack(command, 0, queue, kind)[8:], "little")

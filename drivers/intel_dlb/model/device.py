@@ -42,6 +42,7 @@ class DlbModel(Behaviour):
     msix = Msix(vectors=VECTORS, bar=0, table=MSIX_TABLE_AT, pba=MSIX_PBA_AT)
     bars: dict[int, ModelBar] = {0: ModelBar(BAR0_SIZE), 2: ModelBar(BAR2_SIZE, Bar2, slots=SLOTS)}
     reset_masked = False
+    words_are_stored = True
     version: ClassVar[Version] = VERSION_25
     block: ClassVar[type[Bar2]] = Bar2
     own_defects = ("reorders",)

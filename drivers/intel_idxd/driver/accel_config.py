@@ -53,8 +53,8 @@ def _bad(why: str) -> UsageError:
 def load(text: str, capabilities: Capabilities, device: str | None = None, *, file: str = "") -> Configuration:
     """The configuration of ``device`` ("dsa0"; None: the only one) in ``text``, a file that accel-config saved.
 
-    Groups that it does not mention have nothing. UsageError for what cannot be; for what is no JSON it names ``file``,
-    line and column.
+    ``capabilities``: those of the device that it is for. Groups that it does not mention have nothing. UsageError for
+    what cannot be; for what is no JSON it names ``file``, line and column.
     """
     try:
         devices = read_json(text)
@@ -206,9 +206,10 @@ def bitmap_text(bits: int) -> str:
 
 
 def save(configuration: Configuration, capabilities: Capabilities, device: str = "dsa0") -> str:
-    """A file that accel-config loads, for the kernel's driver.
+    """A file that accel-config loads, for the kernel's driver: ``configuration`` as that of ``device``.
 
-    It writes all that is in the file, and gives up where Linux refuses: what the device does not have is left out.
+    It writes all that is in the file, and gives up where Linux refuses: what the device does not have, by its
+    ``capabilities``, is left out.
     """
     number = re.sub(r"\D", "", device) or "0"
     entry: dict[str, Any] = {"dev": device}

@@ -98,6 +98,7 @@ class Configuration:
         )
 
     def queue(self, index: int) -> Queue:
+        """The queue with that number; UsageError where it is not configured."""
         for queue in self.queues:
             if queue.index == index:
                 return queue

@@ -26,7 +26,16 @@ _NO_TAGS = DifTags()
 
 
 class DsaOperations(Operations[T]):
-    """Results are in the completion: ``result`` of a comparison (0 equal, 1 different), ``crc``, ``delta_size``."""
+    """Results are in the completion: ``result`` of a comparison (0 equal, 1 different), ``crc``, ``delta_size``.
+
+    ``dst``, ``src``, ``size`` and ``flags`` are as in every operation. Those on blocks with data integrity fields (T10
+    DIF), 8 bytes big endian behind each block, have these too:
+
+    - ``block``: bytes of data in a block: 512, 520, 4096 or 4104.
+    - ``tags``: what the first block's field has; ``DifTags.flags`` says how fields are checked (``SourceFlag``) or made
+    (``DestinationFlag``).
+    - ``dif``: ``DifFlag``: whether the guard's seed and result are inverted.
+    """
 
     def drain(self, *, flags: int = 0, readback: Sequence[Buffer | int] = ()) -> T:
         """Completes when everything submitted to the queue before it has completed.
@@ -50,9 +59,10 @@ class DsaOperations(Operations[T]):
     def compare(
         self, first: Buffer | int, second: Buffer | int, size: int, *, expect: int | None = None, flags: int = 0
     ) -> T:
-        """Compare ``size`` bytes. ``expect`` 0 or 1: another result is ``Status.FALSE_PREDICATE``, and not fenced past.
+        """Compare ``size`` bytes at ``first`` and ``second``. Of unequal ones ``completed`` says where they differ.
 
-        Of unequal ones ``completed`` says where they differ.
+        ``expect`` 0 (equal) or 1 (different): another result is ``Status.FALSE_PREDICATE``, and a fence does not let it
+        pass.
         """
         flags, specific = _expecting(expect, flags)
         places = iova_of(first, size), iova_of(second, size)
@@ -61,7 +71,7 @@ class DsaOperations(Operations[T]):
     def compare_pattern(
         self, src: Buffer | int, pattern: int | bytes, size: int, *, expect: int | None = None, flags: int = 0
     ) -> T:
-        """Compare with 8 bytes that repeat."""
+        """Compare ``size`` bytes at ``src`` with ``pattern``, 8 bytes that repeat; ``expect`` as for ``compare``."""
         flags, specific = _expecting(expect, flags)
         places = iova_of(src, size), repeated(pattern)
         return self._run(
@@ -79,10 +89,10 @@ class DsaOperations(Operations[T]):
         expect: int | None = None,
         flags: int = 0,
     ) -> T:
-        """Where ``second`` differs from ``first``: entries of 10 bytes into ``record``.
+        """Where the ``size`` bytes at ``second`` differ from those at ``first``: entries of 10 bytes into ``record``.
 
-        ``result``: 0 equal, 1 different, 2 the record (80 bytes or more) is too small; ``expect``: a bit for each of
-        these. Sizes in multiples of 8 up to 512 KiB, addresses aligned to 8.
+        ``record_size``: the bytes that ``record`` has, 80 or more. ``result``: 0 equal, 1 different, 2 the record is
+        too small; ``expect``: a bit for each of these. Sizes in multiples of 8 up to 512 KiB, addresses aligned to 8.
         """
         mask = 7 if expect is None else expect
         flags |= 0 if expect is None else Flag.CHECK_RESULT
@@ -91,13 +101,16 @@ class DsaOperations(Operations[T]):
         return self._run(Request(DsaOpcode.CREATE_DELTA, flags, *places, size, specific=specific, name="create delta"))
 
     def apply_delta(self, dst: Buffer | int, record: Buffer | int, record_size: int, size: int, *, flags: int = 0) -> T:
-        """Write the ``record_size`` bytes of entries to ``dst``, ``size`` bytes long."""
+        """Write the entries in ``record`` to the ``size`` bytes at ``dst``.
+
+        ``record_size``: bytes of entries, the ``delta_size`` of the completion that made them.
+        """
         places = iova_of(record, record_size), iova_of(dst, size)
         specific = fields(_SIZE, record_size)
         return self._run(Request(DsaOpcode.APPLY_DELTA, flags, *places, size, specific=specific, name="apply delta"))
 
     def dualcast(self, first: Buffer | int, second: Buffer | int, src: Buffer | int, size: int, *, flags: int = 0) -> T:
-        """Copy to two places, whose addresses are alike in bits 11:0."""
+        """Copy ``size`` bytes from ``src`` to ``first`` and ``second``, whose addresses are alike in bits 11:0."""
         places = iova_of(src, size), iova_of(first, size)
         specific = fields(_PLACE, iova_of(second, size))
         return self._run(Request(DsaOpcode.DUALCAST, flags, *places, size, specific=specific, name="dualcast"))
@@ -121,7 +134,7 @@ class DsaOperations(Operations[T]):
         seed_at: Buffer | int = 0,
         flags: int = 0,
     ) -> T:
-        """Copy, and the CRC of it."""
+        """Copy, and the CRC-32C of it; ``seed`` and ``seed_at`` are as for ``crc``."""
         specific = fields(_SEED, seed, 0, iova_of(seed_at, 4))
         places = iova_of(src, size), iova_of(dst, size)
         return self._run(Request(DsaOpcode.COPY_CRC, flags, *places, size, specific=specific, name="copy with CRC"))
@@ -131,7 +144,10 @@ class DsaOperations(Operations[T]):
     def dif_check(
         self, src: Buffer | int, size: int, block: int, tags: DifTags = _NO_TAGS, *, dif: int = 0, flags: int = 0
     ) -> T:
-        """Check the fields behind each ``block`` bytes. ``size`` counts them. ``Status.DIF``: ``result`` says which."""
+        """Check the fields behind each block of ``block`` bytes. ``size`` counts the fields, too.
+
+        A wrong one ends the operation with ``Status.DIF``; ``result`` says which of ``DifError`` it was.
+        """
         specific = _dif(block, dif, source=tags)
         return self._run(Request(DsaOpcode.DIF_CHECK, flags, iova_of(src, size), 0, size, 0, specific, "DIF check"))
 
@@ -146,7 +162,7 @@ class DsaOperations(Operations[T]):
         dif: int = 0,
         flags: int = 0,
     ) -> T:
-        """Copy, with a field behind each block. ``size`` is the source's, without fields."""
+        """Copy, with a field made of ``tags`` behind each block. ``size`` is the source's, without fields."""
         specific = _dif(block, dif, target=tags)
         places = iova_of(src, size), iova_of(dst, size + size // block * FIELD_SIZE)
         return self._run(Request(DsaOpcode.DIF_INSERT, flags, *places, size, 0, specific, "DIF insert"))
@@ -162,7 +178,7 @@ class DsaOperations(Operations[T]):
         dif: int = 0,
         flags: int = 0,
     ) -> T:
-        """Check, and copy without the fields. ``size`` is the source's, with fields."""
+        """Check against ``tags``, and copy without the fields. ``size`` is the source's, with fields."""
         specific = _dif(block, dif, source=tags)
         places = iova_of(src, size), iova_of(dst, size - size // (block + FIELD_SIZE) * FIELD_SIZE)
         return self._run(Request(DsaOpcode.DIF_STRIP, flags, *places, size, 0, specific, "DIF strip"))
@@ -179,7 +195,10 @@ class DsaOperations(Operations[T]):
         dif: int = 0,
         flags: int = 0,
     ) -> T:
-        """Check against ``tags``, and copy with fields made of ``new``."""
+        """Check against ``tags``, and copy with fields made of ``new``.
+
+        ``size`` counts the fields, which both sides have.
+        """
         specific = _dif(block, dif, source=tags, target=new)
         places = iova_of(src, size), iova_of(dst, size)
         return self._run(Request(DsaOpcode.DIF_UPDATE, flags, *places, size, 0, specific, "DIF update"))
@@ -195,7 +214,7 @@ class DsaOperations(Operations[T]):
         dif: int = 0,
         flags: int = 0,
     ) -> T:
-        """Only the fields of each block, one after the other. Version 2 and later."""
+        """Write only the fields of each block of ``src`` to ``dst``, one after the other. Version 2 and later."""
         specific = _dif(block, dif, target=tags)
         places = iova_of(src, size), iova_of(dst, size // block * FIELD_SIZE)
         return self._run(Request(DsaOpcode.DIX_GENERATE, flags, *places, size, 0, specific, "DIX generation"))
@@ -207,7 +226,12 @@ class DsaOperations(Operations[T]):
         return self._run(Request(DsaOpcode.CACHE_FLUSH, flags, 0, iova_of(dst, size), size, name="cache flush"))
 
     def translation_fetch(self, src: Buffer | int, size: int, *, stride: int = 0, flags: int = 0) -> T:
-        """Have the device translate a region's addresses ahead of their use. Version 2 and later."""
+        """Have the device translate the addresses of a region ahead of their use; nothing is read.
+
+        Version 2 and later.
+
+        ``stride``: bytes from one address to the next; 0: the device's choice.
+        """
         specific = bytes(8) + fields(_SIZE, stride)
         return self._run(
             Request(DsaOpcode.TRANSLATION_FETCH, flags, iova_of(src, size), 0, size, 0, specific, "translation fetch")

@@ -17,7 +17,7 @@ from vfio_ims.native.access import load, store
 
 from ..hardware.commands import Command, queue_operand
 from ..hardware.descriptors import DESCRIPTOR, DsaOpcode, Flag
-from ..hardware.software_error import acknowledge, describe, has_error
+from ..hardware.software_error import acknowledge, describe
 from ..hardware.status import STATUS_CODE, Status, status_text
 from ..hardware.tables import SLOTS
 from .records import Record
@@ -219,33 +219,59 @@ class Firing:
             queue = self._queues[-1]
             self._in_flight.watch(slot)
             try:
-                refusal = self._send_tagged(queue, slot, pasid)
+                refusal = self._send_tagged(queue, (slot,), pasid)
                 if refusal is not None and self._handles.request and self._revoked():
-                    refusal = self._send_tagged(queue, slot, pasid)
+                    refusal = self._send_tagged(queue, (slot,), pasid)
             finally:
                 self._in_flight.unwatch(slot, fired=True)
             return self._sent(slot) if refusal is None else refusal
 
-    def _send_tagged(self, queue: WorkQueue, slot: int, pasid: int) -> FireReport | None:
-        """The device's refusal, from SWERR or the event log; None where it has none.
+    def fire_many_tagged(self, slots: Sequence[int], pasid: int) -> list[FireReport]:
+        """As ``fire_tagged``, the queue drained once for as many as it has entries: a refusal is all of theirs.
+
+        One by one where handles can be revoked: those that were raised before that must not be raised again.
+        """
+        if len(slots) == 1 or len(set(slots)) < len(slots) or self._handles.request:
+            return [self.fire_tagged(slot, pasid) for slot in slots]
+        for slot in slots:
+            self._check(slot)
+        check_index(pasid, 1 << 20, "pasid", "fire slots", self._resources.label)
+        queue, reports = self._queues[-1], list[FireReport]()
+        most = min(_AT_ONCE, queue.size)
+        for first in range(0, len(slots), most):
+            part = slots[first : first + most]
+            with uninterrupted(), self._tagged:
+                for slot in part:
+                    self._in_flight.watch(slot)
+                try:
+                    refusal = self._send_tagged(queue, part, pasid)
+                finally:
+                    for slot in part:
+                        self._in_flight.unwatch(slot, fired=True)
+                reports += self._all_sent(part) if refusal is None else [refusal] * len(part)
+        return reports
+
+    def _send_tagged(self, queue: WorkQueue, slots: Sequence[int], pasid: int) -> FireReport | None:
+        """The device's refusal of any of ``slots``, from SWERR or the event log; None where it has none.
 
         The queue keeps the PASID until it is wanted for other work: giving it back costs more than the fire.
         """
         regs, settings = self._regs, self._resources.settings
-        handle = self._handles.slot(slot)
+        handles = [self._handles.slot(slot) for slot in slots]
         with queue.lock:
+            queue.page.close()
             acknowledge(regs)
             if queue.loan is None or queue.loan[0] != pasid:
                 settings.set_pasid(queue, pasid)
                 queue.loan = pasid, lambda: settings.set_pasid(queue, queue.pasid)
-            descriptor = DESCRIPTOR.pack(0, _UNRECORDED, 0, 0, 0, 0, handle, 0, _NOTHING)
-            queue.submit_unrecorded(descriptor, ims=True)
+            descriptors = [DESCRIPTOR.pack(0, _UNRECORDED, 0, 0, 0, 0, handle, 0, _NOTHING) for handle in handles]
+            queue.submit_unrecorded(descriptors, ims=True)
             self._resources.commander.run(Command.DRAIN_QUEUE, queue_operand(queue.index))
-            error = regs.SWERR.read() if has_error(regs) else None
-            event = self._event_about(queue.index, handle)
-        if event is not None:
+            error = regs.SWERR.read()  # one look at all of it: an error of this fire is whole by now
+            events = [event for handle in handles if (event := self._event_about(queue.index, handle)) is not None]
+        for event in events:
             return FireReport(FireStatus.REFUSED, str(event), event.error)
-        if error is None:
+        if not error.valid:
             return None
         acknowledge(regs)
         return FireReport(FireStatus.REFUSED, describe(error), error.error)

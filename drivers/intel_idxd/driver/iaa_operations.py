@@ -41,7 +41,15 @@ _STATE, _INPUT = Flag.IAA_READ_SOURCE2, Flag.IAA_SOURCE2_SECOND
 
 
 class IaaOperations(Operations[T]):
-    """Results are in the completion's ``outcome``: output size, checksums, aggregates. ``most``: room for output."""
+    """Results are in the completion's ``outcome``: output size, checksums, aggregates.
+
+    ``dst``, ``src``, ``size`` and ``flags`` are as in every operation. ``most``: bytes of room for output at ``dst``;
+    output that does not fit ends the operation. Filters have these too:
+
+    - ``inputs``: how many elements there are in the source.
+    - ``form``: how wide they are, how they are packed, what the output is (``FilterFlags``).
+    - ``how``: ``DecompressFlag.ENABLE`` where the source is deflated.
+    """
 
     def compress(
         self,
@@ -122,7 +130,11 @@ class IaaOperations(Operations[T]):
         invert: bool = False,
         flags: int = 0,
     ) -> T:
-        """A CRC of up to 64 bits (shorter ones: polynomial in the upper bits), in the completion's ``crc64``."""
+        """A CRC of up to 64 bits of ``size`` bytes at ``src``, in the completion's ``crc64``.
+
+        ``polynomial``: of a shorter CRC it is in the upper bits. ``reflect``: bit 0 of each byte first; ``invert``:
+        seed and result inverted.
+        """
         how = (Crc64Flag.REFLECT if reflect else 0) | (Crc64Flag.INVERT if invert else 0)
         specific = bytes(16) + fields(_POLYNOMIAL, polynomial)
         return self._run(Request(IaaOpcode.CRC64, flags, iova_of(src, size), 0, size, how, specific, "CRC64"))
@@ -136,7 +148,7 @@ class IaaOperations(Operations[T]):
     def zero_decompress(
         self, dst: Buffer | int, most: int, src: Buffer | int, size: int, width: int = 16, *, flags: int = 0
     ) -> T:
-        """Put them in again."""
+        """Put in again the elements of ``width`` bits that ``zero_compress`` left out."""
         return self._codec(1, dst, most, src, size, width, flags)
 
     def _codec(
@@ -154,10 +166,7 @@ class IaaOperations(Operations[T]):
         self, dst: Buffer | int, most: int, src: Buffer | int, size: int, inputs: int, form: FilterFlags,
         state: Buffer | int, *, how: int = 0, flags: int = 0,
     ) -> T:  # fmt: skip
-        """A bit for each of ``inputs`` elements: whether it is within the limits of ``state`` (``filter_state``).
-
-        Filters decompress their input first with ``how=DecompressFlag.ENABLE``.
-        """
+        """A bit for each of ``inputs`` elements: whether it is within the limits of ``state`` (``filter_state``)."""
         second = (state, FILTER_SIZE, _STATE)
         return self._filter(IaaOpcode.SCAN, dst, most, src, size, inputs, form, second, how, flags)
 
@@ -165,7 +174,7 @@ class IaaOperations(Operations[T]):
         self, dst: Buffer | int, most: int, src: Buffer | int, size: int, inputs: int, form: FilterFlags,
         state: Buffer | int, *, how: int = 0, flags: int = 0,
     ) -> T:  # fmt: skip
-        """The elements from the low to the high limit of ``state``, counted from 0."""
+        """The elements from the low to the high limit of ``state`` (``filter_state``), counted from 0."""
         second = (state, FILTER_SIZE, _STATE)
         return self._filter(IaaOpcode.EXTRACT, dst, most, src, size, inputs, form, second, how, flags)
 
@@ -173,7 +182,7 @@ class IaaOperations(Operations[T]):
         self, dst: Buffer | int, most: int, src: Buffer | int, size: int, inputs: int, form: FilterFlags,
         mask: Buffer | int, mask_size: int, *, how: int = 0, flags: int = 0,
     ) -> T:  # fmt: skip
-        """The elements whose bit in ``mask`` is set."""
+        """The elements whose bit in ``mask`` is set; ``mask_size``: bytes of it."""
         second = (mask, mask_size, _INPUT)
         return self._filter(IaaOpcode.SELECT, dst, most, src, size, inputs, form, second, how, flags)
 
@@ -181,7 +190,10 @@ class IaaOperations(Operations[T]):
         self, dst: Buffer | int, most: int, src: Buffer | int, size: int, inputs: int, form: FilterFlags,
         mask: Buffer | int, mask_size: int, *, how: int = 0, flags: int = 0,
     ) -> T:  # fmt: skip
-        """The elements, with a zero for each zero of ``mask``, of whose elements there are ``inputs``."""
+        """The elements, with a zero for each zero of ``mask``, of whose elements there are ``inputs``.
+
+        ``mask_size``: bytes of the mask.
+        """
         second = (mask, mask_size, _INPUT)
         return self._filter(IaaOpcode.EXPAND, dst, most, src, size, inputs, form, second, how, flags)
 
@@ -189,7 +201,7 @@ class IaaOperations(Operations[T]):
         self, dst: Buffer | int, most: int, src: Buffer | int, size: int, inputs: int, form: FilterFlags,
         members: Buffer | int, members_size: int, *, how: int = 0, flags: int = 0,
     ) -> T:  # fmt: skip
-        """A bit for each element: whether its bit in ``members`` is set."""
+        """A bit for each element: whether its bit in ``members`` is set; ``members_size``: bytes of these."""
         second = (members, members_size, _INPUT)
         return self._filter(IaaOpcode.SET_MEMBERSHIP, dst, most, src, size, inputs, form, second, how, flags)
 
@@ -197,14 +209,14 @@ class IaaOperations(Operations[T]):
         self, dst: Buffer | int, most: int, src: Buffer | int, size: int, inputs: int, form: FilterFlags,
         *, how: int = 0, flags: int = 0,
     ) -> T:  # fmt: skip
-        """A bit for each value that an element can have: whether one has it."""
+        """A bit for each value that an element can have: whether any of the ``inputs`` elements has it."""
         return self._filter(IaaOpcode.FIND_UNIQUE, dst, most, src, size, inputs, form, (0, 0, 0), how, flags)
 
     def rle_burst(
         self, dst: Buffer | int, most: int, src: Buffer | int, size: int, inputs: int, form: FilterFlags,
         values: Buffer | int, values_size: int, *, how: int = 0, flags: int = 0,
     ) -> T:  # fmt: skip
-        """Each of ``values`` as often as the run lengths in the source say."""
+        """Each of ``values`` as often as the run lengths in the source say; ``values_size``: bytes of the values."""
         second = (values, values_size, _INPUT)
         return self._filter(IaaOpcode.RLE_BURST, dst, most, src, size, inputs, form, second, how, flags)
 

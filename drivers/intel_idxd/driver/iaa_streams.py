@@ -42,9 +42,10 @@ class CompressStream:
     def feed(
         self, dst: Buffer | int, most: int, src: Buffer | int, size: int, *, last: bool = False, how: int = 0
     ) -> Completion:
-        """The next piece; with ``last`` the block's end. ``outcome``: bytes written, and the checksum of all so far.
+        """Compress the next ``size`` bytes at ``src`` into ``dst``, which has room for ``most``.
 
-        UsageError after the end: the block has one.
+        With ``last`` the block ends. ``how``: ``CompressFlag`` beside those that end it. ``outcome``: bytes written,
+        and the checksum of all so far. UsageError after the end: the block has one.
         """
         _check_not_ended(self._ended, "compress", self._states)
         if last:
@@ -77,8 +78,9 @@ class DecompressStream:
     def feed(
         self, dst: Buffer | int, most: int, src: Buffer | int, size: int, *, last: bool = False, how: int = INFLATE
     ) -> Completion:
-        """Go on with ``size`` bytes; with ``last`` the stream must end in them. ``completed``: how many were used.
+        """Decompress the next ``size`` bytes at ``src`` into ``dst``, which has room for ``most``.
 
+        With ``last`` the stream must end in them. ``how``: ``DecompressFlag``. ``completed``: how many bytes were used.
         Where the output is full the completion says so (``more_output``): feed what was not used of the input again.
         UsageError after the end.
         """

@@ -184,6 +184,7 @@ class Idxd(Driver):
                 held.enter_context(firing.paused())
             for queue in list(self.queues.values()):
                 held.enter_context(queue.lock)
+                queue.page.close()
             yield
 
     def _release(self) -> None:
@@ -192,6 +193,8 @@ class Idxd(Driver):
             stack.callback(self._close_memory)
             if self._started:
                 stack.callback(self.stop)
+            for queue in self.queues.values():
+                queue.page.close()
             firing = made(self, "firing")
             if firing is not None:
                 stack.callback(firing.close)  # before the device stops: what is under way completes
@@ -215,6 +218,7 @@ class Idxd(Driver):
 
     @made_once
     def handles(self) -> Handles:
+        """The interrupt handles by which descriptors name slots: requested from the device where CMDCAP wants that."""
         return Handles(self.commander, self.label, request=self.capabilities.wants_handles)
 
     @made_once
@@ -244,6 +248,7 @@ class Idxd(Driver):
 
     @made_once
     def pasids(self) -> Pasids:
+        """Which PASIDs queues are set up for, and by how many sessions."""
         return Pasids(self.device.port, self.regs, self.capabilities, self.settings)
 
     @made_once
@@ -266,6 +271,7 @@ class Idxd(Driver):
 
     @made_once
     def firing(self) -> Firing:
+        """How slots are raised: by no-ops whose completion interrupt names them."""
         return Firing(self.resources, self.dedicated, self.event_about)
 
     @made_once
@@ -292,10 +298,14 @@ class Idxd(Driver):
         self.check_open(f"fire slot {slot}")
         return self.firing.fire(slot) if pasid is None else self.firing.fire_tagged(slot, pasid)
 
-    def fire_many(self, slots: Sequence[int]) -> Sequence[FireReport]:
-        """As ``fire``, the no-ops stored together, as many at once as a queue has entries."""
+    def fire_many(self, slots: Sequence[int], *, pasid: int | None = None) -> Sequence[FireReport]:
+        """As ``fire``, the no-ops stored together, as many at once as a queue has entries.
+
+        With ``pasid`` the queue is drained once for all of them. SWERR does not name the slot that it is about: an
+        error is then the report of each.
+        """
         self.check_open("fire slots")
-        return self.firing.fire_many(slots)
+        return self.firing.fire_many(slots) if pasid is None else self.firing.fire_many_tagged(slots, pasid)
 
     def fired(self, slots: Sequence[int]) -> Sequence[int]:
         """Those of ``slots`` whose work has completed: one compiled look at the records of work in flight."""
@@ -323,6 +333,10 @@ class Idxd(Driver):
 
     def status(self) -> str:
         return describe_status(self.device.bar(0).bind(Bar0))
+
+    def firmware(self) -> str:
+        version = self.capabilities.version
+        return f"version {version.major}.{version.minor}"
 
     def fault(self) -> str:
         """A device that another program has reset or disabled, or that has halted."""
@@ -370,5 +384,8 @@ class Iaa(Idxd):
     def wq(
         self, index: int = 0, completion: object = "poll", *, pasid: int | None = None, timeout: float = 10.0
     ) -> IaaQueue:
-        """Work on queue ``index``; the arguments are ``Dsa.wq``'s."""
+        """Work on queue ``index``: ``with iaa.wq(0) as wq: wq.crc64(src, size)``, or ``async with`` and await.
+
+        ``completion``, ``pasid`` and ``timeout`` are as for ``Dsa.wq``.
+        """
         return IaaQueue(self.resources, self._queue(index), completion, timeout, pasid)

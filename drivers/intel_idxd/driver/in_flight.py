@@ -8,8 +8,9 @@ what it has to wait for, the driver which slots have fired.
 from __future__ import annotations
 
 from array import array
+from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from vfio_ims.interruption import uninterrupted
@@ -17,12 +18,13 @@ from vfio_ims.locks import make_lock
 from vfio_ims.native.access import poll_any
 
 if TYPE_CHECKING:
+    from vfio_ims.native.row_plan import RowPlan
+
     from .records import Record
-    from .rows import Rows
 
 __all__ = ["InFlight", "Waitable"]
 
-_NO_QUEUE = -1
+_SEARCH = 8  # slots that are put into a set in the time of one binary search
 
 
 class Waitable(Protocol):
@@ -75,10 +77,9 @@ class InFlight:
         self._entries: dict[int, _Entry] = {}
         self._taken: dict[int, int] = defaultdict(int)  # by queue: how many of the entries above have one of its own
         self._raising = _Addresses()
-        self._many: list[tuple[Rows, int, object, Waitable | None]] = []
+        self._many: list[tuple[RowPlan, int, object, Waitable | None]] = []
         self._fired: set[int] = set()  # completed, and not reported yet
         self._open: set[int] = set()  # may fire at any moment, and no record will show it
-        self._asked: tuple[Sequence[int], frozenset[int]] = ((), frozenset())
 
     # --- descriptors --------------------------------------------------------------------------------------------------
 
@@ -148,34 +149,35 @@ class InFlight:
 
     # --- many at once -------------------------------------------------------------------------------------------------
 
-    def begin_many(self, rows: Rows, queue: int, session: object = None, work: Waitable | None = None) -> None:
-        """The descriptors of ``rows`` are about to be submitted, in their order."""
+    def begin_many(self, rows: RowPlan, queue: int, session: object = None, work: Waitable | None = None) -> None:
+        """From now on ``rows`` are asked, which book themselves whether they are under way, until ``end_many``."""
         with self._lock:
             self._many = [*self._many, (rows, queue, session, work)]  # replaced, not changed: read without the lock
 
-    def end_many(self, rows: Rows) -> None:
-        """All of them have completed, or none was taken."""
+    def end_many(self, rows: RowPlan) -> None:
+        """They are not under way, and will not be."""
         with self._lock:
             self._many = [one for one in self._many if one[0] is not rows]
 
-    def free_many(self, rows: Rows) -> None:
-        """All of them have completed, and their statuses were not taken: the queue's entries are free."""
-        with self._lock:
-            self._many = [
-                (one, _NO_QUEUE if one is rows else queue, session, work) for one, queue, session, work in self._many
-            ]
+    def many(self, queue: int) -> list[RowPlan]:
+        """The rows that have entries of a queue, oldest first."""
+        return [rows for rows, index, _, _ in self._many if index == queue and rows.taken] if self._many else []
 
-    def many(self, queue: int) -> list[Rows]:
-        """The rows of a queue that have not ended, oldest first."""
-        return [rows for rows, index, _, _ in self._many if index == queue] if self._many else []
+    def beside(self, queue: int, rows: RowPlan) -> int:
+        """How many descriptors of a queue have entries, or may have, besides those of ``rows``."""
+        taken, many = self._taken.get(queue, 0), self._many
+        if len(many) == 1 and many[0][0] is rows:
+            return taken
+        return taken + sum(one.count for one, index, _, _ in many if index == queue and one is not rows and one.taken)
 
     # --- what queues ask ----------------------------------------------------------------------------------------------
 
     @property
     def busy(self) -> bool:
         """Whether any entry of any queue is taken."""
-        with self._lock:
-            return any(self._taken.values()) or any(queue != _NO_QUEUE for _, queue, _, _ in self._many)
+        # Without the lock: it is asked for each slot that closes. A look at the numbers is one step of the interpreter.
+        many = self._many
+        return any(self._taken.values()) or (bool(many) and any(rows.taken for rows, _, _, _ in many))
 
     def singles(self, queue: int) -> int:
         """Entries of a queue that descriptors begun one by one have."""
@@ -208,10 +210,16 @@ class InFlight:
     def of_session(self, session: object) -> list[Waitable]:
         """What a session has in flight."""
         with self._lock:
-            many = [work for _, _, owner, work in self._many if owner is session and work is not None]
+            many = [
+                work for rows, _, owner, work in self._many if owner is session and work is not None and rows.under_way
+            ]
             return many + [
                 entry.work for entry in self._entries.values() if entry.session is session and entry.work is not None
             ]
+
+    def rows_of(self, session: object) -> list[Waitable]:
+        """The works of a session's rows, under way or not."""
+        return [work for _, _, owner, work in self._many if owner is session and work is not None]
 
     # --- which slots have fired ---------------------------------------------------------------------------------------
 
@@ -222,10 +230,11 @@ class InFlight:
 
     def unwatch(self, slot: int, *, fired: bool = False) -> None:
         """Nothing without a record raises ``slot`` any more. ``fired``: it may have, and counts as fired once more."""
-        with self._lock:
-            self._open.discard(slot)
-            if fired:
-                self._fired.add(slot)
+        if fired or slot in self._open:
+            with self._lock:
+                self._open.discard(slot)
+                if fired:
+                    self._fired.add(slot)
 
     def fired(self, slots: Sequence[int]) -> list[int]:
         """Those of ``slots`` whose work has completed and was not reported so far.
@@ -241,12 +250,9 @@ class InFlight:
                             self._report(address)
             if not self._fired and not self._open:
                 return []
-            if self._asked[0] is not slots:
-                self._asked = (slots, frozenset(slots))
-            wanted = self._asked[1]
-            found = self._fired & wanted
-            self._fired -= found
-            return sorted(found | self._open & wanted)
+            found = _among(self._fired, slots)
+            self._fired.difference_update(found)
+            return sorted({*found, *_among(self._open, slots)})
 
     def _report(self, address: int) -> None:
         """The slot of a descriptor in flight counts as fired, once."""
@@ -264,4 +270,14 @@ class InFlight:
             for entry in self._entries.values():
                 self._free(entry)
             self._entries = {address: entry for address, entry in self._entries.items() if entry.work is not None}
-            self._many = [(rows, _NO_QUEUE, session, work) for rows, _, session, work in self._many if work is not None]
+            for rows, _, _, _ in self._many:
+                rows.lose()
+
+
+def _among(few: set[int], slots: Sequence[int]) -> Collection[int]:
+    """Those of ``few`` that are in ``slots``, which ascend where they are many: the cost grows with the few."""
+    if not few:
+        return ()
+    if len(few) * _SEARCH >= len(slots):
+        return few.intersection(slots)
+    return [slot for slot in few if (at := bisect_left(slots, slot)) < len(slots) and slots[at] == slot]

@@ -34,6 +34,7 @@ class Operation:
 
     @property
     def name(self) -> str:
+        """What errors call it: "memmove"."""
         return self.request.name
 
     @property

@@ -55,7 +55,20 @@ def iova_of(place: Buffer | int, size: int) -> int:
 
 
 class Operations(ABC, Generic[T]):
-    """``flags``: descriptor flags beside those of the completion, ``Flag.FENCE`` for example."""
+    """The operations, one a method.
+
+    What a method returns depends on the object: a completion, work in flight, a batch's number.
+
+    In every operation:
+
+    - ``dst`` and ``src``, and other places: a buffer of ``device.dma``, or an IOVA, which the device translates.
+    UsageError where the operation would leave the buffer.
+    - ``size`` is in bytes, at most what GENCAP allows for a transfer; a device that cannot refuses with a status.
+    - ``flags``: descriptor flags beside those of the completion, such as ``Flag.FENCE``.
+
+    An operation that the device refuses or cannot finish raises OperationError, with the completion record, where it is
+    waited for.
+    """
 
     @abstractmethod
     def _run(self, request: Request) -> T:
@@ -104,7 +117,11 @@ def _shown(values: Sequence[object]) -> str:
 
 
 def described(request: Request, device: str, flags: int, record: int, *, handle: int = 0, pasid: int = 0) -> bytes:
-    """The descriptor of a request with its completion part. UsageError where a value does not fit its field."""
+    """The descriptor of a request with its completion part. UsageError where a value does not fit its field.
+
+    ``flags``: those of the completion; ``record``: where it is written; ``handle``: of its interrupt; ``pasid``: the
+    request's tag; ``device``: its name in errors.
+    """
     try:
         descriptor = encode(
             request.opcode,

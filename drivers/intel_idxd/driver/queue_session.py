@@ -5,21 +5,27 @@ from __future__ import annotations
 
 from functools import cached_property
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from vfio_ims.errors import UsageError
+from vfio_ims.lifetime import leaving
+from vfio_ims.native.lib import calls
 
 from ..hardware.completion import Completion
 from .batch import Batch
+from .columns import Column, Columns, columns_of
 from .dsa_operations import DsaOperations
 from .iaa_operations import IaaOperations
 from .iaa_streams import CompressStream, DecompressStream
-from .many import Column, ManyOperations
+from .many import ManyOperations, lay_out_and_submit
 from .operation import Operation
 from .operations import Operations, Request
+from .plan import Plan
 from .session import Session
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from _typeshed import ReadableBuffer
 
     from vfio_ims.dma import Buffer
@@ -34,7 +40,7 @@ class Submitter(Operations[Operation]):
 
     def __init__(self, session: QueueSession) -> None:
         self._session = session
-        self.submit_many, self.copied = session.submit_many, session.copied
+        self.submit_many, self.plan, self.copied = session.submit_many, session.plan, session.copied
 
     def _run(self, request: Request) -> Operation:
         return self._session.start(request)
@@ -67,16 +73,64 @@ class QueueSession(Session, Operations[Completion]):
     ) -> ManyOperations:
         """Submit as many descriptors as the arrays have values: prepared and stored in one compiled call.
 
-        Addresses are arrays of 64-bit numbers (``array("Q")``), sizes of 32-bit ones (``array("I")``), all of one
-        length; what is alike for all is one number. The queue's size is kept to: it waits for completions where it
-        must. An interrupting session interrupts once, by a drain behind the last.
+        The queue's size is kept to: it waits for completions where it must. An interrupting session interrupts once, by
+        a drain behind the last. UsageError where arrays have different lengths.
+
+        Args:
+            opcode: of all of them, ``DsaOpcode`` or ``IaaOpcode``.
+            source: addresses, an array of 64-bit numbers (``array("Q")``), or one for all.
+            destination: likewise.
+            size: bytes, an array of 32-bit numbers (``array("I")``), or one for all.
+            flags: descriptor flags of all, beside those of the completion.
+            specific: the operation's own fields of all, as the descriptor has them from byte 40 on.
+            name: what errors call it.
         """
-        self._check_open(name or "submit many")
-        return ManyOperations(self, opcode, source, destination, size, flags, specific, name)
+        submit_like, state = self._like
+        answered = submit_like(state, opcode, source, destination, size, flags, specific, name)
+        if type(answered) is ManyOperations:
+            return answered
+        return lay_out_and_submit(self, answered, opcode, (source, destination, size), flags, specific, name)
+
+    @cached_property
+    def _like(self) -> tuple[Callable[..., Any], tuple[object, ...]]:
+        return calls().submit_like, self.works.state(ManyOperations)
+
+    def plan(
+        self,
+        opcode: int,
+        *,
+        source: Column = 0,
+        destination: Column = 0,
+        size: Column = 0,
+        flags: int = 0,
+        specific: bytes = b"",
+        name: str = "",
+    ) -> Plan:
+        """Prepare what ``submit_many`` would submit: ``plan.submit()`` does so as often as wanted.
+
+        Nothing is submitted yet. UsageError as there; the arguments are the same, too. A plan lives no longer than its
+        session.
+
+        Args:
+            opcode: of all of them, ``DsaOpcode`` or ``IaaOpcode``.
+            source: addresses, an array of 64-bit numbers (``array("Q")``), or one for all.
+            destination: likewise.
+            size: bytes, an array of 32-bit numbers (``array("I")``), or one for all.
+            flags: descriptor flags of all, beside those of the completion.
+            specific: the operation's own fields of all, as the descriptor has them from byte 40 on.
+            name: what errors call it.
+        """
+        self.check_open(name or "plan operations")
+        label, pasid = self.label, self.pasid or 0
+
+        def encode(fields: tuple[Column, Column, Column]) -> Columns:
+            return columns_of(label, opcode, fields, flags, specific, pasid=pasid, name=name, operation="plan")
+
+        return Plan(self, (source, destination, size), encode)
 
     def copied(self, data: ReadableBuffer) -> Buffer:
         """A buffer with a copy of ``data``, for the device to read: kept until the session closes."""
-        self._check_open("copy data for a device")
+        self.check_open("copy data for a device")
         try:
             source = memoryview(data).cast("B")
         except TypeError:
@@ -95,11 +149,13 @@ class QueueSession(Session, Operations[Completion]):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        leaving(error)
         self.close()
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        leaving(error)
         self.close()
 
     def __repr__(self) -> str:

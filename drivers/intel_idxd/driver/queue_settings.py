@@ -32,6 +32,7 @@ class QueueSettings:
         DeviceError where the device refuses a command.
         """
         with queue.lock:
+            queue.page.close()
             queue.loan = None
             self._commander.run(Command.DISABLE_QUEUE, queue_operand(queue.index))
             chosen = self.active.with_queue(queue.index, pasid=pasid).queue(queue.index)

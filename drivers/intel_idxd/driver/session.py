@@ -15,6 +15,7 @@ from ..hardware.descriptors import Flag
 from .completion_wait import notifier_for
 from .operation import Operation
 from .operations import Request, described
+from .row_pool import RowPool
 
 if TYPE_CHECKING:
     from vfio_ims.dma import Buffer
@@ -60,17 +61,25 @@ class Session:
             raise
         queue.sessions += 1
         self.record_size = resources.records.size
+        self.works = RowPool(self)
+        """Its operations that were given as arrays."""
         self._copies: list[Buffer] = []
-        self._closed = False
+        self.closed = False
 
-    def _check_open(self, operation: str) -> None:
-        if self._closed:
+    def check_open(self, operation: str) -> None:
+        """ClosedError where the session or the device was closed, or belongs to the parent of this forked process."""
+        if self.closed:
             raise ClosedError(operation, device=self.label, why="the session on the work queue was closed")
         self.resources.owner.check_open(operation)
 
+    @property
+    def unusable(self) -> bool:
+        """Whether ``check_open`` would raise."""
+        return self.closed or not self.resources.owner.usable
+
     def start(self, request: Request) -> Operation:
         """Submit one request. UsageError where a value does not fit its field."""
-        self._check_open(request.name)
+        self.check_open(request.name)
         with uninterrupted():
             record = self.resources.records.take()
             operation = Operation(self, request, record)
@@ -124,9 +133,9 @@ class Session:
     def close(self) -> None:
         """Wait for what is in flight, then give the interrupt back. Safe to call again."""
         with uninterrupted():
-            if self._closed:
+            if self.closed:
                 return
-            self._closed = True
+            self.closed = True
             if self.resources.owner.forked:
                 return
             try:
@@ -135,6 +144,7 @@ class Session:
                         one.wait(check=False)  # Ctrl-C ends the waiting, not the closing
             finally:
                 self.queue.sessions -= 1
+                self.works.close()
                 try:
                     self.notifier.close()
                 finally:

@@ -13,13 +13,13 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from vfio_ims.counted import by_count, counted
-from vfio_ims.errors import DeviceError, DeviceTimeout
+from vfio_ims.errors import DeviceError, DeviceTimeout, UsageError, VfioImsError
 from vfio_ims.interruption import break_off, uninterrupted
 from vfio_ims.locks import make_rlock
 from vfio_ims.native.access import collect, fill, load, poll_memory
-from vfio_ims.native.rows import RowColumns
+from vfio_ims.native.row_plan import Page
+from vfio_ims.native.window import MappedWindow
 
-from ..hardware.descriptors import DESCRIPTOR_SIZE
 from ..hardware.portals import IMS_PORTAL, LIMITED_PORTAL, PORTAL_PAGE, QUEUE_PORTALS
 from ..hardware.software_error import describe
 
@@ -29,15 +29,15 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
     from vfio_ims.device import Bar
+    from vfio_ims.native.lib import CData
+    from vfio_ims.native.row_plan import RowPlan
 
     from ..hardware.registers import Bar0
     from .in_flight import InFlight, Waitable
     from .records import Record
-    from .rows import Rows
 
 __all__ = ["WorkQueue", "wait_for_record"]
 
-_RECORD_AT = 0x08  # in a descriptor: the address of its completion record
 _SLICE = 0.05  # seconds of waiting between two looks at the error registers
 
 
@@ -90,13 +90,13 @@ class WorkQueue:
         """The PASID that it was given for a while, and what ends that: called before it takes any other work."""
         self._base = index * QUEUE_PORTALS
         self.lock = make_rlock()
-        self._walk = 0
-        self._columns: dict[tuple[tuple[int, int], ...], RowColumns] = {}
+        self.page = Page(PORTAL_PAGE)
+        """Where the next store goes. Who takes the lock, other than to submit, closes it: ``Page.close``."""
 
     @property
     def in_flight(self) -> int:
         """Entries that are taken: descriptors whose completion was not seen yet."""
-        many = sum(min(rows.count, self.size) for rows in self._book.many(self.index))
+        many = sum(min(rows.stored, self.size) for rows in self._book.many(self.index))
         return self._book.singles(self.index) + many
 
     def submit(
@@ -117,6 +117,7 @@ class WorkQueue:
         To be called in an ``uninterrupted`` section.
         """
         with self.lock:
+            self.page.close()
             if self.loan is not None:
                 self._end_loan()
             self._settle(timeout)
@@ -138,6 +139,7 @@ class WorkQueue:
         """As ``submit``, for as many descriptors as this dedicated queue has entries, or less: stored in one call."""
         count = len(records)
         with self.lock:
+            self.page.close()
             if self.loan is not None:
                 self._end_loan()
             self._settle(timeout)
@@ -146,11 +148,8 @@ class WorkQueue:
             for record, slot in zip(records, slots, strict=True):
                 self._book.begin(record, self.index, slot=slot)
             try:
-                if self._walk + DESCRIPTOR_SIZE * count > PORTAL_PAGE:
-                    self._walk = 0
-                at = self._base + (IMS_PORTAL if ims else 0) + self._walk
+                at = self.portal(ims=ims) + self.page.take(count, whole=True)
                 self._portals.store64_many(at, descriptors, count)
-                self._walk = (self._walk + DESCRIPTOR_SIZE * count) % PORTAL_PAGE
             except BaseException:
                 for record in records:
                     self._book.cancel(record)
@@ -161,14 +160,25 @@ class WorkQueue:
             self.loan[1]()
             self.loan = None
 
-    def submit_unrecorded(self, descriptor: bytes, *, ims: bool) -> None:
-        """Store a descriptor that has no completion record; the caller holds ``lock`` and drains."""
-        self._store(descriptor, ims)
+    def submit_unrecorded(self, descriptors: Sequence[bytes], *, ims: bool) -> None:
+        """Store descriptors that have no completion record; the caller holds ``lock`` and drains."""
+        if len(descriptors) == 1:
+            self._store(descriptors[0], ims)
+        else:
+            at = self.portal(ims=ims) + self.page.take(len(descriptors), whole=True)
+            self._portals.store64_many(at, b"".join(descriptors), len(descriptors))
 
     def _store(self, descriptor: ReadableBuffer, ims: bool) -> None:
-        at = self._base + (IMS_PORTAL if ims else 0) + self._walk
-        self._walk = (self._walk + DESCRIPTOR_SIZE) % PORTAL_PAGE
-        self._portals.store64(at, descriptor)
+        self._portals.store64(self.portal(ims=ims) + self.page.take(), descriptor)
+
+    def portal(self, *, ims: bool) -> int:
+        """The offset of the unlimited portal's page; ``ims``: of the one whose handles are of IMS."""
+        return self._base + IMS_PORTAL if ims else self._base
+
+    @property
+    def in_pieces(self) -> bool:
+        """Whether a descriptor may be stored as eight parts: to a model."""
+        return self._portals.in_pieces
 
     def _enqueue(self, descriptor: bytes, ims: bool, timeout: float) -> None:
         """ENQCMD through the limited portal, until the queue takes it. UnsupportedError on hardware behind VFIO."""
@@ -184,99 +194,102 @@ class WorkQueue:
             time.sleep(0)
 
     @cached_property
-    def _store_rows(self) -> Callable[..., int] | None:
+    def _store_plan(self) -> Callable[[RowPlan, int, float], int] | None:
         """The window's compiled call, where it reaches the portals directly."""
-        store: Callable[..., int] | None = getattr(self._portals.window, "store_rows", None)
-        direct = self.dedicated and self._portals.mapped(self._base, QUEUE_PORTALS)
-        return store if direct else None
+        return getattr(self._portals.window, "store_plan", None) if self._direct else None
 
-    def submit_rows(
-        self,
-        rows: Rows,
-        *,
-        ims: bool,
-        timeout: float = 10.0,
-        session: object = None,
-        work: Waitable | None = None,
-    ) -> None:
+    @property
+    def handle(self) -> CData | None:
+        """The portals' compiled window; None where they are not mapped, or another window takes their accesses."""
+        window = self._portals.window
+        return window.handle if self._direct and isinstance(window, MappedWindow) else None
+
+    @cached_property
+    def _direct(self) -> bool:
+        return self.dedicated and self._portals.mapped(self._base, QUEUE_PORTALS)
+
+    def submit_rows(self, rows: RowPlan, *, ims: bool, timeout: float = 10.0) -> None:
         """Store many descriptors: where the portal is mapped in one compiled call, which keeps to the queue's size.
 
-        DeviceTimeout where they could not all be stored in ``timeout`` seconds, and what ENQCMD raises: ``rows.count``
-        is then how many were stored and are in flight.
+        They are in the device's ``InFlight``. DeviceTimeout where they could not all be stored in ``timeout`` seconds,
+        and what ENQCMD raises: ``rows.stored`` are in flight then. UsageError where their last submission still is.
         """
-        with uninterrupted(), self.lock:
-            if self.loan is not None:
-                self._end_loan()
-            self._settle(timeout)
+        with self.lock:
+            self.page.close()
+            store, size, count = self._store_plan, self.size, rows.count
+            if store is not None and self.loan is None:
+                depth = size - self._book.beside(self.index, rows)
+                if depth == size or depth >= count:
+                    stored = store(rows, depth, timeout)
+                    if stored == count:
+                        self.page.open(size - self._book.singles(self.index))
+                        return
+                    raise self._refused(rows, stored, timeout)
+            with uninterrupted():
+                self._submit_rows_otherwise(rows, ims, timeout)
+
+    def _submit_rows_otherwise(self, rows: RowPlan, ims: bool, timeout: float) -> None:
+        """Where something has to be done before, or each row has to go singly."""
+        if rows.under_way and not rows.lost:
+            raise self._refused(rows, -1, timeout)
+        if self.loan is not None:
+            self._end_loan()
+        self._settle(timeout)
+        depth = self.size - self._book.singles(self.index)
+        if depth < 1:
+            self._reap(timeout)
             depth = self.size - self._book.singles(self.index)
-            if depth < 1:
-                self._reap(timeout)
-                depth = self.size - self._book.singles(self.index)
-            columns = self._columns.get(rows.places)
-            if columns is None:
-                columns = self._columns[rows.places] = RowColumns(rows.places, [(_RECORD_AT, 8)])
-            columns.fill(rows.count, rows.values)
-            try:
-                self._book.begin_many(rows, self.index, session, work)
-                store = self._store_rows
-                if store is not None:
-                    columns.count_up(0, rows.iova, rows.step)
-                    at, walk = self._base + IMS_PORTAL if ims else self._base, self._walk
-                    stored: int = store(
-                        at, rows.pattern, rows.count, columns, rows.records, rows.step, depth, timeout,
-                        start=walk, pieces=self._portals.in_pieces,
-                    )  # fmt: skip
-                    self._walk = (walk + stored * DESCRIPTOR_SIZE) % PORTAL_PAGE
-                else:
-                    stored = self._store_singly(rows, ims, depth, timeout)
-            finally:
-                columns.release()
-            if stored < rows.count:
-                count = self._stored(rows, stored)
-                error = describe(self._regs.SWERR.read())
-                why = f"{stored} of {count} were stored in {timeout:.3g} s" + (f"; {error}" if error else "")
-                raise DeviceTimeout(f"submit to work queue {self.index}", device=self._regs.label, why=why)
+        window = self._portals.window
+        if self._store_plan is not None:
+            stored = self._store_plan(rows, depth, timeout)
+        elif not rows.begin():
+            stored = -1
+        elif self._direct:
+            store: Callable[..., int] = window.store_rows  # type: ignore[attr-defined]
+            stored = rows.store_by(store, depth, timeout)
+        else:
+            stored = self._store_singly(rows, ims, depth, timeout)
+        if stored < rows.count:
+            raise self._refused(rows, stored, timeout)
 
-    def _stored(self, rows: Rows, stored: int) -> int:
-        """Only the first ``stored`` of ``rows`` are in flight; returns how many there were to be."""
-        count, rows.count = rows.count, stored
-        if not stored:
-            self._book.end_many(rows)
-        return count
+    def _refused(self, rows: RowPlan, stored: int, timeout: float) -> VfioImsError:
+        if stored < 0:
+            why = "its last submission is in flight"
+            hint = "wait for it first"
+            return UsageError(f"submit to work queue {self.index}", device=self._regs.label, why=why, hint=hint)
+        error = describe(self._regs.SWERR.read())
+        why = f"{stored} of {rows.count} were stored in {timeout:.3g} s" + (f"; {error}" if error else "")
+        return DeviceTimeout(f"submit to work queue {self.index}", device=self._regs.label, why=why)
 
-    def _store_singly(self, rows: Rows, ims: bool, depth: int, timeout: float) -> int:
+    def _store_singly(self, rows: RowPlan, ims: bool, depth: int, timeout: float) -> int:
         fill(rows.records, 0, rows.count * rows.step)
-        row, deadline = bytearray(rows.pattern), time.monotonic() + timeout
-        columns = zip(rows.places, rows.values, strict=True)
-        given = [(at, width, memoryview(values).cast("B")) for (at, width), values in columns]
-        for i in range(rows.count):
-            row[_RECORD_AT : _RECORD_AT + 8] = (rows.iova + i * rows.step).to_bytes(8, "little")
-            for at, width, values in given:
-                row[at : at + width] = values[i * width : (i + 1) * width]
-            if self.dedicated:
-                if i >= depth:
-                    record, left = rows.records + (i - depth) * rows.step, max(0.0, deadline - time.monotonic())
-                    if not poll_memory(record, 1, 0xFF, 0, left, differs=True):
-                        return i
-                self._store(row, ims)
-            else:
-                try:
-                    self._enqueue(bytes(row), ims, max(0.0, deadline - time.monotonic()))
-                except BaseException:
-                    self._stored(rows, i)
-                    raise
-        return rows.count
+        deadline, stored = time.monotonic() + timeout, 0
+        try:
+            for row in rows.rows():
+                left = max(0.0, deadline - time.monotonic())
+                if not self.dedicated:
+                    self._enqueue(row, ims, left)
+                else:
+                    record = rows.records + (stored - depth) * rows.step
+                    if stored >= depth and not poll_memory(record, 1, 0xFF, 0, left, differs=True):
+                        break
+                    self._store(row, ims)
+                stored += 1
+        finally:
+            rows.came_to(stored)
+        return stored
 
     def _settle(self, timeout: float) -> None:
         """Wait until the queue's rows of descriptors have completed: their entries are free."""
         for rows in self._book.many(self.index):
-            if len(collect(rows.records, rows.step, rows.count, timeout)) < rows.count:
+            count = rows.stored
+            if len(collect(rows.records, rows.step, count, timeout)) < count:
                 error = describe(self._regs.SWERR.read())
-                why = f"{counted(rows.count, 'descriptor')} {by_count(rows.count, 'is', 'are')} under way" + (
+                why = f"{counted(count, 'descriptor')} {by_count(count, 'is', 'are')} under way" + (
                     f"; {error}" if error else ""
                 )
                 raise DeviceTimeout(f"submit to work queue {self.index}", device=self._regs.label, why=why)
-            self._book.free_many(rows)
+            rows.free()
 
     def _reap(self, timeout: float) -> None:
         """Wait until at least one descriptor in flight has completed: the entries of all that have are free."""

@@ -68,6 +68,8 @@ class Flag(IntEnum):
 
 
 class DsaOpcode(IntEnum):
+    """DSA's operations: byte 7 of a descriptor, and the bit in OPCAP."""
+
     NOP = 0x00
     BATCH = 0x01
     DRAIN = 0x02
@@ -91,6 +93,8 @@ class DsaOpcode(IntEnum):
 
 
 class IaaOpcode(IntEnum):
+    """IAA's operations: byte 7 of a descriptor, and the bit in OPCAP."""
+
     NOP = 0x00
     DRAIN = 0x02
     MEMMOVE = 0x03

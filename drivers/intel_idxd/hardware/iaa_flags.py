@@ -70,6 +70,8 @@ class DecompressFlag(IntEnum):
 
 
 class Crc64Flag(IntEnum):
+    """How a CRC64 is made: the descriptor's extra field."""
+
     INVERT = 1 << 14
     REFLECT = 1 << 15
 

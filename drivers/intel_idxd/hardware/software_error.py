@@ -12,7 +12,7 @@ from .status import status_text
 if TYPE_CHECKING:
     from vfio_ims.registers import RegisterValue
 
-__all__ = ["NOT_ENABLED", "OVERRUN", "WRONG_STORE", "acknowledge", "describe", "has_error", "submission_text"]
+__all__ = ["NOT_ENABLED", "OVERRUN", "WRONG_STORE", "acknowledge", "describe", "submission_text"]
 
 _ACKNOWLEDGE = 0b11  # valid and overflow
 
@@ -29,11 +29,6 @@ _SUBMISSION = {
 def acknowledge(regs: Bar0) -> None:
     """Clear valid and overflow, so that the next error can be recorded. One write of 64 bits."""
     regs.window.write64(regs.base + Bar0.SWERR.offset, _ACKNOWLEDGE)
-
-
-def has_error(regs: Bar0) -> bool:
-    """Whether an error is recorded: one read, not the whole register's four."""
-    return bool(regs.window.read64(regs.base + Bar0.SWERR.offset) & Bar0.SWERR.fields["valid"].mask)
 
 
 def submission_text(code: int) -> str:

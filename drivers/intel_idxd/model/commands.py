@@ -23,6 +23,8 @@ from .work_queues import WorkQueues
 
 __all__ = ["Commands"]
 
+_ACTIVE = Bar0.CMDSTS.fields["active"].mask
+_COMMAND, _OPERAND, _INTERRUPT = (Bar0.CMD.fields[name] for name in ("command", "operand", "interrupt"))
 _Answer = tuple[int, int]
 _OF_QUEUES = (Command.DISABLE_QUEUE, Command.DRAIN_QUEUE, Command.ABORT_QUEUE, Command.RESET_QUEUE)
 _OF_PASIDS = (Command.DRAIN_PASID, Command.ABORT_PASID)
@@ -75,11 +77,11 @@ class Commands:
         registers = self._state.registers
         if registers.get(Bar0.CMDSTS).active:
             return
-        command, operand = value.command, value.operand
-        registers.set(Bar0.CMDSTS, active=1)
+        command, operand = _COMMAND.get(value), _OPERAND.get(value)
+        registers.set(Bar0.CMDSTS, _ACTIVE)
         action, waits = self._actions.get(command, (None, False))
-        finish = partial(self._finish, action, command, operand, bool(value.interrupt))
-        if action is not None and waits:
+        finish = partial(self._finish, action, command, operand, bool(_INTERRUPT.get(value)))
+        if action is not None and waits and (command in _STOPPING or self._engines.busy or self._delay):
             concerns = self._concern(command, operand)
             self._begin(command, operand, concerns)
             late = partial(self._unless_reset, finish, self._state.generation)
@@ -132,7 +134,10 @@ class Commands:
         else:
             answer = action(operand)
         error, result = answer if isinstance(answer, tuple) else (answer, 0)
-        self._state.registers.set(Bar0.CMDSTS, error=error, result=result)
+        if error or result:
+            self._state.registers.set(Bar0.CMDSTS, error=error, result=result)
+        else:
+            self._state.registers.set(Bar0.CMDSTS, 0)
         if interrupt:
             self._reporter.cause(Cause.COMMAND)
 

@@ -60,6 +60,7 @@ class IdxdModel(DeviceModel):
     bars = {0: ModelBar(_BAR0_SIZE, ModelBar0, slots=SLOTS), 2: ModelBar(_BAR2_SIZE)}
     msix = Msix(vectors=VECTORS, bar=0, table=0x2000, pba=0x3000)
     takes_enqcmd = True
+    words_are_stored = True
     options: ClassVar[dict[str, Option]] = {
         "slots": Option(SLOTS.count, "entries of the IMS table: a multiple of 256"),
         "version": Option(
@@ -159,6 +160,7 @@ class IdxdModel(DeviceModel):
         self.config_size = 0
         if self.version > 1:
             self.block, self.config_size = LaterBar0, 1
+        self._locks_end = QUEUES_AT + QUEUES * queue_stride(self.config_size)
         self.bars = self.bars | {0: ModelBar(_BAR0_SIZE, self.block, slots=replace(SLOTS, count=slots))}
 
     def _slot_store(self, layout: SlotLayout) -> SlotStore:
@@ -206,9 +208,14 @@ class IdxdModel(DeviceModel):
         elif region != 0 or not self._locked(offset):
             super().write(region, offset, data)
 
+    @property
+    def writes_looked_at(self) -> range:
+        """The configuration of groups and queues, which is locked while it is in use."""
+        return range(GROUPS_AT, self._locks_end)
+
     def _locked(self, offset: int) -> bool:
         """Configuration that is in use keeps its value (inferred: a driver never writes it then)."""
-        if not GROUPS_AT <= offset < QUEUES_AT + QUEUES * queue_stride(self.config_size):
+        if not GROUPS_AT <= offset < self._locks_end:
             return False
         if self.state.device_state == State.DISABLED:
             return False

@@ -12,7 +12,7 @@ from .compare_operations import apply_delta, compare, compare_pattern, create_de
 from .crc_operations import copy_crc, generate_crc
 from .dif_operations import dif_check, dif_insert, dif_strip, dif_update, dix_generate
 from .memory import Memory, PageFault
-from .result import READS, WRITES, Result, faulted, overlap
+from .result import DONE, READS, WRITES, Result, faulted, overlap
 
 __all__ = ["DRAIN_FLAGS", "DSA", "EVERY_FIELD", "Handler", "ModelOperation", "memmove", "reads_back"]
 
@@ -42,7 +42,7 @@ EVERY_FIELD = _bytes((0, 23))
 
 
 def _nothing(memory: Memory, descriptor: Descriptor) -> Result:
-    return Result()
+    return DONE
 
 
 def memmove(memory: Memory, descriptor: Descriptor) -> Result:
@@ -52,7 +52,7 @@ def memmove(memory: Memory, descriptor: Descriptor) -> Result:
         memory.copy(to, source, size)
     except PageFault as fault:
         return faulted(fault, fault.done, result=int(source < to < source + size))
-    return Result()
+    return DONE
 
 
 def _fill(memory: Memory, descriptor: Descriptor) -> Result:
@@ -63,7 +63,7 @@ def _fill(memory: Memory, descriptor: Descriptor) -> Result:
             memory.write(descriptor.destination + at, block[: min(step, size - at)])
         except PageFault as fault:
             return faulted(fault, at + fault.done)
-    return Result()
+    return DONE
 
 
 def _dualcast(memory: Memory, descriptor: Descriptor) -> Result:

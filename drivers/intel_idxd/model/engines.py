@@ -143,6 +143,11 @@ class Engines:
         for barrier in ready:
             barrier.action()
 
+    @property
+    def busy(self) -> bool:
+        """Whether any work is accepted and not done."""
+        return bool(self._under_way)
+
     # --- what commands need -------------------------------------------------------------------------------------------
 
     def when_done(self, concerns: Callable[[Work], bool], action: Callable[[], None]) -> None:

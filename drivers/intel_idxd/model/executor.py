@@ -10,7 +10,7 @@ from dataclasses import replace
 from vfio_ims.errors import BusFault
 from vfio_ims.messages import FireStatus
 
-from ..hardware.descriptors import RECORD_SIZE, Descriptor, DsaOpcode, Flag
+from ..hardware.descriptors import RECORD_SIZE, SPECIFIC_SIZE, Descriptor, DsaOpcode, Flag
 from ..hardware.events import Event
 from ..hardware.status import FAULT_WAS_WRITE, STATUS_CODE, Status
 from ..hardware.tables import Permission
@@ -20,16 +20,25 @@ from .injected_failures import InjectedFailures
 from .interrupt_handles import InterruptHandles
 from .memory import Defer, Memory, PageFault
 from .reporter import Reporter
-from .result import Result, faulted
+from .result import DONE, Result, faulted
 from .state import ModelState
 from .work import Work
 
 __all__ = ["Executor"]
 
 log = logging.getLogger(__name__)
+_NOTHING = bytes(SPECIFIC_SIZE)
 _NOT_IN_BATCHES = (DsaOpcode.BATCH, DsaOpcode.DRAIN)
 _ALWAYS_ALLOWED = int(
     Flag.FENCE | Flag.RECORD_VALID | Flag.RECORD_ALWAYS | Flag.INTERRUPT | Flag.RECORD_STEERING | Flag.RECORD_CLASS
+)
+_INTERRUPT, _RECORD, _ALWAYS = int(Flag.INTERRUPT), int(Flag.RECORD_VALID), int(Flag.RECORD_ALWAYS)
+_BLOCK, _STATUS = int(Flag.BLOCK_ON_FAULT), int(STATUS_CODE)
+_FINE = (int(Status.SUCCESS), int(Status.FALSE_PREDICATE))
+_PAGE_FAULT, _BAD_ALIGN, _BAD_HANDLE = (
+    int(Status.PAGE_FAULT),
+    int(Status.COMPLETION_ALIGN),
+    int(Status.INTERRUPT_HANDLE),
 )
 _CLASSES = Flag.ADDRESS1_CLASS | Flag.ADDRESS2_CLASS | Flag.ADDRESS3_CLASS | Flag.RECORD_CLASS
 
@@ -51,6 +60,7 @@ class Executor:
         self._state, self._handles, self._reporter = state, handles, reporter
         self._operations, self._failures = operations, failures
         self.record_size = RECORD_SIZE[state.characteristics.kind]
+        self._done = DONE.head(self.record_size)
         general = state.characteristics.general
         self._missing_flags = (
             (0 if general.cache_control_memory else Flag.CACHE_CONTROL)
@@ -65,11 +75,10 @@ class Executor:
 
     def run(self, work: Work, descriptor: Descriptor, index: int | None, *, quick: bool = False) -> int:
         """One descriptor, alone (``index`` None) or of a batch. Its status."""
-        memory = Memory(self._state, work.pasid, quick=quick)
         result = self._check(work, descriptor, index)
         if result is None:
             try:
-                result = self.operate(memory, work, descriptor)
+                result = self.operate(Memory(self._state, work.pasid, quick=quick), work, descriptor)
             except PageFault as fault:
                 result = faulted(fault, fault.done)
             except Defer:
@@ -77,13 +86,14 @@ class Executor:
             except Exception:
                 log.exception("%s: the model failed in operation %#x", self._state.name, descriptor.opcode)
                 result = Result(Status.HARDWARE)
-            if descriptor.flags & Flag.BLOCK_ON_FAULT and result.status & STATUS_CODE == Status.PAGE_FAULT:
+            if descriptor.flags & _BLOCK and result.status & _STATUS == _PAGE_FAULT:
                 # The device requests the page; no page request is ever granted here.
                 result = replace(result, status=result.status & FAULT_WAS_WRITE | Status.PAGE_REQUEST)
-            with self._state.lock:
-                failure = self._failures.status_of(descriptor)
-            if failure:
-                result = Result(failure, fault=descriptor.source if failure == Status.TRANSLATION else 0)
+            if self._failures.any:
+                with self._state.lock:
+                    failure = self._failures.status_of(descriptor)
+                if failure:
+                    result = Result(failure, fault=descriptor.source if failure == Status.TRANSLATION else 0)
         with self._state.lock:
             self._complete(work, descriptor, index, result)
         return result.status
@@ -103,6 +113,26 @@ class Executor:
 
     def _check(self, work: Work, descriptor: Descriptor, index: int | None) -> Result | None:
         """What is wrong with it before anything is done; None where nothing is."""
+        flags, sound = descriptor.flags, work.queue.sound
+        form = flags << 9 | descriptor.opcode << 1 | (index is None)
+        if form not in sound or descriptor.reserved or descriptor.privileged or not _unused(descriptor):
+            wrong = self._check_form(work, descriptor, index)
+            if wrong is not None:
+                return wrong
+            sound.add(form)
+        elif flags & _RECORD and descriptor.record % self.record_size:
+            return Result(Status.COMPLETION_ALIGN)
+        if flags & _INTERRUPT:
+            with self._state.lock:
+                if not self._may_interrupt(work, descriptor.handle):
+                    return Result(Status.INTERRUPT_HANDLE)
+        return None
+
+    def _check_form(self, work: Work, descriptor: Descriptor, index: int | None) -> Result | None:
+        """As ``_check``, all but the interrupt handle.
+
+        What it says of flags and opcode goes by them and the queue alone: found in order once, they stay so.
+        """
         state, flags = self._state, descriptor.flags
         if not work.queue.operations >> descriptor.opcode & 1 or (
             index is not None and descriptor.opcode in _NOT_IN_BATCHES
@@ -127,9 +157,6 @@ class Executor:
             return Result(Status.TRAFFIC_CLASS)
         if descriptor.privileged and not work.queue.dedicated and not work.queue.privileged:
             return Result(Status.PRIVILEGE)
-        with state.lock:
-            if flags & Flag.INTERRUPT and not self._may_interrupt(work, descriptor.handle):
-                return Result(Status.INTERRUPT_HANDLE)
         return None
 
     def _flags_of(self, opcode: int) -> int:
@@ -142,7 +169,7 @@ class Executor:
 
     def _unknown_fields(self, descriptor: Descriptor) -> bool:
         """Whether a byte that means nothing to the operation is not 0."""
-        if not any(descriptor.specific) and not descriptor.extra:
+        if _unused(descriptor):
             return False
         operation = self._operations.get(descriptor.opcode)
         if operation is None or operation.fields == EVERY_FIELD:
@@ -166,13 +193,13 @@ class Executor:
     def _complete(self, work: Work, descriptor: Descriptor, index: int | None, result: Result) -> None:
         """The record first, the interrupt after it."""
         flags, status = descriptor.flags, result.status
-        failed = status not in (Status.SUCCESS, Status.FALSE_PREDICATE)
-        recorded = flags & Flag.RECORD_VALID and status != Status.COMPLETION_ALIGN
-        if recorded and (failed or flags & Flag.RECORD_ALWAYS or status == Status.FALSE_PREDICATE):
+        failed = status not in _FINE
+        recorded = flags & _RECORD and status != _BAD_ALIGN
+        if recorded and (failed or flags & _ALWAYS or status):
             self._record(work, descriptor, index, result)
         elif failed and not recorded:
             self._report(work, descriptor, index, result, status & ~FAULT_WAS_WRITE)
-        if flags & Flag.INTERRUPT and status != Status.INTERRUPT_HANDLE:
+        if flags & _INTERRUPT and status != _BAD_HANDLE:
             self._interrupt(work, descriptor)
 
     def _record(self, work: Work, descriptor: Descriptor, index: int | None, result: Result) -> None:
@@ -181,7 +208,9 @@ class Executor:
             return
         at = descriptor.record
         try:
-            if result.plain:
+            if result is DONE:
+                bus.write(at, self._done, work.pasid)
+            elif result.plain:
                 bus.write(at, result.head(self.record_size), work.pasid)
             else:
                 whole = result.record(self.record_size)
@@ -219,3 +248,8 @@ class Executor:
             self._state.raise_vector(index)
         elif self._state.slots.fire(index, work.pasid) is not FireStatus.REFUSED:
             self._handles.fired()
+
+
+def _unused(descriptor: Descriptor) -> bool:
+    """Whether the operation's own fields are 0, which suits every operation."""
+    return descriptor.specific == _NOTHING and not descriptor.extra

@@ -25,7 +25,7 @@ class InterruptHandles:
         self._index: dict[tuple[int, bool], int] = {}
         self._revoked: dict[tuple[int, bool], int] = {}
         self._next = _FIRST
-        self._fires = 0
+        self._fires, self._slots = 0, state.slots.layout.count
 
     @property
     def in_use(self) -> int:
@@ -36,10 +36,10 @@ class InterruptHandles:
         """The table entry that ``handle`` names on this kind of portal; None where it names none."""
         if self._requested:
             return self._index.get((handle, ims))
-        return handle if handle < self._size(ims) else None
+        return handle if handle < (self._slots if ims else VECTORS) else None
 
     def _size(self, ims: bool) -> int:
-        return self._state.slots.layout.count if ims else VECTORS
+        return self._slots if ims else VECTORS
 
     def request(self, operand: int) -> tuple[int, int]:
         """CMD 13: error and handle."""

@@ -11,7 +11,7 @@ from ..hardware.descriptors import Flag
 from ..hardware.status import FAULT_WAS_WRITE, Status
 from .memory import Memory, PageFault
 
-__all__ = ["READS", "WRITES", "Result", "faulted", "overlap", "pieces"]
+__all__ = ["DONE", "READS", "WRITES", "Result", "faulted", "overlap", "pieces"]
 
 _HEAD = Struct("<BBHIQ")
 _STEP = 1 << 20
@@ -44,6 +44,10 @@ class Result:
     def record(self, size: int) -> bytes:
         specific = self.specific or self.invalid_flags.to_bytes(4, "little")
         return (_HEAD.pack(self.status, self.result, 0, self.completed, self.fault) + specific).ljust(size, b"\0")
+
+
+DONE = Result()
+"""Success, with nothing to say of it."""
 
 
 def faulted(fault: PageFault, completed: int, *, result: int = 0, specific: bytes = b"") -> Result:

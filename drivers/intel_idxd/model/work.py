@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ..hardware.descriptors import Descriptor
 
@@ -27,6 +27,8 @@ class EnabledQueue:
     operations: int
     classes: tuple[int, int]
     """Traffic classes A and B of its group."""
+    sound: set[int] = field(default_factory=set)
+    """Flags and opcodes that were seen to be in order on this queue."""
 
 
 @dataclass(slots=True, eq=False)

@@ -72,7 +72,9 @@ class WorkQueues:
     def store(self, offset: int, data: bytes) -> None:
         """A write to a portal: one descriptor, or a piece of one, collected by its 64 bytes' address."""
         if len(data) == DESCRIPTOR_SIZE and not offset % DESCRIPTOR_SIZE:
-            self._arrived(offset, data)
+            queue, page = divmod(offset, QUEUE_PORTALS)
+            if queue < self.count:
+                self._state.after(self._posted, queue, data, bool(page & IMS_PORTAL))
             return
         at = 0
         while at < len(data):

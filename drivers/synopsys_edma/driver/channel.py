@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from vfio_ims.errors import ClosedError, DeviceBusy, DeviceError
+from vfio_ims.lifetime import leaving
 
 from ..hardware.elements import Elements
 from .transfer import Transfer, TransferAborted
@@ -71,18 +72,26 @@ class Channel:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        leaving(error)
         self.close()
 
     # --- work ---------------------------------------------------------------------------------------------------------
 
     def copy(self, source: int, target: int, size: int, timeout: float = 5.0) -> None:
-        """Move ``size`` bytes and wait. Addresses are the device's on one side, IOVAs on the other."""
+        """Move ``size`` bytes from ``source`` to ``target`` and wait; DeviceTimeout after ``timeout`` seconds.
+
+        Addresses are the device's on one side and IOVAs on the other: which is which, the channel's direction says.
+        """
         self.start([source], [target], size).wait(timeout)
 
     def start(
         self, sources: Sequence[int], targets: Sequence[int], sizes: Sequence[int] | int, operation: str = "move data"
     ) -> Transfer:
-        """Start a list of as many elements as there are ``sources``; ``sizes``: bytes of each, or of all."""
+        """Start a list of as many elements as there are ``sources``: each moves bytes to the address in ``targets``.
+
+        ``sizes``: bytes of each, or of all. ``operation`` is what errors call it. The list is run behind what the
+        channel is doing.
+        """
         return self.submit(Elements(sources, targets, sizes), operation)
 
     def submit(self, elements: Elements, operation: str = "move data") -> Transfer:
@@ -98,9 +107,10 @@ class Channel:
     # --- firing -------------------------------------------------------------------------------------------------------
 
     def fire(self, source: int, target: int, timeout: float) -> str:
-        """Move 4 bytes with an interrupt, behind what is under way; "" once that has left, else why it has not.
+        """Move 4 bytes from ``source`` to ``target`` with an interrupt, behind what is under way.
 
-        The interrupt leaves when the channel stops, which is after the position says that the bytes were moved.
+        Returns "" once that has left, else why it has not within ``timeout`` seconds. The interrupt leaves when the
+        channel stops, which is after the position says that the bytes were moved.
         """
         transfer = Transfer(self.work, Elements([source], [target], 4), "fire", interrupt=True)
         self.work.enter(transfer)

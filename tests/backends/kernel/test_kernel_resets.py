@@ -6,36 +6,20 @@ from __future__ import annotations
 import errno
 import os
 from collections import deque
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.backends.kernel.conftest import Open
+from tests.backends.kernel.fake_kernel import BDF
 from vfio_ims.backends.kernel.affinity import read_affinity, write_affinity
-from vfio_ims.backends.kernel.opening import open_kernel
 from vfio_ims.errors import AccessDenied, DeviceBusy, UnsupportedError, UsageError
 from vfio_ims.pci import PciAddress
 from vfio_ims.ports.values import AffectedFunction, DeviceFeature, FeatureFlags, IrqIndex
 from vfio_ims.sysfs import Function
 
-BDF = "0000:6a:01.0"
 SIBLING = "0000:6a:01.1"
-
-Open = Callable[..., Any]
-
-
-@pytest.fixture(params=["type1", "iommufd"])
-def interface(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
-@pytest.fixture
-def opened(kernel: Any, interface: str) -> Open:
-    def open_one(bdf: str = BDF, **options: Any) -> Any:
-        return open_kernel(bdf, iommu=interface, sysfs=kernel.sys, dev=kernel.dev, **options)
-
-    return open_one
 
 
 def test_the_functions_of_the_bus_are_named(kernel: Any, opened: Open, interface: str) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.backends.kernel.test_kernel import descriptors
+from tests.backends.kernel.conftest import descriptors
 from vfio_ims.backends.kernel import noiommu
 from vfio_ims.backends.kernel.opening import open_kernel
 from vfio_ims.device import Device

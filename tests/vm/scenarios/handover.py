@@ -22,7 +22,7 @@ def receive(connection: socket.socket, report: int) -> None:
     os.setresgid(NOBODY, NOBODY, NOBODY)
     os.setresuid(NOBODY, NOBODY, NOBODY)
     device = take_over(connection)
-    header = device.config.snapshot().header
+    header = device.config.header
     with family_for(header.vendor, header.device).load_driver().start_on(device) as driver:
         with driver.ims.allocate_group(4) as irqs:
             woken = []

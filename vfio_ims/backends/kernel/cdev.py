@@ -12,8 +12,9 @@ from uuid import UUID
 from vfio_ims.backends.kernel.access import retry, translate_errno
 from vfio_ims.backends.kernel.device import KernelDevice
 from vfio_ims.backends.kernel.ioas import IoasSpace, Iommufd
+from vfio_ims.backends.kernel.pasid_refusals import pasids_refused
 from vfio_ims.backends.kernel.refusals import attach_refused, bind_refused, node_refused
-from vfio_ims.errors import DeviceBusy, SetupError, UnsupportedError, UsageError
+from vfio_ims.errors import DeviceBusy, SetupError, UsageError, VfioImsError
 from vfio_ims.native import iommufd, vfio
 from vfio_ims.native.descriptor import Descriptor
 from vfio_ims.ports.address_space import AddressSpacePort
@@ -42,7 +43,8 @@ class CdevDevice(KernelDevice):
     def pasid_bits(self) -> int:
         """How wide its PASIDs may be; 0: kernel, IOMMU or function can use none.
 
-        Attaching one would succeed even so, and do nothing: only IOMMU_GET_HW_INFO shows it.
+        Attaching one would succeed even so, and do nothing: only IOMMU_GET_HW_INFO shows it. Not 0 is no promise:
+        Linux 7.3 gives the width of AMD-Vi, and attaches none there (pasid_refusals.py).
         """
         self.check_open("read the IOMMU's information")
         try:
@@ -60,9 +62,7 @@ class CdevDevice(KernelDevice):
         self.check_open(operation)
         bits = self.pasid_bits()
         if not bits:
-            why = "the function has no PASID capability, or the IOMMU is not in scalable mode, or the kernel is too old"
-            hint = "lspci -vv for the capability; intel_iommu=on,sm_on; Linux 6.15"
-            raise UnsupportedError(operation, device=self.label, why=why, hint=hint)
+            raise pasids_refused(self.function, operation)
         if not 0 < pasid < 1 << bits:
             why = f"the PASID must be 1..{(1 << bits) - 1:#x}, not {pasid!r}"
             raise UsageError(operation, device=self.label, why=why)
@@ -72,18 +72,20 @@ class CdevDevice(KernelDevice):
         with self._lock:
             if pasid in self._pasids:
                 raise DeviceBusy(operation, device=self.label, why="it is attached already", hint="detach it first")
-            with (
-                ExitStack() as undo,
-                translate_errno(lambda code: attach_refused(code, "iommufd", self.function, operation)),
-            ):
+            with ExitStack() as undo, translate_errno(lambda code: self._no_pasid(code, operation)):
                 space.tag(self, pasid, lambda: self.detach_pasid(pasid))
                 undo.callback(space.untag, self, pasid)
-                self._table(self._space, operation)
-                vfio.attach_pt(self.device.fileno(), self._table(space, operation), pasid)
+                self._table(self._space, operation, undo)
+                vfio.attach_pt(self.device.fileno(), self._table(space, operation, undo), pasid)
                 undo.pop_all()
             self._pasids[pasid] = space
 
-    def _table(self, space: IoasSpace, operation: str) -> int:
+    def _no_pasid(self, code: int, operation: str) -> VfioImsError:
+        if code == errno.EOPNOTSUPP:
+            return pasids_refused(self.function, operation, code)
+        return attach_refused(code, "iommufd", self.function, operation)
+
+    def _table(self, space: IoasSpace, operation: str, undo: ExitStack) -> int:
         """A page table over ``space`` that PASIDs may use. The function itself must be on such a one, too."""
         if space.id not in self._tables:
             try:
@@ -91,12 +93,19 @@ class CdevDevice(KernelDevice):
             except OSError as error:
                 if error.errno not in (errno.EOPNOTSUPP, errno.ENOTTY, errno.EINVAL):
                     raise
-                why = "the IOMMU makes no page table that PASIDs may use"
-                raise UnsupportedError(operation, device=self.label, why=why, errno=error.errno) from error
+                raise pasids_refused(self.function, operation, error.errno) from error
             self._tables[space.id] = made
+            undo.callback(self._drop_table, space)
             if space is self._space:
                 vfio.attach_pt(self.device.fileno(), made)  # replaces what is attached, with the same mappings
         return self._tables[space.id]
+
+    def _drop_table(self, space: IoasSpace) -> None:
+        """As before the table was made: the function itself goes back to a page table of the kernel's choice."""
+        if space is self._space:
+            with suppress(OSError):
+                vfio.attach_pt(self.device.fileno(), space.id)
+        self._destroy(self._tables.pop(space.id))
 
     def detach_pasid(self, pasid: int) -> None:
         operation = f"detach PASID {pasid}"

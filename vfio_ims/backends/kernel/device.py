@@ -140,6 +140,10 @@ class KernelDevice(Owner):
                 parent=self,
             )
 
+    def mapping_fd(self, index: int) -> int | None:
+        """The function's own descriptor, where the region can be mapped. Who has it can do all that VFIO offers."""
+        return self.device.fileno() if self.region_info(index).areas else None
+
     def read_region(self, index: int, offset: int, size: int) -> bytes:
         info, operation = self._within(index, offset, size, "read")
         with translate_errno(lambda code: access_refused(code, operation, self.label)):

@@ -17,6 +17,7 @@ from vfio_ims.locks import make_rlock
 from vfio_ims.native import vfio
 from vfio_ims.native.descriptor import Descriptor
 from vfio_ims.native.memory import address_of
+from vfio_ims.ports.translated import Translated
 from vfio_ims.ports.values import IovaRange
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ _GUESSED = (
 _UNMAP_ALL = 9  # VFIO_UNMAP_ALL
 
 
-class KernelSpace(Owner):
+class KernelSpace(Translated, Owner):
     """What both kinds share: users, errors, and the end with the last user (``AddressSpacePort``).
 
     A device joins and leaves; when the last one has left, the space closes, unless it was made by a caller for itself
@@ -42,7 +43,6 @@ class KernelSpace(Owner):
     """
 
     interface: str
-    translates = True
 
     def __init__(self, name: str, *, kept: bool = False) -> None:
         self._lock = make_rlock()
@@ -145,13 +145,6 @@ class KernelSpace(Owner):
 
     def _refused(self, code: int, iova: int, size: int) -> VfioImsError:
         return map_refused(code, self.label, iova, size, self.interface, Locked.now(self.interface))
-
-    def contiguous(self, size: int) -> int | None:
-        return None
-
-    def pin(self, address: int, size: int, *, read: bool = True, write: bool = True) -> int:
-        why = "an IOMMU translates: any free IOVA will do"
-        raise UsageError(f"pin {size:#x} bytes", device=self.label, why=why, hint="map it")
 
     def _whole(self, operation: str, *numbers: int) -> None:
         if min(numbers) < 0 or max(numbers) >= 1 << 64:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, NoReturn
 
 from vfio_ims.counted import counted
@@ -13,12 +14,18 @@ from vfio_ims.errors import UnsupportedError, UsageError
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer as Buffer
 
-    from vfio_ims.ports.link import Link
+    from vfio_ims.ports.link import Link, PlainAccess
     from vfio_ims.ports.window import Window
 
 __all__ = ["SoftwareBulk"]
 
 _PORTAL = 64
+
+
+@lru_cache(maxsize=64)
+def _sources_within(steps: tuple[tuple[int, int], ...], per_row: int) -> bool:
+    """Whether each step's word is one of ``per_row``: a driver has the same steps at each call."""
+    return all(0 <= source < per_row for _, source in steps)
 
 
 class SoftwareBulk:
@@ -33,6 +40,7 @@ class SoftwareBulk:
     _read: Callable[[int, int, int], bytes]
     _write: Callable[[int, int, bytes], None]
     _taker: Window | None
+    _plain: PlainAccess | None
 
     if TYPE_CHECKING:
 
@@ -61,6 +69,8 @@ class SoftwareBulk:
     def _read_many(self, places: Sequence[int], width: int) -> bytes:
         if not places:
             return b""
+        if self._plain is not None and (found := self._plain.read_many(places, width)) is not None:
+            return found
         low, high = self._special
         if min(places) < high and low < max(places) + width:
             return b"".join([self._special_read(at, width) for at in places])
@@ -72,9 +82,10 @@ class SoftwareBulk:
         if self._taker is not None:
             return self._taker.read_table(offset, stride, indices)
         places = [offset + index * stride for index in memoryview(indices).cast("B").cast("I")]
-        for place in places:
-            if place % 4 or not 0 <= place <= self._size - 4:
-                self._refuse("read", place, 4, 4)
+        if places and not (offset % 4 == stride % 4 == 0 and min(places) >= 0 and max(places) <= self._size - 4):
+            for place in places:
+                if place % 4 or not 0 <= place <= self._size - 4:
+                    self._refuse("read", place, 4, 4)
         return self._read_many(places, 4)
 
     def write_block(self, offset: int, data: Buffer, width: int = 4) -> None:
@@ -107,23 +118,29 @@ class SoftwareBulk:
         if self._taker is not None:
             self._taker.write_table(offset, stride, indices, steps, words)
             return
-        rows = memoryview(indices).cast("B").cast("I")
-        cells = memoryview(words).cast("B")
-        per_row, rest = divmod(len(cells), 4 * len(rows)) if len(rows) else (0, len(cells))
-        if rest or (any(not 0 <= source < per_row for _, source in steps) and len(rows)):
-            given = f"{counted(len(rows), 'row')}, not {counted(len(cells), 'byte')}"
-            why = f"words must hold every step's source for each of {given}"
+        rows = memoryview(indices).cast("B").cast("I").tolist()
+        given = memoryview(words).cast("B")
+        per_row, rest = divmod(len(given), 4 * len(rows)) if rows else (0, len(given))
+        if rest or (rows and not _sources_within(tuple(steps), per_row)):
+            what = f"{counted(len(rows), 'row')}, not {counted(len(given), 'byte')}"
+            why = f"words must hold every step's source for each of {what}"
             raise UsageError("write a table", device=self.label, why=why)
-        writes: list[tuple[int, bytes]] = []
-        for row, index in enumerate(rows):
-            base, first = offset + index * stride, row * per_row
-            for at, source in steps:
-                start = 4 * (first + source)
-                writes.append((base + at, cells[start : start + 4].tobytes()))
-        for place, _ in writes:
-            if place % 4 or not 0 <= place <= self._size - 4:
-                self._refuse("write", place, 4, 4)
-        self._write_many(writes)
+        if self._plain is not None and self._plain.write_rows(offset, stride, rows, steps, given.cast("I")):
+            return
+        cells, places = given.tobytes(), [offset + index * stride for index in rows]
+        for at, _ in steps:
+            for place in places:
+                if (place + at) % 4 or not 0 <= place + at <= self._size - 4:
+                    self._refuse("write", place + at, 4, 4)
+        sources = [(at, 4 * source) for at, source in steps]
+        starts = range(0, len(cells), 4 * per_row) if rows else ()
+        self._write_many(
+            [
+                (place + at, cells[start + source : start + source + 4])
+                for place, start in zip(places, starts, strict=True)
+                for at, source in sources
+            ]
+        )
 
     def poll(self, offset: int, width: int, mask: int, expected: int, timeout: float) -> int:
         if self._taker is not None:

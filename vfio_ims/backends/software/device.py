@@ -88,7 +88,7 @@ class SoftwareDevice(Owner):
         if found.msix is not None:
             mappable = self.platform.msix_mappable
             self.shadow = MsixShadow(found.msix, self.function, self.irqs, mappable=mappable)
-        self._access = RegionAccess(self.label, link, self.shadow, self)
+        self._access = RegionAccess(self.label, link, self.shadow, platform.page_size, self)
         self._power = LowPower(self.label, self._access.low_power)
         self._undo.append(self._power.leave)
         self.state = FunctionState(
@@ -173,6 +173,10 @@ class SoftwareDevice(Owner):
     def window(self, index: int, guard: tuple[int, int] | None = None) -> Window:
         info = self.region_info(index)
         return self._access.window(info, guard)
+
+    def mapping_fd(self, index: int) -> int | None:
+        """The file behind the region's areas, if any."""
+        return self.link.mapping_fd(index) if self.region_info(index).areas else None
 
     def read_region(self, index: int, offset: int, size: int) -> bytes:
         info = self.region_info(index)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from vfio_ims.errors import BusFault
 
 if TYPE_CHECKING:
+    from vfio_ims.ports.link import PlainAccess
     from vfio_ims.ports.model import Bus, ModelPort
     from vfio_ims.ports.values import DeviceInfo, IrqInfo, RegionInfo
 
@@ -33,6 +34,8 @@ class InProcessLink:
         self.name = model.name
         self._lock = model.lock
         self._read, self._write, self._model_act = model.read, model.write, model.act
+        self._write_words: Callable[[int, Sequence[tuple[int, bytes]]], int] | None
+        self._write_words = getattr(model, "write_words", None)
 
     def _act(self) -> None:
         try:
@@ -105,12 +108,21 @@ class InProcessLink:
         """As so many writes: the model acts after each, so that masked first and unmasked last means what it says."""
         write, act = self._write, self._model_act
         with self._lock:
-            for offset, data in writes:
+            taken = self._write_words(region, writes) if self._write_words is not None else 0
+            for offset, data in writes[taken:] if taken else writes:
                 write(region, offset, data)
                 try:
                     act()
                 except BusFault:
                     self._act_on()
+
+    def plain_access(self, region: int, excluded: range) -> PlainAccess | None:
+        """What of a BAR the model lets its mount read and write by itself; None from one that has no such part.
+
+        ``excluded``: offsets that the mount answers.
+        """
+        access: Callable[[int, range], PlainAccess | None] | None = getattr(self.model, "plain_access", None)
+        return None if access is None else access(region, excluded)
 
     def enqueue(self, region: int, offset: int, data: bytes) -> bool:
         """A 64-byte store that the device answers: True accepted, False retry.

@@ -4,8 +4,6 @@
 from __future__ import annotations
 
 import errno
-import mmap
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from vfio_ims.backends.software.window import SoftwareWindow
@@ -13,6 +11,7 @@ from vfio_ims.counted import counted
 from vfio_ims.errors import DeviceError, UsageError, VfioImsError
 from vfio_ims.locks import make_lock
 from vfio_ims.native.window import MappedWindow, Piece
+from vfio_ims.ports.aligned import aligned
 from vfio_ims.ports.values import RegionFlags, RegionIndex, RegionInfo
 
 if TYPE_CHECKING:
@@ -27,22 +26,14 @@ __all__ = ["RegionAccess"]
 _ACCESS = 8  # bytes of the widest single access
 
 
-def _split(offset: int, size: int, widest: int) -> Iterator[tuple[int, int]]:
-    """Aligned accesses that make up a range: the widest that fit, as vfio-pci does it."""
-    end = offset + size
-    while offset < end:
-        width = widest
-        while offset % width or offset + width > end:
-            width //= 2
-        yield offset, width
-        offset += width
-
-
 class RegionAccess:
-    """What one device's regions answer. Memory BARs answer only while the function decodes memory."""
+    """What one device's regions answer. Memory BARs answer only while the function decodes memory.
 
-    def __init__(self, label: str, link: Link, shadow: MsixShadow | None, owner: Owner) -> None:
-        self._label, self._link, self._shadow, self._owner = label, link, shadow, owner
+    ``page``: windows map whole pages of so many bytes.
+    """
+
+    def __init__(self, label: str, link: Link, shadow: MsixShadow | None, page: int, owner: Owner) -> None:
+        self._label, self._link, self._shadow, self._page, self._owner = label, link, shadow, page, owner
         self.config: FunctionState | None = None
         """What answers config space; set before the first access."""
         # The port owns what it hands out: a window that its user forgot is open until the device is closed.
@@ -74,8 +65,8 @@ class RegionAccess:
             assert config is not None
             if size > _ACCESS:  # reading has no effect there: one round trip for all of it
                 return config.read(offset, size)
-            return b"".join([config.read(at, width) for at, width in _split(offset, size, 4)])
-        for at, width in _split(offset, size, 8):
+            return b"".join([config.read(at, width) for at, width in aligned(offset, size, 4)])
+        for at, width in aligned(offset, size, 8):
             hidden = shadow.trap(index, at, width) if shadow is not None else None
             parts.append(link.read(index, at, width) if hidden is None else hidden)
         return b"".join(parts)
@@ -84,7 +75,7 @@ class RegionAccess:
         """One write of the region's file. Writes to the MSI-X table are dropped."""
         self._check(info, offset, len(data), "write", RegionFlags.WRITE)
         link, index, shadow, config = self._link, info.index, self._shadow, self.config
-        for at, width in _split(offset, len(data), 4 if index == RegionIndex.CONFIG else 8):
+        for at, width in aligned(offset, len(data), 4 if index == RegionIndex.CONFIG else 8):
             piece = data[at - offset : at - offset + width]
             if index == RegionIndex.CONFIG:
                 assert config is not None
@@ -138,7 +129,9 @@ class RegionAccess:
         fd = self._link.mapping_fd(info.index)
         if fd is None:
             return []
-        page = mmap.PAGESIZE
+        page = self._page
+        if info.offset % page:  # the server's pages are smaller than this machine's
+            return []
         shadow = self._shadow
         low, high = shadow.hull(info.index) if shadow is not None else (0, 0)
         low, high = low // page * page, -(-high // page) * page

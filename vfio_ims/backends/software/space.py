@@ -10,6 +10,7 @@ from vfio_ims.lifetime import Owner
 from vfio_ims.locks import make_rlock
 from vfio_ims.platform import IoAddressSpace
 from vfio_ims.platform.iommu import Mapping
+from vfio_ims.ports.translated import Translated
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,15 +23,13 @@ if TYPE_CHECKING:
 __all__ = ["SoftwareAddressSpace"]
 
 
-class SoftwareAddressSpace(Owner):
+class SoftwareAddressSpace(Translated, Owner):
     """``AddressSpacePort`` over the software IOMMU.
 
     Attached links are notified of every mapping (vfio-user hands the server the memory's file). ``unmap`` returns when
     no device uses the memory any more. ``reserved`` ranges cannot be mapped, beside the platform's interrupt window.
     ``private``: a device made it for itself; it closes when the last device that shares it has left.
     """
-
-    translates = True
 
     def __init__(
         self,
@@ -102,13 +101,6 @@ class SoftwareAddressSpace(Owner):
         self.check_open(f"unmap {size:#x} bytes at IOVA {iova:#x}")
         with self._change:
             return self._withdraw(self.iommu.unmap(iova, size))
-
-    def contiguous(self, size: int) -> int | None:
-        return None
-
-    def pin(self, address: int, size: int, *, read: bool = True, write: bool = True) -> int:
-        why = "the software IOMMU translates: any free IOVA will do"
-        raise UsageError(f"pin {size:#x} bytes", device=self.label, why=why, hint="map it")
 
     def unmap_all(self) -> int:
         self.check_open("unmap everything")

@@ -48,6 +48,8 @@ class SoftwareWindow(SingleAccesses, SoftwareBulk, Owner):
         self._read: Callable[[int, int, int], bytes] = link.read
         self._write: Callable[[int, int, bytes], None] = link.write
         self._taker = None
+        self._plain_access = link.plain_access(region, range(*self._special)) if hasattr(link, "plain_access") else None
+        self._plain = self._plain_access
         super().__init__(name, parent)
         _WINDOWS.add(self)
 
@@ -60,6 +62,10 @@ class SoftwareWindow(SingleAccesses, SoftwareBulk, Owner):
     def mapped(self, offset: int, size: int) -> bool:
         if self._taker is not None:
             return self._taker.mapped(offset, size)
+        return self._shows(offset, size)
+
+    def _shows(self, offset: int, size: int) -> bool:
+        """Whether reads of this range give what a mapping shows."""
         return self._shadow is not None and self._shadow.shows(self._region, offset, size)
 
     def suspend(self, reason: Callable[[str], VfioImsError] | None) -> None:
@@ -68,13 +74,20 @@ class SoftwareWindow(SingleAccesses, SoftwareBulk, Owner):
             return
         if reason is None:
             self._read, self._write = self._link.read, self._link.write
+            self._plain = self._plain_access if self._taker is None else None
             return
 
         def refuse(region: int, offset: int, what: object) -> NoReturn:
             assert reason is not None
             raise reason(f"access offset {offset:#x}")
 
+        self._plain = None
         self._read = self._write = refuse
+
+    @property
+    def taker(self) -> Window | None:
+        """What every access goes to; None: this window itself."""
+        return self._taker
 
     def divert(self, taker: Window | None) -> None:
         """Let every access go to ``taker``, through methods that callers already hold too; None: no longer.
@@ -82,6 +95,8 @@ class SoftwareWindow(SingleAccesses, SoftwareBulk, Owner):
         ``undiverted()`` is what ``taker`` makes its own accesses with.
         """
         self._taker = taker
+        whole = taker is None and not self.closed and self._read == self._link.read
+        self._plain = self._plain_access if whole else None
         for name in ("_load", "_store"):
             self.__dict__.pop(name, None)
         if taker is not None:
@@ -100,6 +115,7 @@ class SoftwareWindow(SingleAccesses, SoftwareBulk, Owner):
             self.check_open(f"access offset {offset:#x}")
             raise AssertionError("a closed window says who closed it")
 
+        self._plain = self._plain_access = None
         self._read = self._write = refuse
 
     def __del__(self) -> None:
@@ -141,6 +157,28 @@ class SoftwareWindow(SingleAccesses, SoftwareBulk, Owner):
         if not (overlap and self._shadow is not None and self._shadow.write(self._region, offset, data)):
             self._write(self._region, offset, data)
 
+    def read32(self, offset: int) -> int:
+        plain = self._plain
+        if plain is not None and (found := plain.read32(offset)) is not None:
+            return found
+        return self._load(offset, 4)
+
+    def read64(self, offset: int) -> int:
+        plain = self._plain
+        if plain is not None and (found := plain.read64(offset)) is not None:
+            return found
+        return self._load(offset, 8)
+
+    def write32(self, offset: int, value: int) -> None:
+        plain = self._plain
+        if plain is None or not plain.write32(offset, value):
+            self._store(offset, 4, value)
+
+    def write64(self, offset: int, value: int) -> None:
+        plain = self._plain
+        if plain is None or not plain.write64(offset, value):
+            self._store(offset, 8, value)
+
     def _load(self, offset: int, width: int) -> int:
         if offset % width or not 0 <= offset <= self._size - width:
             self._refuse("read", offset, width, width)
@@ -169,7 +207,7 @@ class _Undiverted(SoftwareWindow):
 
     def __init__(self, original: SoftwareWindow) -> None:
         self.__dict__.update({key: kept for key, kept in vars(original).items() if key not in _OWN})
-        self._original, self._taker = original, None
+        self._original, self._taker, self._plain = original, None, None
 
     @property
     def _read(self) -> Callable[[int, int, int], bytes]:  # type: ignore[override]
@@ -178,6 +216,9 @@ class _Undiverted(SoftwareWindow):
     @property
     def _write(self) -> Callable[[int, int, bytes], None]:  # type: ignore[override]
         return self._original._write
+
+    def _shows(self, offset: int, size: int) -> bool:
+        return self._original._shows(offset, size)
 
     @property
     def closed(self) -> bool:
@@ -190,7 +231,7 @@ class _Undiverted(SoftwareWindow):
         """Nothing: the window that it belongs to closes."""
 
 
-_OWN = frozenset({"_read", "_write", "_load", "_store", "_taker"})
+_OWN = frozenset({"_read", "_write", "_load", "_store", "_taker", "_plain", "_plain_access"})
 _WINDOWS: weakref.WeakSet[SoftwareWindow] = weakref.WeakSet()
 
 

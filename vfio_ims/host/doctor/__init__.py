@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from vfio_ims.host.doctor.result import Result, Status
@@ -11,7 +12,7 @@ if TYPE_CHECKING:
     from vfio_ims.host.machine import Machine
     from vfio_ims.sysfs import Function
 
-__all__ = ["NEEDED_MEMORY", "Result", "Status", "diagnose"]
+__all__ = ["NEEDED_MEMORY", "Result", "Status", "diagnose", "first_step"]
 
 NEEDED_MEMORY = 4 << 20
 """Bytes that the self-test pins, with room to spare."""
@@ -37,3 +38,11 @@ def diagnose(
         *cpu.check(looked_at),
     ]
     return found + (device.check(looked_at, function) if function is not None else [])
+
+
+def first_step(results: Sequence[Result]) -> str | None:
+    """What to do first of all that ``results`` ask for: the fix of the first failure. None where nothing fails.
+
+    Checks come in the order of their causes, from the kernel to the device: a later one may follow from it.
+    """
+    return next((result.fix for result in results if result.failed and result.fix), None)

@@ -20,7 +20,7 @@ _OLDEST = (4, 16)  # MSIX_MAPPABLE: without it no donor's message can be read
 _STEPS = (
     ((6, 5), "MSI-X vectors are added one at a time", "all MSI-X vectors are taken up front"),
     ((6, 6), "functions have nodes of their own (cdev)", "there is only the group interface, and no PASIDs"),
-    ((6, 15), "PASIDs can be attached", "no PASIDs"),
+    ((6, 15), "PASIDs can be attached where the IOMMU takes them", "no PASIDs"),
 )
 
 

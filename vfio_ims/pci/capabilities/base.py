@@ -14,7 +14,10 @@ from vfio_ims.errors import UsageError, explain_unknown
 from vfio_ims.pci.capabilities.fields import Declared, FieldValue, as_text
 from vfio_ims.pci.capabilities.ids import EXTENDED_IDS, STANDARD_IDS, CapabilityId
 
-__all__ = ["Capability", "ExtendedCapability", "StandardCapability"]
+__all__ = ["HEAD", "Capability", "ExtendedCapability", "StandardCapability"]
+
+HEAD = 32
+"""Bytes at a capability's start that say which class decodes it and how large it is."""
 
 
 @dataclass(frozen=True)
@@ -47,12 +50,15 @@ class Capability:
 
     @classmethod
     def refine(cls, data: bytes) -> type[Capability]:
-        """The class that decodes this instance; overridden where a vendor's id or the like selects one."""
+        """The class that decodes this instance, by its first ``HEAD`` bytes.
+
+        Overridden where a vendor's id or the like selects one.
+        """
         return cls
 
     @classmethod
     def extent(cls, data: bytes) -> tuple[int, int]:
-        """Bytes that this instance must have, and that it may have. ``data``: from its start to the space's end."""
+        """Bytes that this instance must have, and that it may have. ``data``: its first ``HEAD``, or to the end."""
         return cls.minimum, cls.minimum
 
     @classmethod

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from vfio_ims.counted import counted
-from vfio_ims.pci.capabilities.base import Capability, ExtendedCapability, StandardCapability
+from vfio_ims.pci.capabilities.base import HEAD, Capability, ExtendedCapability, StandardCapability
 from vfio_ims.pci.capabilities.diagnosis import Diagnosis, Fault
 from vfio_ims.pci.capabilities.dvsec import Dvsec, SiovDvsec
 from vfio_ims.pci.capabilities.errors import AdvancedErrorReporting
@@ -76,30 +76,37 @@ class Capabilities:
 
     @property
     def pm(self) -> PowerManagement | None:
+        """Power management (capability 0x01): D-states, No_Soft_Reset."""
         return self.find(PowerManagement)
 
     @property
     def msi(self) -> Msi | None:
+        """MSI (0x05), as config space shows it: through VFIO that is the user's copy, not the kernel's message."""
         return self.find(Msi)
 
     @property
     def msix(self) -> Msix | None:
+        """MSI-X (0x11): how many vectors, and in which BAR table and pending bits are."""
         return self.find(Msix)
 
     @property
     def express(self) -> Express | None:
+        """PCI Express (0x10): kind of device, link, function-level reset."""
         return self.find(Express)
 
     @property
     def aer(self) -> AdvancedErrorReporting | None:
+        """Advanced Error Reporting (extended 0x0001)."""
         return self.find(AdvancedErrorReporting)
 
     @property
     def ats(self) -> AddressTranslation | None:
+        """Address Translation Services (extended 0x000f)."""
         return self.find(AddressTranslation)
 
     @property
     def pri(self) -> PageRequest | None:
+        """Page Request Interface (extended 0x0013)."""
         return self.find(PageRequest)
 
     @property
@@ -109,6 +116,7 @@ class Capabilities:
 
     @property
     def sriov(self) -> SrIov | None:
+        """SR-IOV (extended 0x0010), in a physical function."""
         return self.find(SrIov)
 
     @property
@@ -118,6 +126,7 @@ class Capabilities:
 
     @property
     def dvsecs(self) -> tuple[Dvsec, ...]:
+        """Every designated vendor-specific capability (extended 0x0023), of any vendor."""
         return self.find_all(Dvsec)
 
     @property
@@ -156,10 +165,10 @@ def _one(
     config: ConfigSpace, at: int, base: type[Capability], starts: list[int], faults: list[Diagnosis]
 ) -> Capability:
     limit = len(config) if base.extended else STANDARD_SIZE
-    rest = config.data[at:limit]
-    number = int.from_bytes(rest[: 2 if base.extended else 1], "little")
-    kind = Capability.kinds.get((base.extended, number), base).refine(rest)
-    needed, wanted = kind.extent(rest)
+    head = config.bytes_at(at, min(at + HEAD, limit))
+    number = int.from_bytes(head[: 2 if base.extended else 1], "little")
+    kind = Capability.kinds.get((base.extended, number), base).refine(head)
+    needed, wanted = kind.extent(head)
     follower = next((start for start in starts if start > at), limit)
     if at + needed > limit:
         why = f"{kind.__name__} of {counted(needed, 'byte')} runs past the end of what could be read, {limit:#x}"
@@ -167,7 +176,7 @@ def _one(
     if follower < min(at + needed, limit):
         why = f"{kind.__name__} of {counted(needed, 'byte')} overlaps the capability at {follower:#x}"
         faults.append(Diagnosis(Fault.OVERLAP, at, why))
-    data = rest[: max(needed, min(wanted, follower - at))]
+    data = config.bytes_at(at, min(at + max(needed, min(wanted, follower - at)), limit))
     capability = (kind if len(data) >= kind.minimum else base)(data, at, str(config.source))
     faults.extend(Diagnosis(Fault.CONTENT, at, text) for text in capability.problems())
     return capability

@@ -51,7 +51,7 @@ def walk_standard(config: ConfigSpace, faults: list[Diagnosis]) -> list[int]:
         return []
     kind = config.header.kind
     if kind is None:
-        faults.append(Diagnosis(Fault.GARBAGE, 0x0E, f"header type {config.data[0x0E] & 0x7F:#x} is not defined"))
+        faults.append(Diagnosis(Fault.GARBAGE, 0x0E, f"header type {config.read(0x0E, 1) & 0x7F:#x} is not defined"))
     first = config.header.capability_pointer
     return list(_follow(config, first, 0x34, HEADER_SIZE, STANDARD_SIZE, faults))
 
@@ -68,5 +68,5 @@ def walk_extended(config: ConfigSpace, faults: list[Diagnosis]) -> list[int]:
 
 
 def _aliased(config: ConfigSpace) -> bool:
-    first = config.data[:4]
-    return all(config.data[at : at + 4] == first for at in range(EXTENDED_START, len(config) - 3, EXTENDED_START))
+    first = config.read(0, 4)
+    return all(config.read(at, 4) == first for at in range(EXTENDED_START, len(config) - 3, EXTENDED_START))

@@ -1,0 +1,442 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What is called so often that cffi's conversions and Python's frames would cost more than the work: functions that
+ * take Python's objects as they are, with Python's stable interface. They are a second module, _calls, in the file of
+ * the first. No instruction of Python's comes between two steps of such a function, and so no Ctrl-C. */
+#define Py_LIMITED_API 0x030b0000
+#include <Python.h>
+#include <stdint.h>
+
+#include "events.h"
+#include "row_plan.h"
+#include "status.h"
+#include "window.h"
+
+enum { NOT_SO = 1 }; /* no access_status */
+
+/* What a hub has its loops call, as Poller.reader makes it. */
+enum hub_state { POLLER, TOKENS, COUNTS, KEYS, SINKS, WATCH, BY, ACQUIRE, RELEASE, DRAIN, FIELDS };
+
+static void *pointer_in(PyObject *state, int field)
+{
+    return PyLong_AsVoidPtr(PyTuple_GetItem(state, field));
+}
+
+static int call(PyObject *callable)
+{
+    PyObject *result = PyObject_CallNoArgs(callable);
+
+    Py_XDECREF(result);
+    return result ? 0 : -1;
+}
+
+/* Give the count of a token to its sink; nothing where it was removed. */
+static int deliver(PyObject *state, int64_t token, uint64_t count)
+{
+    PyObject *number = PyLong_FromLongLong(token), *drained = PyLong_FromUnsignedLongLong(count);
+    PyObject *key, *sink = NULL, *result = NULL;
+    int status = -1;
+
+    if (number && drained) {
+        key = PyDict_GetItemWithError(PyTuple_GetItem(state, KEYS), number);
+        sink = key ? PyDict_GetItemWithError(PyTuple_GetItem(state, SINKS), key) : NULL;
+        Py_XINCREF(sink);
+        if (sink)
+            result = PyObject_CallFunctionObjArgs(sink, drained, NULL);
+        status = result || !(sink || PyErr_Occurred()) ? 0 : -1;
+    }
+    Py_XDECREF(result);
+    Py_XDECREF(sink);
+    Py_XDECREF(drained);
+    Py_XDECREF(number);
+    return status;
+}
+
+/* With the hub's lock: 1 where there was one event, and it was delivered; 0 where it is for others to look; -1. */
+static int deliver_one(PyObject *state)
+{
+    struct poller *poller = pointer_in(state, POLLER);
+    int64_t *tokens = pointer_in(state, TOKENS);
+    uint64_t *counts = pointer_in(state, COUNTS);
+
+    if (PyErr_Occurred())
+        return -1;
+    if (poller_take_some(poller, EVENTS_AT_ONCE, tokens, counts) != 1)
+        return 0; /* several: they are taken again */
+    if (deliver(state, tokens[0], counts[0]) < 0) {
+        if (PyErr_ExceptionMatches(PyExc_Exception))
+            __atomic_store_n(poller_taken(poller), 0, __ATOMIC_SEQ_CST); /* else Ctrl-C: the next one delivers it */
+        poller_nudge(poller);
+        return -1;
+    }
+    __atomic_store_n(poller_taken(poller), 0, __ATOMIC_SEQ_CST);
+    return 1;
+}
+
+static int watched(PyObject *state)
+{
+    PyObject *by = PyObject_GetAttr(PyTuple_GetItem(state, WATCH), PyTuple_GetItem(state, BY));
+    int result = by == Py_None ? 0 : by ? 1 : -1;
+
+    Py_XDECREF(by);
+    return result;
+}
+
+static _Thread_local PyObject *draining_loop; /* borrowed from the call that drains; NULL: none of this thread */
+
+/* draining(): the loop whose reader this thread is in, or None. */
+static PyObject *draining(PyObject *module, PyObject *nothing)
+{
+    (void)module;
+    (void)nothing;
+    return Py_NewRef(draining_loop ? draining_loop : Py_None);
+}
+
+static PyObject *drain(PyObject *state)
+{
+    PyObject *kind, *error, *trace;
+    int found = watched(state);
+
+    if (found < 0)
+        return NULL;
+    if (found == 0) {
+        if (call(PyTuple_GetItem(state, ACQUIRE)) < 0)
+            return NULL;
+        found = deliver_one(state);
+        PyErr_Fetch(&kind, &error, &trace);
+        if (call(PyTuple_GetItem(state, RELEASE)) < 0)
+            return NULL;
+        PyErr_Restore(kind, error, trace);
+        if (found)
+            return found < 0 ? NULL : Py_NewRef(Py_None);
+    }
+    return PyObject_CallNoArgs(PyTuple_GetItem(state, DRAIN));
+}
+
+/* drain_one(state, loop): the reader of a loop. */
+static PyObject *drain_one(PyObject *module, PyObject *const *args, Py_ssize_t count)
+{
+    PyObject *result, *before = draining_loop;
+
+    (void)module;
+    if (count != 2 || !PyTuple_Check(args[0]) || PyTuple_Size(args[0]) != FIELDS)
+        return PyErr_Format(PyExc_TypeError, "drain_one takes the hub's state and a loop");
+    draining_loop = args[1];
+    result = drain(args[0]);
+    draining_loop = before;
+    return result;
+}
+
+/* --- rows ------------------------------------------------------------------------------------------------------- */
+
+enum {
+    VALUES = 3, /* columns of values that a call may give */
+    FEW = 1024, /* rows that are stored before another thread could have the GIL */
+};
+
+/* The buffers of one call: they are given back at its end. */
+struct held {
+    Py_buffer views[VALUES];
+    int count;
+};
+
+static void let_go(struct held *held)
+{
+    while (held->count)
+        PyBuffer_Release(&held->views[--held->count]);
+}
+
+/* The next buffer, NULL where the array has none: with the error set. */
+static Py_buffer *hold(struct held *held, PyObject *array)
+{
+    Py_buffer *view = &held->views[held->count];
+
+    if (PyObject_GetBuffer(array, view, PyBUF_FORMAT) < 0)
+        return NULL;
+    held->count++;
+    return view;
+}
+
+/* Whether it has as many bytes as the plan's column of values takes. */
+static int fits(const struct row_plan *plan, unsigned long column, const Py_buffer *view)
+{
+    return column < VALUES && column < plan->column_count &&
+           (uint64_t)view->len == plan->count * plan->columns[column].width;
+}
+
+/* Whether its numbers are of the column's usual kind. */
+static int usual(const struct row_column *column, const char *format)
+{
+    return format && format[0] == (column->width == 8 ? 'Q' : 'I') && format[1] == 0;
+}
+
+static int64_t store_again(struct window *window, struct row_plan *plan, const void *const values[VALUES])
+{
+    int64_t stored;
+
+    if (plan->count <= FEW)
+        return row_plan_again_with(window, plan, values[0], values[1], values[2]);
+    Py_BEGIN_ALLOW_THREADS
+    stored = row_plan_again_with(window, plan, values[0], values[1], values[2]);
+    Py_END_ALLOW_THREADS
+    return stored;
+}
+
+static int is_array(PyObject *given, PyObject *array_type)
+{
+    return (PyObject *)Py_TYPE(given) == array_type;
+}
+
+/* submit_plan((window, plan, type of arrays), places, source, destination, size): row_plan_again_with's answer, with
+ * those that are not None in the columns that `places`, bytes, says; 0 where they are not what the plan has there. */
+static PyObject *submit_plan(PyObject *module, PyObject *const *args, Py_ssize_t count)
+{
+    const void *values[VALUES] = {NULL, NULL, NULL};
+    struct held held = {.count = 0};
+    struct window *window;
+    struct row_plan *plan;
+    const char *places;
+    int64_t stored = 0;
+    int n = 0;
+
+    (void)module;
+    if (count != 2 + VALUES || !PyTuple_Check(args[0]) || PyTuple_Size(args[0]) != 3 || !PyBytes_Check(args[1]) ||
+        PyBytes_Size(args[1]) != VALUES)
+        return PyErr_Format(PyExc_TypeError, "submit_plan takes a plan, its places and three columns");
+    window = pointer_in(args[0], 0);
+    plan = pointer_in(args[0], 1);
+    places = PyBytes_AsString(args[1]);
+    if (PyErr_Occurred())
+        return NULL;
+    for (; n < VALUES; n++) {
+        Py_buffer *view;
+        if (args[2 + n] == Py_None)
+            continue;
+        if (!is_array(args[2 + n], PyTuple_GetItem(args[0], 2)))
+            break;
+        view = hold(&held, args[2 + n]);
+        if (!view || !fits(plan, (unsigned char)places[n], view) ||
+            !usual(&plan->columns[(unsigned char)places[n]], view->format))
+            break;
+        values[(unsigned char)places[n]] = view->buf;
+    }
+    if (n == VALUES)
+        stored = store_again(window, plan, values);
+    let_go(&held);
+    return PyErr_Occurred() ? NULL : PyLong_FromLongLong(stored);
+}
+
+/* What a column says in a key: a number itself, of an array its kind and length. NULL: it is neither; the error set, or
+ * not. */
+static PyObject *key_of(PyObject *given, PyObject *array_type, struct held *held, const void *values[VALUES])
+{
+    Py_buffer *view;
+
+    if (PyLong_Check(given))
+        return Py_NewRef(given);
+    view = is_array(given, array_type) ? hold(held, given) : NULL;
+    if (!view || !view->format)
+        return NULL;
+    values[held->count - 1] = view->buf;
+    return PyLong_FromUnsignedLongLong((unsigned long long)view->len << 8 | (unsigned char)view->format[0]);
+}
+
+/* What a pool has its session call submit_like with: a type of results, and the names of what is set in them. */
+enum pool_state { ARRAY, READY, RESULTS, OWNER, CALL, CLOSED, WORK, POOL_FIELDS };
+
+static int set(PyObject *state, PyObject *object, int name, PyObject *value)
+{
+    return PyObject_SetAttr(object, PyTuple_GetItem(state, name), value);
+}
+
+/* Results, as its __init__ would make them, of a work that they own. */
+static PyObject *results_of(PyObject *state, PyObject *work)
+{
+    PyObject *none = PyTuple_New(0);
+    PyObject *results = none ? PyType_GenericNew((PyTypeObject *)PyTuple_GetItem(state, RESULTS), none, NULL) : NULL;
+    PyObject *owner = results ? PyWeakref_NewRef(results, NULL) : NULL;
+    int status = owner ? set(state, results, CLOSED, Py_False) : -1;
+
+    if (status == 0)
+        status = set(state, work, OWNER, owner);
+    if (status == 0)
+        status = set(state, results, WORK, work);
+    Py_XDECREF(owner);
+    Py_XDECREF(none);
+    if (status == 0)
+        return results;
+    Py_XDECREF(results);
+    return NULL;
+}
+
+/* The last of the works that `ready` lists for `key`, taken from there. NULL where there is none: the error set, or
+ * not. */
+static PyObject *pop_ready(PyObject *state, PyObject *key)
+{
+    PyObject *list = PyDict_GetItemWithError(PyTuple_GetItem(state, READY), key), *work;
+    Py_ssize_t size = list ? PyList_Size(list) : 0;
+
+    if (size <= 0)
+        return NULL;
+    work = Py_NewRef(PyList_GetItem(list, size - 1));
+    if (PyList_SetSlice(list, size - 1, size, NULL) == 0)
+        return work;
+    Py_DECREF(work);
+    return NULL;
+}
+
+/* Submit the work with these values: what row_plan_again_with answers; `all`: whether that is all of them. */
+static int64_t submit_work(PyObject *state, PyObject *work, const struct held *held, const void *const values[VALUES],
+                           int *all)
+{
+    PyObject *call = PyObject_GetAttr(work, PyTuple_GetItem(state, CALL));
+    struct window *window = call ? pointer_in(call, 0) : NULL;
+    struct row_plan *plan = window ? pointer_in(call, 1) : NULL;
+    int fit = plan != NULL;
+    int64_t stored;
+
+    Py_XDECREF(call);
+    for (int n = 0; fit && n < held->count; n++)
+        fit = fits(plan, (unsigned long)n, &held->views[n]);
+    stored = fit ? store_again(window, plan, values) : 0;
+    *all = fit && stored > 0 && (uint64_t)stored == plan->count;
+    return stored;
+}
+
+/* Submit a work that is ready for what `key` says. Its results where all was stored; else (key, results, answer), with
+ * None for results where none was ready. The results own the work before anything is submitted: who breaks off later
+ * leaves a work whose owner is gone. */
+static PyObject *submit_ready(PyObject *state, PyObject *key, const struct held *held, const void *const values[VALUES])
+{
+    PyObject *work = pop_ready(state, key), *results = work ? results_of(state, work) : NULL, *answered = NULL;
+    int64_t answer = 0;
+    int all = 0;
+
+    if (results)
+        answer = submit_work(state, work, held, values, &all);
+    Py_XDECREF(work);
+    if (!PyErr_Occurred())
+        answered = all ? Py_NewRef(results) : Py_BuildValue("(OOL)", key, results ? results : Py_None, answer);
+    Py_XDECREF(results);
+    return answered;
+}
+
+/* submit_like(state, opcode, source, destination, size, flags, specific, name): as submit_ready, for a key that is made
+ * of these; (None, None, 0) where there can be none. */
+static PyObject *submit_like(PyObject *module, PyObject *const *args, Py_ssize_t count)
+{
+    const void *values[VALUES] = {NULL, NULL, NULL};
+    PyObject *state = args[0], *parts[VALUES] = {NULL, NULL, NULL}, *which, *key = NULL, *result = NULL;
+    struct held held = {.count = 0};
+    int arrays = 0, n = 0;
+
+    (void)module;
+    if (count != 8 || !PyTuple_Check(state) || PyTuple_Size(state) != POOL_FIELDS)
+        return PyErr_Format(PyExc_TypeError, "submit_like takes a pool's state and seven arguments");
+    if (PyLong_Check(args[1]) && PyLong_Check(args[5]) && PyBytes_CheckExact(args[6]))
+        for (; n < VALUES; n++) {
+            parts[n] = key_of(args[2 + n], PyTuple_GetItem(state, ARRAY), &held, values);
+            if (!parts[n])
+                break;
+            arrays = arrays << 1 | (parts[n] != args[2 + n]);
+        }
+    if (n == VALUES && (which = PyLong_FromLong(arrays)) != NULL) {
+        key = PyTuple_Pack(8, args[1], args[5], args[6], args[7], parts[0], parts[1], parts[2], which);
+        Py_DECREF(which);
+    }
+    if (key)
+        result = submit_ready(state, key, &held, values);
+    else if (!PyErr_Occurred())
+        result = Py_BuildValue("(OOi)", Py_None, Py_None, 0);
+    let_go(&held);
+    for (n = 0; n < VALUES; n++)
+        Py_XDECREF(parts[n]);
+    Py_XDECREF(key);
+    return result;
+}
+
+/* --- tables ----------------------------------------------------------------------------------------------------- */
+
+enum { STEPS = 16 };
+
+/* The steps of a table, pairs of numbers in tuples, as window_write_table has them: how many; -1 where they are
+ * something else, or too many. */
+static int steps_of(PyObject *given, uint32_t steps[2 * STEPS])
+{
+    Py_ssize_t size = PyTuple_Check(given) ? PyTuple_Size(given) : -1;
+
+    if (size < 0 || size > STEPS)
+        return -1;
+    for (Py_ssize_t n = 0; n < 2 * size; n++) {
+        PyObject *step = PyTuple_GetItem(given, n / 2), *part;
+        size_t number;
+        if (!PyTuple_Check(step) || PyTuple_Size(step) != 2)
+            return -1;
+        part = PyTuple_GetItem(step, n % 2);
+        number = PyLong_Check(part) ? PyLong_AsSize_t(part) : SIZE_MAX;
+        if (number > UINT32_MAX)
+            return -1;
+        steps[n] = (uint32_t)number;
+    }
+    return (int)size;
+}
+
+/* Whether both are whole words at whole addresses, and the second has equally many for each of the first. */
+static int words_fit(const Py_buffer *rows, const Py_buffer *words)
+{
+    return !(((uintptr_t)rows->buf | (uintptr_t)words->buf) & 3) && rows->len > 0 && rows->len % 4 == 0 && words->len % rows->len == 0;
+}
+
+/* write_table(window, offset, stride, indices, steps, words): window_write_table's answer; NOT_SO where something is not
+ * as it usually is: then nothing was done. */
+static PyObject *write_table(PyObject *module, PyObject *const *args, Py_ssize_t count)
+{
+    uint32_t steps[2 * STEPS];
+    Py_buffer rows, words;
+    struct window *window;
+    uint64_t offset, stride;
+    int status = NOT_SO, step_count;
+
+    (void)module;
+    if (count != 6 || !PyLong_Check(args[1]) || !PyLong_Check(args[2]))
+        return PyLong_FromLong(NOT_SO);
+    window = PyLong_AsVoidPtr(args[0]);
+    offset = PyLong_AsUnsignedLongLong(args[1]);
+    stride = PyLong_AsUnsignedLongLong(args[2]);
+    step_count = PyErr_Occurred() ? -1 : steps_of(args[4], steps);
+    if (step_count >= 0 && PyObject_GetBuffer(args[3], &rows, PyBUF_SIMPLE) == 0) {
+        if (PyObject_GetBuffer(args[5], &words, PyBUF_SIMPLE) == 0) {
+            if (words_fit(&rows, &words)) {
+                Py_BEGIN_ALLOW_THREADS
+                status = window_write_table(window, offset, stride, rows.buf, (uint64_t)rows.len / 4, steps,
+                                            (uint32_t)step_count, words.buf, (uint32_t)(words.len / rows.len));
+                Py_END_ALLOW_THREADS
+            }
+            PyBuffer_Release(&words);
+        }
+        PyBuffer_Release(&rows);
+    }
+    if (PyErr_Occurred()) { /* nothing was done */
+        if (!PyErr_ExceptionMatches(PyExc_Exception))
+            return NULL;
+        PyErr_Clear(); /* who does it otherwise says what is wrong */
+    }
+    return PyLong_FromLong(status);
+}
+
+static PyMethodDef functions[] = {
+    {"write_table", (PyCFunction)(void (*)(void))write_table, METH_FASTCALL, NULL},
+    {"draining", draining, METH_NOARGS, NULL},
+    {"submit_like", (PyCFunction)(void (*)(void))submit_like, METH_FASTCALL, NULL},
+    {"submit_plan", (PyCFunction)(void (*)(void))submit_plan, METH_FASTCALL, NULL},
+    {"drain_one", (PyCFunction)(void (*)(void))drain_one, METH_FASTCALL, NULL},
+    {NULL, NULL, 0, NULL},
+};
+
+static struct PyModuleDef calls = {
+    PyModuleDef_HEAD_INIT, "_calls", NULL, 0, functions, NULL, NULL, NULL, NULL,
+};
+
+PyMODINIT_FUNC PyInit__calls(void)
+{
+    return PyModuleDef_Init(&calls);
+}
