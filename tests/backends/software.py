@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from vfio_ims.ports.values import IrqSet
 
 ATTACH = IrqSet.DATA_EVENTFD | IrqSet.ACTION_TRIGGER
@@ -20,7 +18,3 @@ def bus_master(device, on: bool = True) -> None:
 def copy_donor(window, slot: int, vector: int) -> None:
     window.write64(0x1000 + 16 * slot, window.read64(0x2000 + 16 * vector))
     window.write32(0x1008 + 16 * slot, window.read32(0x2008 + 16 * vector))
-
-
-def fds() -> int:
-    return len(list(Path("/proc/self/fd").iterdir()))

@@ -5,15 +5,16 @@ from __future__ import annotations
 
 import gc
 import os
-import threading
 
 import pytest
 
-from tests.backends.software import ATTACH, PAGE, bus_master, copy_donor, fds
+from tests.backends.software import ATTACH, PAGE, bus_master, copy_donor
+from tests.descriptors import Descriptors
 from vfio_ims.backends.software.device import SoftwareDevice
 from vfio_ims.backends.software.in_process import InProcessLink
 from vfio_ims.errors import ClosedError, RemovedError
 from vfio_ims.ports.values import IrqIndex
+from vfio_ims.testing import held
 
 
 def test_use_after_close(open_little, platform) -> None:
@@ -35,7 +36,7 @@ def test_use_after_close(open_little, platform) -> None:
 
 def test_no_descriptor_and_no_thread_is_left(little, platform, eventfd) -> None:
     SoftwareDevice(InProcessLink(little(shared=True)), platform).close()
-    before, threads = fds(), threading.active_count()
+    before = held()
     for _ in range(3):
         device = SoftwareDevice(InProcessLink(little(shared=True)), platform)
         device.set_irqs(IrqIndex.MSIX, ATTACH, 0, 8, [eventfd] * 8)
@@ -43,25 +44,24 @@ def test_no_descriptor_and_no_thread_is_left(little, platform, eventfd) -> None:
         window.read32(0x1000)
         device.close()
     del device, window
-    gc.collect()
-    assert (fds(), threading.active_count()) == (before, threads)
+    assert not held().since(before)
 
 
 def test_a_device_that_was_not_closed_says_so_and_is(little, platform, eventfd) -> None:
-    before = fds()
+    before = Descriptors()
     device = SoftwareDevice(InProcessLink(little()), platform)
     device.set_irqs(IrqIndex.MSIX, ATTACH, 0, 1, [eventfd])
     with pytest.warns(ResourceWarning, match="little was not closed") as caught:  # noqa: PT031
         del device
         gc.collect()
     assert len(caught) == 1
-    assert fds() == before
+    assert not before.left()
     assert platform.functions == ()
 
 
 @pytest.mark.parametrize("fails", ["device_info", "reset", "region_info", "irq_info", "read"])
 def test_an_open_that_fails_leaves_nothing(little, platform, fails) -> None:
-    before = fds()
+    before = Descriptors()
     model = little(shared=True)
     link = InProcessLink(model)
 
@@ -73,11 +73,11 @@ def test_an_open_that_fails_leaves_nothing(little, platform, fails) -> None:
         SoftwareDevice(link, platform)
     assert platform.functions == ()
     assert model.closes == 1
-    assert fds() == before
+    assert not before.left()
 
 
 def test_close_when_the_far_side_is_gone(little, platform, eventfd) -> None:
-    before = fds()
+    before = Descriptors()
     link = InProcessLink(little())
     device = SoftwareDevice(link, platform)
     device.set_irqs(IrqIndex.MSIX, ATTACH, 0, 1, [eventfd])
@@ -88,7 +88,7 @@ def test_close_when_the_far_side_is_gone(little, platform, eventfd) -> None:
     for name in ("read", "write", "reset", "set_vectors", "unmap"):
         setattr(link, name, gone)
     device.close()
-    assert fds() == before
+    assert not before.left()
     assert platform.functions == ()
 
 
@@ -141,7 +141,7 @@ class Failing:
 
 
 def test_a_device_lost_at_any_call_leaves_nothing(little, platform, eventfd, memory) -> None:
-    before = fds()
+    before = Descriptors()
     for good in range(1000):
         model = little(shared=True)
         link = Failing(InProcessLink(model), good)
@@ -160,7 +160,7 @@ def test_a_device_lost_at_any_call_leaves_nothing(little, platform, eventfd, mem
         except RemovedError:
             pass
         assert model.closes == 1
-        assert fds() == before
+        assert not before.left()
         assert platform.functions == ()
         if done and link.left >= 0:
             break
@@ -168,7 +168,7 @@ def test_a_device_lost_at_any_call_leaves_nothing(little, platform, eventfd, mem
 
 
 def test_a_model_that_fails_in_its_reset_does_not_keep_the_rest(little, platform, eventfd) -> None:
-    before = fds()
+    before = Descriptors()
     model = little()
     device = SoftwareDevice(InProcessLink(model), platform)
     device.set_irqs(IrqIndex.MSIX, ATTACH, 0, 1, [eventfd])
@@ -180,5 +180,5 @@ def test_a_model_that_fails_in_its_reset_does_not_keep_the_rest(little, platform
     with pytest.raises(KeyError):
         device.close()
     assert model.closes == 1
-    assert fds() == before
+    assert not before.left()
     assert platform.functions == ()

@@ -6,14 +6,13 @@ The model has no function reset, so that closing does not hide a slot that was l
 
 from __future__ import annotations
 
-import gc
-import os
 import warnings
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from tests.descriptors import Descriptors
 from vfio_ims.device import Device
 from vfio_ims.errors import ClosedError, VfioImsError
 from vfio_ims.families import family_of_model
@@ -65,12 +64,9 @@ def leftovers(model: Any) -> str:
 
 @pytest.fixture
 def descriptors() -> Iterator[None]:
-    gc.collect()
-    before = set(os.listdir("/proc/self/fd"))
+    before = Descriptors()
     yield
-    gc.collect()
-    after = set(os.listdir("/proc/self/fd"))
-    assert len(after) <= len(before), f"descriptors left open: {sorted(after - before)}"
+    assert not before.left()
 
 
 def points(name: str) -> int:

@@ -11,6 +11,7 @@ import tempfile
 import threading
 from pathlib import Path
 
+from tests.descriptors import Descriptors
 from tests.fuzz.budget import Budget
 from tests.fuzz.mutate import damaged, number
 from tests.vfio_user.conftest import Bus
@@ -80,7 +81,7 @@ def use(link: SocketLink) -> None:
 
 
 def test_any_answer_is_taken_or_refused() -> None:
-    budget, before = Budget("vfio-user client", most=150), len(os.listdir("/proc/self/fd"))
+    budget, before = Budget("vfio-user client", most=150), Descriptors()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "s")
         for rng in budget.rounds():
@@ -98,5 +99,5 @@ def test_any_answer_is_taken_or_refused() -> None:
                 listener.shutdown(socket.SHUT_RDWR)
                 thread.join()
             path.unlink()
-            assert len(os.listdir("/proc/self/fd")) == before
+            assert not before.left()
     assert budget.figures["conversations to the end"]

@@ -320,7 +320,7 @@ def test_nothing_is_left_behind(held: Callable[[], tuple[int, int]]) -> None:
     before = held()[0]
     for _ in range(50):
         cycle()
-    assert held()[0] == before
+    assert held()[0] <= before
 
 
 class PollerMachine(RuleBasedStateMachine):

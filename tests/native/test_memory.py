@@ -95,7 +95,7 @@ def test_nothing_is_left_behind(held: Callable[[], tuple[int, int]]) -> None:
     before, mapped = held(), mappings()
     for _ in range(50):
         cycle()
-    assert held()[0] == before[0]
+    assert held()[0] <= before[0]
     assert held()[1] <= before[1] + 2
     assert mappings() == mapped  # not 0: other tests keep memory that a lost device may still reach
 

@@ -6,7 +6,6 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Sequence
-from pathlib import Path
 
 import pytest
 
@@ -50,10 +49,6 @@ def count(fd: int) -> int:
         return os.eventfd_read(fd)
     except BlockingIOError:
         return 0
-
-
-def open_fds() -> int:
-    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 def refused(irqs: Irqs, index: int, flags: int, start: int, number: int, data: Sequence[int] = ()) -> int | None:

@@ -8,6 +8,7 @@ import os
 
 import pytest
 
+from tests.descriptors import Descriptors
 from tests.platform.irqs import (
     BOOL,
     ERR,
@@ -23,7 +24,6 @@ from tests.platform.irqs import (
     Recorder,
     count,
     make,
-    open_fds,
     refused,
 )
 from vfio_ims.errors import UnsupportedError
@@ -152,16 +152,16 @@ def test_info() -> None:
 
 
 def test_no_descriptor_is_left(fds: list[int]) -> None:
-    before = open_fds()
+    before = Descriptors()
     irqs = make()
     irqs.set(MSIX, EVENTFD | TRIGGER, 0, 8, fds)
     irqs.set(REQ, EVENTFD | TRIGGER, 0, 1, fds[:1])
     irqs.set(ERR, EVENTFD | TRIGGER, 0, 1, fds[:1])
-    assert open_fds() == before + 10
+    assert before.opened() == 10
     refused(irqs, MSIX, EVENTFD | TRIGGER, 0, 2, [fds[0], 99999])
     irqs.close()
     irqs.close()
-    assert open_fds() == before
+    assert not before.left()
 
 
 @pytest.mark.parametrize("index", [ERR, REQ])

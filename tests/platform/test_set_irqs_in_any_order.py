@@ -9,6 +9,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+from tests.descriptors import Descriptors
 from tests.platform.irqs import (
     EVENTFD,
     MSIX,
@@ -16,7 +17,6 @@ from tests.platform.irqs import (
     TRIGGER,
     count,
     make,
-    open_fds,
 )
 from vfio_ims.errors import DeviceBusy, UsageError
 
@@ -27,7 +27,7 @@ class AgainstTheKernelsRules(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.fds = [os.eventfd(0, os.EFD_NONBLOCK) for _ in range(8)]
-        self.before = open_fds()
+        self.before = Descriptors()
         self.irqs = make(entries=6)
         self.enabled = False
         self.attached: dict[int, int] = {}  # vector: which eventfd
@@ -118,11 +118,11 @@ class AgainstTheKernelsRules(RuleBasedStateMachine):
 
     @invariant()
     def as_many_descriptors_as_attached_vectors(self) -> None:
-        assert open_fds() == self.before + len(self.attached)
+        assert self.before.opened() == len(self.attached)
 
     def teardown(self) -> None:
         self.irqs.close()
-        assert open_fds() == self.before
+        assert not self.before.left()
         for fd in self.fds:
             os.close(fd)
 

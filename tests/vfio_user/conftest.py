@@ -5,18 +5,17 @@ from __future__ import annotations
 
 import array
 import fcntl
-import gc
 import mmap
 import os
 import queue
 import socket
 import struct
 import threading
-import time
 from pathlib import Path
 
 import pytest
 
+from tests.descriptors import Descriptors
 from tests.vfio_user.lying import Liar
 from vfio_ims.errors import BusFault
 from vfio_ims.native.events import notify
@@ -301,33 +300,13 @@ def kit():
     return Kit
 
 
-def open_fds() -> int:
-    return len(os.listdir("/proc/self/fd"))
-
-
 @pytest.fixture
-def fds():
-    """Counts this process's descriptors, and waits until the count comes back."""
+def fds() -> Descriptors:
+    """What of this process's descriptors was opened since, and whether it is closed again."""
     event = os.eventfd(0)
     notify(event)  # keeps one descriptor for the process, made on first use
     os.close(event)
-
-    class Fds:
-        def __init__(self) -> None:
-            gc.collect()  # what earlier tests left would be closed in this one
-            self.before = open_fds()
-
-        def more(self) -> int:
-            return open_fds() - self.before
-
-        def settle(self) -> int:
-            end = time.monotonic() + 2
-            while open_fds() != self.before and time.monotonic() < end:
-                time.sleep(0.01)
-                gc.collect()
-            return self.more()
-
-    return Fds()
+    return Descriptors()
 
 
 @pytest.fixture
@@ -344,4 +323,4 @@ def lied(liar, path, bus, fds):
         made.connect(bus)
         yield made
     liar.close_peer = liar.thread.join(2)
-    assert fds.settle() == 0
+    assert not fds.left()

@@ -155,4 +155,4 @@ def test_garbage_of_any_kind_is_an_error_and_leaves_nothing(data, glued, kit, tm
     finally:
         liar.close()
     Path(path).unlink()
-    assert fds.settle() == 0
+    assert not fds.left()

@@ -93,7 +93,7 @@ def test_descriptors_come_with_their_own_message(pair, fds):
     for _, one in got.values():
         close_all(one.fds)
     close_all(events)
-    assert fds.settle() == 0
+    assert not fds.left()
 
 
 def test_received_descriptors_are_not_inherited(pair):
@@ -122,7 +122,7 @@ def test_too_many_descriptors_are_a_fault_of_that_message_alone(pair, fds):
     assert [len(one.fds) for one in got] == [0, 0, 1]
     close_all(got[2].fds)
     os.close(event)
-    assert fds.settle() == 0
+    assert not fds.left()
 
 
 def test_a_message_sent_byte_by_byte_with_descriptors_each_is_bounded(pair, fds):
@@ -131,12 +131,12 @@ def test_a_message_sent_byte_by_byte_with_descriptors_each_is_bounded(pair, fds)
     for byte in message(1, b"x" * 100):
         send(theirs, bytes([byte]), [event] * 4)
         connection.fill()
-    assert fds.more() <= 1 + 2 * MAX_FDS + 4
+    assert fds.opened() <= 1 + 2 * MAX_FDS + 4
     got = connection.pop()
     assert got.fault
     close_all(got.fds)
     os.close(event)
-    assert fds.settle() == 0
+    assert not fds.left()
 
 
 @pytest.mark.parametrize("size", [0, 15, MAX_MESSAGE + 1, 0xFFFFFFFF])
@@ -181,7 +181,7 @@ def test_sending_never_waits_and_loses_nothing(pair, fds):
     assert connection.queued == 0
     assert connection.flush()
     theirs_end.close()
-    assert fds.settle() == 0
+    assert not fds.left()
 
 
 def test_drain_gives_up_on_a_peer_that_does_not_read(pair):
@@ -202,4 +202,4 @@ def test_closing_closes_what_was_not_taken(pair, fds):
     connection.close()
     theirs.close()
     os.close(event)
-    assert fds.more() == -2
+    assert not fds.left()

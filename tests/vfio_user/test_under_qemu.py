@@ -65,4 +65,4 @@ def test_a_guest_finds_uses_and_leaves_the_devices(tmp_path, fds):
         assert seen["fired"] == [True] * 5
         assert seen["unmapped"] == 4 << 20
         model.close()
-    assert fds.settle() <= 0
+    assert not fds.left()

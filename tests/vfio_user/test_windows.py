@@ -114,7 +114,7 @@ def test_a_quarter_of_a_million_windows_need_one_descriptor_and_little_time(memo
         took.append(time.process_time() - start)
     assert len(memory) == count
     assert min(took[-3:]) < 8 * max(took[:2]), "a window costs about the same however many there are"
-    assert fds.more() <= 1
+    assert fds.opened() <= 1
     (piece,) = memory.pieces(0x1_0000_0000 + ((count - 1) << 12), 8, write=True)
     piece.view[:] = b"the last"
     assert os.pread(file, 8, ((count - 1) & 0xFF) << 12) == b"the last"
@@ -234,4 +234,4 @@ def test_nothing_is_left_open(fds):
         os.close(fd)
     memory.unmap(0, 10 << 12)
     memory.clear()
-    assert fds.settle() == 0
+    assert not fds.left()

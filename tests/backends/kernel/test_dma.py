@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import errno
-import os
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -12,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.descriptors import Descriptors
 from vfio_ims.backends.kernel.opening import open_kernel
 from vfio_ims.errors import DeviceError, UnsupportedError, UsageError
 from vfio_ims.names import open_port
@@ -83,11 +83,11 @@ def test_an_iommufd_takes_a_bar_as_a_dma_buf(kernel: Any, opened: Open) -> None:
     kernel.add(OTHER, group=13, cdev=4)
     kernel.add()
     with opened(iommu="iommufd") as port, opened(OTHER, iommu="iommufd") as other:
-        before = len(os.listdir("/proc/self/fd"))
+        before = Descriptors()
         port.space.map_region(0x10000, other, 2, PAGE, PAGE)
         assert kernel.exported == [(OTHER, 2, PAGE, PAGE)]
         assert kernel.maps[port.space.id] == {0x10000: (0, PAGE, 7)}
-        assert len(os.listdir("/proc/self/fd")) == before
+        assert not before.left()
         assert port.space.unmap(0x10000, PAGE) == PAGE
         kernel.exports = False
         with pytest.raises(UnsupportedError, match="VFIO_DEVICE_FEATURE_DMA_BUF"):
@@ -100,7 +100,7 @@ def test_an_iommufd_takes_a_bar_as_a_dma_buf(kernel: Any, opened: Open) -> None:
             port.space.map_file(0x10000, 0, 0, PAGE)
         with pytest.raises(OSError, match="mapped already"):
             port.space.map_file(0x10000, 0, 0, PAGE)
-        assert len(os.listdir("/proc/self/fd")) == before
+        assert not before.left()
 
 
 def test_a_container_takes_no_dma_buf(kernel: Any, opened: Open) -> None:

@@ -95,7 +95,7 @@ def test_nothing_is_left_behind(memory: int, held: Callable[[], tuple[int, int]]
     for _ in range(50):
         cycle()
     after = held()
-    assert after[0] == before[0]
+    assert after[0] <= before[0]
     assert after[1] <= before[1] + 2, "mappings grow with the heap only"
 
 
