@@ -11,6 +11,8 @@ import threading
 from array import array
 from collections.abc import Iterator
 from contextlib import ExitStack
+from functools import partial
+from inspect import signature
 from typing import Any, NamedTuple
 
 import pytest
@@ -422,9 +424,7 @@ def test_many_that_were_submitted_before_are_not_laid_out_again(mapped: Mapped) 
 
 
 def test_an_array_and_a_number_in_each_others_place_are_not_alike(mapped: Mapped) -> None:
-    """Also where the number is what an array of that kind and length is known by."""
-    numbers = array("Q", range(100, 100 + COUNT))
-    alike = 8 * COUNT << 8 | ord("Q")
+    numbers, alike = array("Q", range(100, 100 + COUNT)), 8 * COUNT
     for _ in range(2):
         for source, destination in ((numbers, alike), (alike, numbers), (numbers, numbers)):
             at = int(mapped.dsa.queues[0].page.c.walk)
@@ -435,6 +435,59 @@ def test_an_array_and_a_number_in_each_others_place_are_not_alike(mapped: Mapped
             assert many.wait() == b"\1" * COUNT
             many.close()
     assert len(mapped.wq.works.ready) == 3
+
+
+def test_a_closed_session_takes_no_more_of_what_it_had_last(mapped: Mapped) -> None:
+    numbers = array("Q", range(COUNT))
+    for _ in range(2):
+        many = mapped.wq.submit_many(DsaOpcode.MEMMOVE, source=numbers, size=64)
+        mapped.complete(many)
+        many.wait()
+        many.close()
+    mapped.wq.close()
+    at = int(mapped.dsa.queues[0].page.c.walk)
+    with pytest.raises(ClosedError, match="session on the work queue was closed"):
+        mapped.wq.submit_many(DsaOpcode.MEMMOVE, source=numbers, size=64)
+    assert mapped.dsa.queues[0].page.c.walk == at
+
+
+def test_arguments_of_submit_many_are_python_s(mapped: Mapped) -> None:
+    """The compiled call stands in the method's place: keywords, their order and errors are as ever."""
+    wq, numbers = mapped.wq, array("Q", range(COUNT))
+    compiled, method = (
+        signature(one).parameters.values() for one in (wq.submit_many, partial(DsaQueue.submit_many, wq))
+    )
+    assert [(one.name, one.default, one.kind) for one in compiled] == [
+        (one.name, one.default, one.kind) for one in method
+    ]
+    for arguments, keywords, why in (
+        ((), {"source": numbers}, "missing 1 required positional argument: 'opcode'"),
+        ((3, numbers), {}, "takes 2 positional arguments but 3 were given"),
+        ((3, numbers, numbers, 64, 0, b"", ""), {}, "takes 2 positional arguments but 8 were given"),
+        ((3,), {"sorce": numbers}, "unexpected keyword argument 'sorce'"),
+    ):
+        with pytest.raises(TypeError, match=why):
+            wq.submit_many(*arguments, **keywords)  # type: ignore[arg-type]
+    spelled = {"".join(letters): value for letters, value in (("source", numbers), (("si", "ze"), 64))}
+    for submit in (wq.submit_many, wq.submit.submit_many, partial(DsaQueue.submit_many, wq)):
+        for _ in range(2):
+            at = int(mapped.dsa.queues[0].page.c.walk)
+            many = submit(opcode=3, destination=7, **spelled)  # type: ignore[arg-type]
+            assert mapped.stored(at) == (3, 0, 7)
+            mapped.complete(many)
+            assert many.wait() == b"\1" * COUNT
+            many.close()
+
+
+def test_a_sessions_own_submit_many_is_called(dsa: Dsa) -> None:
+    class Own(DsaQueue):
+        def submit_many(self, opcode: int, **columns: Any) -> Any:
+            return "own", super().submit_many(opcode, **columns)
+
+    with Own(dsa.resources, dsa.queues[0], "poll", 10.0) as wq:
+        own, many = wq.submit_many(DsaOpcode.NOP, size=array("I", [0] * 4))
+        assert own == "own"
+        assert many.wait() == b"\1" * 4
 
 
 def test_ctrl_c_in_the_middle_of_many(mapped: Mapped) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from vfio_ims.errors import UsageError
-from vfio_ims.native.lib import CData, native
+from vfio_ims.native.lib import CData, calls, native
 from vfio_ims.native.watch import watch
 
 if TYPE_CHECKING:
@@ -149,11 +149,8 @@ def collect(first: int, step: int, count: int, timeout: float) -> bytearray:
     After ``timeout`` seconds only those before the first that still is 0. For arrays of completion records.
     """
     if watch.by is None:
-        ffi, lib = native()
-        out = bytearray(count)
-        if lib.memory_collect(first, step, count, 0, ffi.from_buffer(out)) == count:
-            return out
-        return _collect(first, step, count, timeout)
+        out = calls().collect(first, step, count)
+        return _collect(first, step, count, timeout) if out is None else out
     with watch.by.looking():
         return _collect(first, step, count, timeout)
 

@@ -5,8 +5,10 @@
 #define Py_LIMITED_API 0x030b0000
 #include <Python.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "events.h"
+#include "memory.h"
 #include "row_plan.h"
 #include "status.h"
 #include "window.h"
@@ -225,23 +227,126 @@ static PyObject *submit_plan(PyObject *module, PyObject *const *args, Py_ssize_t
     return PyErr_Occurred() ? NULL : PyLong_FromLongLong(stored);
 }
 
-/* What a column says in a key: a number itself, of an array its kind and length. NULL: it is neither; the error set, or
- * not. */
-static PyObject *key_of(PyObject *given, PyObject *array_type, struct held *held, const void *values[VALUES])
-{
-    Py_buffer *view;
+/* What submit_many of one session needs: the session's pool, a type of results, and the names of what is set in them.
+ * `last`, a list of one, has the key that was found last with what `ready` lists for it. Then submit_many's method of
+ * Python's, the names of its keywords and what they are without, and who does what is not done here. */
+enum pool_state {
+    ARRAY, READY, LAST, RESULTS, OWNER, CALL, CLOSED, WORK, METHOD, NAMES, DEFAULTS, OTHERWISE, POOL_FIELDS
+};
+/* submit_many's arguments. Works are alike by them: last of all, what a column says is a number itself, of an array its
+ * kind, as bytes. */
+enum key { OPCODE, COLUMN, FLAGS = COLUMN + VALUES, SPECIFIC, NAME, KEY_FIELDS };
 
-    if (PyLong_Check(given))
-        return Py_NewRef(given);
-    view = is_array(given, array_type) ? hold(held, given) : NULL;
-    if (!view || !view->format)
-        return NULL;
-    values[held->count - 1] = view->buf;
-    return PyLong_FromUnsignedLongLong((unsigned long long)view->len << 8 | (unsigned char)view->format[0]);
+/* What a work is laid out for of an array, beside where it is. */
+struct kind {
+    uint64_t size, format;
+};
+
+/* What was given: `own` as the key has it, NULL where a column is an array, of this kind. */
+struct given {
+    PyObject *arguments[KEY_FIELDS], *own[KEY_FIELDS];
+    struct kind kinds[VALUES];
+    const void *values[VALUES]; /* the arrays', in their order */
+    struct held held;
+};
+
+/* Which of submit_many's keywords it is; their number where it is none. */
+static int keyword(PyObject *known, PyObject *name)
+{
+    for (int n = 0; n < KEY_FIELDS - 1; n++)
+        if (PyTuple_GetItem(known, n) == name)
+            return n;
+    for (int n = 0; n < KEY_FIELDS - 1; n++)
+        if (PyUnicode_Compare(PyTuple_GetItem(known, n), name) == 0)
+            return n;
+    return KEY_FIELDS - 1;
 }
 
-/* What a pool has its session call submit_like with: a type of results, and the names of what is set in them. */
-enum pool_state { ARRAY, READY, RESULTS, OWNER, CALL, CLOSED, WORK, POOL_FIELDS };
+/* Whether submit_many takes such arguments: the first, and others by their names. */
+static int take(PyObject *state, struct given *given, PyObject *const *args, Py_ssize_t count, PyObject *names)
+{
+    PyObject *known = PyTuple_GetItem(state, NAMES), *defaults = PyTuple_GetItem(state, DEFAULTS);
+    Py_ssize_t named = names ? PyTuple_Size(names) : 0;
+
+    if (count != 1)
+        return 0;
+    given->arguments[OPCODE] = args[OPCODE];
+    for (int at = 1; at < KEY_FIELDS; at++)
+        given->arguments[at] = PyTuple_GetItem(defaults, at - 1);
+    for (Py_ssize_t n = 0; n < named; n++) {
+        int found = keyword(known, PyTuple_GetItem(names, n));
+        if (1 + found == KEY_FIELDS)
+            return 0;
+        given->arguments[1 + found] = args[1 + n];
+    }
+    return 1;
+}
+
+/* Whether it can be looked up: numbers, and arrays that give their buffers. Else the error set, or not. */
+static int look_at(struct given *given, PyObject *array_type)
+{
+    memcpy(given->own, given->arguments, sizeof given->own);
+    for (int n = 0; n < VALUES; n++) {
+        PyObject *column = given->own[COLUMN + n];
+        Py_buffer *view;
+        if (PyLong_Check(column))
+            continue;
+        view = is_array(column, array_type) ? hold(&given->held, column) : NULL;
+        if (!view || !view->format)
+            return 0;
+        given->own[COLUMN + n] = NULL;
+        given->kinds[n] = (struct kind){(uint64_t)view->len, (unsigned char)view->format[0]};
+        given->values[given->held.count - 1] = view->buf;
+    }
+    return PyLong_Check(given->own[OPCODE]) && PyLong_Check(given->own[FLAGS]) &&
+           PyBytes_CheckExact(given->own[SPECIFIC]);
+}
+
+/* Whether `key` is of the very same objects, and of arrays of the same kinds: then it is equal, too. */
+static int same_as(const struct given *given, PyObject *key)
+{
+    for (int n = 0; n < KEY_FIELDS; n++) {
+        PyObject *part = PyTuple_GetItem(key, n);
+        if (given->own[n] ? part != given->own[n]
+                          : !PyBytes_Check(part) ||
+                                memcmp(PyBytes_AsString(part), &given->kinds[n - COLUMN], sizeof(struct kind)) != 0)
+            return 0;
+    }
+    return 1;
+}
+
+static PyObject *key_of(const struct given *given)
+{
+    PyObject *key = PyTuple_New(KEY_FIELDS);
+
+    for (int n = 0; key && n < KEY_FIELDS; n++) {
+        PyObject *part = given->own[n] ? Py_NewRef(given->own[n])
+                                       : PyBytes_FromStringAndSize((const char *)&given->kinds[n - COLUMN],
+                                                                   sizeof(struct kind));
+        if (!part || PyTuple_SetItem(key, n, part) < 0)
+            Py_CLEAR(key);
+    }
+    return key;
+}
+
+/* The works that are ready for what was given, NULL where there never were any; `key`, what they are found by. The
+ * error set, or not. */
+static PyObject *find_ready(PyObject *state, const struct given *given, PyObject **key)
+{
+    PyObject *last = PyTuple_GetItem(state, LAST), *found = PyList_GetItem(last, 0), *works;
+
+    if (found && PyTuple_Check(found) && same_as(given, PyTuple_GetItem(found, 0))) {
+        *key = Py_NewRef(PyTuple_GetItem(found, 0));
+        return Py_NewRef(PyTuple_GetItem(found, 1));
+    }
+    *key = key_of(given);
+    works = *key ? Py_XNewRef(PyDict_GetItemWithError(PyTuple_GetItem(state, READY), *key)) : NULL;
+    found = works ? PyTuple_Pack(2, *key, works) : NULL;
+    if (found && PyList_SetItem(last, 0, found) == 0)
+        return works;
+    Py_XDECREF(works);
+    return NULL;
+}
 
 static int set(PyObject *state, PyObject *object, int name, PyObject *value)
 {
@@ -251,8 +356,7 @@ static int set(PyObject *state, PyObject *object, int name, PyObject *value)
 /* Results, as its __init__ would make them, of a work that they own. */
 static PyObject *results_of(PyObject *state, PyObject *work)
 {
-    PyObject *none = PyTuple_New(0);
-    PyObject *results = none ? PyType_GenericNew((PyTypeObject *)PyTuple_GetItem(state, RESULTS), none, NULL) : NULL;
+    PyObject *results = PyType_GenericAlloc((PyTypeObject *)PyTuple_GetItem(state, RESULTS), 0);
     PyObject *owner = results ? PyWeakref_NewRef(results, NULL) : NULL;
     int status = owner ? set(state, results, CLOSED, Py_False) : -1;
 
@@ -261,32 +365,29 @@ static PyObject *results_of(PyObject *state, PyObject *work)
     if (status == 0)
         status = set(state, results, WORK, work);
     Py_XDECREF(owner);
-    Py_XDECREF(none);
     if (status == 0)
         return results;
     Py_XDECREF(results);
     return NULL;
 }
 
-/* The last of the works that `ready` lists for `key`, taken from there. NULL where there is none: the error set, or
- * not. */
-static PyObject *pop_ready(PyObject *state, PyObject *key)
+/* The last of the works, taken from their list. NULL where there is none: the error set, or not. */
+static PyObject *pop_ready(PyObject *works)
 {
-    PyObject *list = PyDict_GetItemWithError(PyTuple_GetItem(state, READY), key), *work;
-    Py_ssize_t size = list ? PyList_Size(list) : 0;
+    Py_ssize_t size = works ? PyList_Size(works) : 0;
+    PyObject *work;
 
     if (size <= 0)
         return NULL;
-    work = Py_NewRef(PyList_GetItem(list, size - 1));
-    if (PyList_SetSlice(list, size - 1, size, NULL) == 0)
+    work = Py_NewRef(PyList_GetItem(works, size - 1));
+    if (PyList_SetSlice(works, size - 1, size, NULL) == 0)
         return work;
     Py_DECREF(work);
     return NULL;
 }
 
-/* Submit the work with these values: what row_plan_again_with answers; `all`: whether that is all of them. */
-static int64_t submit_work(PyObject *state, PyObject *work, const struct held *held, const void *const values[VALUES],
-                           int *all)
+/* Submit the work with what was given: what row_plan_again_with answers; `all`: whether that is all of them. */
+static int64_t submit_work(PyObject *state, PyObject *work, const struct given *given, int *all)
 {
     PyObject *call = PyObject_GetAttr(work, PyTuple_GetItem(state, CALL));
     struct window *window = call ? pointer_in(call, 0) : NULL;
@@ -295,63 +396,124 @@ static int64_t submit_work(PyObject *state, PyObject *work, const struct held *h
     int64_t stored;
 
     Py_XDECREF(call);
-    for (int n = 0; fit && n < held->count; n++)
-        fit = fits(plan, (unsigned long)n, &held->views[n]);
-    stored = fit ? store_again(window, plan, values) : 0;
+    for (int n = 0; fit && n < given->held.count; n++)
+        fit = fits(plan, (unsigned long)n, &given->held.views[n]);
+    stored = fit ? store_again(window, plan, given->values) : 0;
     *all = fit && stored > 0 && (uint64_t)stored == plan->count;
     return stored;
 }
 
-/* Submit a work that is ready for what `key` says. Its results where all was stored; else (key, results, answer), with
- * None for results where none was ready. The results own the work before anything is submitted: who breaks off later
- * leaves a work whose owner is gone. */
-static PyObject *submit_ready(PyObject *state, PyObject *key, const struct held *held, const void *const values[VALUES])
+/* Submit one of the works: its results, NULL where none was ready; the error set, or not. They own the work before
+ * anything is submitted: who breaks off later leaves a work whose owner is gone. */
+static PyObject *submit_ready(PyObject *state, PyObject *works, const struct given *given, int64_t *answer, int *all)
 {
-    PyObject *work = pop_ready(state, key), *results = work ? results_of(state, work) : NULL, *answered = NULL;
+    PyObject *work = pop_ready(works), *results = work ? results_of(state, work) : NULL;
+
+    if (results)
+        *answer = submit_work(state, work, given, all);
+    Py_XDECREF(work);
+    return results;
+}
+
+/* lay_out_and_submit's work: given (key, results, answer), with None for what there is not, and the arguments. */
+static PyObject *otherwise(PyObject *state, PyObject *key, PyObject *results, int64_t answer, const struct given *given)
+{
+    PyObject *const *own = given->arguments;
+    PyObject *answered = Py_BuildValue("(OOL)", key ? key : Py_None, results ? results : Py_None, (long long)answer);
+    PyObject *arguments = PyTuple_Pack(KEY_FIELDS, own[0], own[1], own[2], own[3], own[4], own[5], own[6]);
+    PyObject *result = NULL;
+
+    if (answered && arguments)
+        result = PyObject_CallFunctionObjArgs(PyTuple_GetItem(state, OTHERWISE), answered, arguments, NULL);
+    Py_XDECREF(answered);
+    Py_XDECREF(arguments);
+    return result;
+}
+
+/* Call the method with them: it says what is wrong, or calls with names. */
+static PyObject *by_method(PyObject *state, PyObject *const *args, Py_ssize_t count, PyObject *names)
+{
+    PyObject *arguments = PyTuple_New(count), *keywords = PyDict_New(), *result = NULL;
+    Py_ssize_t named = names ? PyTuple_Size(names) : 0;
+    int status = arguments && keywords ? 0 : -1;
+
+    for (Py_ssize_t n = 0; status == 0 && n < count; n++)
+        status = PyTuple_SetItem(arguments, n, Py_NewRef(args[n]));
+    for (Py_ssize_t n = 0; status == 0 && n < named; n++)
+        status = PyDict_SetItem(keywords, PyTuple_GetItem(names, n), args[count + n]);
+    if (status == 0)
+        result = PyObject_Call(PyTuple_GetItem(state, METHOD), arguments, keywords);
+    Py_XDECREF(arguments);
+    Py_XDECREF(keywords);
+    return result;
+}
+
+static PyObject *submit_many(PyObject *state, PyObject *const *args, Py_ssize_t count, PyObject *names)
+{
+    PyObject *key = NULL, *works = NULL, *results = NULL, *result = NULL;
+    struct given given = {.held = {.count = 0}};
     int64_t answer = 0;
     int all = 0;
 
-    if (results)
-        answer = submit_work(state, work, held, values, &all);
-    Py_XDECREF(work);
+    if (!take(state, &given, args, count, names))
+        return by_method(state, args, count, names);
+    if (look_at(&given, PyTuple_GetItem(state, ARRAY)))
+        works = find_ready(state, &given, &key);
     if (!PyErr_Occurred())
-        answered = all ? Py_NewRef(results) : Py_BuildValue("(OOL)", key, results ? results : Py_None, answer);
+        results = submit_ready(state, works, &given, &answer, &all);
+    let_go(&given.held);
+    if (!PyErr_Occurred())
+        result = all ? Py_NewRef(results) : otherwise(state, key, results, answer, &given);
     Py_XDECREF(results);
-    return answered;
-}
-
-/* submit_like(state, opcode, source, destination, size, flags, specific, name): as submit_ready, for a key that is made
- * of these; (None, None, 0) where there can be none. */
-static PyObject *submit_like(PyObject *module, PyObject *const *args, Py_ssize_t count)
-{
-    const void *values[VALUES] = {NULL, NULL, NULL};
-    PyObject *state = args[0], *parts[VALUES] = {NULL, NULL, NULL}, *which, *key = NULL, *result = NULL;
-    struct held held = {.count = 0};
-    int arrays = 0, n = 0;
-
-    (void)module;
-    if (count != 8 || !PyTuple_Check(state) || PyTuple_Size(state) != POOL_FIELDS)
-        return PyErr_Format(PyExc_TypeError, "submit_like takes a pool's state and seven arguments");
-    if (PyLong_Check(args[1]) && PyLong_Check(args[5]) && PyBytes_CheckExact(args[6]))
-        for (; n < VALUES; n++) {
-            parts[n] = key_of(args[2 + n], PyTuple_GetItem(state, ARRAY), &held, values);
-            if (!parts[n])
-                break;
-            arrays = arrays << 1 | (parts[n] != args[2 + n]);
-        }
-    if (n == VALUES && (which = PyLong_FromLong(arrays)) != NULL) {
-        key = PyTuple_Pack(8, args[1], args[5], args[6], args[7], parts[0], parts[1], parts[2], which);
-        Py_DECREF(which);
-    }
-    if (key)
-        result = submit_ready(state, key, &held, values);
-    else if (!PyErr_Occurred())
-        result = Py_BuildValue("(OOi)", Py_None, Py_None, 0);
-    let_go(&held);
-    for (n = 0; n < VALUES; n++)
-        Py_XDECREF(parts[n]);
+    Py_XDECREF(works);
     Py_XDECREF(key);
     return result;
+}
+
+static PyMethodDef many = {
+    "submit_many",
+    (PyCFunction)(void (*)(void))submit_many,
+    METH_FASTCALL | METH_KEYWORDS,
+    "submit_many(opcode, *, source=0, destination=0, size=0, flags=0, specific=b'', name='')\n--\n\n"
+    "Submit as many descriptors as the arrays have values: see QueueSession.submit_many.",
+};
+
+/* submitter(state): submit_many of one session. */
+static PyObject *submitter(PyObject *module, PyObject *state)
+{
+    (void)module;
+    if (!PyTuple_Check(state) || PyTuple_Size(state) != POOL_FIELDS)
+        return PyErr_Format(PyExc_TypeError, "submitter takes a pool's state");
+    return PyCFunction_NewEx(&many, state, NULL);
+}
+
+/* collect(first, step, count): the bytes there, where none of them is 0; else None. */
+static PyObject *collect(PyObject *module, PyObject *const *args, Py_ssize_t count)
+{
+    uint64_t first, step, wanted, found;
+    PyObject *out;
+
+    (void)module;
+    if (count != 3)
+        return PyErr_Format(PyExc_TypeError, "collect takes an address, a step and a count");
+    first = PyLong_AsUnsignedLongLong(args[0]);
+    step = PyErr_Occurred() ? 0 : PyLong_AsUnsignedLongLong(args[1]);
+    wanted = PyErr_Occurred() ? 0 : PyLong_AsUnsignedLongLong(args[2]);
+    out = PyErr_Occurred() || wanted > PY_SSIZE_T_MAX ? NULL : PyByteArray_FromStringAndSize(NULL, (Py_ssize_t)wanted);
+    if (!out)
+        return PyErr_Occurred() ? NULL : PyErr_NoMemory();
+    if (wanted <= FEW) {
+        found = memory_collect(first, step, wanted, 0, (uint8_t *)PyByteArray_AsString(out));
+    } else {
+        uint8_t *to = (uint8_t *)PyByteArray_AsString(out);
+        Py_BEGIN_ALLOW_THREADS
+        found = memory_collect(first, step, wanted, 0, to);
+        Py_END_ALLOW_THREADS
+    }
+    if (found == wanted)
+        return out;
+    Py_DECREF(out);
+    return Py_NewRef(Py_None);
 }
 
 /* --- tables ----------------------------------------------------------------------------------------------------- */
@@ -426,7 +588,8 @@ static PyObject *write_table(PyObject *module, PyObject *const *args, Py_ssize_t
 static PyMethodDef functions[] = {
     {"write_table", (PyCFunction)(void (*)(void))write_table, METH_FASTCALL, NULL},
     {"draining", draining, METH_NOARGS, NULL},
-    {"submit_like", (PyCFunction)(void (*)(void))submit_like, METH_FASTCALL, NULL},
+    {"collect", (PyCFunction)(void (*)(void))collect, METH_FASTCALL, NULL},
+    {"submitter", submitter, METH_O, NULL},
     {"submit_plan", (PyCFunction)(void (*)(void))submit_plan, METH_FASTCALL, NULL},
     {"drain_one", (PyCFunction)(void (*)(void))drain_one, METH_FASTCALL, NULL},
     {NULL, NULL, 0, NULL},

@@ -7,6 +7,7 @@ import functools
 import importlib
 import importlib.util
 import sys
+from collections.abc import Callable
 from importlib.machinery import ExtensionFileLoader, ModuleSpec
 from typing import Any, NamedTuple, Protocol, TypeAlias, cast
 
@@ -245,18 +246,8 @@ class Lib(Protocol):
 class Calls(Protocol):
     """The compiled functions that take Python's objects as they are: ``calls.c`` says what each does."""
 
-    def submit_like(
-        self,
-        state: tuple[object, ...],
-        opcode: object,
-        source: object,
-        destination: object,
-        size: object,
-        flags: object,
-        specific: object,
-        name: object,
-        /,
-    ) -> Any: ...
+    def collect(self, first: int, step: int, count: int, /) -> bytearray | None: ...
+    def submitter(self, state: tuple[object, ...], /) -> Callable[..., Any]: ...
     def submit_plan(
         self, call: tuple[int, int, type], places: bytes, source: object, destination: object, size: object, /
     ) -> int: ...

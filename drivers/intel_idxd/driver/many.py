@@ -28,30 +28,25 @@ class ManyOperations(Results):
 def lay_out_and_submit(
     session: Session,
     answered: tuple[tuple[object, ...] | None, ManyOperations | None, int],
-    opcode: int,
-    fields: tuple[Column, Column, Column],
-    flags: int,
-    specific: bytes,
-    name: str,
+    arguments: tuple[int, Column, Column, Column, int, bytes, str],
 ) -> ManyOperations:
-    """Submit descriptors as ``QueueSession.submit_many`` where the compiled call, ``submit_like``, did not.
+    """Submit descriptors as ``QueueSession.submit_many`` where its compiled call did not.
 
     Args:
         session: whose they are.
         answered: by that call: what those like these are found by, the results that it had, and its answer.
-        opcode: of all of them.
-        fields: source, destination and size, each an array or one number for all.
-        flags: of all, beside those of the completion.
-        specific: the operation's own fields of all, from byte 40 on.
-        name: what errors call it.
+        arguments: submit_many's, in their order.
     """
     key, had, answer = answered
+    opcode, source, destination, size, flags, specific, name = arguments
     if had is not None:
         if answer < 0 and had._work.rows.under_way:
             raise refusal(answer, f"submit {had.name}", session.label)
         had.close()
     session.check_open(name or "submit many")
-    columns = columns_of(session.label, opcode, fields, flags, specific, pasid=session.pasid or 0, name=name)
+    columns = columns_of(
+        session.label, opcode, (source, destination, size), flags, specific, pasid=session.pasid or 0, name=name
+    )
     work = session.works.take(columns)
     many = ManyOperations(work)
     try:

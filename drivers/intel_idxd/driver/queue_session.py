@@ -3,13 +3,12 @@
 
 from __future__ import annotations
 
-from functools import cached_property
+from functools import cached_property, partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 from vfio_ims.errors import UsageError
 from vfio_ims.lifetime import leaving
-from vfio_ims.native.lib import calls
 
 from ..hardware.completion import Completion
 from .batch import Batch
@@ -31,6 +30,8 @@ if TYPE_CHECKING:
     from vfio_ims.dma import Buffer
 
     from ..hardware.aecs import CompressState
+    from .resources import Resources
+    from .work_queue import WorkQueue
 
 __all__ = ["DsaQueue", "DsaSubmitter", "IaaQueue", "IaaSubmitter", "QueueSession", "Submitter"]
 
@@ -51,6 +52,19 @@ class QueueSession(Session, Operations[Completion]):
 
     Closing waits for what is in flight.
     """
+
+    def __init__(
+        self, resources: Resources, queue: WorkQueue, completion: object, timeout: float, pasid: int | None = None
+    ) -> None:
+        super().__init__(resources, queue, completion, timeout, pasid)
+        self._submitter: Callable[..., ManyOperations] = self.works.submitter(
+            ManyOperations,
+            partial(QueueSession.submit_many, self),
+            QueueSession.submit_many.__kwdefaults__ or {},
+            partial(lay_out_and_submit, self),
+        )
+        if type(self).submit_many is QueueSession.submit_many:
+            self.__dict__["submit_many"] = self._submitter  # without a frame for its keywords
 
     @cached_property
     def submit(self) -> Submitter:
@@ -85,15 +99,9 @@ class QueueSession(Session, Operations[Completion]):
             specific: the operation's own fields of all, as the descriptor has them from byte 40 on.
             name: what errors call it.
         """
-        submit_like, state = self._like
-        answered = submit_like(state, opcode, source, destination, size, flags, specific, name)
-        if type(answered) is ManyOperations:
-            return answered
-        return lay_out_and_submit(self, answered, opcode, (source, destination, size), flags, specific, name)
-
-    @cached_property
-    def _like(self) -> tuple[Callable[..., Any], tuple[object, ...]]:
-        return calls().submit_like, self.works.state(ManyOperations)
+        return self._submitter(
+            opcode, source=source, destination=destination, size=size, flags=flags, specific=specific, name=name
+        )
 
     def plan(
         self,

@@ -32,7 +32,7 @@ class Results:
     """Their number and statuses, kept when they are closed: the work is others' then."""
 
     def __init__(self, work: RowWork) -> None:
-        """As ``submit_like`` does it, in C."""
+        """As the compiled ``submit_many`` does it."""
         self._closed = False
         work.owner = ref(self)
         self._work = work

@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 from array import array
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from vfio_ims.locks import make_lock
+from vfio_ims.native.lib import calls
 
 from .row_work import RowWork
 
@@ -27,11 +29,23 @@ class RowPool:
         self._idle: dict[tuple[object, int], list[RowWork]] = {}
         self.ready: dict[tuple[object, ...], list[RowWork]] = {}
         """Idle ones by what they are laid out for: opcode, flags, and so on."""
+        self._last: list[object] = [None]
         self._lock = make_lock()
 
-    def state(self, results: type) -> tuple[object, ...]:
-        """What the compiled ``submit_like`` is given: it takes works out of ``ready`` and makes ``results`` of them."""
-        return array, self.ready, results, "owner", "call", "_closed", "_work"
+    def submitter(
+        self, results: type, method: Callable[..., object], keywords: dict[str, Any], otherwise: Callable[..., object]
+    ) -> Callable[..., Any]:
+        """A compiled ``submit_many``: it takes works out of ``ready``, submits them and makes results of them.
+
+        Args:
+            results: their type.
+            method: submit_many itself, which says what is wrong with arguments.
+            keywords: its keywords in their order, with what they are where they are not given.
+            otherwise: does what it does not: ``lay_out_and_submit`` for one session.
+        """
+        names = "owner", "call", "_closed", "_work"
+        told = method, tuple(keywords), tuple(keywords.values()), otherwise
+        return calls().submitter((array, self.ready, self._last, results, *names, *told))
 
     def take(self, columns: Columns) -> RowWork:
         """One for these columns, laid out with them: the caller's, who gives it an ``owner``, until that is gone."""
@@ -73,6 +87,8 @@ class RowPool:
     def close(self) -> None:
         """Give all records back that the device will not write and no result uses."""
         self._idle.clear()
+        for works in self.ready.values():
+            works.clear()  # the last list is known elsewhere, too
         self.ready.clear()
         for work in self._all():
             work.c.ended = 1
