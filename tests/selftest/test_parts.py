@@ -29,7 +29,7 @@ def test_the_least_passes_that_give_each_slot_its_own_sequence(slots: int, donor
         return
     assert donors**passes >= slots
     assert passes == 1 or donors ** (passes - 1) < slots
-    sequences = {tuple(pairing(slot, number, donors) for number in range(passes)) for slot in range(slots)}
+    sequences = set(zip(*(pairing(range(slots), number, donors) for number in range(passes)), strict=True))
     assert len(sequences) == slots
 
 

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from vfio_ims.ims.records import is_block
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from vfio_ims.ims.driver_callbacks import DriverCallbacks
     from vfio_ims.ims.interrupt import ImsInterrupt
     from vfio_ims.ims.records import SlotRecords
-    from vfio_ims.interrupts import EventHub
+    from vfio_ims.interrupts import EventHub, Wakeup
 
 __all__ = ["Dispatcher"]
 
@@ -31,7 +31,8 @@ class Dispatcher:
         self._records, self._callbacks, self._hub = records, callbacks, hub
         self.fault: VfioImsError | None = None
         """What every wait raises now; None while nothing is wrong with the device."""
-        self._interrupts: dict[int, ImsInterrupt] = {}
+        self.interrupts: dict[int, ImsInterrupt] = {}
+        """The objects that exist, by slot."""
         self._events = 0
         self._allocated_at = array("Q", bytes(8 * records.size))  # by slot: how many events there had been by then
         self._undelivered: set[int] = set()  # fired before their interrupt object was made
@@ -52,7 +53,7 @@ class Dispatcher:
             if fired is None:
                 donor.all_notified_at = self._events
             else:
-                self._undelivered.update(set(fired).difference(self._interrupts))
+                self._undelivered.update(set(fired).difference(self.interrupts))
             for wakeup in donor.wakeups(fired):
                 wakeup.wake()
         except BaseException:  # Ctrl-C, or the driver: what it has reported once it does not report again
@@ -70,7 +71,7 @@ class Dispatcher:
 
     def _deliver(self, slots: Sequence[int]) -> None:
         for slot in slots:
-            interrupt = self._interrupts.get(slot)
+            interrupt = self.interrupts.get(slot)
             if interrupt is not None:
                 interrupt.wakeup.wake()
             else:
@@ -78,12 +79,12 @@ class Dispatcher:
 
     def interrupt(self, slot: int) -> ImsInterrupt | None:
         """The interrupt object of ``slot``; None where none was made yet."""
-        return self._interrupts.get(slot)
+        return self.interrupts.get(slot)
 
     def add(self, interrupt: ImsInterrupt, donor: Donor) -> None:
         """Wake the new ``interrupt`` object from now on, and at once if its slot may have fired already."""
         slot, wakeup = interrupt.slot, interrupt.wakeup
-        self._interrupts[slot] = interrupt
+        self.interrupts[slot] = interrupt
         donor.watch(slot, wakeup)
         if self.fault is not None:
             wakeup.fail(self.fault)
@@ -91,11 +92,32 @@ class Dispatcher:
             self._undelivered.discard(slot)
             wakeup.wake()
 
-    def rejoin(self, slot: int, donor: Donor) -> None:
-        """``slot`` copies ``donor`` now."""
-        interrupt = self._interrupts.get(slot)
-        if interrupt is not None:
-            donor.watch(slot, interrupt.wakeup)
+    def add_many(self, interrupts: Sequence[ImsInterrupt], donors: Sequence[Donor]) -> None:
+        """As ``add`` of each, whose slot copies the donor at its place."""
+        by_slot = {one.slot: one for one in interrupts}
+        self.interrupts.update(by_slot)
+        self._watch(by_slot, donors)
+        late = self._undelivered.intersection(by_slot)
+        self._undelivered -= late
+        for (slot, one), donor in zip(by_slot.items(), donors, strict=True):
+            if self.fault is not None:
+                one.wakeup.fail(self.fault)
+            if slot in late or donor.all_notified_at > self._allocated_at[slot]:
+                one.wakeup.wake()
+
+    def _watch(self, interrupts: Mapping[int, ImsInterrupt], donors: Sequence[Donor]) -> None:
+        """Each of ``interrupts``, which are by slot, is woken by the donor at its place."""
+        groups: dict[Donor, dict[int, Wakeup]] = {}
+        for (slot, interrupt), donor in zip(interrupts.items(), donors, strict=True):
+            groups.setdefault(donor, {})[slot] = interrupt.wakeup
+        for donor, wakeups in groups.items():
+            donor.watch_many(wakeups)
+
+    def rejoin(self, slots: Sequence[int]) -> None:
+        """``slots`` copy other donors now: those in the records."""
+        found, donors = self.interrupts, self._records.donor
+        moved = {slot: found[slot] for slot in slots if slot in found and donors[slot] is not None}
+        self._watch(moved, [donor for slot in moved if (donor := donors[slot]) is not None])
 
     def wake(self, slots: Sequence[int]) -> None:
         """Wake the owners of ``slots`` without an event; those without an interrupt object as soon as it is made."""
@@ -106,7 +128,7 @@ class Dispatcher:
         """Let every wait, under way or to come, raise ``reason`` until ``recover``. The first reason stays."""
         if self.fault is None:
             self.fault = reason
-            for interrupt in self._interrupts.values():
+            for interrupt in self.interrupts.values():
                 interrupt.wakeup.fail(reason)
             self._hub.kick()
 
@@ -114,12 +136,12 @@ class Dispatcher:
         """What ``fail`` was given is over."""
         reason, self.fault = self.fault, None
         if reason is not None:
-            for interrupt in self._interrupts.values():
+            for interrupt in self.interrupts.values():
                 interrupt.wakeup.recover(reason)
 
     def forget(self, slots: Sequence[int], closed_by: str) -> None:
         """These slots are given back: waits for them raise ClosedError."""
-        interrupts, closed = self._interrupts, []
+        interrupts, closed = self.interrupts, []
         if interrupts:
             closed = [one for slot in slots if (one := interrupts.pop(slot, None)) is not None]
         for interrupt in closed:

@@ -169,6 +169,22 @@ class ImsDomain(Owner):
                 raise ClosedError(f"use slot {slot}", device=self.label, why="it was closed")
             return made or self._make_interrupt(slot)
 
+    def interrupts(self, slots: Sequence[int]) -> list[ImsInterrupt]:
+        """Return the interrupts of allocated slots, as ``interrupt`` does each."""
+        with self._lock:
+            found = self._dispatcher.interrupts
+            fresh = [slot for slot in dict.fromkeys(slots) if slot not in found]
+            for slot in fresh:
+                if self._records.is_free(slot):
+                    raise ClosedError(f"use slot {slot}", device=self.label, why="it was closed")
+            donors = self.donors_of(fresh)
+            wakeups = self.hub.wakeups(len(fresh))
+            made = [
+                ImsInterrupt(self, self._records, slot, wakeup) for slot, wakeup in zip(fresh, wakeups, strict=True)
+            ]
+            self._dispatcher.add_many(made, donors)
+            return [found[slot] for slot in slots]
+
     def _make_interrupt(self, slot: int) -> ImsInterrupt:
         donor = self.donor_of(slot)
         made = ImsInterrupt(self, self._records, slot, self.hub.wakeup())
@@ -188,8 +204,10 @@ class ImsDomain(Owner):
     def retarget(self, slots: Sequence[int], vectors: Sequence[int]) -> None:
         """Let the n-th of these allocated slots copy the donor on ``vectors[n]``; one compiled call."""
         self.check_open("retarget slots")
+        size = self.table.size
         for slot in slots:
-            check_index(slot, self.table.size, "slot", "retarget slots", self.label)
+            if type(slot) is not int or not 0 <= slot < size:  # asked here: it is of every slot
+                check_index(slot, size, "slot", "retarget slots", self.label)
         with self._lock:
             self._writer.retarget(slots, vectors)
 
@@ -248,6 +266,15 @@ class ImsDomain(Owner):
         if donor is None:
             raise UsageError(f"look up slot {slot}", device=self.label, why="it copies no donor")
         return donor
+
+    def donors_of(self, slots: Sequence[int]) -> list[Donor]:
+        """Return the donor that each of ``slots`` copies; UsageError where one copies none."""
+        donors = [self._records.donor[slot] for slot in slots]
+        return [donor or self.donor_of(slot) for slot, donor in zip(slots, donors, strict=True)]
+
+    def vectors_of(self, slots: Sequence[int]) -> list[int]:
+        """Return the vector of the donor that each of ``slots`` copies; UsageError where one copies none."""
+        return [donor.vector for donor in self.donors_of(slots)]
 
     @property
     def settle(self) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
@@ -140,6 +140,12 @@ class Donor:
         """Wake ``wakeup`` for ``slot`` from now on."""
         with self._lock:
             self._wakeups[slot] = wakeup
+            self._look_who_is_alone()
+
+    def watch_many(self, wakeups: Mapping[int, Wakeup]) -> None:
+        """Wake these, which are by slot, from now on."""
+        with self._lock:
+            self._wakeups.update(wakeups)
             self._look_who_is_alone()
 
     def unmasked(self, masked: bytearray) -> Sequence[int]:

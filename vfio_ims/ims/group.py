@@ -24,6 +24,10 @@ class GroupOwner(SlotOwner, Protocol):
         """The interrupt of an allocated slot."""
         ...
 
+    def interrupts(self, slots: Sequence[int]) -> list[ImsInterrupt]:
+        """The interrupts of allocated slots."""
+        ...
+
     def set_all_masked(self, slots: Sequence[int], masked: bool) -> None:
         """Mask or unmask every one of ``slots``, in one compiled call."""
         ...
@@ -44,7 +48,7 @@ class ImsGroup(Sequence["ImsInterrupt"]):
     def __getitem__(self, index: slice) -> Sequence[ImsInterrupt]: ...
     def __getitem__(self, index: int | slice) -> ImsInterrupt | Sequence[ImsInterrupt]:
         if isinstance(index, slice):
-            return [self.domain.interrupt(slot) for slot in self.slots[index]]
+            return self.domain.interrupts(self.slots[index])
         return self.domain.interrupt(self.slots[index])
 
     def __iter__(self) -> Iterator[ImsInterrupt]:

@@ -158,6 +158,24 @@ class SlotRecords:
             return Slot()
         return Slot(message, masked, self.pasid.get(index), index in self.any_pasid)
 
+    def slots(self, indices: Sequence[int], *, masked: bool = False) -> list[Slot]:
+        """``slot`` of each, or with ``masked`` the same but held back. Those that hold the same are one object."""
+        known: dict[tuple[Donor, int, int | None, bool], Slot] = {}
+        donors, masks, pasids, any_pasid = self.donor, self.masked, self.pasid, self.any_pasid
+        entries = []
+        for index in indices:
+            donor = donors[index]
+            what = None if donor is None else (donor, masks[index], pasids.get(index), index in any_pasid)
+            entry = None if what is None else known.get(what)
+            if entry is None:
+                entry = self.slot(index)
+                if masked and not entry.masked:
+                    entry = entry.with_mask(True)
+                if what is not None:
+                    known[what] = entry
+            entries.append(entry)
+        return entries
+
     def message_beside(self, slots: Sequence[int], shares: Callable[[int, int], bool]) -> Message | None:
         """The message of an allocated slot beside ``slots`` that ``shares`` the first's address, if there is one."""
         own = set(slots)

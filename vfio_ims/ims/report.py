@@ -81,16 +81,20 @@ def report_of(
     """
     allocated = records.allocated
     held = set(table.pending_among(allocated))
+    entries, named = table.read_many(allocated), dict[int, Slot]()
+    for entry in entries:  # entries that hold the same are one object, as a rule
+        if id(entry) not in named:
+            named[id(entry)] = platform.of_slot(entry)
     slots = tuple(
         SlotReport(
             slot=index,
             vector=None if (donor := records.donor[index]) is None else donor.vector,
-            expected=records.slot(index),
-            found=platform.of_slot(found),
+            expected=expected,
+            found=named[id(found)],
             pending=index in held,
             cookie=records.cookie.get(index),
         )
-        for index, found in zip(allocated, table.read_many(allocated), strict=True)
+        for index, expected, found in zip(allocated, records.slots(allocated), entries, strict=True)
     )
     reports = tuple(
         DonorReport(donor.vector, donor.message, donor.exclusive, donor.load, donor.count)

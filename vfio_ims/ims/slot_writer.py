@@ -41,10 +41,9 @@ class SlotWriter:
         All are masked before the first is unmasked: once a message has come by a moved vector's new place, the kernel
         frees the old one, and a message to that reaches whatever has it next (Linux arch/x86/kernel/apic/vector.c).
         """
-        entries = [(slot, self._records.slot(slot)) for slot in slots]
         if self._table.has_mask:
-            self._table.write_many([(slot, entry.with_mask(True)) for slot, entry in entries])
-        self._table.write_many(entries)
+            self._table.write_pattern(slots, self._records.slots(slots, masked=True))
+        self._table.write_pattern(slots, self._records.slots(slots))
         self._dispatcher.wake(slots)
 
     def copy(self, slots: Sequence[int], donors: Sequence[Donor]) -> None:
@@ -68,7 +67,7 @@ class SlotWriter:
         for vector, members in groups.items():
             self._records.set_donors(members, [donors[vector]])
         self._join(slots, before)
-        self._table.write_many([(slot, self._records.slot(slot)) for slot in slots])
+        self._table.write_pattern(slots, self._records.slots(slots))
         self._donors.pinned.update(slots)
         self._donors.settle()
 
@@ -83,7 +82,7 @@ class SlotWriter:
         if len(slots) == 1:
             self._table.write_control(slots[0], records.slot(slots[0]))
         else:
-            self._table.write_many([(slot, records.slot(slot)) for slot in slots])
+            self._table.write_pattern(slots, records.slots(slots))
         if masked:
             self._dispatcher.masked(slots)
 
@@ -136,9 +135,6 @@ class SlotWriter:
     def _join(self, slots: Sequence[int], before: set[Donor]) -> None:
         """``slots`` have their new donors in the records: they are woken by these, then leave the old ones."""
         donor_now = self._records.donor
-        for slot in slots:
-            donor = donor_now[slot]
-            if donor is not None:
-                self._dispatcher.rejoin(slot, donor)
+        self._dispatcher.rejoin(slots)
         for old in before:
             old.leave([slot for slot in slots if donor_now[slot] is not old])

@@ -102,11 +102,16 @@ class EventHub(Owner):
 
     def wakeup(self) -> Wakeup:
         """A new flag, woken by sinks."""
-        made = Wakeup(self)
+        return self.wakeups(1)[0]
+
+    def wakeups(self, count: int) -> list[Wakeup]:
+        """New flags, woken by sinks."""
+        made = [Wakeup(self) for _ in range(count)]
         with self._lock:
-            self._wakeups.add(made)
-            if self._failure is not None:
-                made.fail(self._failure)
+            for one in made:
+                self._wakeups.add(one)
+                if self._failure is not None:
+                    one.fail(self._failure)
         return made
 
     def fail(self, reason: Exception) -> None:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Generator
+from collections.abc import AsyncIterator, Callable, Generator, Iterable
 from typing import TYPE_CHECKING
 
 from vfio_ims.errors import UsageError
@@ -12,7 +12,7 @@ from vfio_ims.errors import UsageError
 if TYPE_CHECKING:
     from vfio_ims.interrupts.hub import EventHub
 
-__all__ = ["Wakeup"]
+__all__ = ["Wakeup", "take_each"]
 
 _FOR_EVER = 1e9
 """Seconds, some 30 years: beyond that the kernel's clock would overflow."""
@@ -120,6 +120,19 @@ class Wakeup:
         while True:
             await self
             yield
+
+
+def take_each(wakeups: Iterable[Wakeup]) -> list[bool]:
+    """``take`` of each: whether there was a wake-up to be taken."""
+    found = []
+    for one in wakeups:
+        raised = one._raised
+        if raised:
+            if one._reason is not None:
+                one.take()  # raises it
+            one._raised = False
+        found.append(raised)
+    return found
 
 
 def _resume(future: asyncio.Future[None]) -> None:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """One message: the address a device writes and the 32 bits it writes there."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from vfio_ims.errors import UsageError
@@ -70,7 +70,7 @@ class Message:
 
     def known_as(self, form: Format | None) -> "Message":
         """The same message, whose format is known."""
-        return replace(self, known_format=form)
+        return Message(self.address, self.data, form)
 
     @property
     def format(self) -> Format:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The value of one entry of an IMS table."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from vfio_ims.errors import UsageError
 from vfio_ims.messages.message import NO_MESSAGE, Message
@@ -28,11 +28,11 @@ class Slot:
 
     def with_mask(self, masked: bool) -> "Slot":
         """The same entry, masked or not."""
-        return replace(self, masked=masked)
+        return Slot(self.message, masked, self.pasid, self.ignore)
 
     def with_message(self, message: Message) -> "Slot":
         """The same entry with another message."""
-        return replace(self, message=message)
+        return Slot(message, self.masked, self.pasid, self.ignore)
 
     def __str__(self) -> str:
         notes = ["masked"] if self.masked else []

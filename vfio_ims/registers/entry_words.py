@@ -50,7 +50,8 @@ class EntryWords:
             return self.of(pattern[0]) * count
         row = array("I")
         for slot in pattern:
-            row += self.of(slot)
+            known = self._encoded.get(id(slot))
+            row += self._encode(slot) if known is None else known[1]
         words = row * -(-count // len(pattern))
         del words[len(row) // len(pattern) * count :]
         return words

@@ -206,9 +206,8 @@ class SlotLayout:
 
     def decode_entry(self, words: Sequence[int], address: int = 0, masked: bool = False) -> Slot:
         """The slot in an entry given as its 32-bit words; ``address``, ``masked``: what lies beside the entries."""
-        low, high, data, control = (
-            0 if at is None else words[at // 4] for at in (self.low, self.high, self.data, self.control)
-        )
+        places = self.low, self.high, self.data, self.control
+        low, high, data, control = [0 if at is None else words[at // 4] for at in places]
         if self.low is None:
             low, high = address & 0xFFFF_FFFF, address >> 32
         return self.decode(low, high, data, control, masked)

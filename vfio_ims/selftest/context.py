@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from inspect import signature
+from itertools import repeat
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
@@ -52,6 +53,10 @@ class Context:
         size = self.domain.table.size
         self.slots = range(size if options.slots is None else min(size, options.slots))
         self.latencies: list[float] = []
+        own = type(driver).fire_many
+        own_many = own is not Driver.fire_many
+        self._fires_together = own_many, own_many and "pasid" in signature(own).parameters
+        """Whether the driver has a ``fire_many`` of its own: without a PASID, and with one."""
         self._usual: float | None = None
         self._silences = self._silent_refires = 0
         self.steps: tuple[str, ...] = ()
@@ -81,20 +86,18 @@ class Context:
 
         What fails then names its slot.
         """
-        own = type(self.driver).fire_many
-        if own is Driver.fire_many or (pasid is not None and "pasid" not in signature(own).parameters):
+        if not self._fires_together[pasid is not None]:
             return [self.fire(slot, pasid) for slot in slots]
-        what = f"fire_many({name_slots(slots)})"
         given = {} if pasid is None else {"pasid": pasid}
         try:
             reports: object = self.driver.fire_many(slots, **given)
         except UnsupportedError:
             raise
         except Exception as error:
-            raise self._broken(what, error) from error
+            raise self._broken(f"fire_many({name_slots(slots)})", error) from error
         found = reports if isinstance(reports, Sequence) else ()
-        if len(found) != len(slots) or not all(isinstance(report, FireReport) for report in found):
-            why = f"{what} must return a FireReport for each, not {reports!r}"
+        if len(found) != len(slots) or not all(map(isinstance, found, repeat(FireReport))):
+            why = f"fire_many({name_slots(slots)}) must return a FireReport for each, not {reports!r}"
             raise Broken(why, "Driver.fire_many: docs/contract.md")
         return found
 

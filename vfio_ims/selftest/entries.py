@@ -6,7 +6,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from vfio_ims.messages import Message
     from vfio_ims.selftest.context import Context
     from vfio_ims.selftest.slot_evidence import SlotEvidence
 
@@ -19,15 +18,18 @@ def read_back(context: Context, evidence: SlotEvidence) -> int:
     An entry that holds another slot's message, where each has its own, is an alias of that slot.
     """
     report = context.domain.report()
-    owners: dict[Message, int | None] = {}
+    owners: dict[tuple[int, int], int | None] = {}
     for entry in report.slots:  # None: a donor's message, which several share
-        owners[entry.expected.message] = None if entry.expected.message in owners else entry.slot
+        message = entry.expected.message
+        own = message.address, message.data
+        owners[own] = None if own in owners else entry.slot
     differ = 0
     for entry in report.slots:
         if entry.in_order:
             continue
         differ += 1
-        owner = owners.get(entry.found.message)
+        found = entry.found.message
+        owner = owners.get((found.address, found.data))
         if owner is not None and owner != entry.slot:
             evidence.holds[entry.slot] = owner
         else:

@@ -30,8 +30,8 @@ def masks(context: Context, evidence: SlotEvidence, tally: Tally, group: ImsGrou
         raise NotApplicable("left out as asked")
     if not table.has_mask:
         raise NotApplicable("the table's entries have no mask")
-    interrupts = {interrupt.slot: interrupt for interrupt in group}
-    vectors = {slot: interrupts[slot].donor for slot in group.slots}
+    interrupts = dict(zip(group.slots, group[:], strict=True))
+    vectors = dict(zip(group.slots, context.domain.vectors_of(group.slots), strict=True))
     slots = [slot for slot in group.slots if slot not in skip]
     group.mask()
     leaks = fire_withheld(context, tally, slots, vectors, context.fire_many)
@@ -95,8 +95,7 @@ def fire_withheld(
 
     for shots in rounds(slots, [vectors[slot] for slot in slots], skewed=True):
         context.report_progress(done, len(slots))
-        for slot in shots:
-            ledger.by_vector[vectors[slot]].remember(slot)
+        ledger.remember(shots, vectors)
         for slot, report in zip(shots, fire(shots), strict=True):
             check(slot, report)
             tally.refused += report.status is FireStatus.REFUSED

@@ -31,8 +31,8 @@ def pasids(context: Context, evidence: SlotEvidence, tally: Tally, skip: frozens
     if not domain.table.has_pasid:
         raise NotApplicable("the table's entries have no PASID")
     with domain.allocate_group(len(context.slots), pasid=own) as group:
-        interrupts = {interrupt.slot: interrupt for interrupt in group}
-        vectors = {slot: interrupts[slot].donor for slot in group.slots}
+        interrupts = dict(zip(group.slots, group[:], strict=True))
+        vectors = dict(zip(group.slots, domain.vectors_of(group.slots), strict=True))
         slots = [slot for slot in group.slots if slot not in skip]
 
         def fire_as(pasid: int) -> Callable[[Sequence[int]], list[FireReport]]:
@@ -65,13 +65,13 @@ def _fire(context: Context, slots: Sequence[int], pasid: int) -> Sequence[FireRe
 
     A refusal may be the report of all, though of some only.
     """
-    donors = [context.domain.donor_of(slot) for slot in slots]
-    before = [donor.count for donor in donors]
+    counters = [donor.attached for donor in context.domain.donors_of(slots)]
+    before = [counter.count for counter in counters]
     reports = context.fire_many(slots, pasid)
-    if len(slots) == 1 or all(report.status is not FireStatus.REFUSED for report in reports):
+    if len(slots) == 1 or FireStatus.REFUSED not in [report.status for report in reports]:
         return reports
     context.pause(context.settle)
     return [
-        FireReport(FireStatus.SENT) if donor.count > count else context.fire(slot, pasid)
-        for slot, donor, count in zip(slots, donors, before, strict=True)
+        FireReport(FireStatus.SENT) if counter.count > count else context.fire(slot, pasid)
+        for slot, counter, count in zip(slots, counters, before, strict=True)
     ]

@@ -7,7 +7,7 @@ All slots are programmed before any fires.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from vfio_ims.selftest.reconcile import Extra, rounds
@@ -32,9 +32,10 @@ def pass_count(slots: int, donors: int) -> int:
     return count
 
 
-def pairing(slot: int, number: int, donors: int) -> int:
-    """The place among the donors of ``slot`` in pass ``number``."""
-    return slot // int(donors**number) % donors
+def pairing(slots: Iterable[int], number: int, donors: int) -> list[int]:
+    """The place among the donors of each of ``slots`` in pass ``number``."""
+    unit = int(donors**number)
+    return [slot // unit % donors for slot in slots]
 
 
 def passes_of(context: Context, slots: Sequence[int]) -> int:
@@ -47,8 +48,9 @@ def vectors_of(context: Context, slots: Sequence[int], number: int) -> dict[int,
     """The vector of each of ``slots`` in pass ``number``: one of the donors whose message it can hold."""
     vectors: dict[int, int] = {}
     for part in context.domain.table.limits.by_address(slots):
-        donors = context.fitting_donors(part)
-        vectors.update((slot, donors[pairing(slot, number, len(donors))].vector) for slot in part)
+        found = [donor.vector for donor in context.fitting_donors(part)]
+        places = pairing(part, number, len(found))
+        vectors.update(zip(part, [found[place] for place in places], strict=True))
     return vectors
 
 
@@ -67,7 +69,7 @@ def donor_passes(
     other and each is measured; a few rounds are then left alone for the dwell time, so that an echo shows.
     """
     domain, slots = context.domain, list(group.slots)
-    interrupts = {interrupt.slot: interrupt for interrupt in group}
+    interrupts = dict(zip(slots, group[:], strict=True))
     passes = passes_of(context, slots)
     fired = [slot for slot in slots if slot not in skip]
     for number in range(passes):

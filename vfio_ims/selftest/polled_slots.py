@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from itertools import groupby
 from typing import TYPE_CHECKING
 
 from vfio_ims.errors import UnsupportedError
@@ -60,8 +59,10 @@ def _batches(context: Context, slots: Sequence[int]) -> Iterator[list[int]]:
     """
     donors = len(context.domain.eligible_vectors)
     size = donors if len(context.slots) >= donors * donors else 1
-    for _, batch in groupby(slots, lambda slot: slot // size):
-        yield list(batch)
+    batches: dict[int, list[int]] = {}
+    for slot in slots:
+        batches.setdefault(slot // size, []).append(slot)
+    yield from batches.values()
 
 
 def _fire(

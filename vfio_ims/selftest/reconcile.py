@@ -6,12 +6,13 @@ Messages in flight together merge, so that counts are exact only while one is in
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from vfio_ims.ims.donor import Donor
+    from vfio_ims.interrupts.donor_vector import DonorVector
 
 __all__ = ["Account", "Extra", "Ledger", "rounds"]
 
@@ -21,6 +22,8 @@ class Account:
     """One donor's events. ``place``: the donor's among all; ``open``: the slot whose message is on its way."""
 
     donor: Donor
+    counter: DonorVector
+    """Its ``count`` is the donor's."""
     place: int
     seen: int
     open: int | None = None
@@ -33,10 +36,6 @@ class Account:
     def expect(self, slot: int) -> None:
         """``slot`` fires now, and its event must come here."""
         self.open = slot
-        self.remember(slot)
-
-    def remember(self, slot: int) -> None:
-        """``slot`` fires now."""
         if slot != self.last:
             self.before, self.last = self.last, slot
 
@@ -62,14 +61,16 @@ class Ledger:
     """Starts from the counts as they are: drain the hub and let it settle before."""
 
     def __init__(self, donors: Iterable[Donor]) -> None:
-        self.accounts = [Account(donor, place, donor.count) for place, donor in enumerate(donors)]
+        self.accounts = [
+            Account(donor, donor.attached, place, donor.attached.count) for place, donor in enumerate(donors)
+        ]
         self.by_vector = {account.donor.vector: account for account in self.accounts}
 
     def take_extras(self) -> list[Extra]:
         """Take what was drained since the last call; one event answers an open fire, the others are extra."""
         extras = []
         for account in self.accounts:
-            new = account.donor.count - account.seen
+            new = account.counter.count - account.seen
             if not new:
                 continue
             account.seen += new
@@ -81,10 +82,23 @@ class Ledger:
                 account.overdue = None
         return extras
 
+    def expect(self, slots: Sequence[int], vectors: Mapping[int, int]) -> None:
+        """``slots`` fire now, and the event of each must come at ``vectors[slot]``."""
+        for slot in slots:
+            self.by_vector[vectors[slot]].open = slot
+        self.remember(slots, vectors)
+
+    def remember(self, slots: Sequence[int], vectors: Mapping[int, int]) -> None:
+        """``slots`` fire now, each at ``vectors[slot]``."""
+        for slot in slots:
+            account = self.by_vector[vectors[slot]]
+            if slot != account.last:
+                account.before, account.last = account.last, slot
+
     def forget(self) -> None:
         """What has come until now is accounted for elsewhere."""
         for account in self.accounts:
-            account.seen = account.donor.count
+            account.seen = account.counter.count
             account.open = account.overdue = None
 
 

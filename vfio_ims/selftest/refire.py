@@ -33,21 +33,21 @@ class Refire:
         if not context.may_refire:
             return None
         context.domain.hub.drain()
-        before = [account.donor.count for account in accounts]
+        before = [account.counter.count for account in accounts]
         self._tally.refires += 1
         context.fire(slot)
 
         def moved() -> bool:
-            return any(account.donor.count != count for account, count in zip(accounts, before, strict=True))
+            return [account.counter.count for account in accounts] != before
 
         if not context.until(moved, min(context.settle, context.fire_timeout)):
             context.refire_was_silent()
         elif echo:
             context.pause(context.settle)
         found = {
-            account: account.donor.count - count
+            account: account.counter.count - count
             for account, count in zip(accounts, before, strict=True)
-            if account.donor.count != count
+            if account.counter.count != count
         }
         self._ledger.forget()
         return found

@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from vfio_ims.ims import FireReport, FireStatus
+from vfio_ims.interrupts.wakeup import take_each
 from vfio_ims.selftest.reconcile import Account, Extra, Ledger
 from vfio_ims.selftest.refire import Refire
 from vfio_ims.selftest.slot_results import SlotResult
@@ -47,15 +48,22 @@ class Rounds:
         self._interrupts, self._vectors, self._number = interrupts, vectors, number
         self._act = act or context.fire_many
         self.ledger = Ledger(context.donors())
+        by_vector = self.ledger.by_vector
+        self._accounts = {slot: by_vector[vectors[slot]] for slot in vectors}
+        self._wakeups = {slot: interrupts[slot].wakeup for slot in vectors}
         self.refire = Refire(context, tally, self.ledger, vectors)
         self._refires = act is None  # a fire that is no plain one cannot simply be repeated
 
     def fire_round(self, slots: Sequence[int]) -> None:
         """Fire ``slots``, whose vectors differ, all together, and see who was woken."""
-        self._extras(self.settled())
+        extras = self.settled()
+        if extras:
+            self._extras(extras)
         start, shots = time.perf_counter(), self._shoot(slots)
         self._context.domain.hub.drain()
-        silent = [slot for slot in slots if slot not in shots or not self._arrives(slot, shots[slot], start)]
+        arrived = self._arrived_together(shots)
+        late = [slot for slot in slots if slot not in arrived]
+        silent = [slot for slot in late if slot not in shots or not self._arrives(slot, shots[slot], start)]
         self._explain_all(silent, self.settled())
 
     def fire_apart(self, slots: Sequence[int]) -> list[Extra]:
@@ -91,12 +99,12 @@ class Rounds:
 
     def _refire(self, slot: int) -> None:
         """Fire a slot of which it is known whether it arrives: its event is awaited, and no fire of the test."""
-        account = self._account(slot)
-        base = account.donor.count
+        account = self._accounts[slot]
+        base = account.counter.count
         account.expect(slot)
         self._tally.refires += 1
         self._context.fire(slot)
-        if not self._context.until(lambda: account.donor.count > base, min(self._context.settle, 0.1)):
+        if not self._context.until(lambda: account.counter.count > base, min(self._context.settle, 0.1)):
             account.give_up()
 
     def _explain_all(self, silent: Sequence[int], extras: list[Extra]) -> None:
@@ -105,7 +113,8 @@ class Rounds:
             self._context.silence()
             for slot in silent:
                 extras = self._explain(slot, extras)
-        self._extras(extras)
+        if extras:
+            self._extras(extras)
 
     def finish(self) -> None:
         """The end of a pass: let it settle, account for what still came, and fire who is suspected of an echo alone."""
@@ -132,30 +141,40 @@ class Rounds:
 
     def _shoot(self, slots: Sequence[int]) -> dict[int, int]:
         """Fire; the count of each one's donor before. Those that the device refused are left out: nothing will come."""
-        bases: dict[int, int] = {}
+        accounts, bases = self._accounts, dict[int, int]()
+        self._evidence.sent.update(slots)
+        take_each([self._wakeups[slot] for slot in slots])
         for slot in slots:
-            account = self._account(slot)
-            self._evidence.sent[slot] += 1
-            self._interrupts[slot].wakeup.take()
-            bases[slot] = account.donor.count
-            account.expect(slot)
+            bases[slot] = accounts[slot].counter.count
+        self.ledger.expect(slots, self._vectors)
         self._tally.fired += len(slots)
         for slot, report in zip(slots, self._act(slots) or (), strict=False):
             if report.status is FireStatus.REFUSED:
                 self._evidence.refusals.setdefault(slot, str(report))
                 self._evidence.results.note(slot, SlotResult.REFUSED)
                 self._tally.refused += 1
-                self._account(slot).open = None
+                accounts[slot].open = None
                 del bases[slot]
         return bases
 
-    def _account(self, slot: int) -> Account:
-        return self.ledger.by_vector[self._vectors[slot]]
+    def _arrived_together(self, shots: Mapping[int, int]) -> set[int]:
+        """Those of ``shots`` (slots, and their donors' counts before) that have arrived, as most have by now."""
+        counted = [slot for slot, base in shots.items() if self._accounts[slot].counter.count > base]
+        woken = take_each([self._wakeups[slot] for slot in counted])
+        arrived = [slot for slot, taken in zip(counted, woken, strict=True) if taken]
+        self._tally.delivered += len(arrived)
+        self._evidence.worked.update(arrived)
+        self._evidence.results.note_all(arrived, SlotResult.DELIVERED)
+        if self._number is not None:
+            routes = self._evidence.routes
+            for slot in arrived:
+                routes.setdefault(slot, {})[self._number] = self._accounts[slot].place
+        return set(arrived)
 
     def _arrives(self, slot: int, base: int, start: float, *, measured: bool = False) -> bool:
         """Wait until the owner is woken and its donor has counted."""
-        account, interrupt = self._account(slot), self._interrupts[slot]
-        if account.donor.count > base and interrupt.wakeup.take():
+        account, interrupt = self._accounts[slot], self._interrupts[slot]
+        if account.counter.count > base and interrupt.wakeup.take():
             self._arrived(slot, account, start if measured else None)
             return True
         limit = self._context.fire_timeout
@@ -165,15 +184,15 @@ class Rounds:
         while True:
             left = deadline - time.perf_counter()
             woken = interrupt.wait(max(left, 0.0))
-            if woken and (account.donor.count > base or left <= 0):
+            if woken and (account.counter.count > base or left <= 0):
                 # Woken without an event only when the time was up: the domain found a moved vector and rewrote it.
-                if account.donor.count == base:
+                if account.counter.count == base:
                     account.open = None
                 self._arrived(slot, account, start if measured else None)
                 return True
             if not woken:
                 break
-        if account.donor.count > base:
+        if account.counter.count > base:
             self._evidence.unnamed.add(slot)
             self._evidence.results.note(slot, SlotResult.NOT_NAMED)
         else:
@@ -194,7 +213,7 @@ class Rounds:
 
     def _explain(self, slot: int, extras: list[Extra]) -> list[Extra]:
         """Refire ``slot``, which was silent: alone it arrives, arrives elsewhere, or not at all."""
-        account, found = self._account(slot), None
+        account, found = self._accounts[slot], None
         if self._refires and slot not in self._evidence.refusals:
             found = self.refire.fire(slot)
         if found:
@@ -216,8 +235,8 @@ class Rounds:
         self._evidence.misrouted_on.setdefault(slot, set()).add(pair)
         rest = []
         for extra in extras:  # that one was this slot's, unless it merged with another
-            if extra.account is other and other is not self._account(slot):
-                other = self._account(slot)
+            if extra.account is other and other is not self._accounts[slot]:
+                other = self._accounts[slot]
                 if extra.count > 1:
                     rest.append(replace(extra, count=extra.count - 1))
             else:

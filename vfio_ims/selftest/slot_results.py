@@ -84,12 +84,15 @@ class SlotResults:
         else:
             self.begin(part)
 
-    def note(self, slot: int, result: SlotResult, *, astray: int | None = None) -> None:
-        """What became of ``slot``; the worst that is noted is kept. ``astray``: the vector that it arrived on."""
+    def _begun(self) -> SlotColumn:
         if self._column is None:
             self.begin()
-        column = self._column
-        assert column is not None
+        assert self._column is not None
+        return self._column
+
+    def note(self, slot: int, result: SlotResult, *, astray: int | None = None) -> None:
+        """What became of ``slot``; the worst that is noted is kept. ``astray``: the vector that it arrived on."""
+        column = self._begun()
         known = column.results.get(slot)
         if known is None or _RANK[result] > _RANK[known]:
             column.results[slot] = result
@@ -97,5 +100,9 @@ class SlotResults:
             column.astray[slot] = astray
 
     def note_all(self, slots: Iterable[int], result: SlotResult) -> None:
+        """As ``note`` of each."""
+        column = self._begun()
+        known, rank = column.results, _RANK[result]
         for slot in slots:
-            self.note(slot, result)
+            if slot not in known or rank > _RANK[known[slot]]:
+                known[slot] = result
