@@ -182,7 +182,12 @@ class Donor:
         flags = self._wakeups  # without the lock: each look is one step
         if slots is None:
             return list(flags.values())
-        return [flag for slot in slots if (flag := flags.get(slot)) is not None]
+        found = []
+        for slot in slots:
+            flag = flags.get(slot)
+            if flag is not None:
+                found.append(flag)
+        return found
 
     def hand_out(self) -> int:
         """Return the event descriptor, which the hub leaves alone from now on: for an exclusive donor's owner."""

@@ -22,10 +22,12 @@ if TYPE_CHECKING:
 __all__ = [
     "MemoryGone",
     "change",
+    "clear_each",
     "collect",
     "copy",
     "fill",
     "load",
+    "load_each",
     "poll_any",
     "poll_memory",
     "scatter",
@@ -73,6 +75,27 @@ def store(address: int, width: int, value: int) -> None:
     if not 0 <= value < 1 << 8 * width:
         raise UsageError(f"store {width} bytes", why=f"the value must be 0..{(1 << 8 * width) - 1:#x}, not {value!r}")
     native().lib.memory_store(address, width, value)
+
+
+def load_each(addresses: Sequence[int], width: int) -> list[int]:
+    """``load`` of ``width`` bytes at each of ``addresses``, in their order."""
+    for address in addresses:
+        if address % width:
+            _check(address, width)
+    read = native().lib.memory_load
+    if watch.by is None:
+        return [read(address, width) for address in addresses]
+    with watch.by.looking():
+        return [read(address, width) for address in addresses]
+
+
+def clear_each(addresses: Sequence[int]) -> None:
+    """Store eight bytes of 0 at each of ``addresses``, which are multiples of 8."""
+    write = native().lib.memory_store
+    for address in addresses:
+        if address % 8:
+            _check(address, 8)
+        write(address, 8, 0)
 
 
 def change(address: int, *, clear: int = 0, set: int = 0) -> int:  # noqa: A002 - the bits' own word

@@ -17,6 +17,7 @@ __all__ = ["Commander"]
 
 _SLICE = 0.25  # seconds between two looks at the error registers while a command runs
 _ACTIVE, _ERROR, _RESULT = (Bar0.CMDSTS.fields[name] for name in ("active", "error", "result"))
+_STATUS_AT, _STATUS_SIZE, _RUNS = Bar0.CMDSTS.offset, Bar0.CMDSTS.size, _ACTIVE.mask
 
 
 @lru_cache(maxsize=64)
@@ -53,15 +54,15 @@ class Commander:
             self._regs.CMD.write(_word(command, operand, interrupt))
             status = self._wait(command, operand, "it")
             self._idle = True
-        return _ERROR.get(status), _RESULT.get(status)
+        return (_ERROR.get(status), _RESULT.get(status)) if status else (0, 0)
 
     def _wait(self, command: Command, operand: int, what: str) -> int:
         """CMDSTS once it is not active."""
         regs, deadline = self._regs, time.monotonic() + self._timeout
-        place = regs.base + Bar0.CMDSTS.offset
+        place = regs.base + _STATUS_AT
         while True:
-            status = regs.window.poll(place, Bar0.CMDSTS.size, _ACTIVE.mask, 0, min(_SLICE, self._timeout))
-            if not status & _ACTIVE.mask:
+            status = regs.window.poll(place, _STATUS_SIZE, _RUNS, 0, min(_SLICE, self._timeout))
+            if not status & _RUNS:
                 return status
             error = describe(regs.SWERR.read())
             if time.monotonic() >= deadline or regs.CMDSTS.read() == 0xFFFF_FFFF:

@@ -17,6 +17,8 @@ from ..hardware.commands import IMS_HANDLE, Command, CommandError, error_text
 from .commander import Commander
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ..hardware.registers import Bar0
 
 __all__ = ["Handles"]
@@ -33,6 +35,10 @@ class Handles:
     def slot(self, index: int) -> int:
         """The handle of IMS slot ``index``."""
         return self._handle(index | IMS_HANDLE) if self.request else index
+
+    def slots(self, indices: Sequence[int]) -> Sequence[int]:
+        """The handles of several."""
+        return [self._handle(index | IMS_HANDLE) for index in indices] if self.request else indices
 
     def vector(self, index: int) -> int:
         """The handle of MSI-X vector ``index``."""

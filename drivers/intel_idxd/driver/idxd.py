@@ -121,9 +121,12 @@ class Idxd(Driver):
         self.check_open("read the event log")
         return [] if self.log is None else self.log.take(self.regs)
 
-    def event_about(self, queue: int, handle: int) -> Event | None:
-        """Take the entry that says that ``queue`` was given a bad interrupt ``handle``, and only that one."""
-        return None if self.log is None else self.log.take_about(self.regs, queue, handle)
+    def event_about(self, queue: int, handles: Sequence[int]) -> Event | None:
+        """Take the entries that say that ``queue`` was given one of ``handles``, which was bad; the first of them."""
+        if self.log is None:
+            return None
+        events = [self.log.take_about(self.regs, queue, handle) for handle in handles]
+        return next((event for event in events if event is not None), None)
 
     def _allow_vectors(self) -> None:
         """Every vector but 0 may be raised by work without a PASID. A reset clears this table."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from vfio_ims.interruption import uninterrupted
@@ -46,6 +46,24 @@ class _Addresses:
         if address not in self._place:
             self._place[address] = len(self.all)
             self.all.append(address)
+
+    def add_all(self, addresses: Iterable[int]) -> None:
+        """``add`` of each."""
+        places, found = self._place, self.all
+        for address in addresses:
+            if address not in places:
+                places[address] = len(found)
+                found.append(address)
+
+    def discard_all(self, addresses: Iterable[int]) -> None:
+        """``discard`` of each."""
+        gone = self._place.keys() & addresses
+        if len(gone) == len(self._place):
+            self._place.clear()
+            del self.all[:]
+        else:
+            for address in gone:
+                self.discard(address)
 
     def discard(self, address: int) -> None:
         place = self._place.pop(address, None)
@@ -105,6 +123,18 @@ class InFlight:
             if slot is not None:
                 self._raising.add(address)
 
+    def begin_all(self, records: Sequence[Record], queue: int, slots: Sequence[int]) -> None:
+        """``begin`` of each of ``records``, whose descriptor raises the slot at its place."""
+        entries = self._entries
+        with self._lock:
+            addresses = [record.address for record in records]
+            for address in entries.keys() & addresses:
+                self._drop(address, fired=True)
+            for address, record, slot in zip(addresses, records, slots, strict=True):
+                entries[address] = _Entry(record, queue, slot, None, None)
+            self._taken[queue] += len(records)
+            self._raising.add_all(addresses)
+
     def cancel(self, record: Record) -> None:
         """The descriptor was not taken by the device: nothing fires."""
         with self._lock:
@@ -123,6 +153,22 @@ class InFlight:
             del self._entries[address]
             self._leave(address, entry, fired=True)
             return True
+
+    def end_all(self, records: Sequence[Record]) -> None:
+        """``end`` of each of ``records``, which are no work's."""
+        with self._lock:
+            addresses = [record.address for record in records]
+            for address in addresses:
+                entry = self._entries.get(address)
+                if entry is None or entry.work is not None:
+                    continue
+                del self._entries[address]
+                if entry.taken:
+                    entry.taken = False
+                    self._taken[entry.queue] -= 1
+                if entry.slot is not None:
+                    self._fired.add(entry.slot)
+            self._raising.discard_all(addresses)
 
     def _drop(self, address: int, *, fired: bool) -> None:
         entry = self._entries.pop(address, None)
@@ -228,6 +274,17 @@ class InFlight:
         with self._lock:
             self._open.add(slot)
 
+    def watch_all(self, slots: Sequence[int]) -> None:
+        """``watch`` of each."""
+        with self._lock:
+            self._open.update(slots)
+
+    def unwatch_all(self, slots: Sequence[int]) -> None:
+        """``unwatch`` of each, which may have fired."""
+        with self._lock:
+            self._open.difference_update(slots)
+            self._fired.update(slots)
+
     def unwatch(self, slot: int, *, fired: bool = False) -> None:
         """Nothing without a record raises ``slot`` any more. ``fired``: it may have, and counts as fired once more."""
         if fired or slot in self._open:
@@ -250,9 +307,9 @@ class InFlight:
                             self._report(address)
             if not self._fired and not self._open:
                 return []
-            found = _among(self._fired, slots)
+            found = _among(self._fired, slots) if self._fired else ()
             self._fired.difference_update(found)
-            return sorted({*found, *_among(self._open, slots)})
+            return sorted({*found, *_among(self._open, slots)} if self._open else found)
 
     def _report(self, address: int) -> None:
         """The slot of a descriptor in flight counts as fired, once."""
@@ -280,4 +337,9 @@ def _among(few: set[int], slots: Sequence[int]) -> Collection[int]:
         return ()
     if len(few) * _SEARCH >= len(slots):
         return few.intersection(slots)
-    return [slot for slot in few if (at := bisect_left(slots, slot)) < len(slots) and slots[at] == slot]
+    found, count = [], len(slots)
+    for slot in few:
+        at = bisect_left(slots, slot)
+        if at < count and slots[at] == slot:
+            found.append(slot)
+    return found

@@ -145,8 +145,7 @@ class WorkQueue:
             self._settle(timeout)
             while self._book.singles(self.index) + count > self.size:
                 self._reap(timeout)
-            for record, slot in zip(records, slots, strict=True):
-                self._book.begin(record, self.index, slot=slot)
+            self._book.begin_all(records, self.index, slots)
             try:
                 at = self.portal(ims=ims) + self.page.take(count, whole=True)
                 self._portals.store64_many(at, descriptors, count)

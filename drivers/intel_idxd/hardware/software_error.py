@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["NOT_ENABLED", "OVERRUN", "WRONG_STORE", "acknowledge", "describe", "submission_text"]
 
 _ACKNOWLEDGE = 0b11  # valid and overflow
+_AT = Bar0.SWERR.offset
 
 NOT_ENABLED, OVERRUN, WRONG_STORE = 0xE0, 0xE1, 0xE2
 """Submissions that a portal drops. No public source has the hardware's numbers: these are our model's own."""
@@ -28,7 +29,7 @@ _SUBMISSION = {
 
 def acknowledge(regs: Bar0) -> None:
     """Clear valid and overflow, so that the next error can be recorded. One write of 64 bits."""
-    regs.window.write64(regs.base + Bar0.SWERR.offset, _ACKNOWLEDGE)
+    regs.window.write64(regs.base + _AT, _ACKNOWLEDGE)
 
 
 def submission_text(code: int) -> str:
