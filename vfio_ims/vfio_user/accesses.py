@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import groupby
+from operator import itemgetter
 from typing import NoReturn
 
 from vfio_ims.counted import counted
@@ -49,8 +50,8 @@ class Accesses:
             for first in range(0, len(offsets), _AT_ONCE):
                 requests = [REGION_ACCESS.pack(offset, region, size) for offset in offsets[first : first + _AT_ONCE]]
                 calls = self._requester.channel.begin_many(Command.REGION_READ, requests)
-                for call, request in zip(calls, requests, strict=True):
-                    payload = self._requester.wait(call).payload
+                replies = self._requester.wait_many(calls)
+                for payload, request in zip(replies, requests, strict=True):
                     if len(payload) != _HEAD + size or not payload.startswith(request):
                         self._unlike(Command.REGION_READ, request, payload, size)
                     found.append(payload[_HEAD:])
@@ -80,17 +81,19 @@ class Accesses:
     def write_many(self, region: int, writes: _Writes) -> None:
         """In order, with as few messages and as little waiting as the server allows."""
         with uninterrupted():
-            for small, group in groupby(writes, lambda write: 0 < len(write[1]) <= 8):
-                if not small:
-                    self._write_blocks(region, list(group))
+            small = [0 < len(data) <= 8 for _, data in writes]
+            alike = [writes] if all(small) or not any(small) else _runs(writes, small)
+            for part in alike:
+                if not 0 < len(part[0][1]) <= 8:
+                    self._write_blocks(region, part)
                 elif self._multi:
-                    self._write_multi(region, list(group))
+                    self._write_multi(region, part)
                 else:
-                    self._write_posted(region, list(group))
+                    self._write_posted(region, part)
 
     def _write_blocks(self, region: int, writes: _Writes) -> None:
         """One request each; those of a few bytes are sent before the first reply is waited for."""
-        if any(len(data) > _SMALL for _, data in writes):
+        if max([len(data) for _, data in writes]) > _SMALL:
             for offset, data in writes:
                 self.write(region, offset, data)
             return
@@ -99,8 +102,8 @@ class Accesses:
             requests = [REGION_ACCESS.pack(offset, region, len(data)) for offset, data in part]
             bodies = [request + data for request, (_, data) in zip(requests, part, strict=True)]
             calls = self._requester.channel.begin_many(Command.REGION_WRITE, bodies)
-            for call, request in zip(calls, requests, strict=True):
-                payload = self._requester.wait(call).payload
+            replies = self._requester.wait_many(calls)
+            for payload, request in zip(replies, requests, strict=True):
                 if not payload.startswith(request):
                     self._unlike(Command.REGION_WRITE, request, payload, 0)
 
@@ -109,8 +112,9 @@ class Accesses:
         calls = []
         for at in range(0, len(writes), _WRITES_A_MESSAGE):
             part = writes[at : at + _WRITES_A_MESSAGE]
+            pack = WRITE_ONE.pack
             body = WRITE_COUNT.pack(len(part)) + b"".join(
-                WRITE_ONE.pack(offset, region, len(data), data) for offset, data in part
+                [pack(offset, region, len(data), data) for offset, data in part]
             )
             calls.append((self._requester.channel.begin(Command.REGION_WRITE_MULTI, body), len(part)))
         for call, count in calls:
@@ -134,3 +138,9 @@ class Accesses:
         if batch:
             self._requester.channel.post(batch)
         self.write(region, *writes[-1])
+
+
+def _runs(writes: _Writes, kinds: Sequence[bool]) -> list[_Writes]:
+    """``writes`` in their order, those that follow one another and are of one kind together."""
+    pairs = zip(kinds, writes, strict=True)
+    return [[write for _, write in run] for _, run in groupby(pairs, itemgetter(0))]

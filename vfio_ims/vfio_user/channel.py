@@ -109,14 +109,21 @@ class Channel:
 
     def begin_many(self, command: int, payloads: Sequence[bytes]) -> list[Call]:
         """Send requests together; ``wait`` for their replies later."""
-        calls, batch = [], bytearray()
+        calls, batch, numbers = [], bytearray(), self._numbers
         for payload in payloads:
             call = Call(command, False)
-            batch += HEADER.pack(self._register(call), command, HEADER.size + len(payload), COMMAND, 0)
+            number = next(numbers) & 0xFFFF
+            if self._open.setdefault(number, call) is not call or self._failure is not None:
+                number = self._register(call)  # another, or it raises the failure
+            batch += HEADER.pack(number, command, HEADER.size + len(payload), COMMAND, 0)
             batch += payload
             calls.append(call)
         self._send(batch)
         return calls
+
+    def wait_many(self, calls: Sequence[Call]) -> list[Message]:
+        """The replies to ``calls``, as ``wait`` for each."""
+        return [call.message or self.wait(call) for call in calls]
 
     def post(self, messages: bytes | bytearray) -> None:
         """Send whole messages that want no reply."""

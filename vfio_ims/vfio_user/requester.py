@@ -35,6 +35,14 @@ class Requester:
     def wait(self, call: Call) -> Message:
         return self._granted(self.channel.wait(call))
 
+    def wait_many(self, calls: Sequence[Call]) -> list[bytes]:
+        """As ``wait`` for each of ``calls``; what their replies carry."""
+        messages = self.channel.wait_many(calls)
+        for message in messages:
+            if message.flags & ERROR or message.fault:
+                self._granted(message)  # raises it
+        return [message.payload for message in messages]
+
     def _granted(self, message: Message) -> Message:
         if message.flags & ERROR:
             close_all(message.fds)

@@ -108,8 +108,11 @@ class Connection:
                 self._grow(size)
             return None
         payload = self._view[start + HEADER.size : start + size].tobytes()
-        fds, fault = self._take(size)
-        return Message(ident, command, flags, error, payload, fds, fault)
+        if self._rights or held == size:
+            fds, fault = self._take(size)
+            return Message(ident, command, flags, error, payload, fds, fault)
+        self._start = start + size
+        return Message(ident, command, flags, error, payload, (), "")
 
     def alone(self, most: int) -> memoryview | None:
         """What has been received, where it begins with a message, has no descriptors and no more than ``most`` bytes.

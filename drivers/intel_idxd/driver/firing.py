@@ -101,7 +101,7 @@ class Firing:
         if len(slots) == 1 or len(set(slots)) < len(slots):  # a slot has one record
             return [self.fire(slot) for slot in slots]
         most = min([_AT_ONCE, *[queue.size for queue in self._queues]])
-        if len(slots) <= most:
+        if 0 < len(slots) <= most:
             return self._fire_together(slots)
         reports: list[FireReport] = []
         for first in range(0, len(slots), most):
