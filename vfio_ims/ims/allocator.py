@@ -102,17 +102,17 @@ class SlotAllocator:
         try:
             for part in self._by_address(slots) if self._groups else (slots,):
                 neighbour = beside = self._neighbour(part)
-                for slot in part:
-                    word = self._words.take()
-                    records.message[slot] = word.message
-                    words.append(word)
+                taken = self._words.take(len(part))
+                words += taken
+                records.message.update(zip(part, [word.message for word in taken], strict=True))
+                for slot, word in zip(part, taken, strict=True):
                     self._check_address(slot, word.message, beside)
                     if self._table.limits.one_address:
                         beside = word.message
                 self.discharge(part, neighbour)
                 records.set_masked(part, False)
                 records.set_owners(part, pasid, any_pasid=False)
-                self._table.write_many([(slot, records.slot(slot)) for slot in part])
+                self._table.write_pattern(part, records.slots(part))
         except BaseException:
             self.take_back(slots, "a failed allocation")
             raise
@@ -159,8 +159,7 @@ class SlotAllocator:
         finally:
             self._dispatcher.forget(slots, closed_by)
             if records.message:
-                for message in [records.message[slot] for slot in slots if slot in records.message]:
-                    self._words.give_back(message)
+                self._words.give_back([records.message[slot] for slot in slots if slot in records.message])
             records.give_back(slots)
             if self._donors.pinned:
                 self._donors.pinned.difference_update(slots)

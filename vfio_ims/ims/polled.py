@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import mmap
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Self
 from vfio_ims.errors import ClosedError, DeviceBusy
 from vfio_ims.lifetime import leaving
 from vfio_ims.messages import Format, Message
-from vfio_ims.native.access import load, poll_memory, store
+from vfio_ims.native.access import clear_each, load, load_each, poll_memory, store
 
 if TYPE_CHECKING:
     from vfio_ims.device import Device
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from vfio_ims.ims.records import SlotRecords
     from vfio_ims.ims.slot_owner import SlotOwner
 
-__all__ = ["PolledSlot", "PolledWord", "PolledWords"]
+__all__ = ["PolledSlot", "PolledWord", "PolledWords", "poll_each"]
 
 _FIRED = 1
 _WORDS_A_PAGE = mmap.PAGESIZE // 4
@@ -42,23 +43,27 @@ class PolledWords:
         self._device = device
         self._pages: list[Buffer] = []
         self._free: list[PolledWord] = []
-        self._used: dict[Message, PolledWord] = {}
+        self._used: dict[tuple[int, int], PolledWord] = {}  # by address and data of the message
 
-    def take(self) -> PolledWord:
-        if not self._free:
+    def take(self, count: int) -> list[PolledWord]:
+        """``count`` words, or none where no more memory can be mapped."""
+        while len(self._free) < count:
             page = self._device.dma.allocate(4 * _WORDS_A_PAGE)
             self._pages.append(page)
             memory, places = page.view, reversed(range(0, 4 * _WORDS_A_PAGE, 4))
-            self._free = [PolledWord(page.address + at, page.iova + at, memory) for at in places]
-        word = self._free.pop()
-        store(word.address, 4, 0)
-        self._used[word.message] = word
-        return word
+            self._free[:0] = [PolledWord(page.address + at, page.iova + at, memory) for at in places]
+        words = self._free[: -count - 1 : -1]
+        del self._free[-count:]
+        clear_each([word.address for word in words], 4)
+        self._used.update(((word.message.address, word.message.data), word) for word in words)
+        return words
 
-    def give_back(self, message: Message) -> None:
-        word = self._used.pop(message, None)
-        if word is not None:
-            self._free.append(word)
+    def give_back(self, messages: Iterable[Message]) -> None:
+        """Those of ``messages`` that are a word's: it is free again."""
+        for message in messages:
+            word = self._used.pop((message.address, message.data), None)
+            if word is not None:
+                self._free.append(word)
 
     def close(self) -> None:
         pages, self._pages = self._pages, []
@@ -136,3 +141,16 @@ class PolledSlot:
 
     def __str__(self) -> str:
         return f"slot {self.slot} -> {self.message}"
+
+
+def poll_each(slots: Sequence[PolledSlot]) -> list[bool]:
+    """``poll`` of each of ``slots``, which are one domain's."""
+    for one in slots[:1]:
+        one.domain.check_open("poll")
+    for one in slots:
+        if one._closed or one._records.message.get(one.slot) is not one._word.message:
+            one._open("poll")  # raises why it cannot be
+    addresses = [one._word.address for one in slots]
+    fired = [value != 0 for value in load_each(addresses, 4)]
+    clear_each([address for address, set_ in zip(addresses, fired, strict=True) if set_], 4)
+    return fired

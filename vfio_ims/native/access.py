@@ -89,13 +89,13 @@ def load_each(addresses: Sequence[int], width: int) -> list[int]:
         return [read(address, width) for address in addresses]
 
 
-def clear_each(addresses: Sequence[int]) -> None:
-    """Store eight bytes of 0 at each of ``addresses``, which are multiples of 8."""
+def clear_each(addresses: Sequence[int], width: int) -> None:
+    """``store`` of ``width`` bytes of 0 at each of ``addresses``."""
     write = native().lib.memory_store
     for address in addresses:
-        if address % 8:
-            _check(address, 8)
-        write(address, 8, 0)
+        if address % width:
+            _check(address, width)
+        write(address, width, 0)
 
 
 def change(address: int, *, clear: int = 0, set: int = 0) -> int:  # noqa: A002 - the bits' own word

@@ -95,7 +95,7 @@ class Context:
             raise
         except Exception as error:
             raise self._broken(f"fire_many({name_slots(slots)})", error) from error
-        found = reports if isinstance(reports, Sequence) else ()
+        found = reports if isinstance(reports, (list, Sequence)) else ()
         if len(found) != len(slots) or not all(map(isinstance, found, repeat(FireReport))):
             why = f"fire_many({name_slots(slots)}) must return a FireReport for each, not {reports!r}"
             raise Broken(why, "Driver.fire_many: docs/contract.md")

@@ -82,7 +82,7 @@ class Accesses:
         """In order, with as few messages and as little waiting as the server allows."""
         with uninterrupted():
             small = [0 < len(data) <= 8 for _, data in writes]
-            alike = [writes] if all(small) or not any(small) else _runs(writes, small)
+            alike = [writes] if len(set(small)) == 1 else _runs(writes, small)
             for part in alike:
                 if not 0 < len(part[0][1]) <= 8:
                     self._write_blocks(region, part)

@@ -38,6 +38,7 @@ _LOCKS = 64
 _AT_ONCE = 64
 _WAIT = "wait for a no-op"
 _TIMEOUT = 5.0
+_PASIDS = 1 << 20
 _UNDER_WAY = 0  # the status of a record that is not written yet
 _VALID = Bar0.SWERR.fields["valid"].mask
 _SENT, _PENDING = FireReport(FireStatus.SENT, code=1), FireReport(FireStatus.PENDING, code=1)
@@ -133,7 +134,7 @@ class Firing:
         """No-ops in one store that complete into ``records``; the status byte of each."""
         queue, pack = self._queues[slots[0] % len(self._queues)], DESCRIPTOR.pack
         places = [record.address for record in records]
-        clear_each(places)
+        clear_each(places, 8)
         descriptors = [
             pack(0, _RECORDED, record.iova, 0, 0, 0, handle, 0, _NOTHING)
             for handle, record in zip(handles, records, strict=True)
@@ -259,8 +260,9 @@ class Firing:
 
     def fire_tagged(self, slot: int, pasid: int) -> FireReport:
         """Give one queue ``pasid``, send a no-op without a record, drain the queue, and read the reported error."""
-        self._check(slot)
-        check_index(pasid, 1 << 20, "pasid", f"fire slot {slot}", self._resources.label)
+        self._check_all((slot,))
+        if type(pasid) is not int or not 0 <= pasid < _PASIDS:  # asked here: it is of every fire
+            check_index(pasid, _PASIDS, "pasid", f"fire slot {slot}", self._resources.label)
         with uninterrupted(), self._tagged:
             queue = self._queues[-1]
             self._in_flight.watch(slot)
@@ -280,7 +282,7 @@ class Firing:
         if len(slots) == 1 or len(set(slots)) < len(slots) or self._handles.request:
             return [self.fire_tagged(slot, pasid) for slot in slots]
         self._check_all(slots)
-        check_index(pasid, 1 << 20, "pasid", "fire slots", self._resources.label)
+        check_index(pasid, _PASIDS, "pasid", "fire slots", self._resources.label)
         queue, reports = self._queues[-1], list[FireReport]()
         most = min(_AT_ONCE, queue.size)
         for first in range(0, len(slots), most):
