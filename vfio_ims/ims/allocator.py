@@ -76,8 +76,8 @@ class SlotAllocator:
         """Record, then write: masked, the message, unmasked last. The slots share an address, or none does."""
         records = self._records
         self.discharge(slots, self._neighbour(slots), donors[0].message)
+        records.set_masked(slots, request.masked)  # first: then each donor learns of both at once
         records.set_donors(slots, donors)
-        records.set_masked(slots, request.masked)
         records.set_owners(slots, request.pasid, any_pasid=request.any_pasid)
         self._dispatcher.allocated(slots)
         entries = [records.slot(index) for index in slots[: len(donors)]]

@@ -94,6 +94,8 @@ class InFlight:
         self._lock = make_lock()
         self._entries: dict[int, _Entry] = {}
         self._taken: dict[int, int] = defaultdict(int)  # by queue: how many of the entries above have one of its own
+        self._singles = 0
+        """The sum of them."""
         self._raising = _Addresses()
         self._many: list[tuple[RowPlan, int, object, Waitable | None]] = []
         self._fired: set[int] = set()  # completed, and not reported yet
@@ -120,6 +122,7 @@ class InFlight:
                 self._drop(address, fired=True)
             self._entries[address] = _Entry(record, queue, slot, session, work)
             self._taken[queue] += 1
+            self._singles += 1
             if slot is not None:
                 self._raising.add(address)
 
@@ -187,6 +190,7 @@ class InFlight:
         if entry.taken:
             entry.taken = False
             self._taken[entry.queue] -= 1
+            self._singles -= 1
 
     def has(self, record: Record, work: Waitable) -> bool:
         """Whether the descriptor of ``work`` that completes into ``record`` has not ended."""
@@ -223,7 +227,7 @@ class InFlight:
         """Whether any entry of any queue is taken."""
         # Without the lock: it is asked for each slot that closes. A look at the numbers is one step of the interpreter.
         many = self._many
-        return any(self._taken.values()) or (bool(many) and any(rows.taken for rows, _, _, _ in many))
+        return self._singles > 0 or (bool(many) and any(rows.taken for rows, _, _, _ in many))
 
     def singles(self, queue: int) -> int:
         """Entries of a queue that descriptors begun one by one have."""
