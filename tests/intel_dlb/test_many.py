@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 from array import array
 from collections.abc import Callable, Iterator
@@ -151,6 +152,9 @@ WRONG: list[tuple[Any, Any, int, str]] = [
     (array("d", [1.0]), 0, 0, "data must be numbers of 64 bits"),
     (array("I", [1, 2]), 0, 0, "data must be numbers of 64 bits"),
     (bytes(12), 0, 0, "data must be numbers of 64 bits"),
+    ((ctypes.py_object * 2)(1, 2), 0, 0, "data must be numbers of 64 bits, .*: not one of 8 bytes each, format '<O'"),
+    ((ctypes.c_uint64.__ctype_be__ * 2)(1, 2), 0, 0, "data must be numbers of 64 bits, .*: not .*, format '>Q'"),
+    ([1], (ctypes.c_uint16.__ctype_be__ * 1)(1), 0, "flows must be numbers of 16 bits, .*: not .*, format '>H'"),
     ([1, 2], [1], 0, "flows must be one for each of 2 elements, not 1"),
     ([1], array("H", [1, 2]), 0, "flows must be one for each of 1 element, not 2"),
     ([1], [1 << 16], 0, "flows must be numbers of 16 bits"),

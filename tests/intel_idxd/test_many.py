@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import struct
 import threading
 from array import array
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -107,6 +109,26 @@ def test_arrays_that_do_not_go_together(dsa: Dsa) -> None:
         ):
             with pytest.raises(UsageError):
                 wq.submit_many(DsaOpcode.NOP, **how)
+        assert wq.nop().ok
+
+
+COLUMNS: dict[str, tuple[dict[str, Any], str]] = {
+    "objects' addresses": ({"destination": (ctypes.py_object * 2)(1, 2)}, "not one of 8 bytes each, format '<O'"),
+    "the other byte order": ({"destination": (ctypes.c_uint64.__ctype_be__ * 2)()}, "format '>Q'"),
+    "every second": ({"destination": memoryview(array("Q", range(4)))[::2]}, "not one that is not in one piece"),
+    "one number of ctypes": ({"destination": ctypes.c_uint64(5)}, r"int\(\) of it is one number"),
+    "too long": ({"specific": bytes(25)}, "specific must be at most 24 bytes, not 25"),
+    "a text": ({"specific": "x"}, "specific must be bytes, not str"),
+    "no name": ({"name": ["x"]}, r"name must be a text, not \['x'\]"),
+}
+
+
+@pytest.mark.parametrize(("how", "words"), COLUMNS.values(), ids=COLUMNS)
+def test_what_would_be_read_as_something_else_is_refused(dsa: Dsa, how: dict[str, Any], words: str) -> None:
+    with dsa.wq(0) as wq:
+        for use in (wq.submit_many, wq.submit_many, wq.plan):
+            with pytest.raises(UsageError, match=words):
+                use(DsaOpcode.FILL, **({"destination": array("Q", [8, 16]), "size": 8} | how))
         assert wq.nop().ok
 
 

@@ -10,7 +10,7 @@ import struct
 import threading
 from array import array
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from functools import partial
 from inspect import signature
 from typing import Any, NamedTuple
@@ -421,6 +421,26 @@ def test_many_that_were_submitted_before_are_not_laid_out_again(mapped: Mapped) 
         with pytest.raises(UsageError, match="opcode and flags must be numbers"):
             wq.submit_many(opcode, source=array("Q", range(COUNT)), destination=7, size=64, flags=flags)  # type: ignore[arg-type]
     assert queue.in_flight == 0
+
+
+class _Equal(int):
+    """A number that says that it is whatever it is compared with."""
+
+    def __eq__(self, other: object) -> bool:
+        return True
+
+    def __hash__(self) -> int:
+        return hash(struct.pack("QQ", 16, ord("Q")))  # an array's kind
+
+
+def test_a_number_that_says_that_it_equals_an_array_is_a_number(mapped: Mapped) -> None:
+    sources = array("Q", [5, 6])
+    for _ in range(2):
+        with closing(mapped.wq.submit_many(DsaOpcode.MEMMOVE, source=sources, destination=1, size=8)) as many:
+            mapped.complete(many)
+            many.wait()
+    with pytest.raises(UsageError, match="must be an array"):
+        mapped.wq.submit_many(DsaOpcode.MEMMOVE, source=_Equal(7), destination=1, size=8)
 
 
 def test_an_array_and_a_number_in_each_others_place_are_not_alike(mapped: Mapped) -> None:

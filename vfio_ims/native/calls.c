@@ -289,7 +289,7 @@ static int look_at(struct given *given, PyObject *array_type)
     for (int n = 0; n < VALUES; n++) {
         PyObject *column = given->own[COLUMN + n];
         Py_buffer *view;
-        if (PyLong_Check(column))
+        if (PyLong_CheckExact(column)) /* a subclass may say that it equals an array's kind */
             continue;
         view = is_array(column, array_type) ? hold(&given->held, column) : NULL;
         if (!view || !view->format)
@@ -299,7 +299,7 @@ static int look_at(struct given *given, PyObject *array_type)
         given->values[given->held.count - 1] = view->buf;
     }
     return PyLong_Check(given->own[OPCODE]) && PyLong_Check(given->own[FLAGS]) &&
-           PyBytes_CheckExact(given->own[SPECIFIC]);
+           PyBytes_CheckExact(given->own[SPECIFIC]) && PyUnicode_CheckExact(given->own[NAME]);
 }
 
 /* Whether `key` is of the very same objects, and of arrays of the same kinds: then it is equal, too. */

@@ -11,6 +11,7 @@ from vfio_ims.counted import counted
 from vfio_ims.errors import UsageError
 from vfio_ims.native.access import scatter
 from vfio_ims.native.lib import CData, native
+from vfio_ims.native.whole_numbers import view_of_numbers
 
 from ..hardware.elements import ELEMENT_SIZE, FLOW_BYTE, PER_STORE, Element
 
@@ -92,9 +93,10 @@ def column(name: str, code: Literal["Q", "H"], values: Any) -> array[int] | memo
     try:
         if isinstance(values, (list, tuple, range)):
             return array(code, values)
-        view = memoryview(values)
-        if view.itemsize not in (1, width) or view.format[-1] in "efd":
-            raise TypeError(f"it has items of {counted(view.itemsize, 'byte')}, format {view.format!r}")
+        try:
+            view = view_of_numbers(values, width)
+        except TypeError as error:
+            raise TypeError(f"not {error}") from None
         whole = view.cast("B") if view.c_contiguous else memoryview(view.tobytes())
         return whole.cast(code)
     except (TypeError, OverflowError, ValueError) as error:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from vfio_ims.counted import counted
 from vfio_ims.errors import UsageError
+from vfio_ims.native.whole_numbers import view_of_numbers
 
 from ..hardware.descriptors import Flag
 from .operations import Request, described
@@ -69,6 +70,8 @@ def columns_of(
         if not isinstance(number, int):
             why = f"opcode and flags must be numbers, not {number!r}"
             raise UsageError(operation, device=device, why=why)
+    if not isinstance(name, str):
+        raise UsageError(operation, device=device, why=f"name must be a text, not {name!r}")
     shape, count = 0, 0
     values: list[Any] = []
     numbers: list[int] = []
@@ -104,15 +107,13 @@ def columns_of(
 
 
 def _check_column(column: Any, width: int, device: str, operation: str) -> None:
-    """UsageError unless it is a buffer of whole numbers of ``width`` bytes, or of bytes."""
-    try:
-        view = memoryview(column)
-    except TypeError:
-        what = type(column).__name__
-    else:
-        if view.itemsize in (1, width) and view.format[-1] not in "efd":
-            return
-        what = f"one of {view.itemsize} bytes each, format {view.format!r}"
-    why = f"a column must be one number or an array of numbers of {counted(width, 'byte')}, not {what}"
+    """UsageError unless it is a buffer of whole numbers of ``width`` bytes, or of bytes, in one piece."""
     hint = f'array("{"Q" if width == 8 else "I"}", [...]), of addresses: buffer.iova'
+    try:
+        if view_of_numbers(column, width).c_contiguous:
+            return
+        what, hint = "one that is not in one piece", "a copy of it is"
+    except (TypeError, ValueError) as error:  # ValueError: numpy has kinds that no buffer has
+        what = str(error)
+    why = f"a column must be one number or an array of numbers of {counted(width, 'byte')}, not {what}"
     raise UsageError(operation, device=device, why=why, hint=hint)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
 from vfio_ims.errors import UsageError
 
-from ..hardware.descriptors import DsaOpcode, encode
+from ..hardware.descriptors import SPECIFIC_SIZE, DsaOpcode, encode
 
 if TYPE_CHECKING:
     from vfio_ims.dma import Buffer
@@ -137,7 +137,7 @@ def described(request: Request, device: str, flags: int, record: int, *, handle:
         )
     except (struct.error, TypeError):
         raise _misfit(request, device) from None
-    if request.flags >> _FLAG_BITS:
+    if request.flags >> _FLAG_BITS or len(request.specific) > SPECIFIC_SIZE:
         raise _misfit(request, device)
     return descriptor
 
@@ -156,4 +156,9 @@ def _misfit(request: Request, device: str) -> UsageError:
         for name, value, bits in limits
         if not isinstance(value, int) or not 0 <= value < 1 << bits
     ]
+    specific = request.specific
+    if not isinstance(specific, (bytes, bytearray)):
+        wrong.append(f"specific must be bytes, not {type(specific).__name__}")
+    elif len(specific) > SPECIFIC_SIZE:
+        wrong.append(f"specific must be at most {SPECIFIC_SIZE} bytes, not {len(specific)}")
     return UsageError(f"submit {request.name or 'an operation'}", device=device, why="; ".join(wrong))
