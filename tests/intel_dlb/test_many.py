@@ -175,6 +175,62 @@ def test_one_wrong_value_stores_nothing(port_of: Reached, data: Any, flows: Any,
     assert port._pools[1].left == 1000
 
 
+class _Shrinking:
+    """A number that cuts an array when it is looked at."""
+
+    def __init__(self, numbers: array[int]) -> None:
+        self.numbers = numbers
+
+    def __index__(self) -> int:
+        del self.numbers[:]
+        return 1
+
+
+def test_an_array_that_is_cut_meanwhile_is_not_read_beyond_its_end(port_of: Reached) -> None:
+    port, last = port_of
+    numbers = array("Q", range(1, 1000))
+    flows: list[Any] = [_Shrinking(numbers), *range(998)]
+    with pytest.raises((UsageError, BufferError)):
+        port.enqueue_many(port.queue, numbers, flows)
+    assert last() == bytes(64)
+    assert port._pools[1].left == 1000
+
+
+@pytest.mark.parametrize("priority", ["2", 2.0, None])
+def test_a_priority_is_a_number(port_of: Reached, priority: Any) -> None:
+    port, last = port_of
+    with pytest.raises(UsageError, match="priority must have 3 bits, not"):
+        port.enqueue_many(port.queue, [1, 2], priority=priority)
+    assert last() == bytes(64)
+    assert port._pools[1].left == 1000
+
+
+class _Number:
+    """As numpy's, and others'."""
+
+    def __init__(self, value: int) -> None:
+        self.value = value
+
+    def __index__(self) -> int:
+        return self.value
+
+
+def test_numbers_of_other_libraries_are_numbers(port_of: Reached) -> None:
+    port, last = port_of
+    two: Any = _Number(2)
+    port.enqueue_many(port.queue, [1], priority=two)
+    assert last() == made([(1, 0)], priority=2)
+    assert not port.dequeue_many(two)
+
+
+@pytest.mark.parametrize("limit", ["2", 2.5, None])
+def test_a_limit_is_a_number(mapped: Mapped, limit: Any) -> None:
+    mapped.write(3)
+    with pytest.raises(UsageError, match="limit must be a number, not"):
+        mapped.port.dequeue_many(limit)
+    assert len(mapped.port.dequeue_many()) == 3
+
+
 def test_all_or_none_for_the_credits(port_of: Reached) -> None:
     port, last = port_of
     with pytest.raises(DeviceBusy, match="1000 credits of 1000 are left"):

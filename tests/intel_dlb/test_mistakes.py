@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -196,3 +197,17 @@ def test_without_a_function_reset_a_domains_elements_are_not_the_next_ones() -> 
             assert worker.dequeue_wait(1).data == 77
             assert not port.dequeue_many()
         assert dlb.take_alarm() is None
+
+
+@pytest.mark.parametrize("count", [-1, 3, 2.0, None])
+def test_no_more_is_released_than_is_under_way_and_no_less_than_nothing(
+    dlb: Dlb, domain: Domain, worker: LdbPort, count: Any
+) -> None:
+    queue = domain.queues[0]
+    worker.enqueue_many(queue, [1, 2])
+    worker.dequeue_many()
+    with pytest.raises(UsageError, match="release elements"):
+        worker.release(count)
+    assert worker.under_way == 2
+    worker.release(2)
+    assert dlb.take_alarm() is None

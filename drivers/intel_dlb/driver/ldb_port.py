@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import index
 from typing import TYPE_CHECKING
 
 from vfio_ims.counted import counted
 from vfio_ims.errors import UsageError
+from vfio_ims.interruption import uninterrupted
 
 from ..hardware.elements import Command, second_word
 from .elements import column
@@ -36,18 +38,23 @@ class LdbPort(Port):
         """Elements that were dequeued and neither released nor forwarded."""
         return self.consumer.taken - self._completed
 
-    def _done(self, count: int, operation: str) -> None:
-        if count > self.under_way:
+    def _done(self, count: int, operation: str) -> int:
+        try:
+            number = index(count)
+        except TypeError:
+            number = -1
+        if not 0 <= number <= self.under_way:
             have = counted(self.under_way, "element")
-            why = f"{self.label} has {have} that are dequeued and not done, not {count}"
+            why = f"{self.label} has {have} that are dequeued and not done, not {count!r}"
             raise UsageError(operation, device=self._device, why=why)
-        self._completed += count
+        self._completed += number
+        return number
 
     def release(self, count: int = 1) -> None:
         """Say that the oldest ``count`` dequeued elements are done."""
         self._open("release elements")
-        self._done(count, "release elements")
-        self.producer.complete(count)
+        with uninterrupted():
+            self.producer.complete(self._done(count, "release elements"))
 
     def fragment(self, queue: Queue, data: int, *, flow: int = 0, priority: int = 0, opaque: int = 0) -> None:
         """Enqueue one of several elements in place of the oldest dequeued one, which is ordered and not done.
@@ -66,12 +73,13 @@ class LdbPort(Port):
         What came from an ordered queue leaves in that queue's order. ``data``, ``flow``, ``priority`` and ``opaque``
         are as for ``enqueue``; they may differ from what was dequeued.
         """
-        self._done(1, "forward an element")
-        try:
-            self._send(Command.FORWARD, queue, data, flow, priority, opaque)
-        except BaseException:
-            self._completed -= 1
-            raise
+        with uninterrupted():
+            self._done(1, "forward an element")
+            try:
+                self._send(Command.FORWARD, queue, data, flow, priority, opaque)
+            except BaseException:
+                self._completed -= 1
+                raise
 
     def forward_many(
         self,
@@ -86,9 +94,13 @@ class LdbPort(Port):
         ``flows`` and ``priority`` are as for ``enqueue_many``. UsageError where fewer are under way.
         """
         elements = column("data", "Q", data)
-        self._done(len(elements), "forward elements")
-        try:
-            self._send_many(_FORWARD, queue, elements, flows, priority)
-        except BaseException:
-            self._completed -= len(elements)
-            raise
+        held = self._hold(elements)  # so that they stay as many
+        count = len(elements)
+        with uninterrupted():
+            self._done(count, "forward elements")
+            try:
+                self._send_many(_FORWARD, queue, elements, flows, priority)
+            except BaseException:
+                self._completed -= count
+                raise
+        del held

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Sequence
+from operator import index
 from typing import TYPE_CHECKING
 
 from vfio_ims.counted import counted
 from vfio_ims.errors import ClosedError, UnsupportedError, UsageError
+from vfio_ims.interruption import uninterrupted
 from vfio_ims.native.lib import CData, native
 
 from ..hardware.elements import ELEMENT_SIZE, FLOW_BIT, PRIORITY_BIT, Command, second_word
@@ -90,29 +92,42 @@ class ManyElements:
         if type(data) is not array or data.typecode != "Q":
             data = column("data", "Q", data)
         word |= queue.word
-        if priority:
+        if priority != 0:
             word |= self._checked(priority, 3, "priority") << PRIORITY_BIT
-        count, hold, many = len(data), self._hold, None
+        hold, many = self._hold, None
+        numbers = hold(data)  # which cannot grow or shrink from now on, whoever has it
+        count = len(data)
         if isinstance(flows, int):
             if flows:
                 word |= self._checked(flows, 16, "one flow") << FLOW_BIT
             held = self._null
         else:
             many = flows if type(flows) is array and flows.typecode == "H" else column("flows", "H", flows)
+            held = hold(many)
             if len(many) != count:
                 why = f"flows must be one for each of {counted(count, 'element')}, not {len(many)}"
                 raise UsageError("enqueue elements", device=self._device, why=why)
-            held = hold(many)
         pool = self._pools[queue.directed]
-        status = self._store(self._stores, pool.c, word, hold(data), held, count)
+        status = self._store(self._stores, pool.c, word, numbers, held, count)
         if status:
             self._send_otherwise(status, pool, word, data, many)
 
+    def _send_one(self, pool: Credits, element: bytes) -> None:
+        """One element, with its credit by one compiled call, as many are: Ctrl-C comes before or after it."""
+        word = int.from_bytes(element[8:], "little")
+        status = self._store(self._stores, pool.c, word, self._hold(element), self._null, 1)
+        if status:
+            self._send_otherwise(status, pool, word, array("Q", element[:8]), None)
+
     def _checked(self, number: int, bits: int, name: str) -> int:
-        if not 0 <= number < 1 << bits:
-            why = f"{name} must have {bits} bits, not {number}"
+        try:
+            value = index(number)
+        except TypeError:
+            value = -1
+        if not 0 <= value < 1 << bits:
+            why = f"{name} must have {bits} bits, not {number!r}"
             raise UsageError("enqueue elements", device=self._device, why=why)
-        return number
+        return value
 
     def _send_otherwise(
         self,
@@ -124,12 +139,14 @@ class ManyElements:
     ) -> None:
         """Where the compiled call did not: through the window, or with the error that it is."""
         self._portal.check(status, "enqueue elements")
-        pool.claim(len(data))
-        try:
-            self.producer.send_lines(lines(word, data, flows))
-        except (ClosedError, UnsupportedError, UsageError):  # refused before the first store
-            pool.give(len(data))
-            raise
+        count, made = len(data), lines(word, data, flows)
+        with uninterrupted():
+            pool.claim(count)
+            try:
+                self.producer.send_lines(made)
+            except (ClosedError, UnsupportedError, UsageError):  # refused before the first store
+                pool.give(count)
+                raise
 
     def dequeue_many(self, limit: int = 1024) -> Elements:
         """What has been scheduled to the port, up to ``limit`` elements. Tokens and credits go back. Never waits."""
@@ -139,9 +156,9 @@ class ManyElements:
         try:
             room = spare.pop() if spare else self._room()
             count = self._take(self._stores, self._ring, limit, room)
-        except (IndexError, OverflowError):  # another thread was quicker, or more than any queue has
-            room = self._room()
-            count = self._take(self._stores, self._ring, max(0, min(limit, self.consumer.entries)), room)
+        except (IndexError, OverflowError, TypeError):  # another thread was quicker, or more than any queue has
+            limit, room = self._limited(limit), self._room()
+            count = self._take(self._stores, self._ring, limit, room)
         if count < 0:
             count = self._take_otherwise(count, limit, room)
         if count >= _FEW:
@@ -151,6 +168,13 @@ class ManyElements:
         few = Elements(self._unpack(room, ELEMENT_SIZE * count), count, self._only) if count else NOTHING
         spare.append(room)
         return few
+
+    def _limited(self, limit: int) -> int:
+        try:
+            return max(0, min(index(limit), self.consumer.entries))
+        except TypeError:
+            why = f"limit must be a number, not {limit!r}"
+            raise UsageError("dequeue elements", device=self._device, why=why) from None
 
     def _take_otherwise(self, status: int, limit: int, room: CData) -> int:
         """Where the compiled call did not: through the window, or with the error that it is."""

@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Generator
+from operator import index
 from typing import TYPE_CHECKING, Any, Protocol
 
 from vfio_ims.errors import DeviceTimeout, UsageError
@@ -79,12 +80,16 @@ class Port(ManyElements):
 
     def _send(self, command: Command, queue: Queue, data: int, flow: int, priority: int, opaque: int) -> None:
         self._open("enqueue an element")
-        if not 0 <= data < 1 << 64 or not 0 <= flow < 1 << 16 or not 0 <= priority < 8 or not 0 <= opaque < 1 << 16:
-            why = f"data has 64 bits, flow and opaque 16, priority 3: not {data}, {flow}, {opaque}, {priority}"
+        try:
+            fits = 0 <= data < 1 << 64 and 0 <= flow < 1 << 16 and 0 <= priority < 8 and 0 <= opaque < 1 << 16
+            data, flow, priority, opaque = index(data), index(flow), index(priority), index(opaque)
+        except TypeError:
+            fits = False
+        if not fits:
+            why = f"data has 64 bits, flow and opaque 16, priority 3: not {data!r}, {flow!r}, {opaque!r}, {priority!r}"
             raise UsageError("enqueue an element", device=self._device, why=why)
-        self._pools[queue.directed].claim(1)
         one = pack(command, data, queue.number, queue.kind, priority=priority, flow=flow, opaque=opaque)
-        self.producer.send(one)
+        self._send_one(self._pools[queue.directed], one)
 
     # --- dequeue ------------------------------------------------------------------------------------------------------
 
