@@ -24,7 +24,10 @@ from vfio_ims.native.memory import SharedMemory
 from vfio_ims.native.window import MappedWindow, Piece
 
 COUNT, SIZE = 1024, 0x10000
-CALL = "Python calls that do not depend on the count"
+CALL = (
+    "5.4 and 3.9 of 1.5: of 3 us 1.3 are the section that Ctrl-C does not break off and the lock, the rest a Transfer, "
+    "the ring's place and the engine's registers; another 1.5 us are the columns' copies and checks"
+)
 C_LOOP = "C loop on the same memory"
 
 

@@ -240,3 +240,59 @@ def test_collect_takes_every_byte_or_says_how_far_it_came() -> None:
         thread.start()
         assert collect(records.address, 32, 12, 5)[10:] == bytes((8, 9))
         thread.join()
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.data(), st.integers(0, 150), st.integers(1, 8), st.integers(0, 3), st.integers(0, 2**64 - 1))
+def test_the_rows_of_a_list_are_one_behind_the_other(
+    data: st.DataObject, count: int, words: int, first: int, last: int
+) -> None:
+    columns = [
+        (at, width, values)
+        for at, width, values in data.draw(columns_of(count + first))
+        if isinstance(values, bytes) and at < 8 * words and (at, width) != (0, 8)
+    ][:3]
+    pattern = data.draw(st.binary(min_size=8 * words, max_size=8 * words))
+    expected = bytearray(16384)
+    for i in range(count):
+        row = bytearray(pattern)
+        for at, width, values in columns:
+            row[at : at + width] = field(values, width, i + first)
+        if i == count - 1:
+            row[:8] = (int.from_bytes(row[:8], "little") | last).to_bytes(8, "little")
+        expected[64 + i * len(row) : 64 + (i + 1) * len(row)] = row
+    places = bytes(part for at, width, _ in columns for part in (at, width))
+    arrays = tuple(bytes(values) for _, _, values in columns)
+    with SharedMemory(16384) as memory, MappedWindow(16384, [Piece(memory.fd, 0, 0, 16384)]) as window:
+        assert window.store_list(64, pattern, places, first, count, last, arrays)
+        with memory.view as view:
+            assert bytes(view) == bytes(expected)
+
+
+@pytest.mark.parametrize(
+    ("offset", "size", "places", "count", "arrays"),
+    [
+        (0, 24, bytes((0, 8)), 4, (bytes(32),)),  # a whole first word
+        (0, 24, bytes((20, 8)), 4, (bytes(32),)),  # outside the row
+        (0, 24, bytes((9, 4)), 4, (bytes(16),)),  # not aligned in it
+        (0, 24, bytes((8, 3)), 4, (bytes(12),)),
+        (0, 24, bytes((8, 8)), 4, (bytes(31),)),  # too few values
+        (0, 24, bytes((8, 8)), 4, (bytes(32), bytes(32))),
+        (0, 24, bytes((8, 8)), 4, (None,)),
+        (0, 20, b"", 4, ()),
+        (0, 72, b"", 4, ()),
+        (4, 24, b"", 4, ()),
+        (4096, 24, b"", 1, ()),
+        (0, 24, b"", 1 << 62, ()),
+    ],
+)
+def test_a_list_that_does_not_fit_is_not_begun(
+    offset: int, size: int, places: bytes, count: int, arrays: tuple[bytes, ...]
+) -> None:
+    with SharedMemory(4096) as memory, MappedWindow(4096, [Piece(memory.fd, 0, 0, 4096)]) as window:
+        try:
+            assert not window.store_list(offset, b"\xff" * size, places, 0, count, 0, arrays)
+        except TypeError:
+            assert arrays == (None,)
+        with memory.view as view:
+            assert bytes(view) == bytes(4096)

@@ -50,6 +50,7 @@ class BulkAccess(PortalAccess):
     _address: int
     """Where the compiled window is."""
     _c_write_table: Callable[[int, int, int, Buffer, Sequence[tuple[int, int]], Buffer], int]
+    _c_store_list: Callable[[int, int, bytes, bytes, int, int, int, tuple[Buffer, ...]], int]
 
     if TYPE_CHECKING:
         # The single accesses, for what no mapping allows.
@@ -152,6 +153,26 @@ class BulkAccess(PortalAccess):
             for row in range(count):
                 for at, source in steps:
                     self.write32(offset + rows[row] * stride + at, values[row * per_row + source])
+
+    def store_list(
+        self, offset: int, pattern: bytes, places: bytes, first: int, count: int, last: int, arrays: tuple[Buffer, ...]
+    ) -> bool:
+        """Store a list in memory behind the window by one compiled call: ``count`` rows one behind the other.
+
+        Each is ``pattern`` (whole words of 8 bytes) with the next value of each of ``arrays``, from value ``first``
+        on, put in at its place. The first word of row 0 is stored last of all and read back, so that whoever follows
+        the list sees the whole or nothing. False: that was not done, and other accesses have to do it, or say why not.
+
+        Args:
+            offset: of row 0.
+            pattern: what the rows have in common.
+            places: for each array a byte for its place in the row and one for the width of its values.
+            first: which value of the arrays is row 0's.
+            count: of rows.
+            last: bits that the first word of the last row has beside.
+            arrays: of native numbers, three at most.
+        """
+        return self._c_store_list(self._address, offset, pattern, places, first, count, last, arrays) == 0
 
     def read_table(self, offset: int, stride: int, indices: Buffer) -> bytes:
         """Read the 32-bit word at ``offset + index * stride`` of each row, once, in the order of ``indices``."""

@@ -516,6 +516,76 @@ static PyObject *collect(PyObject *module, PyObject *const *args, Py_ssize_t cou
     return Py_NewRef(Py_None);
 }
 
+/* --- lists ------------------------------------------------------------------------------------------------------ */
+
+/* lacks(numbers): whether one of them, of 32 bits each, is 0. */
+static PyObject *lacks(PyObject *module, PyObject *numbers)
+{
+    Py_buffer view;
+    uint32_t number;
+    int none = 0;
+
+    (void)module;
+    if (PyObject_GetBuffer(numbers, &view, PyBUF_SIMPLE) < 0)
+        return NULL;
+    for (Py_ssize_t at = 0; at + 4 <= view.len; at += 4) {
+        memcpy(&number, (const char *)view.buf + at, 4);
+        none |= number == 0;
+    }
+    PyBuffer_Release(&view);
+    return PyBool_FromLong(none);
+}
+
+/* The columns that are in `arrays`, each at its place and of its width as `places` has them, from value `first` on.
+ * How many; -1 where they do not have `count` more, or are something else. */
+static int columns_of(PyObject *arrays, PyObject *places, uint64_t first, uint64_t count, struct held *held,
+                      struct row_column columns[VALUES])
+{
+    Py_ssize_t size = PyTuple_Check(arrays) ? PyTuple_Size(arrays) : -1;
+    const char *place = PyBytes_Check(places) && PyBytes_Size(places) == 2 * size ? PyBytes_AsString(places) : NULL;
+
+    if (!place || size > VALUES)
+        return -1;
+    for (int n = 0; n < size; n++, place += 2) {
+        Py_buffer *view = hold(held, PyTuple_GetItem(arrays, n));
+        uint64_t has = view && place[1] > 0 ? (uint64_t)view->len / (uint64_t)place[1] : 0;
+        if (!view || first > has || count > has - first)
+            return -1;
+        columns[n] = (struct row_column){(const char *)view->buf + first * (uint64_t)place[1], 0, 0,
+                                         (unsigned char)place[0], (unsigned char)place[1]};
+    }
+    return (int)size;
+}
+
+/* store_list(window, offset, pattern, places, first, count, last, arrays): window_store_list's answer, for `count` values
+ * from `first` on of each of the arrays; NOT_SO where something is not as it usually is: then nothing was done. */
+static PyObject *store_list(PyObject *module, PyObject *const *args, Py_ssize_t given)
+{
+    struct row_column columns[VALUES];
+    struct held held = {.count = 0};
+    uint64_t numbers[4]; /* offset, first, count, last */
+    struct window *window;
+    int status = NOT_SO, size;
+
+    (void)module;
+    if (given != 8 || !PyBytes_Check(args[2]))
+        return PyErr_Format(PyExc_TypeError, "store_list takes a window, a list's layout and its columns");
+    window = PyLong_AsVoidPtr(args[0]);
+    for (int n = 0; n < 4; n++)
+        numbers[n] = PyErr_Occurred() ? 0 : PyLong_AsUnsignedLongLong(args[(int[]){1, 4, 5, 6}[n]]);
+    size = PyErr_Occurred() ? -1 : columns_of(args[7], args[3], numbers[1], numbers[2], &held, columns);
+    if (size >= 0) {
+        const char *pattern = PyBytes_AsString(args[2]);
+        uint32_t row = (uint32_t)PyBytes_Size(args[2]);
+        PyThreadState *others = numbers[2] > FEW ? PyEval_SaveThread() : NULL;
+        status = window_store_list(window, numbers[0], pattern, row, numbers[2], columns, (uint32_t)size, numbers[3]);
+        if (others)
+            PyEval_RestoreThread(others);
+    }
+    let_go(&held);
+    return PyErr_Occurred() ? NULL : PyLong_FromLong(status);
+}
+
 /* --- tables ----------------------------------------------------------------------------------------------------- */
 
 enum { STEPS = 16 };
@@ -589,6 +659,8 @@ static PyMethodDef functions[] = {
     {"write_table", (PyCFunction)(void (*)(void))write_table, METH_FASTCALL, NULL},
     {"draining", draining, METH_NOARGS, NULL},
     {"collect", (PyCFunction)(void (*)(void))collect, METH_FASTCALL, NULL},
+    {"lacks", lacks, METH_O, NULL},
+    {"store_list", (PyCFunction)(void (*)(void))store_list, METH_FASTCALL, NULL},
     {"submitter", submitter, METH_O, NULL},
     {"submit_plan", (PyCFunction)(void (*)(void))submit_plan, METH_FASTCALL, NULL},
     {"drain_one", (PyCFunction)(void (*)(void))drain_one, METH_FASTCALL, NULL},

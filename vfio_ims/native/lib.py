@@ -9,11 +9,14 @@ import importlib.util
 import sys
 from collections.abc import Callable
 from importlib.machinery import ExtensionFileLoader, ModuleSpec
-from typing import Any, NamedTuple, Protocol, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias, cast
 
 import vfio_ims
 from vfio_ims.errors import SetupError
 from vfio_ims.native.build_stamp import stamp
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer as Buffer
 
 __all__ = ["CData", "Calls", "Lib", "Native", "calls", "native"]
 
@@ -247,6 +250,19 @@ class Calls(Protocol):
     """The compiled functions that take Python's objects as they are: ``calls.c`` says what each does."""
 
     def collect(self, first: int, step: int, count: int, /) -> bytearray | None: ...
+    def lacks(self, numbers: Buffer, /) -> bool: ...
+    def store_list(
+        self,
+        window: int,
+        offset: int,
+        pattern: bytes,
+        places: bytes,
+        first: int,
+        count: int,
+        last: int,
+        arrays: tuple[Buffer, ...],
+        /,
+    ) -> int: ...
     def submitter(self, state: tuple[object, ...], /) -> Callable[..., Any]: ...
     def submit_plan(
         self, call: tuple[int, int, type], places: bytes, source: object, destination: object, size: object, /

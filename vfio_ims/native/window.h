@@ -64,5 +64,11 @@ struct row_column {
 int window_store_rows(struct window *w, uint64_t offset, uint64_t start, uint64_t stride, uint64_t span, int pieces,
                       const void *pattern, uint64_t count, const struct row_column *columns, uint32_t column_count,
                       uint64_t records, uint64_t record_step, uint64_t depth, int64_t timeout_ns, uint64_t *next);
+/* A list in memory behind the window: rows of `size` bytes (8 to 64, whole words) one behind the other from `offset` on,
+ * stored in words of 8 bytes, each made of a `pattern` and columns, none of 8 bytes in the first word; the last row's
+ * first word has the bits `last`, too. Row 0's first word is stored last of all and read back: whoever follows the list
+ * by it sees the whole or nothing. ACCESS_BUSY where the window's accesses go elsewhere. */
+int window_store_list(struct window *w, uint64_t offset, const void *pattern, uint32_t size, uint64_t count,
+                      const struct row_column *columns, uint32_t column_count, uint64_t last);
 
 #endif

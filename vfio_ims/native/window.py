@@ -55,6 +55,7 @@ class MappedWindow(BulkAccess, Owner):
         "_c_read32",
         "_c_read64",
         "_c_status",
+        "_c_store_list",
         "_c_write8",
         "_c_write16",
         "_c_write32",
@@ -85,7 +86,8 @@ class MappedWindow(BulkAccess, Owner):
             raise UsageError(f"reserve {size:#x} bytes of addresses", device=label, errno=ffi.errno)
         # The handle's own memory outlives the mapping, so that a late access finds "closed" in it.
         self._handle: CData = ffi.gc(handle, lib.window_free)
-        self._address, self._c_write_table = int(ffi.cast("uintptr_t", handle)), calls().write_table
+        self._address = int(ffi.cast("uintptr_t", handle))
+        self._c_write_table, self._c_store_list = calls().write_table, calls().store_list
         self._size, self._trap = size, trap
         self._call_compiled()
         for piece in pieces:
@@ -291,7 +293,8 @@ class _Undiverted(MappedWindow):
     def __init__(self, original: MappedWindow) -> None:
         self._original, self._handle = original, original._handle
         self._size, self._trap, self._parented = original._size, original._trap, True
-        self.label, self._address, self._c_write_table = original.label, original._address, original._c_write_table
+        self.label, self._address = original.label, original._address
+        self._c_write_table, self._c_store_list = original._c_write_table, original._c_store_list
         self._call_compiled()
 
     def check_open(self, operation: str) -> None:

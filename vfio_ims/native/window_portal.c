@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* 64-byte stores to a portal. The slots are checked before the first one. */
+/* 64-byte stores to a portal, and rows of other sizes in memory. The places are checked before the first store. */
 #include <string.h>
 
 #include "clock.h"
@@ -106,13 +106,13 @@ static int alone(const struct row_column *columns, uint32_t column_count, uint32
 }
 
 static void lay_pattern(struct words *words, const uint8_t *pattern, uint64_t rows, const struct row_column *columns,
-                        uint32_t column_count)
+                        uint32_t column_count, int may_be_narrow)
 {
     int used = 0;
 
     for (uint32_t c = 0; c < column_count; c++)
         used |= 1 << columns[c].at / 8;
-    words->narrow = !(used & 0xe1);
+    words->narrow = may_be_narrow && !(used & 0xe1);
     words->counted = words->narrow && alone(columns, column_count, 1, 8, 0);
     words->sized = words->narrow && alone(columns, column_count, 4, 4, 1);
     for (int n = 0; n < 8; n++) {
@@ -145,22 +145,26 @@ static void lay_narrow(uint64_t *to, uint64_t base, const struct row_column *c, 
     uint16_t half;
     uint32_t word;
 
-    switch (data ? c->width : c->width + 8) {
-    case 1:
-        LAY(uint8_t, (memcpy(&byte, data + i, 1), byte));
-    case 2:
-        LAY(uint16_t, (memcpy(&half, data + 2 * i, 2), half));
-    case 4:
-        LAY(uint32_t, (memcpy(&word, data + 4 * i, 4), word));
-    case 9:
-        LAY(uint8_t, counted + i * step);
-    case 10:
-        LAY(uint16_t, counted + i * step);
-    case 12:
-        LAY(uint32_t, counted + i * step);
-    default:
-        LAY(uint64_t, counted + i * step);
-    }
+    if (data) /* of at most 4 bytes: a whole word is read where it is */
+        switch (c->width) {
+        case 1:
+            LAY(uint8_t, (memcpy(&byte, data + i, 1), byte));
+        case 2:
+            LAY(uint16_t, (memcpy(&half, data + 2 * i, 2), half));
+        default:
+            LAY(uint32_t, (memcpy(&word, data + 4 * i, 4), word));
+        }
+    else
+        switch (c->width) {
+        case 1:
+            LAY(uint8_t, counted + i * step);
+        case 2:
+            LAY(uint16_t, counted + i * step);
+        case 4:
+            LAY(uint32_t, counted + i * step);
+        default:
+            LAY(uint64_t, counted + i * step);
+        }
 }
 
 static void lay_columns(struct words *words, const struct row_column *columns, uint32_t column_count, uint64_t start,
@@ -283,7 +287,7 @@ LOOP uint64_t store_rows(const struct rows *r, uint64_t i)
 
     if (i == 0 && r->records)
         memset((void *)(uintptr_t)r->records, 0, r->count * r->record_step);
-    lay_pattern(&words, r->pattern, least(r->count - i, BLOCK), r->columns, r->column_count);
+    lay_pattern(&words, r->pattern, least(r->count - i, BLOCK), r->columns, r->column_count, 1);
     mmio_direct_store_fence();
     while (i < r->count && !atomic_load_explicit(&r->window->closed, memory_order_relaxed)) {
         uint64_t rows = least(r->count - i, BLOCK), run;
@@ -307,6 +311,18 @@ LOOP uint64_t store_rows(const struct rows *r, uint64_t i)
     return i;
 }
 
+/* Whether each column is aligned within rows of `size` bytes. */
+static int columns_fit(const struct row_column *columns, uint32_t column_count, uint32_t size)
+{
+    if (column_count > MOST_COLUMNS)
+        return 0;
+    for (uint32_t c = 0; c < column_count; c++)
+        if (columns[c].width > 8 || (columns[c].width & (columns[c].width - 1)) || columns[c].width == 0 ||
+            columns[c].at > size - columns[c].width || columns[c].at % columns[c].width)
+            return 0;
+    return 1;
+}
+
 int window_store_rows(struct window *w, uint64_t offset, uint64_t start, uint64_t stride, uint64_t span, int pieces,
                       const void *pattern, uint64_t count, const struct row_column *columns, uint32_t column_count,
                       uint64_t records, uint64_t record_step, uint64_t depth, int64_t timeout_ns, uint64_t *next)
@@ -319,20 +335,86 @@ int window_store_rows(struct window *w, uint64_t offset, uint64_t start, uint64_
         return ACCESS_UNSUPPORTED;
     if ((stride | start) & 63)
         return ACCESS_MISALIGNED;
-    if (column_count > MOST_COLUMNS || (depth && records == 0))
+    if (!columns_fit(columns, column_count, 64) || (depth && records == 0))
         return ACCESS_INVALID;
     if (stride == 0 || span < stride || span % stride || start >= span || start % stride)
         return ACCESS_INVALID;
     if (records && record_step && count > UINT64_MAX / record_step)
         return ACCESS_INVALID;
-    for (uint32_t c = 0; c < column_count; c++)
-        if (columns[c].width > 8 || (columns[c].width & (columns[c].width - 1)) || columns[c].width == 0 ||
-            columns[c].at > 64 - columns[c].width || columns[c].at % columns[c].width)
-            return ACCESS_INVALID;
     status = window_enter(w, offset, span, 64, PAGE_WRITE);
     if (status)
         return status;
     r.portal = w->base + offset;
     WINDOW_ACCESS(w, ACCESS_GONE, *next = store_rows(&r, *next));
     return *next < count && atomic_load(&w->closed) ? ACCESS_CLOSED : ACCESS_OK;
+}
+
+/* `rows` rows of the block from row i on, of so many words each, one behind the other. */
+static inline void put_words(uint8_t *to, const struct words *words, uint64_t i, uint64_t rows, uint32_t count)
+{
+    const uint8_t *const f0 = words->from[0], *const f1 = words->from[1], *const f2 = words->from[2];
+    uint64_t word;
+
+    if (count == 3)
+        for (uint64_t end = i + rows; i < end; i++, to += 24) {
+            PUT(0);
+            PUT(1);
+            PUT(2);
+        }
+    else
+        for (uint64_t end = i + rows; i < end; i++)
+            for (uint32_t n = 0; n < count; n++, to += 8) {
+                memcpy(&word, words->from[n] + 8 * i, 8);
+                mmio_store64(to, word);
+            }
+}
+
+LOOP void store_list(uint8_t *list, const uint8_t *pattern, uint32_t size, uint64_t count,
+                     const struct row_column *columns, uint32_t column_count, uint64_t last)
+{
+    struct words words;
+    uint64_t first = 0, rows, word;
+
+    lay_pattern(&words, pattern, least(count, BLOCK), columns, column_count, 0);
+    for (uint64_t i = 0; i < count; i += rows) {
+        rows = least(count - i, BLOCK);
+        lay_columns(&words, columns, column_count, i, rows);
+        if (i + rows == count)
+            words.own[0][rows - 1] |= last;
+        if (i == 0) {
+            first = words.own[0][0];
+            for (uint32_t n = 1; n < size / 8; n++) {
+                memcpy(&word, words.from[n], 8);
+                mmio_store64(list + 8 * n, word);
+            }
+        }
+        put_words(list + (i + !i) * size, &words, !i, rows - !i, size / 8);
+    }
+    mmio_store64(list, first);
+    (void)mmio_load32(list);
+}
+
+int window_store_list(struct window *w, uint64_t offset, const void *pattern, uint32_t size, uint64_t count,
+                      const struct row_column *columns, uint32_t column_count, uint64_t last)
+{
+    uint8_t whole[64] = {0};
+    int status;
+
+    if (size < 8 || size > sizeof whole || size % 8 || !columns_fit(columns, column_count, size))
+        return ACCESS_INVALID;
+    for (uint32_t c = 0; c < column_count; c++)
+        if (columns[c].at == 0 && columns[c].width == 8)
+            return ACCESS_INVALID;
+    if (count == 0)
+        return ACCESS_OK;
+    if (count > UINT64_MAX / size)
+        return ACCESS_BOUNDS;
+    if (atomic_load(&w->diverted))
+        return ACCESS_BUSY;
+    status = window_enter(w, offset, count * size, 8, PAGE_WRITE);
+    if (status)
+        return status;
+    memcpy(whole, pattern, size);
+    WINDOW_ACCESS(w, ACCESS_GONE, store_list(w->base + offset, whole, size, count, columns, column_count, last));
+    return ACCESS_OK;
 }

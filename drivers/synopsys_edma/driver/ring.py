@@ -15,6 +15,8 @@ from ..hardware.elements import ELEMENT_SIZE, Elements, link
 if TYPE_CHECKING:
     from vfio_ims.device.bar import Bar
 
+    from ..hardware.elements import StoreList
+
 __all__ = ["Ring"]
 
 _SCRATCH = 8  # bytes at the end that no element uses: the device's side of a fire
@@ -28,6 +30,7 @@ class Ring:
 
     def __init__(self, bar: Bar, offset: int, size: int, address: int) -> None:
         self._bar, self._offset, self.address = bar, offset, address
+        self._store_list: StoreList | None = getattr(bar.window, "store_list", None)
         self.capacity = (size - _SCRATCH) // ELEMENT_SIZE - 1
         self.scratch = address + (size - _SCRATCH) // 8 * 8
         self.produced = self.consumed = 0
@@ -47,17 +50,24 @@ class Ring:
         lap, slot = divmod(self.produced, self.capacity)
         before_end = min(count, self.capacity - slot)
         if before_end < count:
-            after = elements.stored(first + before_end, count - before_end, bool(lap & 1), interrupt)
-            self._bar.write_block(self._offset, after, 8)
+            self._store(0, elements, first + before_end, count - before_end, bool(lap & 1), interrupt)
         if slot + count >= self.capacity:
             end = self._offset + self.capacity * ELEMENT_SIZE
             self._bar.write_block(end, link(self.address, not lap & 1), 8)
-        words = elements.stored(first, before_end, not lap & 1, interrupt if before_end == count else 0)
-        at = self._offset + slot * ELEMENT_SIZE
-        self._bar.write_block(at + 8, words[1:], 8)
-        self._bar.write64(at, words[0])
+        self._store(slot, elements, first, before_end, not lap & 1, interrupt if before_end == count else 0)
         self.produced += count
-        self._bar.read32(at)  # the elements are there before a doorbell, which goes another way (Linux does so too)
+
+    def _store(self, slot: int, elements: Elements, first: int, count: int, cycle: bool, interrupt: int) -> None:
+        """Write ``count`` elements from ``slot`` on; the first becomes valid last.
+
+        It is read back: the elements are there before a doorbell, which goes another way (Linux does so too).
+        """
+        at, store = self._offset + slot * ELEMENT_SIZE, self._store_list
+        if store is None or not elements.store_by(store, at, first, count, cycle, interrupt):
+            words = elements.stored(first, count, cycle, interrupt)
+            self._bar.write_block(at + 8, words[1:], 8)
+            self._bar.write64(at, words[0])
+            self._bar.read32(at)
 
     def take_position(self, position: int) -> int | None:
         """Take note of the ``position`` of the engine; how many elements it has consumed in all.

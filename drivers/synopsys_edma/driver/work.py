@@ -93,7 +93,7 @@ class Work:
     def _proceed_singly(self) -> None:
         transfer = self._waiting[0]
         if not transfer.given:
-            first, source, target = transfer.elements.words[0:3]
+            first, source, target = transfer.elements.stored(0, 1, False, 0)
             self.registers.move(source, target, first >> 32, interrupt=transfer.interrupt)
             transfer.given, transfer.end = 1, 1
             self.registers.ring()

@@ -8,12 +8,14 @@ equals the channel's; a link with ``TOGGLE`` flips the channel's.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import lru_cache
 from struct import Struct
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from vfio_ims.errors import UsageError
 from vfio_ims.native.access import scatter
+from vfio_ims.native.lib import calls
 
 __all__ = ["CYCLE", "ELEMENT", "ELEMENT_SIZE", "LINK", "LOCAL", "REMOTE", "TOGGLE", "Element", "Elements", "link"]
 
@@ -24,6 +26,9 @@ ELEMENT = Struct("<IIQQ")
 ELEMENT_SIZE = ELEMENT.size
 _WORDS = ELEMENT_SIZE // 8
 _LENGTH, _SOURCE, _TARGET = 4, 8, 16  # where they are in an element
+
+StoreList: TypeAlias = "Callable[[int, bytes, bytes, int, int, int, tuple[array[int], ...]], bool]"
+"""A window's ``store_list``."""
 
 
 class Element(NamedTuple):
@@ -41,42 +46,73 @@ def link(to: int, cycle: bool) -> bytes:
 
 
 class Elements:
-    """``count`` data elements ready to be stored, made from columns by a few compiled copies: no loop in Python.
+    """``count`` data elements ready to be stored: copies of columns, checked. No loop in Python.
 
     ``sources``, ``targets``: addresses, arrays of native uint64; ``sizes``: bytes, an array of native uint32, or one
     number for all. Controls are put in where the elements are stored, since cycle bits depend on the place.
     """
 
-    def __init__(self, sources: Sequence[int], targets: Sequence[int], sizes: Sequence[int] | int) -> None:
-        columns = [_column(sources, "Q"), _column(targets, "Q")]
-        self.count = count = len(columns[0])
-        lengths = None if isinstance(sizes, int) else _column(sizes, "I")
-        same = _size(sizes) if isinstance(sizes, int) else 0
-        if not count or len(columns[1]) != count or (lengths is not None and len(lengths) != count):
-            given = f"{count} sources, {len(columns[1])} targets, {count if lengths is None else len(lengths)} sizes"
-            raise UsageError("make a list", why=f"there must be as many of each, and one at least, not {given}")
-        self.words = array("Q", ELEMENT.pack(CYCLE, same, 0, 0)) * count
-        scatter(self.words, _SOURCE, ELEMENT_SIZE, columns[0], 8)
-        scatter(self.words, _TARGET, ELEMENT_SIZE, columns[1], 8)
-        if lengths is not None and scatter(self.words, _LENGTH, ELEMENT_SIZE, lengths, 4):
-            raise UsageError("make a list", why="a size must be 1 byte or more, not 0")
-        self._view = memoryview(self.words)
-        self._controls = self._view.cast("B").cast("I")
-        self._cycle, self._marked = True, False  # what the controls hold: one cycle bit in all, interrupt bits in some
+    __slots__ = ("_columns", "_laid", "_patterns", "_places", "count")
 
-    def stored(self, first: int, count: int, cycle: bool, interrupt: int) -> memoryview:
+    def __init__(self, sources: Sequence[int], targets: Sequence[int], sizes: Sequence[int] | int) -> None:
+        columns: tuple[array[int], ...] = (_column(sources, "Q"), _column(targets, "Q"))
+        self.count = count = len(columns[0])
+        if isinstance(sizes, int):
+            self._patterns, self._places = _patterns(sizes), _SAME
+        else:
+            self._patterns, self._places = _OWN
+            columns = (*columns, _column(sizes, "I"))
+        self._columns = columns
+        if not count or len(columns[1]) != count or len(columns[-1]) != count:
+            given = [len(column) for column in columns] + [count]
+            why = "there must be as many of each, and one at least, not {} sources, {} targets, {} sizes"
+            raise UsageError("make a list", why=why.format(*given))
+        if self._places is not _SAME and calls().lacks(columns[-1]):
+            raise UsageError("make a list", why="a size must be 1 byte or more, not 0")
+        self._laid: array[int] | None = None
+        """All, as they are stored but for their controls; None until somebody asks for them."""
+
+    def store_by(self, store: StoreList, at: int, first: int, count: int, cycle: bool, interrupt: int) -> bool:
+        """Have ``store``, a window's ``store_list``, store what ``stored`` gives at ``at``; whether it did.
+
+        Args:
+            store: the window's.
+            at: the offset of the first in its BAR.
+            first: the number of that.
+            count: of elements.
+            cycle: their cycle bit.
+            interrupt: control bits of the last.
+        """
+        return store(at, self._patterns[cycle], self._places, first, count, interrupt, self._columns)
+
+    def stored(self, first: int, count: int, cycle: bool, interrupt: int) -> array[int]:
         """``count`` of them from ``first``: with the ``cycle`` bit, and ``interrupt`` bits in the last.
 
-        As native uint64. Valid until this is asked again.
+        As native uint64.
         """
-        controls, stride, last = self._controls, 2 * _WORDS, first + count - 1
-        if cycle is not self._cycle or self._marked:
-            controls[::stride] = memoryview(array("I", [CYCLE if cycle else 0]) * self.count)
-            self._cycle, self._marked = cycle, False
-        if interrupt:
-            controls[last * stride] |= interrupt
-            self._marked = True
-        return self._view[first * _WORDS : (first + count) * _WORDS]
+        laid = self._laid
+        if laid is None:
+            laid = array("Q", self._patterns[False]) * self.count
+            for column, at, width in zip(self._columns, self._places[::2], self._places[1::2], strict=True):
+                scatter(laid, at, ELEMENT_SIZE, column, width)
+            self._laid = laid
+        found = laid[first * _WORDS : (first + count) * _WORDS]
+        if cycle:
+            memoryview(found).cast("B")[::ELEMENT_SIZE] = bytes((CYCLE,)) * count
+        found[-_WORDS] |= interrupt
+        return found
+
+
+@lru_cache(maxsize=64)
+def _patterns(size: int) -> tuple[bytes, bytes]:
+    """What elements of ``size`` bytes have in common, without the cycle bit and with it."""
+    return ELEMENT.pack(0, _size(size), 0, 0), ELEMENT.pack(CYCLE, size, 0, 0)
+
+
+_SAME = bytes((_SOURCE, 8, _TARGET, 8))
+"""Place and width of each column of elements of the same size."""
+_OWN = (ELEMENT.pack(0, 0, 0, 0), ELEMENT.pack(CYCLE, 0, 0, 0)), bytes((*_SAME, _LENGTH, 4))
+"""Patterns, and the columns, of elements that have a size each."""
 
 
 def _size(value: int) -> int:
@@ -87,7 +123,7 @@ def _size(value: int) -> int:
 
 def _column(values: Sequence[int], code: str) -> array[int]:
     if isinstance(values, array) and values.typecode == code:
-        return values
+        return values[:]
     try:
         return array(code, values)
     except (TypeError, OverflowError) as error:
