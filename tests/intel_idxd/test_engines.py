@@ -19,7 +19,7 @@ from vfio_ims.drivers.intel_idxd.driver.configuration import Configuration, Grou
 from vfio_ims.drivers.intel_idxd.driver.operation import Operation
 from vfio_ims.drivers.intel_idxd.driver.queue_session import DsaQueue
 from vfio_ims.drivers.intel_idxd.hardware.commands import Command, queue_operand
-from vfio_ims.drivers.intel_idxd.hardware.descriptors import Flag
+from vfio_ims.drivers.intel_idxd.hardware.descriptors import Descriptor, Flag
 from vfio_ims.drivers.intel_idxd.hardware.status import Status
 from vfio_ims.drivers.intel_idxd.model.engines import Work
 from vfio_ims.errors import DeviceTimeout, UsageError
@@ -31,14 +31,14 @@ LONG = 8192  # beyond what is done at once; an engine that gets so much work her
 def held(dsa: Dsa) -> Iterator[threading.Event]:
     """Long work does not end before the event is set."""
     executor, go = model_of(dsa).executor, threading.Event()
-    execute = executor.execute
+    run = executor.run
 
-    def stopping(work: Work, *, quick: bool = False) -> None:
-        if work.descriptor.size == LONG:
+    def stopping(work: Work, descriptor: Descriptor, index: int | None, *, quick: bool = False) -> int:
+        if descriptor.size == LONG:
             assert go.wait(10)
-        execute(work, quick=quick)
+        return run(work, descriptor, index, quick=quick)
 
-    executor.execute = stopping  # type: ignore[method-assign]
+    executor.run = stopping  # type: ignore[method-assign]
     try:
         yield go
     finally:

@@ -132,7 +132,7 @@ class PlainAccess:
             if isinstance(offsets, range) and offsets.step == 4 and not offsets.start & 3:
                 return bytes(table.memory[offsets.start - start : offsets.stop - start])
             words = table.words_in_order
-            if words is None or any(offset & 3 for offset in offsets):
+            if words is None or [offset for offset in offsets if offset & 3]:
                 return None
             return array("I", [words[(offset - start) >> 2] for offset in offsets]).tobytes()
 
@@ -168,7 +168,7 @@ class _Written:
     def bits(self, at: int, width: int) -> tuple[int, int] | None:
         """Of ``width`` bytes at ``at``; None where such a write sets something off, or is no register's."""
         file = self._file
-        if file is None or any(at < span.stop and span.start < at + width for span in self._apart):
+        if file is None or [span for span in self._apart if at < span.stop and span.start < at + width]:
             return None
         found = file.plain_put(at, width, self._hooked)
         if found is not None:

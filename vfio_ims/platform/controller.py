@@ -153,7 +153,7 @@ class NumberedController:
 
     def entry(self, requester: int, number: int) -> Claim | None:
         """The claim of a present entry; None where there is none."""
-        claim = self._claims.get((self._key(requester), number))
+        claim = self._claims.get((requester if self._per_function else -1, number))
         return claim if claim is not None and claim.target is not None else None
 
     def target(self, requester: int, number: int) -> Vector | None:

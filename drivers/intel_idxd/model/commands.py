@@ -23,7 +23,8 @@ from .work_queues import WorkQueues
 
 __all__ = ["Commands"]
 
-_ACTIVE = Bar0.CMDSTS.fields["active"].mask
+_CMDSTS = Bar0.CMDSTS
+_ACTIVE = _CMDSTS.fields["active"].mask
 _COMMAND, _OPERAND, _INTERRUPT = (Bar0.CMD.fields[name] for name in ("command", "operand", "interrupt"))
 _Answer = tuple[int, int]
 _OF_QUEUES = (Command.DISABLE_QUEUE, Command.DRAIN_QUEUE, Command.ABORT_QUEUE, Command.RESET_QUEUE)
@@ -75,10 +76,10 @@ class Commands:
     def issue(self, value: RegisterValue) -> None:
         """CMD was written."""
         registers = self._state.registers
-        if registers.get(Bar0.CMDSTS).active:
+        if registers.get(_CMDSTS) & _ACTIVE:
             return
         command, operand = _COMMAND.get(value), _OPERAND.get(value)
-        registers.set(Bar0.CMDSTS, _ACTIVE)
+        registers.set(_CMDSTS, _ACTIVE)
         action, waits = self._actions.get(command, (None, False))
         finish = partial(self._finish, action, command, operand, bool(_INTERRUPT.get(value)))
         if action is not None and waits and (command in _STOPPING or self._engines.busy or self._delay):
@@ -135,9 +136,9 @@ class Commands:
             answer = action(operand)
         error, result = answer if isinstance(answer, tuple) else (answer, 0)
         if error or result:
-            self._state.registers.set(Bar0.CMDSTS, error=error, result=result)
+            self._state.registers.set(_CMDSTS, error=error, result=result)
         else:
-            self._state.registers.set(Bar0.CMDSTS, 0)
+            self._state.registers.set(_CMDSTS, 0)
         if interrupt:
             self._reporter.cause(Cause.COMMAND)
 

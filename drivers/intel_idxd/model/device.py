@@ -114,7 +114,7 @@ class IdxdModel(DeviceModel):
             registers=self.registers(),
             block=self.block,
             slots=self.slots,
-            bus=lambda: self.bus,
+            bus=lambda: self._bus if self.config.bus_master else None,
             raise_vector=self.raise_vector,
             after=self.after,
         )

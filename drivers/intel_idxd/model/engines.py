@@ -84,7 +84,7 @@ class Engines:
             return
         if self._short(descriptor):
             try:
-                self._executor.execute(work, quick=True)
+                self._executor.run(work, descriptor, None, quick=True)
                 return
             except Defer:
                 pass  # a worker can wait for memory that is reached by message
@@ -126,7 +126,7 @@ class Engines:
                 self._occupancy.fell(work.queue.index)
         try:
             if work.begun:
-                self._executor.execute(work)
+                self._executor.run(work, work.descriptor, None)
         finally:
             with state.lock:
                 self._finished(work)

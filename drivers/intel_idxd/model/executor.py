@@ -27,7 +27,7 @@ from .work import Work
 __all__ = ["Executor"]
 
 log = logging.getLogger(__name__)
-_NOTHING = bytes(SPECIFIC_SIZE)
+_NOTHING, _NOP = bytes(SPECIFIC_SIZE), int(DsaOpcode.NOP)
 _NOT_IN_BATCHES = (DsaOpcode.BATCH, DsaOpcode.DRAIN)
 _ALWAYS_ALLOWED = int(
     Flag.FENCE | Flag.RECORD_VALID | Flag.RECORD_ALWAYS | Flag.INTERRUPT | Flag.RECORD_STEERING | Flag.RECORD_CLASS
@@ -69,16 +69,18 @@ class Executor:
             | (0 if general.block_on_fault else Flag.BLOCK_ON_FAULT)
         )
 
-    def execute(self, work: Work, *, quick: bool = False) -> None:
-        """Do ``work`` and complete it. ``quick``: raises Defer, with nothing done, where its memory is not at hand."""
-        self.run(work, work.descriptor, None, quick=quick)
-
     def run(self, work: Work, descriptor: Descriptor, index: int | None, *, quick: bool = False) -> int:
-        """One descriptor, alone (``index`` None) or of a batch. Its status."""
+        """Do a descriptor and complete it: ``work``'s own (``index`` None), or one of its batch. Its status.
+
+        ``quick``: raises Defer, with nothing done, where its memory is not at hand.
+        """
         result = self._check(work, descriptor, index)
         if result is None:
             try:
-                result = self.operate(Memory(self._state, work.pasid, quick=quick), work, descriptor)
+                if descriptor.opcode == _NOP:
+                    result = DONE
+                else:
+                    result = self.operate(Memory(self._state, work.pasid, quick=quick), work, descriptor)
             except PageFault as fault:
                 result = faulted(fault, fault.done)
             except Defer:
@@ -115,7 +117,8 @@ class Executor:
         """What is wrong with it before anything is done; None where nothing is."""
         flags, sound = descriptor.flags, work.queue.sound
         form = flags << 9 | descriptor.opcode << 1 | (index is None)
-        if form not in sound or descriptor.reserved or descriptor.privileged or not _unused(descriptor):
+        bare = descriptor.specific == _NOTHING and not (descriptor.extra or descriptor.reserved)
+        if form not in sound or descriptor.privileged or not bare:
             wrong = self._check_form(work, descriptor, index)
             if wrong is not None:
                 return wrong

@@ -15,11 +15,8 @@ class InjectedFailures:
 
     def __init__(self, every: int, code: int) -> None:
         self._every, self._code, self._done = every, code, 0
-
-    @property
-    def any(self) -> bool:
+        self.any = bool(every)
         """Whether any operation fails."""
-        return bool(self._every)
 
     def status_of(self, descriptor: Descriptor) -> int:
         """The status of the operation that was just done, where it is one that must fail; else 0."""

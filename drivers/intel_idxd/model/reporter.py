@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from vfio_ims.errors import BusFault
 
 from ..hardware.events import Event, encode_event, entry_size
@@ -10,6 +12,10 @@ from ..hardware.registers import Bar0, Cause
 from .state import ModelState
 
 __all__ = ["Reporter"]
+
+_SWERR, _GENCTRL, _GENCAP = Bar0.SWERR, Bar0.GENCTRL, Bar0.GENCAP
+_VALID, _INTERRUPTS = _SWERR.fields["valid"].mask, _GENCTRL.fields["software_error"].mask
+_EVENT_LOG = _GENCAP.fields["event_log"]
 
 
 class Reporter:
@@ -34,7 +40,7 @@ class Reporter:
 
     def _log(self, event: Event) -> bool:
         registers, bus = self._state.registers, self._state.bus()
-        size = entry_size(registers.get(Bar0.GENCAP).event_log)
+        size = entry_size(_EVENT_LOG.get(registers.get(_GENCAP)))
         if not size or bus is None or not registers.get(Bar0.GENCFG).event_log:
             return False
         config, status = registers.get(Bar0.EVLCFG), registers.get(Bar0.EVLSTATUS)
@@ -54,23 +60,39 @@ class Reporter:
     def _record(self, event: Event) -> None:
         """SWERR keeps the first, and whether there was one more; GENCTRL says whether that interrupts."""
         registers = self._state.registers
-        if registers.get(Bar0.SWERR).valid:
-            registers.update(Bar0.SWERR, overflow=1)
+        if registers.get(_SWERR) & _VALID:
+            registers.update(_SWERR, overflow=1)
             return
-        registers.set(
-            Bar0.SWERR,
-            valid=1,
-            descriptor_valid=event.operation is not None,
-            queue_valid=event.queue is not None,
-            batch=event.batch_index is not None,
-            write=event.write,
-            error=event.error,
-            queue=event.queue or 0,
-            operation=event.operation or 0,
-            pasid=event.pasid,
-            batch_index=event.batch_index or 0,
-            invalid_flags=event.invalid_flags,
-            address=event.address,
-        )
-        if registers.get(Bar0.GENCTRL).software_error:
+        what = event.error, event.queue, event.operation, event.batch_index
+        about = event.pasid, event.write, event.invalid_flags, event.address
+        registers.set(_SWERR, _first_error(*what, *about))
+        if registers.get(_GENCTRL) & _INTERRUPTS:
             self.cause(Cause.SOFTWARE_ERROR)
+
+
+@lru_cache(maxsize=64)  # a test provokes the same one over and over
+def _first_error(
+    error: int,
+    queue: int | None,
+    operation: int | None,
+    batch_index: int | None,
+    pasid: int,
+    write: bool,
+    invalid_flags: int,
+    address: int,
+) -> int:
+    """SWERR for an event with these."""
+    return _SWERR.value(
+        valid=1,
+        descriptor_valid=operation is not None,
+        queue_valid=queue is not None,
+        batch=batch_index is not None,
+        write=write,
+        error=error,
+        queue=queue or 0,
+        operation=operation or 0,
+        pasid=pasid,
+        batch_index=batch_index or 0,
+        invalid_flags=invalid_flags,
+        address=address,
+    )

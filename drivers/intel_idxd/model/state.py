@@ -19,6 +19,9 @@ from .layout import GROUPS, QUEUES, VECTORS, ModelBar0
 
 __all__ = ["Characteristics", "ModelState"]
 
+_GENSTS = Bar0.GENSTS
+_STATE = _GENSTS.fields["state"]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Characteristics:
@@ -85,7 +88,7 @@ class ModelState:
     @property
     def device_state(self) -> int:
         """GENSTS: disabled, enabled or halted."""
-        return int(self.registers.get(Bar0.GENSTS).state)
+        return _STATE.get(self.registers.get(_GENSTS))
 
     @property
     def enabled(self) -> bool:

@@ -20,6 +20,8 @@ from .work import EnabledQueue, Work
 __all__ = ["QueueEntry", "WorkQueues"]
 
 _ALL = (1 << DESCRIPTOR_SIZE) - 1
+_STATUS = QueueConfig.STATUS
+_STATE = _STATUS.fields["state"]
 
 
 class WorkQueues:
@@ -104,7 +106,8 @@ class WorkQueues:
         elif self._state.backlog[queue] >= live.size:
             error = OVERRUN
         else:
-            self._accept(live, data, ims)
+            descriptor = Descriptor.decode(data)
+            self._engines.take(Work(live, descriptor, ims, live.pasid if live.pasid_enable else None))
             return
         descriptor = Descriptor.decode(data)
         self._reporter.software_error(Event(error, queue, descriptor.opcode))
@@ -123,9 +126,9 @@ class WorkQueues:
         return True
 
     def _accept(self, live: EnabledQueue, data: bytes, ims: bool) -> None:
+        """A shared queue's descriptor has its own PASID."""
         descriptor = Descriptor.decode(data)
-        pasid = None if not live.pasid_enable else live.pasid if live.dedicated else descriptor.pasid
-        self._engines.take(Work(live, descriptor, ims, pasid))
+        self._engines.take(Work(live, descriptor, ims, descriptor.pasid if live.pasid_enable else None))
 
     def reset(self) -> None:
         self._engines.abort(lambda work: True)
@@ -159,7 +162,7 @@ class QueueEntry:
 
     @property
     def state(self) -> int:
-        return self._row.get(QueueConfig.STATUS).state
+        return _STATE.get(self._row.get(_STATUS))
 
     @state.setter
     def state(self, state: int) -> None:

@@ -100,7 +100,7 @@ class SoftwareBulk:
         if not writes:
             return
         low, high = self._special
-        if any(offset < high and low < offset + len(data) for offset, data in writes):
+        if [1 for offset, data in writes if offset < high and low < offset + len(data)]:
             start, end = self._guard
             for offset, data in writes:
                 if offset < end and start < offset + len(data):
