@@ -11,6 +11,7 @@ import vfio_ims
 from tests.behaviour.common import MAPPED, TIMEOUT, arrives, delivered, driver_class, is_quiet, table_of
 from vfio_ims.driver import Driver
 from vfio_ims.errors import ClosedError, DeviceBusy, UsageError
+from vfio_ims.ims.polled import poll_each
 from vfio_ims.messages import Message, Slot
 from vfio_ims.native.access import poll_memory
 from vfio_ims.testing import silent
@@ -33,6 +34,20 @@ def test_a_polled_slot_is_a_flag_that_its_owner_clears(ims_driver: Driver) -> No
         assert slot.value == 1
         assert slot.poll()
         assert silent(slot)
+
+
+def test_many_polled_slots_are_looked_at_and_cleared_at_once(ims_driver: Driver) -> None:
+    slots = ims_driver.ims.allocate_polled_group(min(ims_driver.ims.table.size, 5))
+    for slot in slots[1::2]:
+        ims_driver.fire(slot.slot)
+    time.sleep(0.2)  # a device may say that it fired before its message has landed
+    assert poll_each(slots) == [number % 2 == 1 for number in range(len(slots))]
+    assert not any(poll_each(slots))
+    slots[0].close()
+    with pytest.raises(ClosedError, match=f"slot {slots[0].slot}: closed by its owner"):
+        poll_each(slots)
+    for slot in slots:
+        slot.close()
 
 
 def test_polled_slots_need_no_donor(ims_driver: Driver) -> None:

@@ -51,6 +51,24 @@ def test_a_donor_is_never_a_reserved_vector(ims_driver: Driver) -> None:
         assert not {irq.donor for irq in irqs} & set(ims_driver.reserved_vectors)
 
 
+def test_many_slots_are_looked_up_as_each_is(ims_driver: Driver) -> None:
+    domain = ims_driver.ims
+    with domain.allocate_group(min(domain.table.size, 6)) as irqs:
+        first = irqs[1]
+        found = domain.interrupts(irqs.slots)
+        assert found == irqs[:] == list(irqs)
+        assert found[1] is first
+        assert domain.vectors_of(irqs.slots) == [irq.donor for irq in found]
+        assert domain.donors_of(irqs.slots[2:]) == [domain.donor_of(slot) for slot in irqs.slots[2:]]
+        for irq in found:
+            assert delivered(ims_driver, irq)
+        found[-1].close()
+        with pytest.raises(ClosedError, match=f"slot {found[-1].slot}: it was closed"):
+            domain.interrupts(irqs.slots)
+    with domain.allocate_polled() as polled, pytest.raises(UsageError, match="it copies no donor"):
+        domain.vectors_of([polled.slot])
+
+
 def test_a_masked_slot_holds_its_interrupt_until_unmasked(ims_driver: Driver) -> None:
     with ims_driver.ims.allocate(masked=True) as irq:
         assert irq.masked

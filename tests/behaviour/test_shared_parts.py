@@ -15,7 +15,7 @@ import vfio_ims
 from tests.behaviour.common import EVERYWHERE, TIMEOUT, delivered
 from vfio_ims.driver import Driver
 from vfio_ims.errors import UsageError
-from vfio_ims.locks import made_once
+from vfio_ims.locks import held_together, made_once, make_lock
 
 pytestmark = EVERYWHERE
 
@@ -53,6 +53,21 @@ def in_threads(look: Callable[[], object]) -> list[object]:
         thread.join(TIMEOUT)
     assert len(found) == _THREADS
     return found
+
+
+@pytest.mark.vfio(model="minimal", mount="mock")
+def test_several_locks_are_held_together_or_not_at_all(vfio_name: str) -> None:
+    class Broken:
+        def acquire(self) -> None:
+            raise KeyboardInterrupt
+
+    locks = [make_lock() for _ in range(3)]
+    with held_together(locks):
+        assert all(lock.locked() for lock in locks)
+    assert not any(lock.locked() for lock in locks)
+    with pytest.raises(KeyboardInterrupt), held_together([*locks, Broken()]):  # type: ignore[list-item]
+        pytest.fail("it was entered")
+    assert not any(lock.locked() for lock in locks)
 
 
 @pytest.mark.vfio(model="minimal", mount="mock")

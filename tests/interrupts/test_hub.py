@@ -14,6 +14,7 @@ import vfio_ims
 from vfio_ims.device import Device
 from vfio_ims.errors import ClosedError
 from vfio_ims.interrupts import EventHub, Wakeup
+from vfio_ims.interrupts.wakeup import take_each
 from vfio_ims.native.events import EventFd
 
 
@@ -272,3 +273,19 @@ def test_a_device_that_will_not_interrupt_any_more_fails_later_waits_too(device:
     hub.fail(ClosedError("wait", device="mock:minimal", why="the server is gone"))
     with pytest.raises(ClosedError, match="the server is gone"):
         hub.wakeup().wait(0)
+
+
+def test_the_wake_ups_of_many_are_taken_at_once(device: Device) -> None:
+    hub = device.interrupts.hub
+    made = hub.wakeups(3)
+    made[0].wake()
+    made[2].wake()
+    assert take_each(made) == [True, False, True]
+    assert take_each(made) == [False] * 3
+    made[1].fail(ClosedError("wait", device="mock:minimal", why="it is over"))
+    with pytest.raises(ClosedError, match="it is over"):
+        take_each(made)
+    hub.fail(ClosedError("wait", device="mock:minimal", why="the server is gone"))
+    for one in hub.wakeups(2):
+        with pytest.raises(ClosedError, match="the server is gone"):
+            one.wait(0)

@@ -13,7 +13,18 @@ from pathlib import Path
 import pytest
 
 from vfio_ims.errors import ClosedError, SetupError, UsageError
-from vfio_ims.native.access import change, copy, fill, load, poll_any, poll_memory, scatter, store
+from vfio_ims.native.access import (
+    change,
+    clear_each,
+    copy,
+    fill,
+    load,
+    load_each,
+    poll_any,
+    poll_memory,
+    scatter,
+    store,
+)
 from vfio_ims.native.memory import GIB, MIB, SharedMemory, put, view_of
 
 PAGE = mmap.PAGESIZE
@@ -113,6 +124,21 @@ def test_single_loads_and_stores(memory: SharedMemory, width: int) -> None:
             load(memory.address + 1, width)
     with pytest.raises(UsageError, match="width"):
         load(memory.address, 3)
+
+
+def test_loads_and_clears_of_many_places(memory: SharedMemory) -> None:
+    places = [memory.address + at for at in (24, 8, 64)]
+    for place, value in zip(places, (7, 0, 0x1_0203), strict=True):
+        store(place, 4, value)
+        store(place + 4, 4, 9)
+    assert load_each(places, 4) == [7, 0, 0x1_0203]
+    assert load_each(places, 1) == [7, 0, 3]
+    clear_each(places[:2], 4)
+    assert load_each(places, 8) == [9 << 32, 9 << 32, 9 << 32 | 0x1_0203]
+    assert load_each([], 4) == []
+    for each in (load_each, clear_each):
+        with pytest.raises(UsageError, match="multiple of 4"):
+            each([memory.address + 2], 4)
 
 
 def test_copies_and_fills(memory: SharedMemory) -> None:

@@ -299,7 +299,7 @@ class Idxd(Driver):
         no-op has no record (its memory need not be attached to the PASID): the queue is drained and SWERR is read.
         """
         self.check_open(f"fire slot {slot}")
-        return self.firing.fire(slot) if pasid is None else self.firing.fire_tagged(slot, pasid)
+        return self.firing.fire(slot) if pasid is None else self.firing.tagged.fire(slot, pasid)
 
     def fire_many(self, slots: Sequence[int], *, pasid: int | None = None) -> Sequence[FireReport]:
         """As ``fire``, the no-ops stored together, as many at once as a queue has entries.
@@ -308,7 +308,7 @@ class Idxd(Driver):
         error is then the report of each.
         """
         self.check_open("fire slots")
-        return self.firing.fire_many(slots) if pasid is None else self.firing.fire_many_tagged(slots, pasid)
+        return self.firing.fire_many(slots) if pasid is None else self.firing.tagged.fire_many(slots, pasid)
 
     def fired(self, slots: Sequence[int]) -> Sequence[int]:
         """Those of ``slots`` whose work has completed: one compiled look at the records of work in flight."""
