@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "row_plan.h"
 
+#include <sched.h>
 #include <string.h>
 
+#include "clock.h"
 #include "fault.h"
 #include "memory.h"
 #include "mmio.h"
@@ -44,24 +46,54 @@ void row_plan_cancel(struct row_plan *p)
     store(&p->under_way, 0);
 }
 
+/* For a moment, in which its book of a submission changes or is looked at: two threads may wait for the same one, or one
+ * for what another submits. */
+static void hold(struct row_plan *p)
+{
+    while (__atomic_exchange_n(&p->held, 1, __ATOMIC_SEQ_CST))
+        sched_yield();
+}
+
+static void let_go(struct row_plan *p)
+{
+    store(&p->held, 0);
+}
+
+/* Its entries are taken, until its completions are. */
+static void set_under_way(struct row_plan *p, uint32_t number)
+{
+    row_plan_free(p);
+    p->taken = p->count;
+    __atomic_fetch_add(&p->page->rows, p->count, __ATOMIC_SEQ_CST);
+    store(&p->under_way, number);
+}
+
 int row_plan_begin(struct row_plan *p)
 {
-    uint32_t idle = 0;
-    uint32_t number = p->last + 1 ? p->last + 1 : 1;
+    int idle;
 
     if (p->forks != fault_forks)
         return ACCESS_FORKED;
-    if (p->lost)
-        store(&p->under_way, 0);
-    if (!__atomic_compare_exchange_n(&p->under_way, &idle, number, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
-        return ACCESS_BUSY;
-    p->last = number;
-    p->lost = 0;
-    p->stored = p->seen = 0;
-    p->start = p->page->walk;
-    p->taken = p->count;
-    __atomic_fetch_add(&p->page->rows, p->count, __ATOMIC_SEQ_CST);
-    return ACCESS_OK;
+    hold(p);
+    idle = p->lost || !load(&p->under_way);
+    if (idle) {
+        p->last = p->last + 1 ? p->last + 1 : 1;
+        p->lost = 0;
+        p->stored = p->seen = 0;
+        p->start = p->page->walk;
+        set_under_way(p, p->last);
+    }
+    let_go(p);
+    return idle ? ACCESS_OK : ACCESS_BUSY;
+}
+
+/* Rows were stored. Who waited meanwhile has found those complete that were stored before, and has ended it. */
+static void go_on(struct row_plan *p)
+{
+    hold(p);
+    if (!load(&p->under_way))
+        set_under_way(p, p->last);
+    let_go(p);
 }
 
 int64_t row_plan_store_rest(struct window *w, struct row_plan *p, uint64_t depth, int64_t timeout_ns)
@@ -71,13 +103,13 @@ int64_t row_plan_store_rest(struct window *w, struct row_plan *p, uint64_t depth
                                    &p->stored);
 
     p->page->walk = (p->start + p->stored * 64) % p->page->span;
-    if (status == ACCESS_OK)
-        return (int64_t)p->stored;
     if (status == ACCESS_GONE)
         p->stored = p->count; /* some may have been */
-    else if (p->stored == 0)
+    if (p->stored)
+        go_on(p);
+    else if (status)
         row_plan_cancel(p); /* refused before the first */
-    return status;
+    return status ? status : (int64_t)p->stored;
 }
 
 int64_t row_plan_store(struct window *w, struct row_plan *p, uint64_t depth, int64_t timeout_ns)
@@ -128,32 +160,54 @@ int64_t row_plan_again_with(struct window *w, struct row_plan *p, const void *fi
     return again(w, p, columns);
 }
 
-int64_t row_plan_finish(struct row_plan *p, uint32_t expected, int64_t timeout_ns)
+/* The first of `count` statuses that is not `expected`, or their number. */
+static uint64_t first_other(const uint8_t *statuses, uint64_t count, uint8_t expected)
 {
-    uint32_t number = load(&p->under_way);
-    uint64_t count = p->stored, i = 0, word, wanted = (uint8_t)expected * 0x0101010101010101ull;
+    const uint64_t wanted = expected * 0x0101010101010101ull;
+    uint64_t i = 0, word;
 
-    if (p->forks != fault_forks)
-        return ACCESS_FORKED;
-    if (count == 0)
-        return ACCESS_INVALID;
-    if (number) {
-        uint64_t seen = p->seen;
-        seen += memory_collect(p->records + seen * p->record_step, p->record_step, count - seen, timeout_ns,
-                               p->statuses + seen);
-        p->seen = seen;
-        if (seen < count)
-            return ACCESS_BUSY;
-        row_plan_free(p);
-        /* Another thread may have taken them too, and submitted again: that one stays under way. */
-        __atomic_compare_exchange_n(&p->under_way, &number, 0, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
-    }
     for (; i + 8 <= count; i += 8) {
-        memcpy(&word, p->statuses + i, 8);
+        memcpy(&word, statuses + i, 8);
         if (word != wanted)
             break;
     }
-    while (i < count && p->statuses[i] == (uint8_t)expected)
+    while (i < count && statuses[i] == expected)
         i++;
-    return (int64_t)i;
+    return i;
+}
+
+/* row_plan_finish's answer at this moment. */
+static int64_t look(struct row_plan *p, uint8_t expected)
+{
+    const uint64_t count = p->stored;
+
+    if (load(&p->under_way)) {
+        p->seen += memory_collect(p->records + p->seen * p->record_step, p->record_step, count - p->seen, 0,
+                                  p->statuses + p->seen);
+        if (count == 0 || p->seen < count)
+            return ACCESS_BUSY;
+        row_plan_free(p);
+        store(&p->under_way, 0);
+    }
+    return count ? (int64_t)first_other(p->statuses, count, expected) : ACCESS_INVALID;
+}
+
+int64_t row_plan_finish(struct row_plan *p, uint32_t expected, int64_t timeout_ns)
+{
+    int64_t deadline = 0, answer;
+
+    if (p->forks != fault_forks)
+        return ACCESS_FORKED;
+    for (;;) {
+        hold(p);
+        answer = look(p, (uint8_t)expected);
+        let_go(p);
+        if (answer != ACCESS_BUSY || timeout_ns == 0)
+            return answer;
+        if (deadline == 0)
+            deadline = now_ns() + timeout_ns;
+        else if (now_ns() >= deadline)
+            return answer;
+        mmio_pause();
+    }
 }

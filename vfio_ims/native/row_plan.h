@@ -35,6 +35,7 @@ struct row_plan {
     uint32_t under_way;            /* that number, until all completions have been taken; 0 */
     uint32_t lost;                 /* a reset has ended it: it may be submitted again all the same */
     uint32_t ended;                /* its session is closed */
+    uint32_t held;                 /* a thread looks at the book of a submission, or changes it */
 };
 
 /* Refuse further submissions; waits for one that is under way. */
