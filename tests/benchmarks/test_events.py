@@ -63,8 +63,8 @@ _TURNS = 50
 def test_the_way_to_the_coroutine(race: Any) -> None:
     """From the eventfd that the kernel signals to the coroutine that awaits the slot.
 
-    What is more than asyncio's, when that took 9.4 us: 0.5 for the loop's look through our epoll, 0.8 for the hub's lock
-    and a read that cannot block, 0.6 for the donor's and the flag's Python, 0.65 for the await, of which 0.25 are
+    What is more than asyncio's, when that took 9.4 us: 0.5 for the loop's look through our epoll, 0.8 for the hub's
+    lock and a read that cannot block, 0.6 for the donor's and the flag's Python, 0.65 for the await, of which 0.25 are
     asyncio's getpid before Python 3.12.
     """
     bare = EventFd()

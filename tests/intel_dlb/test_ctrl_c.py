@@ -18,8 +18,8 @@ def test_credits_and_what_is_under_way(dlb: Dlb, how: str) -> None:
     with dlb.domain() as domain:
         queue = domain.queue(Kind.UNORDERED)
         worker, target = domain.port([queue], depth=64, interrupt="poll"), domain.directed_port(64, interrupt="poll")
-        credits, registers = worker._pools, dlb.regs.LDB[worker.number]
-        total = [pool.left for pool in credits]
+        pools, registers = worker._pools, dlb.regs.LDB[worker.number]
+        total = [pool.left for pool in pools]
         done: dict[str, Callable[[], None]] = {
             "one": lambda: worker.forward(target.queue, 3),
             "many": lambda: worker.forward_many(target.queue, [3, 4]),
@@ -39,7 +39,7 @@ def test_credits_and_what_is_under_way(dlb: Dlb, how: str) -> None:
             if worker.under_way:
                 worker.release(worker.under_way)
             target.dequeue_many()
-            assert [pool.left for pool in credits] == total
+            assert [pool.left for pool in pools] == total
             assert dlb.take_alarm() is None
 
         assert sweep(act, check)

@@ -48,7 +48,7 @@ def test_what_is_being_submitted_is_waited_for(submitting: tuple[Plan, threading
     plan, thread = submitting
     while not plan.in_flight:
         time.sleep(0)
-    with pytest.raises(DeviceTimeout, match="of .* have completed in turn"):
+    with pytest.raises(DeviceTimeout, match=r"of .* have completed in turn"):
         plan.wait(0)
     while thread.is_alive():
         complete(plan, 0, 3 * SIZE)

@@ -28,7 +28,7 @@ def test_the_c_is_clean_on_both_machines(compiler: str, tmp_path: Path) -> None:
     if shutil.which(compiler) is None:
         pytest.skip(MISSING_ARM if "aarch64" in compiler else f"needs {compiler}: apt install {compiler}")
     headers = Path(sysconfig.get_paths()["include"])
-    # Debian keeps pyconfig.h in a folder for each architecture. What it says of this machine is true of the other one too.
+    # Debian has a folder for each architecture with its pyconfig.h. What it says of this machine is true of the other.
     own = headers.parent / str(sysconfig.get_config_var("MULTIARCH")) / headers.name
     if own.is_dir():
         (tmp_path / compiler.removesuffix("-gcc")).symlink_to(own.parent)
