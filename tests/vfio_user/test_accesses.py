@@ -3,17 +3,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import os
+import socket
 import struct
 import threading
+import time
+from collections import deque
 
 import pytest
 
 from tests.vfio_user.conftest import number
-from vfio_ims.errors import DeviceError
+from vfio_ims.drivers.minimal.model import MinimalModel
+from vfio_ims.errors import DeviceError, RemovedError
 from vfio_ims.ports.values import Area, DeviceFlags, IrqIndex, RegionFlags, RegionIndex
-from vfio_ims.vfio_user.messages import REGION_ACCESS
+from vfio_ims.vfio_user.messages import REGION_ACCESS, REGION_MESSAGE, WORD_MESSAGE
+from vfio_ims.vfio_user.session import Session
+from vfio_ims.vfio_user.transport import Connection
 from vfio_ims.vfio_user.wire import NO_REPLY, Command
 
 MSIX = IrqIndex.MSIX
@@ -155,3 +162,34 @@ def test_threads_share_a_link(link):
     for thread in threads:
         thread.join()
     assert not failures
+
+
+def test_a_reply_that_finds_the_socket_full_leaves_once_the_client_reads() -> None:
+    """The client waits for it and sends nothing more: the server does not wait for a request first."""
+    ours, theirs = socket.socketpair()
+    request = REGION_MESSAGE.pack(7, Command.REGION_READ, REGION_MESSAGE.size, 0, 0, 0, 0, 4)
+    connection = Connection(theirs, "full")
+    session = Session(MinimalModel("full"), connection, deque(), most=1 << 16, timeout=5)
+
+    def serve() -> None:
+        with contextlib.suppress(RemovedError):
+            session.run()
+
+    before = 0
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            before += theirs.send(bytes(256), socket.MSG_DONTWAIT)
+    server = threading.Thread(target=serve)
+    with ours:
+        ours.settimeout(10)
+        ours.send(request)
+        server.start()
+        while not connection.queued:
+            time.sleep(0.001)
+        while before:
+            before -= len(ours.recv(before))
+        reply = ours.recv(WORD_MESSAGE.size)
+    server.join(10)
+    connection.close()
+    assert WORD_MESSAGE.unpack(reply)[0] == 7
+    assert not server.is_alive()

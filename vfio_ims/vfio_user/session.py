@@ -69,6 +69,8 @@ class Session:
         while True:
             while plain.answer_alone():
                 self._broken = 0
+                if connection.queued:
+                    break  # the client may wait for that, and send nothing
                 connection.fill()
             while (message := connection.pop()) is not None:
                 if plain.answer(message):
