@@ -46,7 +46,13 @@ class PortalAccess:
 
         Raises UnsupportedError where the CPU has no such store.
         """
-        self.store64_many(offset, data, 1, pieces=pieces)
+        if self._taker is not None or type(data) is not bytes or len(data) != 64 or offset < 0:
+            self.store64_many(offset, data, 1, pieces=pieces)
+            return
+        status = native().lib.window_store64(self._handle, offset, data, 1, 64, 4096, pieces)
+        if status and self._takes_trap(status, f"store 64 bytes at {offset}", 64):
+            assert self._trap is not None
+            self._trap.store64(offset, data, pieces=pieces)
 
     def store64_many(
         self, offset: int, data: Buffer, count: int, *, stride: int = 64, span: int = 4096, pieces: bool = False
