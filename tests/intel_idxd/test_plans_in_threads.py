@@ -9,11 +9,13 @@ from array import array
 
 import pytest
 
+from tests.intel_idxd.memory import PAGE
 from tests.intel_idxd.test_plans import COUNT, Mapped, mapped
 from vfio_ims.drivers.intel_idxd.driver.plan import Plan
 from vfio_ims.drivers.intel_idxd.hardware.descriptors import DsaOpcode
-from vfio_ims.errors import DeviceTimeout
+from vfio_ims.errors import DeviceTimeout, UsageError
 from vfio_ims.native.access import fill
+from vfio_ims.native.lib import native
 
 __all__ = ["mapped"]
 
@@ -106,3 +108,49 @@ def test_several_wait_while_it_is_submitted_again_and_again(mapped: Mapped) -> N
             thread.join()
     plan.wait()
     assert queue.page.c.rows == 0
+
+
+def test_each_thread_s_addresses_are_stored_for_it(mapped: Mapped) -> None:
+    """Two submit one plan, whose own addresses one of them replaces: who is told that it was submitted has its own."""
+    own, others = array("Q", [1] * COUNT), array("Q", [2] * COUNT)
+    plan = mapped.wq.plan(DsaOpcode.MEMMOVE, source=own, destination=7, size=64)
+    wrong: list[tuple[int, int]] = []
+    over = time.monotonic() + 1.5
+
+    def submit(expected: int, given: array[int] | None) -> None:
+        while time.monotonic() < over:
+            try:
+                plan.submit(source=given)
+            except UsageError:  # the other one's is in flight
+                continue
+            at = int(plan._work.c.start)
+            found = [mapped.stored((at + 64 * n) % PAGE)[1] for n in (0, COUNT // 2, COUNT - 1)]
+            wrong.extend((expected, source) for source in found if source != expected)
+            mapped.complete(plan)
+            plan.wait()
+
+    threads = [threading.Thread(target=submit, args=args) for args in ((1, None), (2, others))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+def test_rows_whose_arrays_were_let_go_are_not_stored(mapped: Mapped) -> None:
+    """The compiled calls do not read what is not there, whoever calls them."""
+    plan, (ffi, lib) = mapped.plan(), native()
+    work = plan._work
+    mapped.complete(plan.submit())
+    plan.wait()
+    with mapped.portals.view as view:
+        view[:PAGE] = bytes(PAGE)
+    work.rows.release()
+    assert lib.row_plan_again(work.window, work.c) == lib.ACCESS_BUSY
+    assert lib.row_plan_again_with(work.window, work.c, ffi.NULL, ffi.NULL, ffi.NULL) == lib.ACCESS_BUSY
+    assert lib.row_plan_store(work.window, work.c, 2 * COUNT, 0) == lib.ACCESS_INVALID
+    with pytest.raises(UsageError, match="they were closed meanwhile"):
+        work.submit()
+    assert not plan.in_flight
+    with mapped.portals.view as view:
+        assert not any(view[:PAGE])

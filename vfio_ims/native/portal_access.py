@@ -148,6 +148,8 @@ class PortalAccess:
                 stored = lib.row_plan_store_rest(self._handle, plan.c, depth, int(min(left, _SLICE) * 1e9))
         if stored == lib.ACCESS_BUSY:
             return -1
+        if stored == lib.ACCESS_INVALID and plan.c.bare:
+            raise UsageError("store rows", device=self.label, why="they were closed meanwhile")
         if stored < 0:
             raise self._refused(stored, f"store {counted(count, 'row')} of 64 bytes at {plan.c.offset}", 64)
         if not stored:

@@ -11,6 +11,8 @@
 #include "status.h"
 #include "window_private.h"
 
+enum { BARE = 1, OTHERS }; /* row_plan.bare */
+
 static uint32_t load(const uint32_t *word)
 {
     return __atomic_load_n(word, __ATOMIC_SEQ_CST);
@@ -96,7 +98,8 @@ static void go_on(struct row_plan *p)
     let_go(p);
 }
 
-int64_t row_plan_store_rest(struct window *w, struct row_plan *p, uint64_t depth, int64_t timeout_ns)
+/* The rows that it has left; the page is taken. */
+static int64_t store_rest(struct window *w, struct row_plan *p, uint64_t depth, int64_t timeout_ns)
 {
     int status = window_store_rows(w, p->offset, p->start, 64, p->page->span, p->pieces, p->pattern, p->count,
                                    p->columns, p->column_count, p->records, p->record_step, depth, timeout_ns,
@@ -112,28 +115,77 @@ int64_t row_plan_store_rest(struct window *w, struct row_plan *p, uint64_t depth
     return status ? status : (int64_t)p->stored;
 }
 
-int64_t row_plan_store(struct window *w, struct row_plan *p, uint64_t depth, int64_t timeout_ns)
+static int64_t store_all(struct window *w, struct row_plan *p, uint64_t depth, int64_t timeout_ns)
 {
     int status = row_plan_begin(p);
 
-    return status ? status : row_plan_store_rest(w, p, depth, timeout_ns);
+    return status ? status : store_rest(w, p, depth, timeout_ns);
 }
 
-/* As row_plan_again, with `columns` in the place of its own; NULL: those. */
-static int64_t again(struct window *w, struct row_plan *p, const struct row_column *columns)
+/* Its arrays are read while the page is taken, and only then. */
+static void wait_for_page(struct row_page *page)
+{
+    while (__atomic_exchange_n(&page->busy, 1, __ATOMIC_SEQ_CST))
+        sched_yield();
+}
+
+int64_t row_plan_store(struct window *w, struct row_plan *p, uint64_t depth, int64_t timeout_ns)
+{
+    int64_t stored;
+
+    if (p->forks != fault_forks)
+        return ACCESS_FORKED;
+    wait_for_page(p->page);
+    if (load(&p->bare) != BARE)
+        stored = store_all(w, p, depth, timeout_ns);
+    else
+        stored = load(&p->under_way) && !p->lost ? ACCESS_BUSY : ACCESS_INVALID;
+    store(&p->page->busy, 0);
+    return stored;
+}
+
+int64_t row_plan_store_rest(struct window *w, struct row_plan *p, uint64_t depth, int64_t timeout_ns)
+{
+    int64_t stored;
+
+    if (p->forks != fault_forks)
+        return ACCESS_FORKED;
+    wait_for_page(p->page);
+    stored = load(&p->bare) == BARE ? ACCESS_INVALID : store_rest(w, p, depth, timeout_ns);
+    store(&p->page->busy, 0);
+    return stored;
+}
+
+void row_plan_bare(struct row_plan *p)
+{
+    store(&p->bare, BARE);
+    while (p->forks == fault_forks && load(&p->page->busy))
+        sched_yield();
+}
+
+void row_plan_filled(struct row_plan *p, int own)
+{
+    store(&p->bare, own ? 0 : OTHERS);
+}
+
+/* As row_plan_again, with `columns` in the place of its own; NULL: those. `own_arrays`: whether those are read. */
+static int64_t again(struct window *w, struct row_plan *p, const struct row_column *columns, int own_arrays)
 {
     const struct row_column *own = p->columns;
     struct row_page *page = p->page;
     int64_t stored = ACCESS_BUSY;
+    uint32_t bare;
 
     if (p->forks != fault_forks)
         return ACCESS_FORKED;
     if (p->ended || atomic_load(&w->diverted) || __atomic_exchange_n(&page->busy, 1, __ATOMIC_SEQ_CST))
         return ACCESS_BUSY;
-    if (load(&page->open) && page->rows + p->count <= page->depth) {
+    bare = load(&p->bare);
+    if (load(&page->open) && page->rows + p->count <= page->depth && p->count &&
+        (bare == 0 || (bare == BARE && !own_arrays))) {
         if (columns)
             p->columns = columns;
-        stored = row_plan_store(w, p, 0, 0);
+        stored = store_all(w, p, 0, 0);
         p->columns = own;
     }
     store(&page->busy, 0);
@@ -142,7 +194,7 @@ static int64_t again(struct window *w, struct row_plan *p, const struct row_colu
 
 int64_t row_plan_again(struct window *w, struct row_plan *p)
 {
-    return again(w, p, NULL);
+    return again(w, p, NULL, 1);
 }
 
 int64_t row_plan_again_with(struct window *w, struct row_plan *p, const void *first, const void *second,
@@ -150,14 +202,18 @@ int64_t row_plan_again_with(struct window *w, struct row_plan *p, const void *fi
 {
     const void *const given[] = {first, second, third};
     struct row_column columns[16];
+    int own = 0;
 
     if (p->column_count > 16)
         return ACCESS_INVALID;
     memcpy(columns, p->columns, p->column_count * sizeof *columns);
-    for (uint32_t n = 0; n < 3; n++)
-        if (given[n] && n < p->column_count)
+    for (uint32_t n = 0; n + 1 < p->column_count; n++) { /* the last is the counter of the records */
+        if (n < 3 && given[n])
             columns[n].data = given[n];
-    return again(w, p, columns);
+        else
+            own = 1;
+    }
+    return again(w, p, columns, own);
 }
 
 /* The first of `count` statuses that is not `expected`, or their number. */

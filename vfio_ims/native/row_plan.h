@@ -35,6 +35,7 @@ struct row_plan {
     uint32_t under_way;            /* that number, until all completions have been taken; 0 */
     uint32_t lost;                 /* a reset has ended it: it may be submitted again all the same */
     uint32_t ended;                /* its session is closed */
+    uint32_t bare;                 /* not 0: its arrays are not there, or others are for one time */
     uint32_t held;                 /* a thread looks at the book of a submission, or changes it */
 };
 
@@ -48,8 +49,12 @@ int row_plan_begin(struct row_plan *p);
 void row_plan_cancel(struct row_plan *p);
 /* Its rows have completed, or were lost: they are no entries of the queue any more. */
 void row_plan_free(struct row_plan *p);
+/* Its arrays go: none of its rows is stored from now on with what they hold; waits for who does. Until it is
+ * filled: with its `own`, or with others, with which row_plan_again does not store it. */
+void row_plan_bare(struct row_plan *p);
+void row_plan_filled(struct row_plan *p, int own);
 /* Store all rows, at most `depth` of them under way (0: no limit). How many are stored, less where the time was over; or
- * an access_status: ACCESS_BUSY where the last submission is still under way. */
+ * an access_status: ACCESS_BUSY where the last submission is still under way, ACCESS_INVALID where its arrays went. */
 int64_t row_plan_store(struct window *w, struct row_plan *p, uint64_t depth, int64_t timeout_ns);
 /* Store the rows that it has left. */
 int64_t row_plan_store_rest(struct window *w, struct row_plan *p, uint64_t depth, int64_t timeout_ns);

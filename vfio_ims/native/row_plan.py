@@ -76,20 +76,26 @@ class RowPlan:
         c.page, c.records, c.record_step = page.c, records, step
         lib.row_plan_own(c)
 
-    def lay_out(self, pattern: bytes, count: int, values: Sequence[ReadableBuffer]) -> None:
+    def lay_out(self, pattern: bytes, count: int, values: Sequence[ReadableBuffer], *, own: bool = True) -> None:
         """Have ``count`` rows of ``pattern`` with ``values`` in the columns, buffers that are held until ``release``.
 
-        UsageError where they do not hold ``count`` values each: then there are no rows.
+        UsageError where they do not hold ``count`` values each: then there are no rows. ``own`` False: for one time,
+        and not for who submits them again.
         """
+        ffi, lib = native()
+        lib.row_plan_bare(self.c)
         self.count = self.c.count = 0
         self.columns.release()
         self.columns.fill(count, values)
-        native().ffi.memmove(self.c.pattern, pattern, ROW)
+        ffi.memmove(self.c.pattern, pattern, ROW)
+        lib.row_plan_filled(self.c, own)  # before there are rows again
         self.count = self.c.count = count
 
     def release(self) -> None:
-        """Let go of the buffers: they are read when rows are stored, not later."""
-        self.columns.release()
+        """Let go of the buffers: they are read when rows are stored, not later. Waits for who stores them now."""
+        if self.columns.holds:
+            native().lib.row_plan_bare(self.c)
+            self.columns.release()
 
     def place(self, offset: int, *, pieces: bool) -> None:
         """Store them to the page at ``offset``; ``pieces``: each as eight stores."""

@@ -74,6 +74,11 @@ class RowColumns:
         """Whether each column of values has its buffer."""
         return len(self._held) == len(self._values)
 
+    @property
+    def holds(self) -> bool:
+        """Whether it has any buffer."""
+        return bool(self._held)
+
     def release(self) -> None:
         """Let go of the buffers."""
         self._held.clear()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Self
 
 from vfio_ims.counted import counted
 from vfio_ims.errors import UsageError
+from vfio_ims.locks import make_rlock
 from vfio_ims.native.lib import calls, native
 from vfio_ims.native.outcome import refusal
 
@@ -35,7 +36,19 @@ class Plan(Results):
     place count, and they cannot grow or shrink. Results are those of the last submission.
     """
 
-    __slots__ = ("_again", "_c", "_call", "_columns", "_count", "_encode", "_foreign", "_places", "_window", "_with")
+    __slots__ = (
+        "_again",
+        "_c",
+        "_call",
+        "_columns",
+        "_count",
+        "_encode",
+        "_foreign",
+        "_lock",
+        "_places",
+        "_window",
+        "_with",
+    )
 
     def __init__(
         self,
@@ -44,6 +57,7 @@ class Plan(Results):
         encode: Callable[[tuple[Column, Column, Column]], Columns],
     ) -> None:
         self._encode, self._columns = encode, (fields, encode(fields))
+        self._lock = make_rlock()
         self._foreign = False
         """Whether the rows have, or may have, other addresses than the plan's own."""
         super().__init__(session.works.take(self._columns[1]))
@@ -75,24 +89,25 @@ class Plan(Results):
     def _submit(self, others: tuple[Column | None, Column | None, Column | None], answer: int) -> Self:
         """Do it where the compiled call did not, or say why that ``answer`` was its last."""
         operation = f"submit {self.name}"
-        if self._closed:
-            raise UsageError(operation, device=self._session.label, why="the plan was closed")
-        self._session.check_open(operation)
-        if answer < 0 and answer != native().lib.ACCESS_BUSY and self.in_flight:
-            raise refusal(answer, operation, self._session.label)
-        if self._foreign or any(other is not None for other in others):
-            self._lay_out(others)
-        try:
-            self._work.submit()
-        finally:
-            if self._foreign:
-                self._work.rows.release()
+        with self._lock:  # one thread's addresses are not another's
+            if self._closed:
+                raise UsageError(operation, device=self._session.label, why="the plan was closed")
+            self._session.check_open(operation)
+            if answer < 0 and answer != native().lib.ACCESS_BUSY and self.in_flight:
+                raise refusal(answer, operation, self._session.label)
+            if self._foreign or any(other is not None for other in others):
+                self._lay_out(others)
+            try:
+                self._work.submit()
+            finally:
+                if self._foreign:
+                    self._work.rows.release()
         return self
 
     def _lay_out(self, others: tuple[Column | None, Column | None, Column | None]) -> None:
         (fields, own), work = self._columns, self._work
         if work.rows.under_way and not work.rows.lost:
-            return  # what submits it says so
+            raise self._session.queue.still_in_flight()
         foreign = any(other is not None for other in others)
         columns = own
         if foreign:
@@ -105,16 +120,20 @@ class Plan(Results):
                 )
                 raise UsageError(f"submit {self.name}", device=self._session.label, why=why, hint="make another plan")
         self._foreign, self._again, self._with = True, not_again, not_again  # also where Ctrl-C comes in between
-        work.lay_out(columns)
+        work.lay_out(columns, own=not foreign)
         if not foreign:
             self._foreign, self._again = False, work.submit_again
             self._with = not_again if work.call is None else calls().submit_plan
 
     def close(self) -> None:
-        """Give arrays and records back. Safe to call again. While the device still writes to them nothing happens."""
-        if not self._work.rows.under_way:
-            self._again = self._with = not_again
-        super().close()
+        """Give arrays and records back. Safe to call again. While the device still writes to them nothing happens.
+
+        Waits for another thread that submits it.
+        """
+        with self._lock:
+            if not self._work.rows.under_way:
+                self._again = self._with = not_again
+            super().close()
 
     @property
     def in_flight(self) -> bool:

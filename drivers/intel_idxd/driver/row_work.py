@@ -107,9 +107,9 @@ class RowWork:
                 self.call = window, plan, array
             resources.in_flight.begin_many(self.rows, queue.index, session, self)
 
-    def lay_out(self, columns: Columns) -> None:
+    def lay_out(self, columns: Columns, *, own: bool = True) -> None:
         """Have these descriptors; the arrays are held until the rows are released."""
-        self.rows.lay_out(columns.pattern, columns.length, columns.values)
+        self.rows.lay_out(columns.pattern, columns.length, columns.values, own=own)
         self.name, self.ready = columns.name, None
         if len(self.all_good) != columns.length:
             self.all_good = bytes((_SUCCESS,)) * columns.length

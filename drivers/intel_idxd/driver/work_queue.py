@@ -251,11 +251,14 @@ class WorkQueue:
         if stored < rows.count:
             raise self._refused(rows, stored, timeout)
 
+    def still_in_flight(self) -> UsageError:
+        """What is raised where rows are submitted whose last submission was not waited for."""
+        why, hint = "its last submission is in flight", "wait for it first"
+        return UsageError(f"submit to work queue {self.index}", device=self._regs.label, why=why, hint=hint)
+
     def _refused(self, rows: RowPlan, stored: int, timeout: float) -> VfioImsError:
         if stored < 0:
-            why = "its last submission is in flight"
-            hint = "wait for it first"
-            return UsageError(f"submit to work queue {self.index}", device=self._regs.label, why=why, hint=hint)
+            return self.still_in_flight()
         error = describe(self._regs.SWERR.read())
         why = f"{stored} of {rows.count} were stored in {timeout:.3g} s" + (f"; {error}" if error else "")
         return DeviceTimeout(f"submit to work queue {self.index}", device=self._regs.label, why=why)
