@@ -17,7 +17,7 @@ from vfio_ims.device import Device
 from vfio_ims.drivers.minimal.driver import Minimal
 from vfio_ims.drivers.minimal.model import MinimalModel
 from vfio_ims.drivers.minimal.registers import SLOTS, Bar0
-from vfio_ims.errors import DeviceBusy, DeviceError, UnsupportedError
+from vfio_ims.errors import DeviceBusy, DeviceError, UnsupportedError, UsageError
 from vfio_ims.ims import SlotArray
 from vfio_ims.messages import Message, MessageLimits, Slot
 from vfio_ims.models import DeviceModel, ModelBar
@@ -93,6 +93,23 @@ def test_entries_of_another_shape_work_alike(layout: SlotLayout) -> None:
         slots = irqs.slots
         irqs.close()
         assert all(is_quiet(driver.ims.table, slot) for slot in slots)
+
+
+@pytest.mark.parametrize("layout", MASKED.values(), ids=MASKED)
+def test_masking_many_slots_leaves_the_rest_of_their_entries(layout: SlotLayout) -> None:
+    with on_one_cpu(layout) as driver, driver.ims.allocate_group(5) as irqs:
+        table, slots = driver.ims.table, irqs.slots
+        assert isinstance(table, SlotArray)
+        before = table.read_many(slots)
+        irqs.mask()
+        assert table.read_many(slots) == [entry.with_mask(True) for entry in before]
+        for outside in (-1, layout.count):
+            with pytest.raises(UsageError):
+                table.write_controls([slots[0], outside], before[:2])
+        assert table.read_many(slots) == [entry.with_mask(True) for entry in before], "nothing was written"
+        table.write_controls([], [])
+        table.write_controls(slots[::2], before[::2])
+        assert [entry.masked for entry in table.read_many(slots)] == [False, True, False, True, False]
 
 
 def test_a_table_with_one_address_takes_donors_that_share_it() -> None:

@@ -9,7 +9,7 @@ from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from vfio_ims.errors import UsageError
-from vfio_ims.ims.table import drop_pending, limits_at
+from vfio_ims.ims.table import drop_pending, limits_at, write_controls
 from vfio_ims.messages import MessageLimits, Slot
 
 if TYPE_CHECKING:
@@ -77,6 +77,11 @@ class JoinedTable:
         """Mask and PASID of entry ``index``, as the part that has it writes them."""
         part, own = self._at(index)
         part.write_control(own, slot)
+
+    def write_controls(self, indices: Sequence[int], slots: Sequence[Slot]) -> None:
+        """As ``write_control`` of each, with one call for each part."""
+        for part, inside, places in self._apart(indices):
+            write_controls(part, inside, [slots[place] for place in places])
 
     def write_many(self, slots: Iterable[tuple[int, Slot]]) -> None:
         """One ``write_many`` for each part: their order among parts is not that of ``slots``."""

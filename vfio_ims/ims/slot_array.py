@@ -136,6 +136,20 @@ class SlotArray:
             self.layout.at(index)
             self._masks.put([(index, self._mask_bit(slot.masked))])
 
+    def write_controls(self, indices: Sequence[int], slots: Sequence[Slot]) -> None:
+        """``write_control`` of the n-th of ``slots`` to the n-th index, all in one compiled call."""
+        if not indices:
+            return
+        layout, (lowest, highest) = self.layout, _ends(indices)
+        layout.at(lowest), layout.at(highest)  # both inside, or nothing is written
+        if layout.control is not None:
+            words = self._entries.rows(slots, len(indices))
+            self._bar.write_table(layout.offset, layout.stride, array("I", indices), ((layout.control, 4),), words)
+            self._bar.read32(layout.at(indices[-1]) + layout.control)  # flushes them all
+        if self._masks is not None:
+            bits = [self._mask_bit(slot.masked) for slot in slots]
+            self._masks.put(list(zip(indices, bits, strict=True)))
+
     def _mask_bit(self, masked: bool) -> int:
         return int(masked == bool(self.layout.masked_when))
 

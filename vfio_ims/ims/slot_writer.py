@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from vfio_ims.errors import UnsupportedError, UsageError, check_index
+from vfio_ims.ims.table import write_controls
 from vfio_ims.messages import Message
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ class SlotWriter:
         if len(slots) == 1:
             self._table.write_control(slots[0], records.slot(slots[0]))
         else:
-            self._table.write_pattern(slots, records.slots(slots))
+            write_controls(self._table, slots, records.slots(slots))
         if masked:
             self._dispatcher.masked(slots)
 

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from vfio_ims.messages import MessageLimits, Slot
 
-__all__ = ["ImsTable", "drop_pending", "limits_at", "table_fault"]
+__all__ = ["ImsTable", "drop_pending", "limits_at", "table_fault", "write_controls"]
 
 
 class ImsTable(Protocol):
@@ -83,6 +83,16 @@ def drop_pending(table: ImsTable, indices: Sequence[int]) -> list[int]:
     """
     drop = getattr(table, "drop_pending", None)
     return list(indices) if drop is None else drop(indices)
+
+
+def write_controls(table: ImsTable, indices: Sequence[int], slots: Sequence[Slot]) -> None:
+    """``table.write_control`` of the n-th of ``slots`` to the n-th index; flushed when it returns.
+
+    A table may have a method ``write_controls(indices, slots)`` that does so in one compiled call. Without it the
+    entries are written whole.
+    """
+    own: Callable[[Sequence[int], Sequence[Slot]], None] = getattr(table, "write_controls", table.write_pattern)
+    own(indices, slots)
 
 
 def limits_at(table: ImsTable, index: int) -> MessageLimits:

@@ -142,9 +142,10 @@ class Rounds:
     def _shoot(self, slots: Sequence[int]) -> dict[int, int]:
         """Fire; the count of each one's donor before. Those that the device refused are left out: nothing will come."""
         accounts, bases = self._accounts, dict[int, int]()
-        self._evidence.sent.update(slots)
+        sent = self._evidence.sent
         take_each([self._wakeups[slot] for slot in slots])
         for slot in slots:
+            sent[slot] = sent.get(slot, 0) + 1  # here and not by update(): it is of every fire
             bases[slot] = accounts[slot].counter.count
         self.ledger.expect(slots, self._vectors)
         self._tally.fired += len(slots)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["InFlight", "Waitable"]
 
+_MOST_ASKED = 64
 _SEARCH = 8  # slots that are put into a set in the time of one binary search
 
 
@@ -100,6 +101,7 @@ class InFlight:
         self._many: list[tuple[RowPlan, int, object, Waitable | None]] = []
         self._fired: set[int] = set()  # completed, and not reported yet
         self._open: set[int] = set()  # may fire at any moment, and no record will show it
+        self._asked: dict[int, tuple[Sequence[int], frozenset[int] | None]] = {}  # by id: the slots last asked about
 
     # --- descriptors --------------------------------------------------------------------------------------------------
 
@@ -311,9 +313,23 @@ class InFlight:
                             self._report(address)
             if not self._fired and not self._open:
                 return []
-            found = _among(self._fired, slots) if self._fired else ()
-            self._fired.difference_update(found)
-            return sorted({*found, *_among(self._open, slots)} if self._open else found)
+            asked = self._asked_about(slots)
+            found = self._fired.intersection(asked) if self._fired else set[int]()
+            self._fired -= found
+            return sorted(found | self._open.intersection(asked) if self._open else found)
+
+    def _asked_about(self, slots: Sequence[int]) -> Collection[int]:
+        """``slots``, as a set once they are asked about again: then a look costs what there are few."""
+        known = self._asked.get(id(slots))
+        if known is None:
+            if len(self._asked) >= _MOST_ASKED:
+                self._asked.clear()
+            self._asked[id(slots)] = slots, None  # held: nothing else has its id
+            few = len(self._fired) + len(self._open)
+            return slots if few * _SEARCH >= len(slots) else _among(self._fired | self._open, slots)
+        if known[1] is None:
+            known = self._asked[id(slots)] = slots, frozenset(slots)
+        return known[1] or ()
 
     def _report(self, address: int) -> None:
         """The slot of a descriptor in flight counts as fired, once."""
