@@ -101,7 +101,7 @@ def test_a_self_test_of_every_slot(race: Any) -> None:
         units.append(_processor_seconds(copied, 20))
         return spent * 2 / sum(units), spent
 
-    why = "some 60 us of Python frames a fire in driver, model, platform and dispatch: 2.2 to 2.8 s in these units"
+    why = "some 35 us a fire, two thirds of them frames of model and platform: 2.2 to 2.8 s in these units"
     race.once(
         "self-test of 2048 slots, CPU", ratio, against="copy.deepcopy, 2000 lists", at_most=2.0 / _COPY, missed=why
     )
