@@ -112,6 +112,15 @@ def test_arrays_that_do_not_go_together(dsa: Dsa) -> None:
         assert wq.nop().ok
 
 
+def test_arrays_that_were_refused_keep_no_records(dsa: Dsa) -> None:
+    with dsa.wq(0) as wq:
+        for _ in range(50):
+            for use in (wq.submit_many, wq.plan):
+                with pytest.raises(UsageError, match="as the others"):
+                    use(DsaOpcode.NOP, source=array("Q", [1, 2]), size=array("I", [1]))
+        assert len(dsa.in_flight.rows_of(wq)) == 1
+
+
 COLUMNS: dict[str, tuple[dict[str, Any], str]] = {
     "objects' addresses": ({"destination": (ctypes.py_object * 2)(1, 2)}, "not one of 8 bytes each, format '<O'"),
     "the other byte order": ({"destination": (ctypes.c_uint64.__ctype_be__ * 2)()}, "format '>Q'"),

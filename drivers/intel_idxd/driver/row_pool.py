@@ -55,7 +55,11 @@ class RowPool:
             work = self._idle[kind].pop()
         except (KeyError, IndexError):
             work = self._reclaimed(kind) or RowWork(self._session, kind, columns.places, self.give_back)
-        work.lay_out(columns)
+        try:
+            work.lay_out(columns)
+        except BaseException:
+            self.give_back(work)
+            raise
         return work
 
     def _reclaimed(self, kind: tuple[object, int]) -> RowWork | None:

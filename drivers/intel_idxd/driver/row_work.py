@@ -109,8 +109,9 @@ class RowWork:
 
     def lay_out(self, columns: Columns, *, own: bool = True) -> None:
         """Have these descriptors; the arrays are held until the rows are released."""
+        self.ready = None
         self.rows.lay_out(columns.pattern, columns.length, columns.values, own=own)
-        self.name, self.ready = columns.name, None
+        self.name = columns.name
         if len(self.all_good) != columns.length:
             self.all_good = bytes((_SUCCESS,)) * columns.length
 
