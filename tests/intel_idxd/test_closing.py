@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 import threading
@@ -10,6 +12,7 @@ import time
 from array import array
 from dataclasses import replace
 from itertools import count
+from typing import Any
 
 import pytest
 
@@ -174,3 +177,23 @@ def test_a_fire_that_is_broken_off_leaves_its_entry_to_the_device(
     assert not firing._late
     assert sum(queue.in_flight for queue in dsa.queues.values()) == 0
     assert irq.wait(TIMEOUT)
+
+
+def test_ctrl_c_while_a_session_is_opened_keeps_nothing(opened: Opener, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The slot that it had taken for itself is free again."""
+    dsa = opened()
+    allocate = dsa.resources.allocate
+
+    def pressed(pasid: int | None = None) -> Any:
+        made = allocate(pasid)
+        os.kill(os.getpid(), signal.SIGINT)
+        return made
+
+    monkeypatch.setitem(dsa.__dict__, "resources", replace(dsa.resources, allocate=pressed))
+    with pytest.raises(KeyboardInterrupt):
+        dsa.wq(0, "ims")
+    monkeypatch.undo()
+    assert dsa.queues[0].sessions == 0
+    assert not dsa.ims.allocated
+    with dsa.wq(0, "ims") as wq:
+        assert wq.nop().ok

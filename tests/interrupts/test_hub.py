@@ -218,6 +218,29 @@ def test_only_the_thread_that_drains_is_in_the_loops_reader(device: Device) -> N
     event.close()
 
 
+class _ClosedJustNow(asyncio.SelectorEventLoop):
+    """Another thread closes it between a look at it and its use."""
+
+    said = False
+
+    def is_closed(self) -> bool:
+        return not self.said and super().is_closed()
+
+
+def test_a_loop_that_is_closed_just_now_takes_no_event_from_others(lines: list[Line]) -> None:
+    loop = _ClosedJustNow()
+    task = loop.create_task(lines[0].wakeup.wait_async())
+    loop.run_until_complete(asyncio.sleep(0))
+    loop.close()
+    loop.said = True
+    for line in lines[:2]:
+        line.event.signal()
+    assert lines[1].wakeup.wait(5)
+    assert lines[0].wakeup.raised
+    loop.said = False
+    task._log_destroy_pending = False  # type: ignore[attr-defined]
+
+
 def test_a_cancelled_wait_leaves_the_wake_up_for_the_next(lines: list[Line]) -> None:
     async def main() -> None:
         with pytest.raises(TimeoutError):

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import threading
 import time
@@ -264,5 +265,6 @@ def _forget_reader(loop: asyncio.AbstractEventLoop, descriptor: int) -> None:
         loop.remove_reader(descriptor)
         done.set()
 
-    loop.call_soon_threadsafe(remove)
-    done.wait(1)
+    with contextlib.suppress(RuntimeError):  # its thread has closed it just now
+        loop.call_soon_threadsafe(remove)
+        done.wait(1)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Callable, Generator, Iterable
 from typing import TYPE_CHECKING
 
@@ -63,7 +64,8 @@ class Wakeup:
                     if not future.done():
                         future.set_result(None)
                 elif not loop.is_closed():
-                    loop.call_soon_threadsafe(_resume, future)
+                    with contextlib.suppress(RuntimeError):  # its thread has closed it just now
+                        loop.call_soon_threadsafe(_resume, future)
 
     def fail(self, reason: Exception | Callable[[], Exception]) -> None:
         """From now on every wait raises ``reason``, or what it makes; those under way at once. The first one stays."""

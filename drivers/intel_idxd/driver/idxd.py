@@ -34,7 +34,7 @@ from .handles import Handles
 from .in_flight import InFlight
 from .pasids import Pasids
 from .queue_control import QueueControl
-from .queue_session import DsaQueue, IaaQueue
+from .queue_session import DsaQueue, IaaQueue, whole
 from .queue_settings import QueueSettings
 from .records import ListPool, RecordPool
 from .report import describe_details, describe_status
@@ -376,7 +376,7 @@ class Dsa(Idxd):
         are tagged with that, for this session only; a slot given must be allocated for it. ``timeout``: seconds that
         one operation may take.
         """
-        return DsaQueue(self.resources, self._queue(index), completion, timeout, pasid)
+        return whole(DsaQueue, self.resources, self._queue(index), completion, timeout, pasid)
 
 
 class Iaa(Idxd):
@@ -391,4 +391,4 @@ class Iaa(Idxd):
 
         ``completion``, ``pasid`` and ``timeout`` are as for ``Dsa.wq``.
         """
-        return IaaQueue(self.resources, self._queue(index), completion, timeout, pasid)
+        return whole(IaaQueue, self.resources, self._queue(index), completion, timeout, pasid)

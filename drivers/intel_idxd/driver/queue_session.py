@@ -5,9 +5,10 @@ from __future__ import annotations
 
 from functools import cached_property, partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, TypeVar
 
 from vfio_ims.errors import UsageError
+from vfio_ims.interruption import break_off, uninterrupted
 from vfio_ims.lifetime import leaving
 
 from ..hardware.completion import Completion
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from .resources import Resources
     from .work_queue import WorkQueue
 
-__all__ = ["DsaQueue", "DsaSubmitter", "IaaQueue", "IaaSubmitter", "QueueSession", "Submitter"]
+__all__ = ["DsaQueue", "DsaSubmitter", "IaaQueue", "IaaSubmitter", "QueueSession", "Submitter", "whole"]
 
 
 class Submitter(Operations[Operation]):
@@ -217,3 +218,29 @@ class IaaQueue(QueueSession, IaaOperations[Completion]):
 
     async def __aenter__(self) -> IaaSubmitter:
         return self.submit
+
+
+_Kind = TypeVar("_Kind", bound=QueueSession)
+
+
+def whole(
+    kind: type[_Kind], resources: Resources, queue: WorkQueue, completion: object, timeout: float, pasid: int | None
+) -> _Kind:
+    """A session of that kind; closed again where Ctrl-C was pressed meanwhile, since nobody else has it.
+
+    Args:
+        kind: DsaQueue or IaaQueue.
+        resources: the device's.
+        queue: where it submits.
+        completion: how completions are noticed, as ``Dsa.wq`` has it.
+        timeout: seconds that one operation may take.
+        pasid: its requests' tag, or None.
+    """
+    with uninterrupted():
+        session = kind(resources, queue, completion, timeout, pasid)
+        try:
+            break_off()
+        except BaseException:
+            session.close()
+            raise
+    return session
