@@ -54,6 +54,8 @@ class BulkAccess(PortalAccess):
 
     if TYPE_CHECKING:
         # The single accesses, for what no mapping allows.
+        @property
+        def size(self) -> int: ...
         def read8(self, offset: int) -> int: ...
         def read32(self, offset: int) -> int: ...
         def write32(self, offset: int, value: int) -> None: ...
@@ -65,6 +67,8 @@ class BulkAccess(PortalAccess):
         ffi, lib = native()
         operation = f"read {count} registers of {width} bytes at {offset}"
         self._check(operation, offset, count, width)
+        if count * width > self.size:  # before there is room for as many
+            raise self._refused(lib.ACCESS_BOUNDS, operation, width)
         out = ffi.new("uint8_t[]", count * width)
         status = lib.window_read_block(self._handle, offset, count, width, out)
         if self._takes_trap(status, operation, width):
@@ -100,6 +104,9 @@ class BulkAccess(PortalAccess):
         ffi, lib = native()
         operation = f"poll {width} bytes at {offset}"
         self._check(operation, offset, 1, width)
+        if not (0 <= mask < 1 << 64 and 0 <= expected < 1 << 64):
+            why = f"mask and expected must be numbers of {8 * width} bits, not {mask:#x} and {expected:#x}"
+            raise UsageError(operation, device=self.label, why=why)
         value = ffi.new("uint64_t *")
         deadline = time.monotonic() + timeout
         while True:
