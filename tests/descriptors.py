@@ -26,10 +26,9 @@ def _open_now() -> set[tuple[int, str]]:
 
 
 class Descriptors:
-    """The descriptors that are open when it is made; garbage is collected first."""
+    """The descriptors that are open when it is made. No garbage is collected: what closes later does no harm."""
 
     def __init__(self) -> None:
-        gc.collect()
         self._before = _open_now()
 
     def opened(self) -> int:

@@ -7,8 +7,8 @@ with it, on the named device, whatever answers there: ``pytest tests/behaviour -
 
 from __future__ import annotations
 
+import faulthandler
 import os
-import signal
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -46,7 +46,7 @@ MODELS = (
 
 _DEVICES, _MOUNTS = ("1234:", "8086:", "10ee:"), ("mock", "vfio-user")
 
-_CHILD = 20  # seconds until the kernel ends a child that hangs
+_CHILD = 20  # seconds until a child that hangs says where, and ends
 EVERYWHERE = pytest.mark.vfio(model=MODELS, match=_DEVICES, mount=_MOUNTS)
 """The marker of every module here that is not about the mock alone."""
 
@@ -107,14 +107,13 @@ def is_quiet(table: ImsTable, slot: int) -> bool:
 
 
 def in_child(job: Callable[[], str]) -> str:
-    """What ``job`` says in a forked child; "hangs" where it does not come back."""
+    """What ``job`` says in a forked child; where it does not come back, that it hangs, and where."""
     readable, writable = os.pipe()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # a fork with threads about: what this is a test of
         child = os.fork()
     if child == 0:
-        signal.signal(signal.SIGALRM, signal.SIG_DFL)
-        signal.alarm(_CHILD)
+        faulthandler.dump_traceback_later(_CHILD, exit=True, file=writable)
         text = "nothing"
         with suppress(BaseException):
             try:
@@ -127,4 +126,4 @@ def in_child(job: Callable[[], str]) -> str:
     with open(readable, "rb") as answers:
         said = answers.read().decode()
     _, status = os.waitpid(child, 0)
-    return "hangs" if os.waitstatus_to_exitcode(status) == -signal.SIGALRM else said
+    return f"hangs: {said}" if os.waitstatus_to_exitcode(status) else said

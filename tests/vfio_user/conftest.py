@@ -317,9 +317,9 @@ def liar(path, kit):
 
 
 @pytest.fixture
-def lied(liar, path, bus, fds):
-    """A link to the liar; afterwards nothing of it is open."""
-    with SocketLink(path, timeout=0.4) as made:
+def lied(request, liar, path, bus, fds):
+    """A link to the liar, that waits 20 s, or its parameter in seconds; afterwards nothing of it is open."""
+    with SocketLink(path, timeout=getattr(request, "param", 20)) as made:
         made.connect(bus)
         yield made
     liar.close_peer = liar.thread.join(2)

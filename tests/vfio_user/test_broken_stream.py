@@ -58,6 +58,7 @@ def test_too_many_descriptors_end_the_link(liar, lied):
     os.close(event)
 
 
+@pytest.mark.parametrize("lied", [0.4], indirect=True)
 def test_a_server_that_hangs_is_given_up(liar, lied):
     liar.answers = [lambda *_: None]
     start = time.monotonic()
@@ -69,6 +70,7 @@ def test_a_server_that_hangs_is_given_up(liar, lied):
     assert time.monotonic() - start < 20
 
 
+@pytest.mark.parametrize("lied", [0.4], indirect=True)
 def test_a_server_that_keeps_talking_without_answering_is_given_up_too(liar, lied):
     def chatter(peer, *_):
         for _ in range(400):  # until the link is closed
