@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import faulthandler
 import os
+import signal
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -113,7 +114,9 @@ def in_child(job: Callable[[], str]) -> str:
         warnings.simplefilter("ignore", DeprecationWarning)  # a fork with threads about: what this is a test of
         child = os.fork()
     if child == 0:
-        faulthandler.dump_traceback_later(_CHILD, exit=True, file=writable)
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        faulthandler.register(signal.SIGALRM, file=writable, chain=True)
+        signal.alarm(_CHILD)
         text = "nothing"
         with suppress(BaseException):
             try:
@@ -126,4 +129,4 @@ def in_child(job: Callable[[], str]) -> str:
     with open(readable, "rb") as answers:
         said = answers.read().decode()
     _, status = os.waitpid(child, 0)
-    return f"hangs: {said}" if os.waitstatus_to_exitcode(status) else said
+    return f"hangs: {said}" if os.waitstatus_to_exitcode(status) == -signal.SIGALRM else said
