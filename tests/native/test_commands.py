@@ -256,3 +256,26 @@ def test_closing_while_commands_are_stored() -> None:
             thread.join()
             assert ((1 << 40) - pool.left) % 5000 == 0
     assert [type(error) for error in found] == 20 * [ClosedError]
+
+
+def test_a_close_waits_for_those_that_have_begun_and_refuses_the_others(window: MappedWindow, memory: int) -> None:
+    to, pool = portal(window), CreditPool(8)
+    assert to.enter()
+    assert not to.close(timeout=0.02), "it has not ended"
+    assert not to.enter()
+    to.leave()
+    assert to.close()
+    assert store(to, pool, 0, array("Q", [1])) == native().lib.ACCESS_CLOSED
+    assert pool.left == 8
+    assert not any(os.pread(memory, PAGE, 0)[64:128])
+
+
+def test_a_forked_child_closes_without_the_threads_of_its_parent(window: MappedWindow) -> None:
+    to = portal(window)
+    assert to.enter()
+
+    def check() -> None:
+        assert to.close(timeout=20)
+
+    assert in_child(check) == 0
+    to.leave()

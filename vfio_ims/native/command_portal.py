@@ -81,6 +81,25 @@ class CommandPortal:
         """The compiled calls, given ``c``; commands.h says what they do."""
         self.take: Callable[[CData, CData, int, CData], int] = lib.command_portal_take
         self._pool: CreditPool | None = None
+        lib.command_portal_own(self.c)
+
+    def enter(self) -> bool:
+        """Begin a use that a close waits for, and that ``leave`` ends; False where it was closed: there is none then.
+
+        The compiled calls do so themselves.
+        """
+        return not native().lib.command_portal_enter(self.c)
+
+    def leave(self) -> None:
+        """End a use."""
+        native().lib.command_portal_leave(self.c)
+
+    def close(self, timeout: float = 2.0) -> bool:
+        """Refuse what is asked from now on; return once what had begun has ended: nothing is stored after that.
+
+        False where that took more than ``timeout`` seconds.
+        """
+        return not native().lib.command_portal_close(self.c, int(timeout * 1e9))
 
     def give_to(self, pool: CreditPool) -> None:
         """Entries that are taken give their credits to ``pool``."""

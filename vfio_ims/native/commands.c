@@ -2,8 +2,10 @@
 /* Commands that are laid out and stored by one call: what is checked is checked before the first. */
 #include "commands.h"
 
+#include <sched.h>
 #include <string.h>
 
+#include "clock.h"
 #include "cpu.h"
 #include "mmio.h"
 #include "status.h"
@@ -26,6 +28,40 @@ int credit_pool_take(struct credit_pool *pool, uint64_t count)
 void credit_pool_give(struct credit_pool *pool, uint64_t count)
 {
     __atomic_fetch_add(&pool->left, count, __ATOMIC_SEQ_CST);
+}
+
+void command_portal_own(struct command_portal *p)
+{
+    p->forks = fault_forks;
+}
+
+int command_portal_enter(struct command_portal *p)
+{
+    __atomic_fetch_add(&p->users, 1, __ATOMIC_SEQ_CST);
+    if (!__atomic_load_n(&p->closed, __ATOMIC_SEQ_CST))
+        return ACCESS_OK;
+    command_portal_leave(p);
+    return ACCESS_CLOSED;
+}
+
+void command_portal_leave(struct command_portal *p)
+{
+    __atomic_fetch_sub(&p->users, 1, __ATOMIC_SEQ_CST);
+}
+
+int command_portal_close(struct command_portal *p, int64_t timeout_ns)
+{
+    const int64_t end = now_ns() + timeout_ns;
+
+    __atomic_store_n(&p->closed, 1, __ATOMIC_SEQ_CST);
+    if (p->forks != fault_forks)
+        return ACCESS_OK; /* a forked child does not have the threads that were using it */
+    while (__atomic_load_n(&p->users, __ATOMIC_SEQ_CST)) {
+        if (now_ns() >= end)
+            return ACCESS_BUSY;
+        sched_yield();
+    }
+    return ACCESS_OK;
 }
 
 struct commands {
@@ -140,7 +176,7 @@ LOOP void store_commands(uint8_t *portal, int pieces, struct commands c, uint64_
 }
 
 /* Enter the window for the portal. */
-static int enter(const struct command_portal *p)
+static int enter_window(const struct command_portal *p)
 {
     struct window *w = p->window;
 
@@ -151,8 +187,8 @@ static int enter(const struct command_portal *p)
     return window_enter(w, p->offset, LINE, LINE, PAGE_WRITE);
 }
 
-int command_portal_store(const struct command_portal *p, struct credit_pool *pool, uint64_t second, const void *firsts,
-                         const void *column, uint64_t count)
+static int store_in_window(const struct command_portal *p, struct credit_pool *pool, uint64_t second, const void *firsts,
+                           const void *column, uint64_t count)
 {
     struct window *w = p->window;
     struct commands c = {second, firsts, column, column ? p->column_width : 0, p->column_shift};
@@ -162,7 +198,7 @@ int command_portal_store(const struct command_portal *p, struct credit_pool *poo
         return ACCESS_OK;
     if (column && (c.width == 0 || c.width > 4 || c.width == 3 || c.shift > 64 - 8 * c.width))
         return ACCESS_INVALID;
-    status = enter(p);
+    status = enter_window(p);
     if (status)
         return status;
     if (!credit_pool_take(pool, count)) {
@@ -171,6 +207,18 @@ int command_portal_store(const struct command_portal *p, struct credit_pool *poo
     }
     WINDOW_ACCESS(w, ACCESS_GONE, store_commands(w->base + p->offset, p->pieces, c, count));
     return ACCESS_OK;
+}
+
+int command_portal_store(struct command_portal *p, struct credit_pool *pool, uint64_t second, const void *firsts,
+                         const void *column, uint64_t count)
+{
+    int status = command_portal_enter(p);
+
+    if (status)
+        return status;
+    status = store_in_window(p, pool, second, firsts, column, count);
+    command_portal_leave(p);
+    return status;
 }
 
 LOOP void store_acknowledgements(uint8_t *portal, const struct command_portal *p, uint64_t count)
@@ -191,7 +239,7 @@ LOOP void store_acknowledgements(uint8_t *portal, const struct command_portal *p
 static __attribute__((noinline)) int acknowledge(const struct command_portal *p, uint64_t count)
 {
     struct window *w = p->window;
-    int status = enter(p);
+    int status = enter_window(p);
 
     if (status)
         return status;
@@ -199,7 +247,7 @@ static __attribute__((noinline)) int acknowledge(const struct command_portal *p,
     return ACCESS_OK;
 }
 
-int64_t command_portal_take(const struct command_portal *p, struct entry_ring *ring, int64_t limit, void *out)
+static int64_t take_in_window(const struct command_portal *p, struct entry_ring *ring, int64_t limit, void *out)
 {
     int status = p->most == 0 || p->number_shift > 63 || !p->pool ? ACCESS_INVALID : entry_ring_begin(ring);
     uint64_t found;
@@ -214,4 +262,15 @@ int64_t command_portal_take(const struct command_portal *p, struct entry_ring *r
     if (found)
         credit_pool_give(p->pool, found);
     return (int64_t)found;
+}
+
+int64_t command_portal_take(struct command_portal *p, struct entry_ring *ring, int64_t limit, void *out)
+{
+    int64_t found = command_portal_enter(p);
+
+    if (found)
+        return found;
+    found = take_in_window(p, ring, limit, out);
+    command_portal_leave(p);
+    return found;
 }

@@ -28,18 +28,30 @@ struct command_portal {
     uint64_t acknowledge;  /* its second word but for that; the first is 0 */
     uint64_t most;         /* that one acknowledges */
     struct credit_pool *pool; /* what an entry that was taken gives a credit to */
+    uint32_t users;  /* calls that are using it, */
+    uint32_t closed; /* and none may any more: see command_portal_close */
+    uint32_t forks;  /* of the process that uses it */
 };
+
+/* The portal is this process's: to be called before its first use. */
+void command_portal_own(struct command_portal *p);
+/* Begin a use of the portal, and end it: 0, or ACCESS_CLOSED, and then there is none to end. */
+int command_portal_enter(struct command_portal *p);
+void command_portal_leave(struct command_portal *p);
+/* No use begins from now on. 0 once those that had begun have ended: nothing is stored after that; or ACCESS_BUSY after
+ * `timeout_ns`. */
+int command_portal_close(struct command_portal *p, int64_t timeout_ns);
 
 /* Store `count` commands. The first word of the i-th is the i-th of `firsts`, 64 bits each; the second is `second`, with
  * the i-th of `column` or'ed to it (NULL: as it is). Each takes a credit of `pool`. 0 or an access_status, and then
  * nothing was stored nor taken; but for ACCESS_GONE: all credits are taken, some commands may have been stored.
- * ACCESS_BUSY: there are not so many credits, or the window's accesses go elsewhere. */
-int command_portal_store(const struct command_portal *p, struct credit_pool *pool, uint64_t second, const void *firsts,
+ * ACCESS_BUSY: there are not so many credits, or the window's accesses go elsewhere. ACCESS_CLOSED: it was closed. */
+int command_portal_store(struct command_portal *p, struct credit_pool *pool, uint64_t second, const void *firsts,
                          const void *column, uint64_t count);
 /* Copy the entries of `ring` that are new, up to `limit`, to `out`, which has room for all; acknowledge them, take them,
  * and give as many credits to the portal's pool. How many; or an access_status, and then nothing was taken nor given, nor
  * acknowledged but for ACCESS_GONE. ACCESS_BUSY: another thread takes some, or the window's accesses go elsewhere. Never
  * waits. */
-int64_t command_portal_take(const struct command_portal *p, struct entry_ring *ring, int64_t limit, void *out);
+int64_t command_portal_take(struct command_portal *p, struct entry_ring *ring, int64_t limit, void *out);
 
 #endif

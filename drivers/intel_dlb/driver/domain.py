@@ -176,7 +176,7 @@ class Domain(Owner):
         """Drop what is in it, and put its registers back."""
         regs, ports = self._regs, [*self.ports, *self.directed_ports]
         for port in ports:
-            port.closed_because = f"domain {self.number} was closed"
+            port.close(f"domain {self.number} was closed")
             interrupt_by(regs, port.registers, CqIsr.OFF)
         for queue in self.queues:
             self._allow(queue, False)

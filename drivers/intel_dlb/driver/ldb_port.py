@@ -53,7 +53,7 @@ class LdbPort(Port):
     def release(self, count: int = 1) -> None:
         """Say that the oldest ``count`` dequeued elements are done."""
         self._open("release elements")
-        with uninterrupted():
+        with self._using("release elements"):
             self.producer.complete(self._done(count, "release elements"))
 
     def fragment(self, queue: Queue, data: int, *, flow: int = 0, priority: int = 0, opaque: int = 0) -> None:

@@ -8,7 +8,8 @@ Where the port's page is not mapped, or another window takes its accesses, the w
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from operator import index
 from typing import TYPE_CHECKING
 
@@ -63,6 +64,22 @@ class ManyElements:
     def _open(self, operation: str) -> None:
         if self.closed_because:
             raise ClosedError(operation, device=self._device, why=f"{self.label}: {self.closed_because}")
+
+    @contextmanager
+    def _using(self, operation: str) -> Iterator[None]:
+        """What goes through the page without a compiled call: a close waits for it."""
+        with uninterrupted():
+            if not self._portal.enter():
+                self._open(operation)
+            try:
+                yield
+            finally:
+                self._portal.leave()
+
+    def close(self, why: str) -> None:
+        """Refuse what is asked of it from now on, and say ``why``; return once other threads' calls are over."""
+        self.closed_because = why
+        self._portal.close()
 
     def enqueue_many(
         self,
@@ -138,9 +155,10 @@ class ManyElements:
         flows: array[int] | memoryview | None,
     ) -> None:
         """Where the compiled call did not: through the window, or with the error that it is."""
+        self._open("enqueue elements")
         self._portal.check(status, "enqueue elements")
         count, made = len(data), lines(word, data, flows)
-        with uninterrupted():
+        with self._using("enqueue elements"):
             pool.claim(count)
             try:
                 self.producer.send_lines(made)
@@ -178,8 +196,10 @@ class ManyElements:
 
     def _take_otherwise(self, status: int, limit: int, room: CData) -> int:
         """Where the compiled call did not: through the window, or with the error that it is."""
+        self._open("dequeue elements")
         self._portal.check(status, "dequeue elements")
-        return self.consumer.take(limit, room, self._acknowledge)
+        with self._using("dequeue elements"):
+            return self.consumer.take(limit, room, self._acknowledge)
 
     def _acknowledge(self, count: int) -> None:
         self.producer.pop(count)

@@ -124,7 +124,8 @@ class Port(ManyElements):
         """Arm the interrupt, then look once more: what came before that raises no interrupt."""
         if self.interrupt is None:
             return NOTHING
-        self.producer.arm()
+        with self._using("arm the interrupt"):
+            self.producer.arm()
         return self.dequeue_many(1)
 
     def interrupt_at(self, count: int, timer: int = 0) -> None:
