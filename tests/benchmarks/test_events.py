@@ -98,6 +98,7 @@ def test_the_way_to_the_coroutine(race: Any) -> None:
                 lambda: loop.run_until_complete(by_add_reader()),
                 against="asyncio's bare add_reader",
                 at_most=1.3,
+                missed="1.04 to 1.26, up to 1.45 on a busy machine: a nested epoll, a lock, three Python calls",
             )
         finally:
             loop.remove_reader(bare.fileno())
