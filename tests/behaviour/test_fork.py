@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import random
 import threading
 import time
@@ -13,7 +14,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from tests.behaviour.common import EVERYWHERE, TIMEOUT, arrives, delivered, in_child
-from vfio_ims.driver import Driver
+from vfio_ims.driver import Driver, open_driver
 from vfio_ims.errors import ClosedError, VfioImsError
 from vfio_ims.locks import _LOCKS
 
@@ -177,3 +178,29 @@ def test_forks_while_threads_fire_and_wait(ims_driver: Driver) -> None:
             thread.join(4 * TIMEOUT)
     assert said == [""] * _ROUNDS
     assert not failures
+
+
+def test_what_was_closed_before_closes_nothing_of_the_childs(vfio_name: str) -> None:
+    """Its descriptors' numbers are other files' by then, also where it has not been collected."""
+    kept = []
+    for _ in range(2):
+        driver = open_driver(vfio_name)
+        interrupt, buffer = driver.ims.allocate(), driver.device.dma.allocate(64)
+        assert delivered(driver, interrupt)
+        kept.append((driver, driver.device.bar(0), interrupt, buffer))
+        driver.close()
+    numbers = [os.eventfd(0) for _ in range(64)]
+
+    def child() -> str:
+        gone = []
+        for number in numbers:
+            try:
+                os.fstat(number)
+            except OSError:
+                gone.append(number)
+        return f"{len(kept)} devices were closed, {gone} as well"
+
+    said = in_child(child)
+    for number in numbers:
+        os.close(number)
+    assert said == "2 devices were closed, [] as well"

@@ -71,7 +71,7 @@ class Channel:
 
     def drop(self) -> None:
         """In a forked child."""
-        close_all([self._outlet])
+        self._close_outlet()
 
     # --- requests -----------------------------------------------------------------------------------------------------
 
@@ -279,7 +279,12 @@ class Channel:
         self.fail(error)
         self._watcher.close()
         taken = self._receiving.acquire(timeout=self._timeout)  # who still receives comes back at once
-        os.close(self._outlet)
+        self._close_outlet()
         self._connection.close()
         if taken:
             self._receiving.release()
+
+    def _close_outlet(self) -> None:
+        outlet, self._outlet = self._outlet, -1  # a number that was closed may be another file's by now
+        if outlet >= 0:
+            os.close(outlet)

@@ -7,11 +7,12 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.native.conftest import PAGE
 from vfio_ims.errors import UsageError
 from vfio_ims.native.memory import SharedMemory
 from vfio_ims.native.window import MappedWindow, Piece
 
-SIZE = 4096
+SIZE = PAGE
 
 
 @pytest.fixture
@@ -22,7 +23,7 @@ def window() -> Iterator[MappedWindow]:
 
 @pytest.mark.parametrize("count", [SIZE + 1, 1 << 45, 1 << 62, 1 << 64])
 def test_more_registers_than_there_are(window: MappedWindow, count: int) -> None:
-    with pytest.raises(UsageError, match="the range must lie within 0x1000 bytes"):
+    with pytest.raises(UsageError, match=f"the range must lie within {SIZE:#x} bytes"):
         window.read_block(0, count, 1)
 
 
