@@ -56,8 +56,8 @@ TESTS_PARTS = {
 }
 """Suites of their own of what needs none; the suite ``tests`` has all the rest."""
 LONGEST_FIRST = (
-    *("tests-behaviour", "vm-host", "vm-devices", "vm-behaviour", "tests", "vm-amd", "vm-arm64", "vm"),
-    *("vm-kernel", "tests-tables"),
+    *("tests", "vm-host", "vm-devices", "vm-amd", "tests-behaviour", "vm-behaviour", "vm-arm64", "tests-tables"),
+    *("vm", "vm-kernel"),
 )
 SLOWEST = 3  # tests that the last lines name, of each suite
 PYTHONS = ROOT / ".ci" / "pythons"
