@@ -34,7 +34,7 @@ def test_it_takes_little_memory_on_every_side(tmp_path: Path) -> None:
         for dlb in (mapped, trapped):
             bar = dlb.device.bar(2)
             assert bar.size == 1 << 32
-            bar.write32(0xFFFF_FFFC, 0x1234)  # declared by nobody: kept
+            bar.write32(0xFFFF_FFFC, 0x1234)  # not declared: kept
             assert bar.read32(0xFFFF_FFFC) == 0x1234
             with pytest.raises(UsageError):
                 bar.read32(1 << 32)

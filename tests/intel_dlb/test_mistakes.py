@@ -69,7 +69,7 @@ def test_a_mistake_is_an_alarm_that_names_its_port(
 
 
 def test_the_device_counts_credits_too(dlb: Dlb, domain: Domain, directed: DirectedPort) -> None:
-    """One that sends more than it has is told, and loses what it sent."""
+    """One that sends more than it has gets an alarm, and loses what it sent."""
     waiting = domain.queue(Kind.UNORDERED)  # no port takes from it
     for number in range(17):
         directed.producer.send(pack(Command.NEW, number, waiting.number, Kind.UNORDERED))

@@ -111,7 +111,7 @@ def test_several_wait_while_it_is_submitted_again_and_again(mapped: Mapped) -> N
 
 
 def test_each_thread_s_addresses_are_stored_for_it(mapped: Mapped) -> None:
-    """Two submit one plan, whose own addresses one of them replaces: who is told that it was submitted has its own."""
+    """Two submit one plan, whose own addresses one of them replaces: each had its own stored."""
     own, others = array("Q", [1] * COUNT), array("Q", [2] * COUNT)
     plan = mapped.wq.plan(DsaOpcode.MEMMOVE, source=own, destination=7, size=64)
     wrong: list[tuple[int, int]] = []
@@ -138,7 +138,7 @@ def test_each_thread_s_addresses_are_stored_for_it(mapped: Mapped) -> None:
 
 
 def test_rows_whose_arrays_were_let_go_are_not_stored(mapped: Mapped) -> None:
-    """The compiled calls do not read what is not there, whoever calls them."""
+    """The compiled calls do not read what is not there, however they are called."""
     plan, (ffi, lib) = mapped.plan(), native()
     work = plan._work
     mapped.complete(plan.submit())

@@ -167,8 +167,8 @@ class BulkAccess(PortalAccess):
         """Store a list in memory behind the window by one compiled call: ``count`` rows one behind the other.
 
         Each is ``pattern`` (whole words of 8 bytes) with the next value of each of ``arrays``, from value ``first``
-        on, put in at its place. The first word of row 0 is stored last of all and read back, so that whoever follows
-        the list sees the whole or nothing. False: that was not done, and other accesses have to do it, or say why not.
+        on, put in at its place. The first word of row 0 is stored last of all and read back: an engine that follows the
+        list sees the whole or nothing. False: that was not done, and other accesses have to do it, or say why not.
 
         Args:
             offset: of row 0.

@@ -112,7 +112,7 @@ class ManyElements:
         if priority != 0:
             word |= self._checked(priority, 3, "priority") << PRIORITY_BIT
         hold, many = self._hold, None
-        numbers = hold(data)  # which cannot grow or shrink from now on, whoever has it
+        numbers = hold(data)  # which cannot grow or shrink from now on
         count = len(data)
         if isinstance(flows, int):
             if flows:

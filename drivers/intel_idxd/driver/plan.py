@@ -111,8 +111,10 @@ class Plan(Results):
         foreign = any(other is not None for other in others)
         columns = own
         if foreign:
-            changed = tuple(one if other is None else other for one, other in zip(fields, others, strict=True))
-            columns = self._encode(changed)  # type: ignore[arg-type]
+            source, destination, size = (
+                one if other is None else other for one, other in zip(fields, others, strict=True)
+            )
+            columns = self._encode((source, destination, size))
             if (columns.places, columns.length) != (own.places, own.length):
                 why = (
                     f"arrays must be given for its arrays, of {counted(own.length, 'value')} each, "

@@ -226,7 +226,7 @@ _Kind = TypeVar("_Kind", bound=QueueSession)
 def whole(
     kind: type[_Kind], resources: Resources, queue: WorkQueue, completion: object, timeout: float, pasid: int | None
 ) -> _Kind:
-    """A session of that kind; closed again where Ctrl-C was pressed meanwhile, since nobody else has it.
+    """A session of that kind; closed again where Ctrl-C was pressed meanwhile, since no other code has it.
 
     Args:
         kind: DsaQueue or IaaQueue.

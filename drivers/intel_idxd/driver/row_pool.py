@@ -44,8 +44,8 @@ class RowPool:
             otherwise: does what it does not: ``lay_out_and_submit`` for one session.
         """
         names = "owner", "call", "_closed", "_work"
-        told = method, tuple(keywords), tuple(keywords.values()), otherwise
-        return calls().submitter((array, self.ready, self._last, results, *names, *told))
+        by_python = method, tuple(keywords), tuple(keywords.values()), otherwise
+        return calls().submitter((array, self.ready, self._last, results, *names, *by_python))
 
     def take(self, columns: Columns) -> RowWork:
         """One for these columns, laid out with them: the caller's, who gives it an ``owner``, until that is gone."""

@@ -70,7 +70,7 @@ class Elements:
         if self._places is not _SAME and calls().lacks(columns[-1]):
             raise UsageError("make a list", why="a size must be 1 byte or more, not 0")
         self._laid: array[int] | None = None
-        """All, as they are stored but for their controls; None until somebody asks for them."""
+        """All, as they are stored but for their controls; None until they are asked for."""
 
     def store_by(self, store: StoreList, at: int, first: int, count: int, cycle: bool, interrupt: int) -> bool:
         """Have ``store``, a window's ``store_list``, store what ``stored`` gives at ``at``; whether it did.
